@@ -1,0 +1,108 @@
+"""One step of an optimiser, in place, a block at a time: temporaries are never larger than a block.
+
+The mathematics is in minivae/optim.py. Adam needs 12 ufuncs; over whole parameters each would stream its operands
+through memory, over blocks only the seven unavoidable reads and writes of p, g, m and s do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import sqrt
+
+import numpy as np
+
+from .blocks import blocks, memory_order
+from .columns import workspace
+
+
+def sgd_step(
+    params: Sequence[np.ndarray],
+    grads: Sequence[np.ndarray],
+    velocities: Sequence[np.ndarray],
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None:
+    """In place on params and velocities: g += weight_decay * p; v = momentum * v + g; p -= lr * v.
+
+    With nesterov p -= lr * (g + momentum * v). Without momentum velocities is empty and v is g.
+    """
+    for p, g, *velocity in _together(params, grads, *([velocities] if momentum else [])):
+        t = workspace("t", p.shape, p.dtype)
+        np.multiply(p, weight_decay, out=t)
+        t += g
+        for v in velocity:
+            v *= momentum
+            v += t
+            if nesterov:
+                t += np.multiply(v, momentum, out=workspace("u", p.shape, p.dtype))
+            else:
+                t[...] = v
+        t *= lr
+        p -= t
+
+
+def adam_step(
+    params: Sequence[np.ndarray],
+    grads: Sequence[np.ndarray],
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> None:
+    """In place on params, first and second moments; `step` counts from 1 (Kingma & Ba 2014, algorithm 1).
+
+    Written, as their section 2 suggests, with one step size:
+    p -= lr sqrt(c2) / c1 * first / (sqrt(second) + eps sqrt(c2)),  c1 = 1 - b1^step, c2 = 1 - b2^step.
+    """
+    b1, b2 = betas
+    root = sqrt(1 - b2**step)
+    step_size = float(lr * root / (1 - b1**step))  # a numpy.float64 would lift the arithmetic to float64
+    for p, g, m, s in _together(params, grads, first, second):
+        t = workspace("t", p.shape, p.dtype)
+        if decoupled:
+            p *= 1 - lr * weight_decay
+        elif weight_decay:
+            g = np.add(g, np.multiply(p, weight_decay, out=t), out=workspace("u", p.shape, p.dtype))
+        m *= b1
+        m += np.multiply(g, 1 - b1, out=t)
+        s *= b2
+        np.multiply(g, g, out=t)
+        t *= 1 - b2
+        s += t
+        np.sqrt(s, out=t)
+        t += eps * root
+        np.divide(m, t, out=t)
+        t *= step_size
+        p -= t
+
+
+def global_norm(arrays: Sequence[np.ndarray]) -> float:
+    """The Euclidean norm of all elements of all arrays together; squares are summed in float64."""
+    total = 0.0
+    for (block,) in _together(arrays):
+        exact = workspace("exact", (block.size,), np.dtype(np.float64))
+        exact.reshape(block.shape)[...] = block
+        total += float(exact @ exact)
+    return sqrt(total)
+
+
+def _together(*lists: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Views of the same elements of the k-th array of every list, block by block, for all k.
+
+    An array of its own memory layout, or with gaps, is taken whole instead.
+    """
+    for arrays in zip(*lists, strict=True):
+        order = memory_order(arrays[0])
+        aligned = [a.transpose(order) for a in arrays]
+        if all(a.flags.c_contiguous for a in aligned):
+            flat = [a.reshape(-1) for a in aligned]
+            for block in blocks(flat[0].size):
+                yield tuple(a[block] for a in flat)
+        else:
+            yield arrays

@@ -1,0 +1,113 @@
+"""What compiles and runs kernels: CuPy on a GPU, or, in the tests, an emulator. Both stand behind `Engine`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from .parameters import PointerTable
+from .signature import Signature
+
+Array: TypeAlias = Any
+Extent: TypeAlias = tuple[int, int, int]
+
+STATIC_SHARED_LIMIT = 48 * 1024  # bytes of dynamic shared memory that a kernel may use without having asked
+
+
+class CompileError(RuntimeError):
+    """A kernel does not compile; the message is the compiler's, with file and line."""
+
+
+class LaunchError(RuntimeError):
+    """A launch failed, or the kernel did something wrong."""
+
+
+class Engine(Protocol):
+    """Arguments that reach `launch` have been checked and converted by the launcher (see parameters.py)."""
+
+    array_type: type
+
+    def compile(self, source: str, signatures: Mapping[str, Signature]) -> Callable[[str], Any]:
+        """A function that maps the name of an instance to something that `launch` runs.
+
+        Whether all instances are compiled now or each when it is asked for is the engine's choice.
+        Raises CompileError.
+        """
+
+    def launch(self, function: Any, grid: Extent, block: Extent, arguments: Sequence[Any], shared: int) -> None:
+        """Arguments are arrays, None (null), NumPy scalars, one-element structured arrays and PointerTables."""
+
+    def address(self, array: Array) -> int:
+        """Where the first element of the array is."""
+
+    def check_device(self, array: Array) -> None:
+        """Raises ValueError if the array is not on the device that kernels are launched on now."""
+
+    def upload(self, array: np.ndarray[Any, Any]) -> Array:
+        """A copy of the array on the device."""
+
+    def synchronize(self) -> None:
+        """Waits for all launches; raises RuntimeError if one of them failed."""
+
+
+class CupyEngine:
+    """Kernels through cupy.RawModule, on the current device and the current stream.
+
+    Every instance is a module of its own, compiled when it is first asked for: a model that uses float32 does not
+    wait for the float64 kernels. CuPy (from 14.2) keeps what it compiled on disk.
+    """
+
+    def __init__(self) -> None:
+        self._cupy = _import_cupy()
+        self.array_type: type = self._cupy.ndarray
+
+    def compile(self, source: str, signatures: Mapping[str, Signature]) -> Callable[[str], Any]:
+        def function(name: str) -> Any:
+            module = self._cupy.RawModule(code=source, options=("-std=c++17",), name_expressions=(name,))
+            try:
+                return module.get_function(name)
+            except self._cupy.cuda.compiler.CompileException as error:
+                raise CompileError(f"{name} does not compile:\n{error}") from error
+
+        return function
+
+    def launch(self, function: Any, grid: Extent, block: Extent, arguments: Sequence[Any], shared: int) -> None:
+        if shared > STATIC_SHARED_LIMIT and function.max_dynamic_shared_size_bytes < shared:
+            function.max_dynamic_shared_size_bytes = shared
+        function(grid, block, tuple(map(_cupy_argument, arguments)), shared_mem=shared)
+
+    def address(self, array: Array) -> int:
+        return int(array.data.ptr)
+
+    def check_device(self, array: Array) -> None:
+        current = self._cupy.cuda.runtime.getDevice()
+        if array.device.id != current:
+            raise ValueError(f"the array is on device {array.device.id}, the current device is {current}")
+
+    def upload(self, array: np.ndarray[Any, Any]) -> Array:
+        return self._cupy.asarray(array)
+
+    def synchronize(self) -> None:
+        self._cupy.cuda.get_current_stream().synchronize()
+
+
+def _cupy_argument(value: Any) -> Any:
+    if value is None:
+        return np.uint64(0)
+    return value.addresses if isinstance(value, PointerTable) else value
+
+
+def _import_cupy() -> Any:
+    try:
+        import cupy  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise RuntimeError(
+            "device cuda needs CuPy: pip install 'minivae[cuda13]' (CUDA 13 driver) or 'minivae[cuda12]'"
+        ) from error
+    if not cupy.cuda.is_available():
+        raise RuntimeError(
+            f"device cuda: CuPy {cupy.__version__} is installed, but finds no GPU that its driver can use"
+        )
+    return cupy

@@ -1,0 +1,208 @@
+"""Typed launches of hand-written CUDA kernels.
+
+    MODULE = launcher.Module(Path(__file__).with_name("matmul.cu"), {"gemm": [("float", 64, 64), ("double", 32, 32)]})
+
+    kernel = MODULE.kernel("gemm", x.dtype, 64, 64)                 # gemm<float, 64, 64>
+    kernel[(ceil_div(N, 64), ceil_div(M, 64)), 256](a, b, c, M, N, K)   # <<<grid, block>>>(arguments)
+
+A launch knows the kernel's signature from its source, so it can check what CUDA does not: the number of arguments,
+dtypes, contiguity, alignment, constness and device of arrays, the range of numbers, the size of the block. It casts
+Python numbers to the declared types. See parameters.py for what each kind of parameter accepts.
+
+With MINIVAE_CUDA_DEBUG=1 in the environment every launch is followed by a synchronisation, so that an error is
+raised by the launch that made it and names its kernel. (A launch that is being captured into a CUDA graph cannot be
+synchronised: leave the variable unset there.)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property, lru_cache, partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from .engine import Array, CompileError, CupyEngine, Engine, Extent, LaunchError
+from .parameters import PointerTable
+from .signature import KernelDeclaration, Signature, TemplateArgument, parse
+from .source import expand
+
+__all__ = ["CompileError", "Kernel", "LaunchError", "Module", "ceil_div", "engine", "pointer_table", "use_engine"]
+
+FLOATS = ("float", "double")
+GRID_LIMIT = (2**31 - 1, 65535, 65535)
+BLOCK_LIMIT = (1024, 1024, 64)
+
+_engine: Engine | None = None
+
+
+def engine() -> Engine:
+    """What runs the kernels now: CuPy, unless a test has put something else in its place.
+
+    Raises RuntimeError, saying what to install or what was found, when there is no CuPy or no GPU.
+    """
+    global _engine
+    if _engine is None:
+        _engine = CupyEngine()
+    return _engine
+
+
+@contextmanager
+def use_engine(other: Engine) -> Iterator[Engine]:
+    """Runs all kernels with another engine inside the with statement. For tests."""
+    global _engine
+    before, _engine = _engine, other
+    try:
+        yield other
+    finally:
+        _engine = before
+
+
+def pointer_table(arrays: Sequence[Array]) -> PointerTable:
+    """The addresses of these arrays in an array on the device, for a parameter declared `T* const*`."""
+    return PointerTable(arrays, engine())
+
+
+def ceil_div(count: int, per_block: int) -> int:
+    """How many blocks cover `count` items."""
+    return -(-count // per_block)
+
+
+class Module:
+    """The kernels of one .cu file. Reading it compiles nothing; the first kernel asked for does.
+
+    `instances` lists the template arguments in use for each kernel, so that all of them can be compiled ahead and
+    checked. A kernel without templates is one instance; a kernel that is not listed and whose template parameters
+    are one type exists for float and for double.
+    """
+
+    def __init__(
+        self, path: Path, instances: Mapping[str, Iterable[tuple[TemplateArgument, ...]]] | None = None
+    ) -> None:
+        self.path = path
+        self._instances = dict(instances or {})
+        self._kernels: dict[tuple[Any, ...], Kernel] = {}
+
+    @cached_property
+    def source(self) -> str:
+        """What the compilers get: the text of the file with its own headers expanded."""
+        return expand(self.path)
+
+    @cached_property
+    def declarations(self) -> dict[str, KernelDeclaration]:
+        """All kernels by name, templates still open."""
+        return parse(self.source)
+
+    @cached_property
+    def signatures(self) -> dict[str, Signature]:
+        """All instances by name, `gemm<float, 64, 64>`."""
+        if unknown := set(self._instances) - set(self.declarations):
+            raise ValueError(f"{self.path.name} has no kernel {sorted(unknown)}, only {sorted(self.declarations)}")
+        found = [
+            declaration.resolve(arguments)
+            for name, declaration in self.declarations.items()
+            for arguments in self._instances.get(name) or _default_instances(self.path.name, declaration)
+        ]
+        return {signature.name: signature for signature in found}
+
+    def kernel(self, name: str, *template_arguments: TemplateArgument) -> Kernel:
+        """The kernel with these template arguments: C++ types by name or as NumPy dtype, integers, bools.
+
+        Raises KeyError for an instance that is not in the module's list.
+        """
+        key = (name, *template_arguments)
+        if key not in self._kernels:
+            if name not in self.declarations:
+                raise KeyError(f"{self.path.name} has no kernel {name!r}, only {sorted(self.declarations)}")
+            instance = self.declarations[name].resolve(template_arguments).name
+            if instance not in self.signatures:
+                raise KeyError(f"{self.path.name}: {instance} is none of the instances {sorted(self.signatures)}")
+            self._kernels[key] = Kernel(self, self.signatures[instance])
+        return self._kernels[key]
+
+    def function(self, name: str, on: Engine) -> Any:
+        """The compiled instance on this engine."""
+        if getattr(self, "_compiled_on", None) is not on:
+            self._compiled: Callable[[str], Any] = on.compile(self.source, self.signatures)
+            self._compiled_on = on
+        return self._compiled(name)
+
+
+class Kernel:
+    """One instance of a kernel. `kernel[grid, block](...)` launches it, `kernel[grid, block, shared](...)` with dynamic
+    shared memory of that many bytes; grid and block are ints or tuples of up to three. A grid with a zero in it has no
+    blocks, so nothing is launched."""
+
+    def __init__(self, module: Module, signature: Signature) -> None:
+        self.name = signature.name
+        self.signature = signature
+        self._module = module
+        self._function: Any = None
+        self._function_on: Engine | None = None
+
+    def __getitem__(self, configuration: tuple[Any, ...]) -> Callable[..., None]:
+        try:
+            return partial(self._launch, *_configuration(configuration, self.signature.max_threads))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{self.name}: {error}") from None
+
+    def _launch(self, grid: Extent, block: Extent, shared: int, *values: Any) -> None:
+        on = engine()
+        arguments = self._convert(values, on)
+        if 0 in grid:
+            return
+        if self._function_on is not on:
+            self._function, self._function_on = self._module.function(self.name, on), on
+        try:
+            on.launch(self._function, grid, block, arguments, shared)
+            if os.environ.get("MINIVAE_CUDA_DEBUG") == "1":
+                on.synchronize()
+        except RuntimeError as error:
+            raise LaunchError(f"{self.name} <<<{grid}, {block}, {shared}>>>: {error}") from error
+
+    def _convert(self, values: Sequence[Any], on: Engine) -> list[Any]:
+        parameters = self.signature.parameters
+        if len(values) != len(parameters):
+            names = ", ".join(p.name for p in parameters)
+            raise TypeError(f"{self.name} takes {len(parameters)} arguments ({names}), got {len(values)}")
+        arguments = []
+        for i, (parameter, value) in enumerate(zip(parameters, values, strict=True)):
+            try:
+                arguments.append(parameter.convert(value, on))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{self.name}: argument {i}, {parameter.name}: {error}") from None
+        return arguments
+
+
+@lru_cache(maxsize=4096)
+def _configuration(given: tuple[Any, ...], max_threads: int) -> tuple[Extent, Extent, int]:
+    """(grid, block[, shared]) in full and checked."""
+    if not isinstance(given, tuple) or len(given) not in (2, 3):
+        raise TypeError("expected kernel[grid, block] or kernel[grid, block, shared]")
+    grid, block = _extent("grid", given[0], 0, GRID_LIMIT), _extent("block", given[1], 1, BLOCK_LIMIT)
+    shared = given[2] if len(given) == 3 else 0
+    threads = block[0] * block[1] * block[2]
+    if threads > max_threads:
+        raise ValueError(f"a block of {threads} threads, at most {max_threads} are allowed")
+    if not isinstance(shared, int) or shared < 0:
+        raise ValueError(f"shared memory must be a number of bytes, got {shared!r}")
+    return grid, block, shared
+
+
+def _extent(what: str, value: int | tuple[int, ...], least: int, limit: Extent) -> Extent:
+    sizes = value if isinstance(value, tuple) else (value,)
+    if not 1 <= len(sizes) <= 3 or any(not hasattr(n, "__index__") for n in sizes):
+        raise TypeError(f"{what} must be an int or up to three ints, got {value!r}")
+    x, y, z = (*map(int, sizes), 1, 1)[:3]
+    if any(not least <= n <= most for n, most in zip((x, y, z), limit, strict=True)):
+        raise ValueError(f"{what} must lie between {least} and {limit}, got {value!r}")
+    return x, y, z
+
+
+def _default_instances(file: str, declaration: KernelDeclaration) -> list[tuple[TemplateArgument, ...]]:
+    required = [p for p in declaration.template if p.default is None]
+    if len(required) > 1 or any(not p.is_type for p in required):
+        raise ValueError(f"{file}: the instances of the template {declaration.name} must be listed")
+    return list(product(FLOATS, repeat=len(required)))

@@ -1,0 +1,153 @@
+"""What the parameters of a kernel accept, and the checks that CUDA itself does not make.
+
+A CUDA launch takes a list of untyped addresses. A Python float handed to a `float` parameter, a float64 array handed to
+a `float*` or a transposed view then give zeros or garbage without an error. Each class below is one kind of
+parameter; its `convert` either returns exactly what the kernel expects or says what is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .engine import Array, Engine
+
+
+_LIMITS = {np.dtype(t): (int(np.iinfo(t).min), int(np.iinfo(t).max)) for t in "bBhHiIqQ"} | {
+    np.dtype(t): (-float(np.finfo(t).max), float(np.finfo(t).max)) for t in "fd"
+}
+
+
+class PointerTable:
+    """Arrays of one dtype that a kernel reaches through a table of their addresses, a parameter `T* const*`.
+
+    For kernels that work on all parameters of a model in one launch. Built once, it serves any number of launches (and
+    the captured ones: the table lives on the device); it keeps its arrays alive.
+    """
+
+    def __init__(self, arrays: Sequence[Array], engine: Engine) -> None:
+        self.arrays = tuple(arrays)
+        self.addresses = engine.upload(np.array([engine.address(a) for a in arrays], dtype=np.uint64))
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number by value: cast to the declared type, never wrapped, cut or rounded to infinity."""
+
+    name: str
+    dtype: np.dtype[Any]
+
+    def convert(self, value: Any, engine: Engine) -> np.generic:
+        if self.dtype.kind == "b":
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"expected a bool, got {_describe(value)}")
+        elif self.dtype.kind == "f":
+            self._check_real(value)
+        else:
+            self._check_integer(value)
+        return self.dtype.type(value)
+
+    def _check_real(self, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+            raise TypeError(f"expected a number for {self.dtype}, got {_describe(value)}")
+        if math.isfinite(value) and abs(value) > _LIMITS[self.dtype][1]:
+            raise ValueError(f"{value!r} does not fit into {self.dtype}")
+
+    def _check_integer(self, value: Any) -> None:
+        try:
+            integer = operator.index(value)
+        except TypeError:
+            raise TypeError(f"expected an integer for {self.dtype}, got {_describe(value)}") from None
+        least, most = _LIMITS[self.dtype]
+        if not least <= integer <= most:
+            raise ValueError(f"{integer} does not fit into {self.dtype}, which holds {least} to {most}")
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """An array on the device: exact dtype, C-contiguous, aligned, writable unless the pointee is const.
+
+    None is the null pointer.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    const: bool
+    alignment: int
+
+    def convert(self, value: Array | None, engine: Engine) -> Array | None:
+        if value is None:
+            return None
+        is_array = isinstance(value, engine.array_type)
+        if not is_array:
+            wanted = f"{engine.array_type.__module__}.{engine.array_type.__qualname__}"
+            raise TypeError(f"expected {wanted} or None, got {_describe(value)}")
+        if value.dtype != self.dtype:
+            raise TypeError(f"expected an array of {self.dtype}, got {value.dtype}")
+        if not value.flags.c_contiguous:
+            raise ValueError(
+                f"expected a C-contiguous array, got shape {value.shape} with strides {value.strides}; "
+                "pass the buffer below the view, or a contiguous copy"
+            )
+        if not self.const and not getattr(value.flags, "writeable", True):  # cupy arrays are always writable
+            raise ValueError("the kernel writes here, but the array is read-only")
+        if value.size and engine.address(value) % self.alignment:
+            raise ValueError(f"expected an address that is a multiple of {self.alignment}: {engine.address(value):#x}")
+        engine.check_device(value)
+        return value
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of pointers; every array behind it is checked as a Pointer would be."""
+
+    name: str
+    element: Pointer
+
+    def convert(self, value: Any, engine: Engine) -> PointerTable:
+        if not isinstance(value, PointerTable):
+            raise TypeError(f"expected a PointerTable, got {_describe(value)}")
+        for i, array in enumerate(value.arrays):
+            try:
+                self.element.convert(array, engine)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"array {i} of the table: {error}") from None
+        return value
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A plain struct by value, given as a mapping with exactly its members."""
+
+    name: str
+    members: tuple[Scalar, ...]
+    dtype: np.dtype[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", np.dtype([(m.name, m.dtype) for m in self.members], align=True))
+
+    def convert(self, value: Any, engine: Engine) -> np.ndarray[Any, Any]:
+        names = [member.name for member in self.members]
+        if not isinstance(value, Mapping) or set(value) != set(names):
+            got = sorted(map(str, value)) if isinstance(value, Mapping) else _describe(value)
+            raise TypeError(f"expected a mapping with exactly the keys {names}, got {got}")
+        numbers = []
+        for member in self.members:
+            try:
+                numbers.append(member.convert(value[member.name], engine))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"member {member.name}: {error}") from None
+        return np.array([tuple(numbers)], dtype=self.dtype)
+
+
+Parameter: TypeAlias = Scalar | Pointer | Table | Structure
+
+
+def _describe(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}: {value!r:.60}"

@@ -1,0 +1,179 @@
+"""The one shape formula of the 2-D convolution, and every check of its arguments.
+
+Notation, used in every kernel, on the CPU and on the GPU alike:
+
+    N        examples in the batch
+    C, O     input and output channels of the convolution
+    H, W     input height and width
+    OH, OW   output height and width
+    KH, KW   kernel height and width
+    groups   the channels are cut into that many independent convolutions
+
+    OH = floor((H + 2 * padding - dilation * (KH - 1) - 1) / stride) + 1
+
+With stride > 1 several input sizes share one output size: 7 and 8 both become 4 under kernel 3, stride 2, padding 1.
+A transposed convolution walks that map backwards and must be told which of them is meant; `output_padding` says how
+many rows and columns to add to the smallest one. It adds no zeros to anything.
+
+The transposed convolution *is* the input gradient of a convolution, so its geometry is that of this convolution: what
+it reads is (N, O, OH, OW), what it writes is (N, C, H, W). Three kernels therefore serve both operations.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+Pair = tuple[int, int]
+
+
+class ConvGeometry(NamedTuple):
+    """All sizes of one convolution, checked once by the functions below; kernels trust it.
+
+    OH and OW are never larger than the formula allows, and may be smaller: a transposed convolution whose
+    output_padding reaches the stride writes rows that the matching convolution would read for outputs it does not keep.
+    """
+
+    N: int
+    C: int
+    H: int
+    W: int
+    O: int  # noqa: E741 - the notation above
+    KH: int
+    KW: int
+    OH: int
+    OW: int
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+
+    @property
+    def x_shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W): what the convolution reads and the transposed convolution writes."""
+        return self.N, self.C, self.H, self.W
+
+    @property
+    def w_shape(self) -> tuple[int, int, int, int]:
+        """(O, C / groups, KH, KW)."""
+        return self.O, self.C // self.groups, self.KH, self.KW
+
+    @property
+    def y_shape(self) -> tuple[int, int, int, int]:
+        """(N, O, OH, OW): what the convolution writes and the transposed convolution reads."""
+        return self.N, self.O, self.OH, self.OW
+
+
+def output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """How many times a dilated kernel fits on a padded line; not positive when it does not fit at all."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def transposed_size(size: int, kernel: int, stride: int, padding: int, dilation: int, output_padding: int) -> int:
+    """The smallest input size that `output_size` maps to `size`, plus output_padding."""
+    return (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1 + output_padding
+
+
+def as_pair(name: str, value: int | tuple[int, int], least: int) -> Pair:
+    """An int or a pair of ints, each at least `least`, as a pair (height, width)."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2 or any(isinstance(v, bool) or not hasattr(v, "__index__") for v in values):
+        raise TypeError(f"{name} must be an int or a pair of ints (height, width), got {value!r}")
+    height, width = (int(v) for v in values)
+    if min(height, width) < least:
+        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    return height, width
+
+
+@lru_cache(maxsize=1024)
+def conv2d_geometry(
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    stride: int | Pair,
+    padding: int | Pair,
+    dilation: int | Pair,
+    groups: int,
+) -> ConvGeometry:
+    """Geometry of conv2d(x, w) with x (N, C, H, W) and w (O, C / groups, KH, KW).
+
+    Raises ValueError where the shapes or the arguments do not fit together, TypeError where they are not integers.
+    """
+    _check_layout("conv2d", x_shape, w_shape, "(O, C / groups, KH, KW)")
+    stride, padding, dilation, groups = _check_steps(stride, padding, dilation, groups)
+    N, C, H, W = x_shape
+    O, per_group, KH, KW = w_shape  # noqa: E741
+    if C != per_group * groups:
+        raise ValueError(
+            f"conv2d: input {x_shape} has {C} channels, but weight {w_shape} with groups={groups} "
+            f"expects {per_group * groups}"
+        )
+    if O % groups:
+        raise ValueError(f"conv2d: groups={groups} does not divide the {O} output channels of weight {w_shape}")
+    OH = output_size(H, KH, stride[0], padding[0], dilation[0])
+    OW = output_size(W, KW, stride[1], padding[1], dilation[1])
+    if OH < 1 or OW < 1:
+        raise ValueError(
+            f"conv2d: the kernel of weight {w_shape} with dilation={dilation} does not fit into input {x_shape} "
+            f"with padding={padding}: the output would be {OH} x {OW}"
+        )
+    return ConvGeometry(N, C, H, W, O, KH, KW, OH, OW, stride, padding, dilation, groups)
+
+
+@lru_cache(maxsize=1024)
+def conv_transpose2d_geometry(
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    stride: int | Pair,
+    padding: int | Pair,
+    output_padding: int | Pair,
+    groups: int,
+    dilation: int | Pair,
+) -> ConvGeometry:
+    """Geometry of conv_transpose2d(x, w) with x (N, C_in, H, W) and w (C_in, C_out / groups, KH, KW).
+
+    It is the geometry of the convolution that this operation transposes: x is that convolution's output, so
+    C_in is called O here, and the result of the operation has `x_shape` of the geometry returned.
+
+    Raises ValueError where the shapes or the arguments do not fit together, TypeError where they are not integers.
+    """
+    _check_layout("conv_transpose2d", x_shape, w_shape, "(C_in, C_out / groups, KH, KW)")
+    stride, padding, dilation, groups = _check_steps(stride, padding, dilation, groups)
+    extra = as_pair("output_padding", output_padding, 0)
+    N, O, OH, OW = x_shape  # noqa: E741
+    w_in, per_group, KH, KW = w_shape
+    if O != w_in:
+        raise ValueError(f"conv_transpose2d: input {x_shape} has {O} channels, but weight {w_shape} expects {w_in}")
+    if O % groups:
+        raise ValueError(f"conv_transpose2d: groups={groups} does not divide the {O} channels of input {x_shape}")
+    for e, s, d in zip(extra, stride, dilation, strict=True):
+        if e >= max(s, d):
+            raise ValueError(
+                f"conv_transpose2d: output_padding={output_padding!r} must be smaller than stride={stride} "
+                f"or dilation={dilation}"
+            )
+    H = transposed_size(OH, KH, stride[0], padding[0], dilation[0], extra[0])
+    W = transposed_size(OW, KW, stride[1], padding[1], dilation[1], extra[1])
+    if H < 1 or W < 1:
+        raise ValueError(
+            f"conv_transpose2d: input {x_shape} and weight {w_shape} with padding={padding} leave an output of {H} x {W}"
+        )
+    return ConvGeometry(N, per_group * groups, H, W, O, KH, KW, OH, OW, stride, padding, dilation, groups)
+
+
+def _check_layout(name: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], layout: str) -> None:
+    if len(x_shape) != 4:
+        raise ValueError(f"{name}: input must have 4 axes (N, C, H, W), got shape {x_shape}")
+    if len(w_shape) != 4:
+        raise ValueError(f"{name}: weight must have 4 axes {layout}, got shape {w_shape}")
+    if min(x_shape[1:]) < 1 or min(w_shape) < 1:
+        raise ValueError(f"{name}: only the batch may be empty, got input {x_shape} and weight {w_shape}")
+
+
+def _check_steps(
+    stride: int | Pair, padding: int | Pair, dilation: int | Pair, groups: int
+) -> tuple[Pair, Pair, Pair, int]:
+    if isinstance(groups, bool) or not hasattr(groups, "__index__"):
+        raise TypeError(f"groups must be an int, got {groups!r}")
+    if groups < 1:
+        raise ValueError(f"groups must be at least 1, got {groups!r}")
+    return as_pair("stride", stride, 1), as_pair("padding", padding, 0), as_pair("dilation", dilation, 1), int(groups)

@@ -1,0 +1,163 @@
+"""Proof of a gradient by finite differences.
+
+For y = f(x) and a random upstream gradient dy, backward() claims g = d<dy, f(x)>/dx. The central difference
+
+    <dy, f(x + eps v) - f(x - eps v)> / (2 eps) = <g, v> + O(eps^2)
+
+tests that claim along a direction v, in float64. Small inputs are tested entry by entry (v a unit vector), large ones
+along random directions, which costs two evaluations each whatever the size. If a direction disagrees, halving its
+support and keeping the half that disagrees more finds a guilty entry in log2(size) steps.
+
+dy is random because uniform ones hide errors: a transposed or permuted gradient has the right sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minivae.kernels import backend_of
+from minivae.kernels import cpu as host
+from minivae.kernels.contract import Array, Noise
+
+from .function import no_grad
+from .tensor import Tensor
+
+ENTRY_BY_ENTRY = 128  # inputs up to this size are tested exhaustively
+DIRECTIONS = 6
+SEED = 0x5EED
+
+
+class GradientError(AssertionError):
+    """An analytic and a numerical derivative differ."""
+
+
+def gradcheck(
+    fn: Callable[..., Tensor],
+    inputs: Sequence[Tensor | Array],
+    eps: float = 1e-6,
+    rtol: float = 1e-5,
+    atol: float = 1e-7,
+) -> bool:
+    """Compare backward() of fn(*inputs) with finite differences; True, or an error that names the first disagreement.
+
+    inputs: float64 arrays, or leaf Tensors; integer and boolean arrays are passed on as constants. A leaf Tensor is
+    changed in place and restored, so the parameters of a model may stand here while fn uses the model and ignores its
+    arguments.
+    fn: returns one float64 Tensor and is deterministic: freeze its noise.
+
+    Raises GradientError with the input, the index and both derivatives; TypeError for inputs that are not float64;
+    ValueError if two evaluations of fn differ.
+    """
+    tensors = [x if isinstance(x, Tensor) else Tensor(x) for x in inputs]
+    variables = _variables(tensors)
+    before = [(t.requires_grad, t.grad) for t in variables.values()]
+    try:
+        for t in variables.values():
+            t.requires_grad, t.grad = True, None
+        dy = _backward(fn, tensors)
+        for i, t in variables.items():
+            _Check(fn, tensors, i, dy, eps, rtol, atol).run(t)
+    finally:
+        for t, (requires_grad, grad) in zip(variables.values(), before, strict=True):
+            t.grad = grad
+            t.requires_grad = requires_grad
+    return True
+
+
+def _variables(tensors: Sequence[Tensor]) -> dict[int, Tensor]:
+    variables = {}
+    for i, t in enumerate(tensors):
+        if t.dtype == np.float64:
+            variables[i] = t
+        elif t.dtype.kind in "fc":
+            raise TypeError(f"gradcheck needs float64: input {i} is {t.dtype}, too coarse for finite differences")
+    if not variables:
+        raise TypeError("gradcheck needs at least one float64 input")
+    return variables
+
+
+def _backward(fn: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Array:
+    y = fn(*tensors)
+    if not isinstance(y, Tensor) or y.dtype != np.float64:
+        raise TypeError(f"gradcheck: fn must return a float64 Tensor, got {getattr(y, 'dtype', type(y).__name__)}")
+    with no_grad():
+        again = fn(*tensors)
+    if not np.array_equal(y.numpy(), again.numpy(), equal_nan=True):
+        raise ValueError("gradcheck: fn gives another result when called again; freeze its noise")
+    dy = backend_of(y.data).asarray(host.normal(y.shape, np.float64, Noise(SEED, 0)))
+    if y.requires_grad:  # otherwise every gradient is zero, which the differences will judge
+        y.backward(dy)
+    return dy
+
+
+class _Check:
+    """Derivatives of <dy, fn> with respect to input i, both ways."""
+
+    def __init__(
+        self, fn: Callable[..., Tensor], tensors: Sequence[Tensor], i: int, dy: Array, eps: float, rtol: float, atol: float
+    ) -> None:
+        self.fn, self.tensors, self.i, self.dy = fn, tensors, i, dy
+        self.eps, self.rtol, self.atol = eps, rtol, atol
+
+    def run(self, t: Tensor) -> None:
+        g = np.zeros(t.shape) if t.grad is None else backend_of(t.grad).to_host(t.grad)
+        if t.size <= ENTRY_BY_ENTRY:
+            for entry in range(t.size):
+                v = np.zeros(t.size)
+                v[entry] = 1.0
+                if self.mismatch(g, v.reshape(t.shape)):
+                    self.fail(g, entry)
+            return
+        for draw in range(DIRECTIONS):
+            v = host.normal(t.shape, np.float64, Noise(SEED, 1 + draw))
+            if self.mismatch(g, v):
+                self.fail(g, self.guilty_entry(g, v))
+
+    def numerical(self, v: np.ndarray) -> float:
+        t = self.tensors[self.i]
+        original = t.numpy()
+        asarray = backend_of(t.data).asarray
+        try:
+            t.inplace()[...] = asarray(original + self.eps * v)
+            plus = self.evaluate()
+            t.inplace()[...] = asarray(original - self.eps * v)
+            minus = self.evaluate()
+        finally:
+            t.inplace()[...] = asarray(original)
+        return float(((plus - minus) * self.dy).sum()) / (2 * self.eps)
+
+    @no_grad()
+    def evaluate(self) -> Array:
+        return self.fn(*self.tensors).data.copy()  # the result may be a view of an input about to change
+
+    def mismatch(self, g: np.ndarray, v: np.ndarray) -> float:
+        """|<g, v> - numerical| where it exceeds the tolerance, else 0. NaN is a mismatch."""
+        numerical = self.numerical(v)
+        error = abs(float((g * v).sum()) - numerical)
+        tolerance = self.atol * np.abs(v).sum() + self.rtol * max(abs(numerical), float(np.abs(g * v).sum()))
+        return 0.0 if error <= tolerance else (error if error == error else np.inf)
+
+    def guilty_entry(self, g: np.ndarray, v: np.ndarray) -> int:
+        support = np.arange(v.size)
+        while len(support) > 1:
+            halves = np.array_split(support, 2)
+            errors = []
+            for half in halves:
+                part = np.zeros(v.size)
+                part[half] = v.ravel()[half]
+                part = part.reshape(v.shape)
+                errors.append(abs(float((g * part).sum()) - self.numerical(part)))
+            support = halves[int(errors[1] > errors[0])]
+        return int(support[0])
+
+    def fail(self, g: np.ndarray, entry: int) -> Any:
+        unit = np.zeros(g.size)
+        unit[entry] = 1.0
+        index = tuple(int(k) for k in np.unravel_index(entry, g.shape))
+        raise GradientError(
+            f"gradient of input {self.i} (shape {g.shape}) is wrong at index {index}: "
+            f"backward gives {g[index]:.10g}, finite differences give {self.numerical(unit.reshape(g.shape)):.10g}"
+        )

@@ -1,0 +1,358 @@
+"""Tensor: an array that remembers which operation made it.
+
+A Tensor holds one array of one backend. The arrays are values: what `.data` and `.grad` hand out is read-only on the
+CPU, `Tensor(array)` copies, and no operation writes into an array that another one may have kept for its backward pass.
+The one way to change a Tensor in place is `inplace()`, meant for optimisers and for loading weights. It counts the
+change, and a backward pass that kept the old values refuses to run instead of using the new ones.
+(CuPy's arrays have no read-only flag; there the rule is the same, and nobody enforces it.)
+
+The engine knows no operation. `minivae.ops` enters its functions into `operations`, and the operators below look them
+up there, so that imports point one way: ops stand on autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minivae.kernels import backend, backend_of
+from minivae.kernels.contract import Array
+
+if TYPE_CHECKING:
+    from .function import Function
+
+DIFFERENTIABLE = (np.dtype(np.float32), np.dtype(np.float64))
+
+operations: dict[str, Callable[..., Tensor]] = {}
+
+
+class Version:
+    """How often an array was changed in place; shared by all Tensors that look at the same memory."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class Tensor:
+    """An n-dimensional array with automatic differentiation.
+
+    array: anything numpy.asarray takes, or an array of a backend; it is copied, its dtype is kept.
+    requires_grad: collect the gradient of this Tensor in `.grad`. Raises TypeError unless float32 or float64.
+    """
+
+    __slots__ = ("__weakref__", "_array", "_creator", "_grad", "_requires_grad", "_version")
+    __array_ufunc__ = None  # array + tensor asks the Tensor
+
+    def __init__(self, array: Any, requires_grad: bool = False) -> None:
+        if isinstance(array, Tensor):
+            raise TypeError("expected an array, got a Tensor; use tensor.detach() for one without history")
+        if not hasattr(array, "__cuda_array_interface__"):
+            array = np.asarray(array)
+            if array.dtype.kind not in "biufc":
+                raise TypeError(f"expected numbers, got dtype {array.dtype}")
+        self._set(array.copy(order="K"), None, Version())
+        self.requires_grad = requires_grad
+
+    @classmethod
+    def wrap(cls, array: Array, creator: Function | None = None, version: Version | None = None) -> Tensor:
+        """A Tensor around this very array, for code that has just made it and will not write to it again."""
+        tensor = cls.__new__(cls)
+        tensor._set(array, creator, version or Version())
+        return tensor
+
+    def _set(self, array: Array, creator: Function | None, version: Version) -> None:
+        self._array = array
+        self._creator = creator
+        self._version = version
+        self._requires_grad = creator is not None
+        self._grad: Array | None = None
+
+    # ---- the value ----
+
+    @property
+    def data(self) -> Array:
+        """The array, read-only. Assigning another one of the same shape, dtype and device replaces the value."""
+        return _read_only(self._array)
+
+    @data.setter
+    def data(self, array: Array) -> None:
+        if isinstance(array, Tensor) or backend_of(array).device != self.device:
+            raise TypeError(f"data must be an array on {self.device}, got {type(array).__name__}")
+        if array.shape != self.shape or array.dtype != self.dtype:
+            raise ValueError(
+                f"data must keep shape {self.shape} and dtype {self.dtype}, got {array.shape} and {array.dtype}"
+            )
+        self._array = array.copy(order="K")
+        self._version = Version()
+
+    def inplace(self) -> Array:
+        """The array, writable; the caller is about to change it, and graphs that kept its values are now void."""
+        self._version.count += 1
+        return self._array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._array.shape
+
+    @property
+    def ndim(self) -> int:
+        return self._array.ndim
+
+    @property
+    def size(self) -> int:
+        return self._array.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._array.dtype
+
+    @property
+    def backend(self) -> ModuleType:
+        """The kernels for this array."""
+        return backend_of(self._array)
+
+    @property
+    def device(self) -> str:
+        """'cpu' or 'cuda'."""
+        return self.backend.device
+
+    def numpy(self) -> np.ndarray:
+        """A copy of the value as a NumPy array on the host."""
+        return np.array(self.backend.to_host(self._array))
+
+    def item(self) -> Any:
+        """The value of a Tensor with one element as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item() needs a Tensor with one element, got shape {self.shape}")
+        return self._array.item()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise TypeError("a Tensor does not turn into an array silently; use tensor.numpy(), which leaves the graph")
+
+    # ---- the gradient ----
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self._creator is not None:
+            raise ValueError("only leaves choose requires_grad; use detach() for a result without history")
+        if value and self.dtype not in DIFFERENTIABLE:
+            raise TypeError(f"only float32 and float64 Tensors can require gradients, got {self.dtype}")
+        self._requires_grad = bool(value)
+
+    @property
+    def grad(self) -> Array | None:
+        """The gradient collected by backward(), read-only; None until there is one. Results of operations have none."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, array: Array | None) -> None:
+        if array is not None:
+            if isinstance(array, Tensor) or backend_of(array).device != self.device:
+                raise TypeError(f"grad must be an array on {self.device} or None, got {type(array).__name__}")
+            if array.shape != self.shape or array.dtype != self.dtype:
+                raise ValueError(
+                    f"grad must have shape {self.shape} and dtype {self.dtype}, got {array.shape} and {array.dtype}"
+                )
+            array = _read_only(array)
+        self._grad = array
+
+    def backward(self, dy: Array | None = None, retain_graph: bool = False) -> None:
+        """Add to `.grad` of every leaf the derivative of <dy, self> with respect to it.
+
+        dy: an array of this Tensor's shape and dtype; may be left out where there is one element (then it is 1).
+        retain_graph: keep what the operations saved, so that backward() can run again.
+        Raises RuntimeError for a Tensor without history, a second run over a freed graph, or a value that was changed
+        in place since the operation saved it.
+        """
+        from .function import run_backward
+
+        run_backward(self, self._upstream(dy), retain_graph)
+
+    def _upstream(self, dy: Array | None) -> Array:
+        xp = self.backend.xp
+        if dy is None:
+            if self.size != 1:
+                raise ValueError(f"backward() needs dy for a result of shape {self.shape}; only a scalar has a default")
+            return xp.ones_like(self._array)
+        if isinstance(dy, Tensor):
+            raise TypeError("dy must be an array, got a Tensor")
+        dy = xp.asarray(dy)
+        if dy.shape != self.shape:
+            raise ValueError(f"dy must have the result's shape {self.shape}, got {dy.shape}")
+        if dy.dtype != self.dtype:
+            raise TypeError(f"dy must have the result's dtype {self.dtype}, got {dy.dtype}")
+        return dy
+
+    def detach(self) -> Tensor:
+        """The same value without history: a constant for whatever is computed from it."""
+        return Tensor.wrap(self._array, version=self._version)
+
+    def to(self, device: str) -> Tensor:
+        """This Tensor on 'cpu' or 'cuda'; itself when it is there already, otherwise a leaf of its own."""
+        if device == self.device:
+            return self
+        moved = Tensor.wrap(backend(device).asarray(self.numpy()))
+        moved.requires_grad = self.requires_grad
+        return moved
+
+    def convert(self, device: str | None = None, dtype: Any = None) -> None:
+        """Move this leaf to another device or dtype where it stands, so that whoever holds it sees the new value."""
+        if self._creator is not None:
+            raise ValueError("only leaves can be converted in place; use to() or astype() on results")
+        if self.requires_grad and dtype is not None and np.dtype(dtype) not in DIFFERENTIABLE:
+            raise TypeError(f"a Tensor that requires gradients must stay float32 or float64, got {dtype}")
+        array = self._array if device in (None, self.device) else backend(device).asarray(self.numpy())
+        requires_grad = self.requires_grad
+        self._set(array if dtype is None else array.astype(dtype), None, Version())
+        self._requires_grad = requires_grad
+
+    def __repr__(self) -> str:
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        body = np.array2string(self.backend.to_host(self._array), separator=", ", prefix="Tensor(")
+        return f"Tensor({body}, dtype={self.dtype}, device={self.device}{grad})"
+
+    # ---- operators: NumPy's broadcasting and dtype rules ----
+
+    def __add__(self, other: Any) -> Tensor:
+        return operations["add"](self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return operations["add"](other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return operations["sub"](self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return operations["sub"](other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return operations["mul"](self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return operations["mul"](other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return operations["div"](self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return operations["div"](other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return operations["pow"](self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return operations["pow"](other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return operations["matmul"](self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return operations["matmul"](other, self)
+
+    def __neg__(self) -> Tensor:
+        return operations["neg"](self)
+
+    def __abs__(self) -> Tensor:
+        return operations["abs"](self)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return operations["getitem"](self, index)
+
+    def _compare(self, other: Any, name: str) -> Tensor:
+        compare = getattr(self.backend.xp, name)
+        return Tensor.wrap(compare(self._array, other._array if isinstance(other, Tensor) else other))
+
+    def __lt__(self, other: Any) -> Tensor:
+        return self._compare(other, "less")
+
+    def __le__(self, other: Any) -> Tensor:
+        return self._compare(other, "less_equal")
+
+    def __gt__(self, other: Any) -> Tensor:
+        return self._compare(other, "greater")
+
+    def __ge__(self, other: Any) -> Tensor:
+        return self._compare(other, "greater_equal")
+
+    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return self._compare(other, "equal")
+
+    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return self._compare(other, "not_equal")
+
+    __hash__ = object.__hash__
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(f"the truth of a Tensor of shape {self.shape} is ambiguous; use .numpy().any() or .all()")
+        return bool(self._array.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("a Tensor without axes has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    # ---- methods with a function of the same name in minivae.functional ----
+
+    def reshape(self, *shape: Any) -> Tensor:
+        return operations["reshape"](self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        if len(axes) == 1 and not isinstance(axes[0], int):
+            axes = axes[0]
+        return operations["transpose"](self, axes or None)
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802
+        return self.transpose()
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return operations["sum"](self, axis, keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return operations["mean"](self, axis, keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return operations["max"](self, axis, keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return operations["min"](self, axis, keepdims)
+
+    def exp(self) -> Tensor:
+        return operations["exp"](self)
+
+    def log(self) -> Tensor:
+        return operations["log"](self)
+
+    def sqrt(self) -> Tensor:
+        return operations["sqrt"](self)
+
+    def astype(self, dtype: Any) -> Tensor:
+        return operations["astype"](self, dtype)
+
+
+def as_tensor(value: Any) -> Tensor:
+    """Tensors as they are; plain arrays, lists and numbers as constants."""
+    return value if isinstance(value, Tensor) else Tensor(value)
+
+
+def _read_only(array: Array) -> Array:
+    if isinstance(array, np.ndarray):
+        array = array.view()
+        array.flags.writeable = False
+    return array

@@ -1,0 +1,21 @@
+"""The models, one file a paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minivae.training import Estimator, load_checkpoint
+
+from .vae import VAE
+
+__all__ = ["VAE", "load"]
+
+MODELS: dict[str, type[Estimator]] = {"VAE": VAE}
+
+
+def load(path: str | Path) -> Estimator:
+    """The model in a file, whichever class it is of. ValueError for an unreadable file or an unknown class."""
+    name = load_checkpoint(path)[1].get("model")
+    if name not in MODELS:
+        raise ValueError(f"{str(path)!r} holds {name!r}, not one of {sorted(MODELS)}")
+    return MODELS[name].load(path)

@@ -1,0 +1,316 @@
+"""The layers. Arguments, weight layouts, initial values and state names are PyTorch's.
+
+`dtype` is float32 unless given; a whole model changes with `module.to(dtype=...)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from minivae import ops as F
+from minivae.autograd import Tensor
+from minivae.kernels.geometry import Pair, as_pair
+
+from . import init
+from .module import Buffer, Module
+
+
+class Linear(Module):
+    """x (..., in_features) -> (..., out_features): x W^T + b, weight (out, in)."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = np.float32) -> None:
+        _positive("Linear", in_features=in_features, out_features=out_features)
+        self.in_features, self.out_features = in_features, out_features
+        self.weight, self.bias = init.weight_and_bias((out_features, in_features), out_features, bias, dtype)
+
+    def forward(self, x: Any) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+class _Conv(Module):
+    """What both convolution layers keep; `shape` tells their weight layouts apart."""
+
+    def __init__(
+        self, channels: Pair, shape: Pair, kernel_size: int | Pair, groups: int, bias: bool, dtype: Any
+    ) -> None:
+        name = type(self).__name__
+        self.in_channels, self.out_channels = channels
+        _positive(name, in_channels=channels[0], out_channels=channels[1], groups=groups)
+        if any(c % groups for c in channels):
+            raise ValueError(f"{name}: groups={groups} does not divide both {channels[0]} and {channels[1]} channels")
+        self.kernel_size, self.groups = as_pair("kernel_size", kernel_size, 1), groups
+        self.weight, self.bias = init.weight_and_bias((*shape, *self.kernel_size), channels[1], bias, dtype)
+
+    def extra_repr(self) -> str:
+        settings = {k: v for k, v in vars(self).items() if k not in ("weight", "bias", "training")}
+        text = ", ".join(f"{k}={v}" for k, v in settings.items() if k not in ("in_channels", "out_channels"))
+        return f"{self.in_channels}, {self.out_channels}, {text}, bias={self.bias is not None}"
+
+
+class Conv2d(_Conv):
+    """x (N, C_in, H, W) -> (N, C_out, OH, OW), weight (C_out, C_in / groups, KH, KW); see functional.conv2d."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        dtype: Any = np.float32,
+    ) -> None:
+        shape = (out_channels, in_channels // max(groups, 1))
+        super().__init__((in_channels, out_channels), shape, kernel_size, groups, bias, dtype)
+        self.stride, self.padding = as_pair("stride", stride, 1), as_pair("padding", padding, 0)
+        self.dilation = as_pair("dilation", dilation, 1)
+
+    def forward(self, x: Any) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class ConvTranspose2d(_Conv):
+    """x (N, C_in, H, W) -> (N, C_out, OH, OW), weight (C_in, C_out / groups, KH, KW); see functional.conv_transpose2d."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        output_padding: int | Pair = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | Pair = 1,
+        dtype: Any = np.float32,
+    ) -> None:
+        shape = (in_channels, out_channels // max(groups, 1))
+        super().__init__((in_channels, out_channels), shape, kernel_size, groups, bias, dtype)
+        self.stride, self.padding = as_pair("stride", stride, 1), as_pair("padding", padding, 0)
+        self.output_padding, self.dilation = (
+            as_pair("output_padding", output_padding, 0),
+            as_pair("dilation", dilation, 1),
+        )
+
+    def forward(self, x: Any) -> Tensor:
+        return F.conv_transpose2d(
+            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        )
+
+
+class BatchNorm2d(Module):
+    """x (N, C, H, W) normalised per channel; running averages for evaluation. See functional.batch_norm."""
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = np.float32) -> None:
+        _positive("BatchNorm2d", num_features=num_features)
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.weight = init.constant((num_features,), 1.0, dtype)
+        self.bias = init.constant((num_features,), 0.0, dtype)
+        self.running_mean = Buffer(np.zeros(num_features, dtype))
+        self.running_var = Buffer(np.ones(num_features, dtype))
+        self.num_batches_tracked = Buffer(np.zeros((), np.int64))
+
+    def forward(self, x: Any) -> Tensor:
+        if np.ndim(x) != 4 if not isinstance(x, Tensor) else x.ndim != 4:
+            raise ValueError(f"BatchNorm2d needs images (N, C, H, W), got shape {np.shape(x)}")
+        if self.training:
+            self.num_batches_tracked.inplace()[...] += 1
+        return F.batch_norm(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
+
+
+class GroupNorm(Module):
+    """x (N, C, ...) normalised per example and group of channels. See functional.group_norm."""
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, dtype: Any = np.float32) -> None:
+        _positive("GroupNorm", num_groups=num_groups, num_channels=num_channels)
+        if num_channels % num_groups:
+            raise ValueError(f"GroupNorm: {num_groups} groups do not divide {num_channels} channels")
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
+        self.weight = init.constant((num_channels,), 1.0, dtype)
+        self.bias = init.constant((num_channels,), 0.0, dtype)
+
+    def forward(self, x: Any) -> Tensor:
+        return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"
+
+
+class Dropout(Module):
+    """Zero each element with probability p in training; nothing in evaluation."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p < 1:
+            raise ValueError(f"Dropout needs a probability in [0, 1), got {p}")
+        self.p = p
+
+    def forward(self, x: Any) -> Tensor:
+        return F.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class Embedding(Module):
+    """Indices (...) in [0, num_embeddings) -> rows (..., embedding_dim) of a trained table."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = np.float32) -> None:
+        _positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.weight = init.normal((num_embeddings, embedding_dim), dtype)
+
+    def forward(self, index: Any) -> Tensor:
+        return F.embedding(index, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.embedding_dim}"
+
+
+class Sequential(Module):
+    """Layers one after another; their names are "0", "1", ..."""
+
+    def __init__(self, *layers: Module) -> None:
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Module):
+                raise TypeError(f"Sequential: layer {i} must be a Module, got {type(layer).__name__}")
+            setattr(self, str(i), layer)
+
+    def forward(self, x: Any) -> Any:
+        for layer in self:
+            x = layer(x)
+        return x
+
+    def __iter__(self) -> Iterator[Module]:
+        return (layer for _, layer in self.named_children())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, i: int) -> Module:
+        return list(self)[i]
+
+
+class Flatten(Module):
+    """(N, ...) -> (N, D)."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.flatten(x, 1)
+
+
+class Unflatten(Module):
+    """(N, D) -> (N, *shape)."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = tuple(shape)
+
+    def forward(self, x: Any) -> Tensor:
+        if len(x.shape) != 2 or x.shape[1] != prod(self.shape):
+            raise ValueError(f"Unflatten needs input (N, {prod(self.shape)}) for {self.shape}, got {x.shape}")
+        return F.reshape(x, (x.shape[0], *self.shape))
+
+    def extra_repr(self) -> str:
+        return str(self.shape)
+
+
+class ReLU(Module):
+    """max(x, 0)."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.relu(x)
+
+
+class LeakyReLU(Module):
+    """x where positive, negative_slope * x elsewhere."""
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Any) -> Tensor:
+        return F.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class GELU(Module):
+    """x * Phi(x)."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.gelu(x)
+
+
+class SiLU(Module):
+    """x * sigmoid(x)."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.silu(x)
+
+
+class Tanh(Module):
+    """Hyperbolic tangent."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.tanh(x)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x))."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.sigmoid(x)
+
+
+class Softplus(Module):
+    """log(1 + exp(x))."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.softplus(x)
+
+
+class MaxPool2d(Module):
+    """The largest of each window; see functional.max_pool2d."""
+
+    def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def forward(self, x: Any) -> Tensor:
+        return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class Upsample(Module):
+    """Each pixel repeated scale_factor times."""
+
+    def __init__(self, scale_factor: int | Pair) -> None:
+        self.scale_factor = scale_factor
+
+    def forward(self, x: Any) -> Tensor:
+        return F.upsample(x, self.scale_factor)
+
+    def extra_repr(self) -> str:
+        return f"scale_factor={self.scale_factor}"
+
+
+def _positive(name: str, **sizes: int) -> None:
+    for what, value in sizes.items():
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name}: {what} must be an int, got {value!r}")
+        if value < 1:
+            raise ValueError(f"{name}: {what} must be at least 1, got {value}")

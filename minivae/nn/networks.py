@@ -1,0 +1,68 @@
+"""The encoders and decoders that the models share, dense and convolutional, for images (C, H, W)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from .layers import Conv2d, ConvTranspose2d, Flatten, Linear, ReLU, Sequential, Unflatten
+from .module import Module
+
+ImageShape = tuple[int, int, int]
+
+
+def dense(sizes: Sequence[int]) -> list[Module]:
+    """Linear layers from size to size, a ReLU after each but the last."""
+    layers: list[Module] = []
+    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+        layers += [Linear(inputs, outputs), ReLU()]
+    return layers[:-1]
+
+
+def dense_encoder(image_shape: ImageShape, hidden: Sequence[int], outputs: int) -> Sequential:
+    """(N, C, H, W) -> (N, outputs)."""
+    return Sequential(Flatten(), *dense([prod(image_shape), *hidden, outputs]))
+
+
+def dense_decoder(image_shape: ImageShape, hidden: Sequence[int], inputs: int) -> Sequential:
+    """(N, inputs) -> (N, C, H, W), its hidden layers in reverse order."""
+    return Sequential(*dense([inputs, *reversed(hidden), prod(image_shape)]), Unflatten(image_shape))
+
+
+def halved(size: int) -> int:
+    """What a 4x4 convolution of stride 2 and padding 1 makes of a length."""
+    return size // 2
+
+
+def conv_sizes(image_shape: ImageShape, channels: Sequence[int]) -> list[ImageShape]:
+    """The image's shape before and after each strided convolution; ValueError if nothing is left of it."""
+    shapes = [image_shape]
+    for c in channels:
+        _, H, W = shapes[-1]
+        if min(H, W) < 2:
+            raise ValueError(f"images {image_shape} are too small for {len(channels)} convolutions of stride 2")
+        shapes.append((c, halved(H), halved(W)))
+    return shapes
+
+
+def conv_encoder(image_shape: ImageShape, channels: Sequence[int], hidden: Sequence[int], outputs: int) -> Sequential:
+    """(N, C, H, W) -> (N, outputs): 4x4 convolutions that halve the image, then dense layers.
+
+    Kernel 4 with stride 2: the stride divides the kernel, so that every pixel is seen equally often and the transposed
+    convolutions leave no checkerboard.
+    """
+    shapes = conv_sizes(image_shape, channels)
+    layers: list[Module] = []
+    for before, after in zip(shapes, shapes[1:], strict=False):
+        layers += [Conv2d(before[0], after[0], 4, stride=2, padding=1), ReLU()]  # (N, *after)
+    return Sequential(*layers, Flatten(), *dense([prod(shapes[-1]), *hidden, outputs]))
+
+
+def conv_decoder(image_shape: ImageShape, channels: Sequence[int], hidden: Sequence[int], inputs: int) -> Sequential:
+    """(N, inputs) -> (N, C, H, W): the encoder's mirror image; output_padding restores lengths that were odd."""
+    shapes = conv_sizes(image_shape, channels)
+    layers: list[Module] = [*dense([inputs, *reversed(hidden), prod(shapes[-1])]), ReLU(), Unflatten(shapes[-1])]
+    for small, large in zip(reversed(shapes[1:]), reversed(shapes[:-1]), strict=True):
+        odd = (large[1] - 2 * small[1], large[2] - 2 * small[2])
+        layers += [ConvTranspose2d(small[0], large[0], 4, stride=2, padding=1, output_padding=odd), ReLU()]
+    return Sequential(*layers[:-1])

@@ -1,0 +1,120 @@
+"""The differentiable operations, by family. Each Function has its forward and its backward pass side by side.
+
+Importing this package gives the Tensor its operators and methods.
+"""
+
+from minivae.autograd.tensor import operations
+
+from .arithmetic import add, clip, div, maximum, minimum, mul, neg, pow, sub, where
+from .conv import conv2d, conv_transpose2d
+from .elementwise import (
+    abs,
+    astype,
+    exp,
+    gelu,
+    leaky_relu,
+    log,
+    log1p,
+    relu,
+    sigmoid,
+    silu,
+    softplus,
+    sqrt,
+    tanh,
+)
+from .likelihood import (
+    bernoulli_nll,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    gaussian_kl,
+    gaussian_nll,
+    mse_loss,
+)
+from .linear import embedding, linear, matmul
+from .noise import dropout, reparameterize
+from .norm import batch_norm, group_norm
+from .pool import max_pool2d, upsample
+from .reduce import log_softmax, logsumexp, max, mean, min, softmax, sum
+from .shape import broadcast_to, cat, flatten, gather, getitem, pad, reshape, stack, transpose
+
+__all__ = [
+    "abs",
+    "add",
+    "astype",
+    "batch_norm",
+    "bernoulli_nll",
+    "binary_cross_entropy_with_logits",
+    "broadcast_to",
+    "cat",
+    "clip",
+    "conv2d",
+    "conv_transpose2d",
+    "cross_entropy",
+    "div",
+    "dropout",
+    "embedding",
+    "exp",
+    "flatten",
+    "gather",
+    "gaussian_kl",
+    "gaussian_nll",
+    "gelu",
+    "getitem",
+    "group_norm",
+    "leaky_relu",
+    "linear",
+    "log",
+    "log1p",
+    "log_softmax",
+    "logsumexp",
+    "matmul",
+    "max",
+    "max_pool2d",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "mse_loss",
+    "mul",
+    "neg",
+    "pad",
+    "pow",
+    "relu",
+    "reparameterize",
+    "reshape",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "sqrt",
+    "stack",
+    "sub",
+    "sum",
+    "tanh",
+    "transpose",
+    "upsample",
+    "where",
+]
+
+# What the Tensor's operators and methods call.
+operations.update(
+    abs=abs,
+    add=add,
+    astype=astype,
+    div=div,
+    exp=exp,
+    getitem=getitem,
+    log=log,
+    matmul=matmul,
+    max=max,
+    mean=mean,
+    min=min,
+    mul=mul,
+    neg=neg,
+    pow=pow,
+    reshape=reshape,
+    sqrt=sqrt,
+    sub=sub,
+    sum=sum,
+    transpose=transpose,
+)

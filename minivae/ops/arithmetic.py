@@ -1,0 +1,165 @@
+"""Arithmetic of two arrays under NumPy's broadcasting, and choosing between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minivae.autograd import Function, Tensor
+from minivae.autograd.tensor import as_tensor
+from minivae.kernels.contract import Array
+
+from .broadcast import to_input
+
+
+class Add(Function):
+    def forward(self, a: Array, b: Array) -> Array:
+        return a + b
+
+    def backward(self, dy: Array) -> Any:
+        return tuple(to_input(self, dy, i) if self.needs[i] else None for i in range(2))
+
+
+class Sub(Function):
+    def forward(self, a: Array, b: Array) -> Array:
+        return a - b
+
+    def backward(self, dy: Array) -> Any:
+        da = to_input(self, dy, 0) if self.needs[0] else None
+        db = to_input(self, -dy, 1) if self.needs[1] else None
+        return da, db
+
+
+class Mul(Function):
+    def forward(self, a: Array, b: Array) -> Array:
+        self.save(a, b)
+        return a * b
+
+    def backward(self, dy: Array) -> Any:
+        a, b = self.saved
+        da = to_input(self, dy * b, 0) if self.needs[0] else None
+        db = to_input(self, dy * a, 1) if self.needs[1] else None
+        return da, db
+
+
+class Div(Function):
+    def forward(self, a: Array, b: Array) -> Array:
+        self.save(a, b)
+        return a / b
+
+    def backward(self, dy: Array) -> Any:
+        a, b = self.saved
+        da = to_input(self, dy / b, 0) if self.needs[0] else None
+        db = to_input(self, -dy * a / (b * b), 1) if self.needs[1] else None
+        return da, db
+
+
+class Pow(Function):
+    """a^b. The derivative by b is a^b log a, which is 0 where a is 0 (the limit for b > 0)."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        y = a**b
+        self.save(a, b, y)
+        return y
+
+    def backward(self, dy: Array) -> Any:
+        a, b, y = self.saved
+        xp = self.backend.xp
+        da = db = None
+        if self.needs[0]:
+            # x^0 has derivative 0 everywhere; b a^(b-1) would be 0 * inf at a = 0
+            da = to_input(self, dy * xp.where(b == 0, 0, b * a ** xp.where(b == 0, 1, b - 1)), 0)
+        if self.needs[1]:
+            db = to_input(self, dy * y * xp.log(xp.where(a == 0, 1, a)), 1)
+        return da, db
+
+
+class Neg(Function):
+    def forward(self, x: Array) -> Array:
+        return -x
+
+    def backward(self, dy: Array) -> Array:
+        return -dy
+
+
+class Extremum(Function):
+    """The larger or the smaller of two, by the name of NumPy's function; equal elements get half of the gradient each."""
+
+    def forward(self, a: Array, b: Array, name: str) -> Array:
+        y = getattr(self.backend.xp, name)(a, b)
+        self.save(a, b, y)
+        return y
+
+    def backward(self, dy: Array) -> Any:
+        a, b, y = self.saved
+        share = dy / (1 + (a == b)).astype(dy.dtype)
+        da = to_input(self, share * (a == y), 0) if self.needs[0] else None
+        db = to_input(self, share * (b == y), 1) if self.needs[1] else None
+        return da, db
+
+
+class Where(Function):
+    def forward(self, condition: Array, a: Array, b: Array) -> Array:
+        self.save(condition)
+        return self.backend.xp.where(condition, a, b)
+
+    def backward(self, dy: Array) -> Any:
+        (condition,) = self.saved
+        xp = self.backend.xp
+        da = to_input(self, xp.where(condition, dy, 0), 1) if self.needs[1] else None
+        db = to_input(self, xp.where(condition, 0, dy), 2) if self.needs[2] else None
+        return None, da, db
+
+
+def add(a: Any, b: Any) -> Tensor:
+    """a + b, broadcast."""
+    return Add.apply(a, b)
+
+
+def sub(a: Any, b: Any) -> Tensor:
+    """a - b, broadcast."""
+    return Sub.apply(a, b)
+
+
+def mul(a: Any, b: Any) -> Tensor:
+    """a * b, broadcast."""
+    return Mul.apply(a, b)
+
+
+def div(a: Any, b: Any) -> Tensor:
+    """a / b, broadcast."""
+    return Div.apply(a, b)
+
+
+def pow(a: Any, b: Any) -> Tensor:
+    """a ** b, broadcast. A gradient with respect to b needs a >= 0."""
+    return Pow.apply(a, b)
+
+
+def neg(x: Any) -> Tensor:
+    """-x."""
+    return Neg.apply(x)
+
+
+def maximum(a: Any, b: Any) -> Tensor:
+    """The larger of a and b, element by element; equal elements share the gradient."""
+    return Extremum.apply(a, b, name="maximum")
+
+
+def minimum(a: Any, b: Any) -> Tensor:
+    """The smaller of a and b, element by element; equal elements share the gradient."""
+    return Extremum.apply(a, b, name="minimum")
+
+
+def clip(x: Any, low: float, high: float) -> Tensor:
+    """x limited to [low, high]; ValueError unless low <= high."""
+    if not low <= high:
+        raise ValueError(f"clip needs low <= high, got {low} and {high}")
+    return minimum(maximum(x, low), high)
+
+
+def where(condition: Any, a: Any, b: Any) -> Tensor:
+    """a where condition (boolean) holds, else b; all three broadcast. TypeError for a condition that is not boolean."""
+    condition = as_tensor(condition)
+    if condition.dtype != bool:
+        raise TypeError(f"where needs a boolean condition, got {condition.dtype}")
+    return Where.apply(condition, a, b)

@@ -1,0 +1,110 @@
+"""Convolution and transposed convolution: two operations, three kernels (see kernels/geometry.py and contract.py).
+
+With C_w the linear map x -> conv2d(x, w), the derivative of <dy, C_w x> by x is C_w^T dy, `conv2d_input_grad`, and by w
+it is `conv2d_weight_grad`. The transposed convolution is x -> C_w^T x. So its own input gradient is C_w dy, the plain
+convolution, and its weight gradient is the convolution's with x and dy in each other's place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minivae.autograd import Function, Tensor
+from minivae.autograd.tensor import as_tensor
+from minivae.kernels.contract import Array
+from minivae.kernels.geometry import ConvGeometry, Pair, conv2d_geometry, conv_transpose2d_geometry
+
+from .linear import check_dtypes
+
+
+class Conv2d(Function):
+    def forward(self, x: Array, w: Array, *b: Array, g: ConvGeometry) -> Array:
+        self.save(x, w)
+        self.g = g
+        return self.backend.conv2d(x, w, b[0] if b else None, g)
+
+    def backward(self, dy: Array) -> Any:
+        x, w = self.saved
+        k = self.backend
+        dx = k.conv2d_input_grad(dy, w, None, self.g) if self.needs[0] else None
+        dw = k.conv2d_weight_grad(dy, x, self.g) if self.needs[1] else None
+        return (dx, dw, *_bias_grad(self, dy))
+
+
+class ConvTranspose2d(Function):
+    def forward(self, x: Array, w: Array, *b: Array, g: ConvGeometry) -> Array:
+        self.save(x, w)
+        self.g = g
+        return self.backend.conv2d_input_grad(x, w, b[0] if b else None, g)
+
+    def backward(self, dy: Array) -> Any:
+        x, w = self.saved
+        k = self.backend
+        dx = k.conv2d(dy, w, None, self.g) if self.needs[0] else None
+        dw = k.conv2d_weight_grad(x, dy, self.g) if self.needs[1] else None
+        return (dx, dw, *_bias_grad(self, dy))
+
+
+def _bias_grad(function: Function, dy: Array) -> tuple[Array | None, ...]:
+    """The gradient of b (C,), which every pixel of a channel used: a tuple of one, or of none without bias."""
+    if len(function.needs) == 2:
+        return ()
+    return (function.backend.reduce_sum(dy, (0, 2, 3), False) if function.needs[2] else None,)
+
+
+def conv2d(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Cross-correlation: x (N, C, H, W), w (O, C / groups, KH, KW), b (O,) -> (N, O, OH, OW).
+
+    OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1. Raises ValueError where shapes or arguments do not
+    fit together, TypeError for dtypes that differ or are not float32 or float64.
+    """
+    x, w = as_tensor(x), as_tensor(w)
+    g = conv2d_geometry(x.shape, w.shape, _hashable(stride), _hashable(padding), _hashable(dilation), groups)
+    bias = _bias("conv2d", b, g.O, w)
+    check_dtypes("conv2d", x, w, *bias)
+    return Conv2d.apply(x, w, *bias, g=g)
+
+
+def conv_transpose2d(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    output_padding: int | Pair = 0,
+    groups: int = 1,
+    dilation: int | Pair = 1,
+) -> Tensor:
+    """The transpose of conv2d: x (N, C_in, H, W), w (C_in, C_out / groups, KH, KW), b (C_out,) -> (N, C_out, OH, OW).
+
+    OH = (H - 1) stride - 2 padding + dilation (KH - 1) + 1 + output_padding. With stride > 1 several sizes shrink to H
+    under conv2d; output_padding chooses among them. Raises as conv2d does.
+    """
+    x, w = as_tensor(x), as_tensor(w)
+    g = conv_transpose2d_geometry(
+        x.shape, w.shape, _hashable(stride), _hashable(padding), _hashable(output_padding), groups, _hashable(dilation)
+    )
+    bias = _bias("conv_transpose2d", b, g.C, w)
+    check_dtypes("conv_transpose2d", x, w, *bias)
+    return ConvTranspose2d.apply(x, w, *bias, g=g)
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _bias(name: str, b: Any, channels: int, w: Tensor) -> tuple[Tensor, ...]:
+    if b is None:
+        return ()
+    b = as_tensor(b)
+    if b.shape != (channels,):
+        raise ValueError(f"{name}: bias must have shape ({channels},) for weight {w.shape}, got {b.shape}")
+    return (b,)

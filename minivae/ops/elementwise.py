@@ -1,0 +1,238 @@
+"""Functions of one array, element by element: elementary functions and activations.
+
+Each backward pass uses whichever of input and output makes the derivative cheapest, and keeps only that.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minivae.autograd import Function, Tensor
+from minivae.autograd.tensor import as_tensor
+from minivae.kernels.contract import Array
+
+
+class Exp(Function):
+    def forward(self, x: Array) -> Array:
+        y = self.backend.xp.exp(x)
+        self.save(y)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        (y,) = self.saved
+        return dy * y
+
+
+class Log(Function):
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return self.backend.xp.log(x)
+
+    def backward(self, dy: Array) -> Array:
+        (x,) = self.saved
+        return dy / x
+
+
+class Log1p(Function):
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return self.backend.xp.log1p(x)
+
+    def backward(self, dy: Array) -> Array:
+        (x,) = self.saved
+        return dy / (1 + x)
+
+
+class Sqrt(Function):
+    def forward(self, x: Array) -> Array:
+        y = self.backend.xp.sqrt(x)
+        self.save(y)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        (y,) = self.saved
+        return dy / (2 * y)
+
+
+class Abs(Function):
+    """|x|, with derivative 0 at 0."""
+
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return self.backend.xp.abs(x)
+
+    def backward(self, dy: Array) -> Array:
+        (x,) = self.saved
+        return dy * self.backend.xp.sign(x)
+
+
+class Tanh(Function):
+    def forward(self, x: Array) -> Array:
+        y = self.backend.xp.tanh(x)
+        self.save(y)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        (y,) = self.saved
+        return dy * (1 - y * y)
+
+
+class ReLU(Function):
+    """max(x, 0). The sign of the output says where the input was positive, so the input need not be kept."""
+
+    def forward(self, x: Array) -> Array:
+        y = self.backend.xp.maximum(x, 0)
+        self.save(y)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        (y,) = self.saved
+        return dy * (y > 0)
+
+
+class LeakyReLU(Function):
+    def forward(self, x: Array, slope: float) -> Array:
+        self.save(x)
+        self.slope = slope
+        return self.backend.xp.where(x > 0, x, slope * x)
+
+    def backward(self, dy: Array) -> Array:
+        (x,) = self.saved
+        return self.backend.xp.where(x > 0, dy, self.slope * dy)
+
+
+def stable_sigmoid(xp: Any, x: Array) -> Array:
+    """1 / (1 + exp(-x)), which is exp(x) / (1 + exp(x)): with exp(-|x|) both are exact, and nothing overflows."""
+    e = xp.exp(-xp.abs(x))
+    return xp.where(x < 0, e, 1) / (1 + e)
+
+
+class Sigmoid(Function):
+    def forward(self, x: Array) -> Array:
+        y = stable_sigmoid(self.backend.xp, x)
+        self.save(y)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        (y,) = self.saved
+        return dy * y * (1 - y)
+
+
+class Softplus(Function):
+    """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)); its derivative is the sigmoid."""
+
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        xp = self.backend.xp
+        return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+    def backward(self, dy: Array) -> Array:
+        (x,) = self.saved
+        return dy * stable_sigmoid(self.backend.xp, x)
+
+
+class SiLU(Function):
+    """x sigmoid(x) (Elfwing et al. 2017, Ramachandran et al. 2017)."""
+
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return x * stable_sigmoid(self.backend.xp, x)
+
+    def backward(self, dy: Array) -> Array:
+        (x,) = self.saved
+        s = stable_sigmoid(self.backend.xp, x)
+        return dy * s * (1 + x * (1 - s))
+
+
+class GELU(Function):
+    """x Phi(x) with the normal distribution function Phi (Hendrycks & Gimpel 2016); derivative Phi(x) + x phi(x)."""
+
+    def forward(self, x: Array) -> Array:
+        self.save(x)
+        return x * self._normal_cdf(x)
+
+    def backward(self, dy: Array) -> Array:
+        (x,) = self.saved
+        density = self.backend.xp.exp(-x * x / 2) * (1 / math.sqrt(2 * math.pi))
+        return dy * (self._normal_cdf(x) + x * density)
+
+    def _normal_cdf(self, x: Array) -> Array:
+        return (1 + self.backend.erf(x * (1 / math.sqrt(2)))) / 2
+
+
+class AsType(Function):
+    def forward(self, x: Array, dtype: Any) -> Array:
+        self.dtype = x.dtype
+        return x.astype(dtype)
+
+    def backward(self, dy: Array) -> Array:
+        return dy.astype(self.dtype)
+
+
+def exp(x: Any) -> Tensor:
+    """e^x."""
+    return Exp.apply(x)
+
+
+def log(x: Any) -> Tensor:
+    """Natural logarithm."""
+    return Log.apply(x)
+
+
+def log1p(x: Any) -> Tensor:
+    """log(1 + x), exact for small x."""
+    return Log1p.apply(x)
+
+
+def sqrt(x: Any) -> Tensor:
+    """Square root."""
+    return Sqrt.apply(x)
+
+
+def abs(x: Any) -> Tensor:
+    """|x|; the derivative at 0 is 0."""
+    return Abs.apply(x)
+
+
+def tanh(x: Any) -> Tensor:
+    """Hyperbolic tangent."""
+    return Tanh.apply(x)
+
+
+def relu(x: Any) -> Tensor:
+    """max(x, 0); the derivative at 0 is 0."""
+    return ReLU.apply(x)
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
+    """x where positive, negative_slope * x elsewhere."""
+    return LeakyReLU.apply(x, slope=negative_slope)
+
+
+def sigmoid(x: Any) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return Sigmoid.apply(x)
+
+
+def softplus(x: Any) -> Tensor:
+    """log(1 + exp(x))."""
+    return Softplus.apply(x)
+
+
+def silu(x: Any) -> Tensor:
+    """x * sigmoid(x)."""
+    return SiLU.apply(x)
+
+
+def gelu(x: Any) -> Tensor:
+    """x * Phi(x), exact (with the error function)."""
+    return GELU.apply(x)
+
+
+def astype(x: Any, dtype: Any) -> Tensor:
+    """x in another dtype; the gradient comes back in x's own."""
+    x = as_tensor(x)
+    return x if x.dtype == np.dtype(dtype) else AsType.apply(x, dtype=np.dtype(dtype))

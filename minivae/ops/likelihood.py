@@ -1,0 +1,135 @@
+"""Losses. The likelihoods are in nats per example: summed over pixels and latents, with their constants, never averaged.
+
+A variational autoencoder maximises log p(x) >= -nll - kl per example. Averaging one term over pixels and summing the
+other silently multiplies beta by the number of pixels; so here every likelihood and divergence keeps its first axis,
+the examples, and the mean over those is taken once, by whoever makes a loss of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minivae.autograd import Function, Tensor
+from minivae.autograd.tensor import as_tensor
+from minivae.kernels.contract import Array
+
+from .arithmetic import maximum
+from .broadcast import to_input
+from .elementwise import abs, exp, log1p
+from .linear import check_dtypes
+from .reduce import mean as mean_of
+from .reduce import sum as sum_of
+from .shape import check_range, reshape, transpose
+
+
+class BernoulliNLL(Function):
+    def forward(self, logits: Array, x: Array) -> Array:
+        self.save(logits, x)
+        return self.backend.bernoulli_nll(logits, x)
+
+    def backward(self, dy: Array) -> Any:
+        logits, x = self.saved
+        dlogits = self.backend.bernoulli_nll_grad(dy, logits, x) if self.needs[0] else None
+        dx = -logits * _per_example(dy, x.ndim) if self.needs[1] else None
+        return dlogits, dx
+
+
+class GaussianNLL(Function):
+    def forward(self, mean: Array, log_var: Array, x: Array) -> Array:
+        self.save(mean, log_var, x)
+        return self.backend.gaussian_nll(mean, log_var, x)
+
+    def backward(self, dy: Array) -> Any:
+        dmean, dlog_var = self.backend.gaussian_nll_grad(dy, *self.saved)
+        return dmean, to_input(self, dlog_var, 1) if self.needs[1] else None, -dmean if self.needs[2] else None
+
+
+class CrossEntropy(Function):
+    def forward(self, logits: Array, target: Array) -> Array:
+        self.save(logits, target)
+        return self.backend.softmax_cross_entropy(logits, target)
+
+    def backward(self, dy: Array) -> Any:
+        return self.backend.softmax_cross_entropy_grad(dy, *self.saved), None
+
+
+def _per_example(dy: Array, ndim: int) -> Array:
+    return dy.reshape(-1, *(1,) * (ndim - 1))
+
+
+def bernoulli_nll(logits: Any, x: Any) -> Tensor:
+    """-log p(x) in nats per example for pixels x in [0, 1]: logits, x (N, ...) -> (N,).
+
+    softplus(logits) - x * logits, summed: the cross-entropy between x and sigmoid(logits) without either logarithm. It
+    is a log-likelihood where x is binary; for grey x it is a bound on one up to a constant, not comparable with it.
+    """
+    logits, x = as_tensor(logits), as_tensor(x)
+    _check_examples("bernoulli_nll", logits, x)
+    return BernoulliNLL.apply(logits, x)
+
+
+def gaussian_nll(mean: Any, log_var: Any, x: Any) -> Tensor:
+    """-log N(x; mean, exp(log_var)) in nats per example: mean, x (N, ...), log_var broadcasts to them -> (N,).
+
+    1/2 sum of log(2 pi) + log_var + (x - mean)^2 / exp(log_var).
+    """
+    mean, log_var, x = as_tensor(mean), as_tensor(log_var), as_tensor(x)
+    _check_examples("gaussian_nll", mean, x)
+    check_dtypes("gaussian_nll", mean, log_var)
+    lengths = zip(reversed(log_var.shape), reversed(mean.shape), strict=False)
+    if log_var.ndim > mean.ndim or any(a not in (1, b) for a, b in lengths):
+        raise ValueError(f"gaussian_nll: log_var {log_var.shape} does not broadcast to mean {mean.shape}")
+    return GaussianNLL.apply(mean, log_var, x)
+
+
+def gaussian_kl(mu: Any, log_var: Any) -> Tensor:
+    """KL(N(mu, exp(log_var)) || N(0, 1)) in nats for each latent by itself: (N, D), (N, D) -> (N, D).
+
+    (mu^2 + exp(log_var) - 1 - log_var) / 2 (Kingma & Welling 2013, appendix B); sum over D for an example's KL.
+    """
+    mu, log_var = as_tensor(mu), as_tensor(log_var)
+    if mu.shape != log_var.shape:
+        raise ValueError(f"gaussian_kl: mu {mu.shape} and log_var {log_var.shape} must have one shape")
+    check_dtypes("gaussian_kl", mu, log_var)
+    return (mu * mu + exp(log_var) - 1 - log_var) * 0.5
+
+
+def mse_loss(prediction: Any, target: Any) -> Tensor:
+    """The mean over all elements of (prediction - target)^2."""
+    difference = as_tensor(prediction) - target
+    return mean_of(difference * difference)
+
+
+def binary_cross_entropy_with_logits(logits: Any, target: Any) -> Tensor:
+    """The mean over all elements of softplus(logits) - target * logits.
+
+    Classification's average; for a likelihood in nats per example use bernoulli_nll.
+    """
+    logits = as_tensor(logits)
+    return mean_of(maximum(logits, 0.0) - logits * target + log1p(exp(-abs(logits))))
+
+
+def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """-log softmax(logits)[target]: logits (N, K, ...), target (N, ...) of integers in [0, K).
+
+    reduction: 'mean' or 'sum' over all targets, or 'none' for nats per target, (N, ...).
+    """
+    logits, target = as_tensor(logits), as_tensor(target)
+    if logits.ndim < 2 or target.shape != (logits.shape[0], *logits.shape[2:]):
+        raise ValueError(f"cross_entropy: target {target.shape} does not fit logits {logits.shape} = (N, K, ...)")
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"cross_entropy needs a target of integers, got {target.dtype}")
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"cross_entropy: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    check_dtypes("cross_entropy", logits)
+    check_range("cross_entropy", target, logits.shape[1])
+    rows = transpose(logits, (0, *range(2, logits.ndim), 1))  # (N, ..., K)
+    nll = CrossEntropy.apply(reshape(rows, (target.size, logits.shape[1])), reshape(target, (target.size,)))
+    nll = reshape(nll, target.shape)
+    return nll if reduction == "none" else mean_of(nll) if reduction == "mean" else sum_of(nll)
+
+
+def _check_examples(name: str, prediction: Tensor, x: Tensor) -> None:
+    if prediction.shape != x.shape or x.ndim < 1:
+        raise ValueError(f"{name}: prediction {prediction.shape} and data {x.shape} must have one shape (N, ...)")
+    check_dtypes(name, prediction, x)

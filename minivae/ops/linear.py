@@ -1,0 +1,114 @@
+"""Matrix products, and the lookup that is a product with one-hot rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minivae.autograd import Function, Tensor
+from minivae.autograd.tensor import as_tensor
+from minivae.kernels.contract import Array
+
+from .broadcast import to_input
+from .shape import check_range, reshape
+
+
+class MatMul(Function):
+    """Y = A B; dA = dY B^T, dB = A^T dY, for each matrix of a stack."""
+
+    def forward(self, a: Array, b: Array) -> Array:
+        self.save(a, b)
+        return self.backend.matmul(a, b)
+
+    def backward(self, dy: Array) -> Any:
+        a, b = self.saved
+        da = db = None
+        if self.needs[0]:
+            da = to_input(self, self.backend.matmul(dy, b.swapaxes(-1, -2)), 0)
+        if self.needs[1]:
+            db = to_input(self, self.backend.matmul(a.swapaxes(-1, -2), dy), 1)
+        return da, db
+
+
+class Linear(Function):
+    """Y = X W^T + b; dX = dY W, dW = dY^T X, db = sum of the rows of dY."""
+
+    def forward(self, x: Array, w: Array, *b: Array) -> Array:
+        self.save(x, w)
+        y = self.backend.matmul(x, w.T)  # (N, O)
+        if b:
+            y += b[0]
+        return y
+
+    def backward(self, dy: Array) -> Any:
+        x, w = self.saved
+        matmul = self.backend.matmul
+        dx = matmul(dy, w) if self.needs[0] else None
+        dw = matmul(dy.T, x) if self.needs[1] else None
+        if len(self.needs) == 2:
+            return dx, dw
+        return dx, dw, self.backend.reduce_sum(dy, (0,), False) if self.needs[2] else None
+
+
+class Embedding(Function):
+    """Rows of a table by index; the gradient of a row is the sum over all places that used it."""
+
+    def forward(self, table: Array, index: Array) -> Array:
+        self.save(index)
+        return table[index]
+
+    def backward(self, dy: Array) -> Any:
+        (index,) = self.saved
+        (rows, width), _ = self.inputs[0]
+        return self.backend.sum_rows_by_index(dy.reshape(-1, width), index.reshape(-1), rows), None
+
+
+def matmul(a: Any, b: Any) -> Tensor:
+    """Matrix product over the last two axes, earlier axes broadcast; a vector counts as a row (a) or a column (b)."""
+    a, b = as_tensor(a), as_tensor(b)
+    if not a.ndim or not b.ndim:
+        raise ValueError(f"matmul needs at least one axis each, got {a.shape} and {b.shape}; use * for scalars")
+    rows = a if a.ndim > 1 else reshape(a, (1, -1))
+    columns = b if b.ndim > 1 else reshape(b, (-1, 1))
+    if rows.shape[-1] != columns.shape[-2]:
+        raise ValueError(f"matmul: inner lengths differ in {a.shape} @ {b.shape}")
+    y = MatMul.apply(rows, columns)
+    shape = (*y.shape[:-2], *y.shape[-2:-1] * (a.ndim > 1), *y.shape[-1:] * (b.ndim > 1))
+    return y if y.shape == shape else reshape(y, shape)
+
+
+def linear(x: Any, w: Any, b: Any = None) -> Tensor:
+    """x (..., I), w (O, I), b (O,) -> (..., O): x w^T + b."""
+    x, w = as_tensor(x), as_tensor(w)
+    if w.ndim != 2 or not x.ndim or x.shape[-1] != w.shape[1]:
+        raise ValueError(f"linear: input {x.shape} does not fit weight {w.shape}; expected (..., I) and (O, I)")
+    bias = () if b is None else (as_tensor(b),)
+    if bias and bias[0].shape != w.shape[:1]:
+        raise ValueError(f"linear: bias must have shape {w.shape[:1]} for weight {w.shape}, got {bias[0].shape}")
+    check_dtypes("linear", x, w, *bias)
+    if x.ndim == 2:
+        return Linear.apply(x, w, *bias)
+    rows = 1
+    for n in x.shape[:-1]:
+        rows *= n
+    return reshape(Linear.apply(reshape(x, (rows, x.shape[-1])), w, *bias), (*x.shape[:-1], w.shape[0]))
+
+
+def embedding(index: Any, table: Any) -> Tensor:
+    """index (...) of integers in [0, K), table (K, D) -> (..., D): the rows named.
+
+    Raises TypeError for an index that is not of integers, IndexError for one out of range.
+    """
+    index, table = as_tensor(index), as_tensor(table)
+    if index.dtype.kind not in "iu":
+        raise TypeError(f"embedding needs an index of integers, got {index.dtype}")
+    if table.ndim != 2:
+        raise ValueError(f"embedding needs a table (K, D), got {table.shape}")
+    check_range("embedding", index, table.shape[0])
+    return Embedding.apply(table, index)
+
+
+def check_dtypes(name: str, *tensors: Tensor) -> None:
+    """TypeError unless all are float32 or all are float64: a kernel works in one precision."""
+    dtypes = [t.dtype for t in tensors]
+    if len(set(dtypes)) != 1 or dtypes[0].name not in ("float32", "float64"):
+        raise TypeError(f"{name} needs inputs of one dtype, float32 or float64, got {', '.join(map(str, dtypes))}")

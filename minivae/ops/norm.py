@@ -1,0 +1,109 @@
+"""Normalisation by batch (Ioffe & Szegedy 2015) and by group (Wu & He 2018)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minivae.autograd import Function, Tensor
+from minivae.autograd.tensor import as_tensor
+from minivae.kernels.contract import Array
+
+from .linear import check_dtypes
+
+
+class BatchNorm(Function):
+    """Statistics of this batch; leaves them in `moments` as (mean, biased variance) for the running averages."""
+
+    moments: tuple[Array, Array]
+
+    def forward(self, x: Array, *affine: Array, eps: float, moments: list[Array]) -> Array:
+        weight, bias = affine or (None, None)
+        y, mean, var = self.backend.batch_norm(x, weight, bias, eps)
+        self.save(x, *affine[:1], mean, var)
+        self.eps = eps
+        moments += [mean, var]
+        return y
+
+    def backward(self, dy: Array) -> Any:
+        x, *weight, mean, var = self.saved
+        dx, dw, db = self.backend.batch_norm_grad(dy, x, weight[0] if weight else None, mean, var, self.eps)
+        return (dx, dw, db)[: len(self.needs)]
+
+
+class GroupNorm(Function):
+    def forward(self, x: Array, *affine: Array, groups: int, eps: float) -> Array:
+        weight, bias = affine or (None, None)
+        y, mean, var = self.backend.group_norm(x, weight, bias, groups, eps)
+        self.save(x, *affine[:1], mean, var)
+        self.eps = eps
+        return y
+
+    def backward(self, dy: Array) -> Any:
+        x, *weight, mean, var = self.saved
+        dx, dw, db = self.backend.group_norm_grad(dy, x, weight[0] if weight else None, mean, var, self.eps)
+        return (dx, dw, db)[: len(self.needs)]
+
+
+def batch_norm(
+    x: Any,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """x (N, C, ...) normalised per channel over all other axes, times weight (C,), plus bias (C,).
+
+    training: use the batch's mean and variance, and move the running averages (in place) by `momentum` towards them,
+    the variance in its unbiased form, as PyTorch does. Otherwise use the running averages, which must be given.
+    Raises ValueError where shapes do not fit, where one value per channel leaves no variance to train on, or where
+    evaluation has no running averages.
+    """
+    x = as_tensor(x)
+    affine = _affine("batch_norm", x, weight, bias)
+    if training:
+        count = x.size // x.shape[1]
+        if count < 2:
+            raise ValueError(f"batch_norm needs more than one value per channel in training, got input {x.shape}")
+        moments: list[Array] = []
+        y = BatchNorm.apply(x, *affine, eps=eps, moments=moments)
+        if running_mean is not None and running_var is not None:
+            mean, var = moments
+            _move(running_mean, mean, momentum)
+            _move(running_var, var * (count / (count - 1)), momentum)
+        return y
+    if running_mean is None or running_var is None:
+        raise ValueError("batch_norm: evaluation (training=False) needs running_mean and running_var")
+    column = (-1, *(1,) * (x.ndim - 2))
+    y = (x - running_mean.detach().reshape(column)) / (running_var.detach() + eps).sqrt().reshape(column)
+    return y * affine[0].reshape(column) + affine[1].reshape(column) if affine else y
+
+
+def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """x (N, C, ...) normalised per example and group of C / num_groups channels, times weight (C,), plus bias (C,)."""
+    x = as_tensor(x)
+    affine = _affine("group_norm", x, weight, bias)
+    if num_groups < 1 or x.shape[1] % num_groups:
+        raise ValueError(f"group_norm: {num_groups} groups do not divide the {x.shape[1]} channels of input {x.shape}")
+    return GroupNorm.apply(x, *affine, groups=num_groups, eps=eps)
+
+
+def _move(average: Tensor, value: Array, momentum: float) -> None:
+    array = average.inplace()
+    array += momentum * (value - array)
+
+
+def _affine(name: str, x: Tensor, weight: Any, bias: Any) -> tuple[Tensor, ...]:
+    """(weight, bias) as Tensors, or nothing; checked against x."""
+    if x.ndim < 2 or x.shape[1] < 1:
+        raise ValueError(f"{name} needs input (N, C, ...), got shape {x.shape}")
+    if (weight is None) != (bias is None):
+        raise ValueError(f"{name} takes weight and bias together or not at all")
+    affine = () if weight is None else (as_tensor(weight), as_tensor(bias))
+    for what, t in zip(("weight", "bias"), affine, strict=False):
+        if t.shape != (x.shape[1],):
+            raise ValueError(f"{name}: {what} must have shape ({x.shape[1]},) for input {x.shape}, got {t.shape}")
+    check_dtypes(name, x, *affine)
+    return affine

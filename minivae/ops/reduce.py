@@ -1,0 +1,154 @@
+"""Reductions over axes, and the soft maximum in its three forms.
+
+logsumexp(x) = m + log sum exp(x - m) with m = max(x): the largest term becomes 1, so nothing overflows and the sum
+cannot underflow to 0. softmax is its derivative, log_softmax(x) = x - logsumexp(x).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minivae.autograd import Function, Tensor
+from minivae.autograd.tensor import as_tensor
+from minivae.kernels.contract import Array
+
+Axis = int | tuple[int, ...] | None
+
+
+def normalize_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
+    """Axes as ascending non-negative numbers; None means all. ValueError where one does not exist or comes twice."""
+    axes = tuple(range(ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    found = sorted(a + ndim if a < 0 else a for a in axes)
+    if any(not 0 <= a < ndim for a in found) or len(set(found)) != len(found):
+        raise ValueError(f"axis {axis} does not fit an array with {ndim} axes")
+    return tuple(found)
+
+
+def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+
+
+class Sum(Function):
+    def forward(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+        self.shape, self.axes = x.shape, axes
+        return self.backend.reduce_sum(x, axes, keepdims)
+
+    def backward(self, dy: Array) -> Array:
+        xp = self.backend.xp
+        return xp.broadcast_to(dy.reshape(_kept(self.shape, self.axes)), self.shape)
+
+
+class Max(Function):
+    """Maximum; equal largest elements share the gradient equally."""
+
+    def forward(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+        y = x.max(axis=axes, keepdims=True)
+        self.save(x, y)
+        self.axes = axes
+        return y if keepdims else y.reshape(tuple(n for i, n in enumerate(x.shape) if i not in axes))
+
+    def backward(self, dy: Array) -> Array:
+        x, y = self.saved
+        largest = x == y
+        share = largest.sum(axis=self.axes, keepdims=True).astype(dy.dtype)
+        return largest * (dy.reshape(y.shape) / share)
+
+
+class LogSumExp(Function):
+    def forward(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+        xp = self.backend.xp
+        m = x.max(axis=axes, keepdims=True)
+        m = xp.where(xp.isfinite(m), m, 0)  # all -inf: log 0 = -inf; any +inf: inf
+        with np.errstate(divide="ignore"):
+            y = m + xp.log(self.backend.reduce_sum(xp.exp(x - m), axes, True))
+        self.save(x, y)
+        return y if keepdims else y.reshape(tuple(n for i, n in enumerate(x.shape) if i not in axes))
+
+    def backward(self, dy: Array) -> Array:
+        x, y = self.saved
+        return dy.reshape(y.shape) * self.backend.xp.exp(x - y)
+
+
+class Softmax(Function):
+    """y = exp(x - m) / sum; dx = y (dy - <dy, y>), the softmax of a shift being the softmax."""
+
+    def forward(self, x: Array, axis: int) -> Array:
+        y = self.backend.xp.exp(x - x.max(axis=axis, keepdims=True))
+        y /= self.backend.reduce_sum(y, (axis,), True)
+        self.save(y)
+        self.axis = axis
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        (y,) = self.saved
+        return y * (dy - self.backend.reduce_sum(dy * y, (self.axis,), True))
+
+
+class LogSoftmax(Function):
+    """y = x - logsumexp(x); dx = dy - softmax(x) sum(dy)."""
+
+    def forward(self, x: Array, axis: int) -> Array:
+        xp = self.backend.xp
+        y = x - x.max(axis=axis, keepdims=True)
+        y -= xp.log(self.backend.reduce_sum(xp.exp(y), (axis,), True))
+        self.save(y)
+        self.axis = axis
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        (y,) = self.saved
+        return dy - self.backend.xp.exp(y) * self.backend.reduce_sum(dy, (self.axis,), True)
+
+
+def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Sum over the axes given, all by default."""
+    x = as_tensor(x)
+    return Sum.apply(x, axes=normalize_axes(axis, x.ndim), keepdims=keepdims)
+
+
+def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Mean over the axes given, all by default. ValueError where there is nothing to average."""
+    x = as_tensor(x)
+    count = 1
+    for a in normalize_axes(axis, x.ndim):
+        count *= x.shape[a]
+    if not count:
+        raise ValueError(f"mean over axis {axis} of shape {x.shape}: there are no elements")
+    return sum(x, axis, keepdims) / count
+
+
+def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Largest element over the axes given, all by default; ties share the gradient. ValueError on empty axes."""
+    x = as_tensor(x)
+    axes = normalize_axes(axis, x.ndim)
+    if any(x.shape[a] == 0 for a in axes):
+        raise ValueError(f"max over axis {axis} of shape {x.shape}: there are no elements")
+    return Max.apply(x, axes=axes, keepdims=keepdims)
+
+
+def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Smallest element over the axes given, all by default; ties share the gradient. ValueError on empty axes."""
+    return -max(-as_tensor(x), axis, keepdims)
+
+
+def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """log sum exp(x) over the axes given, all by default."""
+    x = as_tensor(x)
+    axes = normalize_axes(axis, x.ndim)
+    if any(x.shape[a] == 0 for a in axes):
+        raise ValueError(f"logsumexp over axis {axis} of shape {x.shape}: there are no elements")
+    return LogSumExp.apply(x, axes=axes, keepdims=keepdims)
+
+
+def softmax(x: Any, axis: int = -1) -> Tensor:
+    """exp(x) / sum exp(x) along one axis."""
+    x = as_tensor(x)
+    return Softmax.apply(x, axis=normalize_axes(axis, x.ndim)[0])
+
+
+def log_softmax(x: Any, axis: int = -1) -> Tensor:
+    """x - logsumexp(x) along one axis."""
+    x = as_tensor(x)
+    return LogSoftmax.apply(x, axis=normalize_axes(axis, x.ndim)[0])

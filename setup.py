@@ -1,0 +1,40 @@
+"""Packaging of minivae. The top-level folder kernels/ is installed as minivae.kernels."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "minivae" / "__init__.py").read_text(encoding="utf-8"))[1]
+KERNELS = ["minivae.kernels"] + [f"minivae.kernels.{name}" for name in find_packages("kernels")]
+
+CLI = ["matplotlib>=3.8", "tqdm>=4.60", "pooch>=1.8"]
+
+setup(
+    name="minivae",
+    version=VERSION,
+    description="Autoencoders you can read: a tiny autograd engine with every pass written by hand, in NumPy and in CUDA",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["minivae", "minivae.*"]) + KERNELS,
+    package_dir={"minivae.kernels": "kernels"},
+    package_data={"minivae": ["py.typed"], "minivae.data": ["*.npz", "*.txt"], "minivae.kernels": ["cuda/*.cu", "cuda/*.cuh"]},
+    install_requires=["numpy>=2.0"],
+    extras_require={
+        "cuda12": ["cupy-cuda12x>=14.0"],
+        "cuda13": ["cupy-cuda13x>=14.0"],
+        "cli": CLI,
+        "test": [*CLI, "pytest>=8", "hypothesis>=6.100", "scipy>=1.11", "build>=1", "safetensors>=0.4", "ruff>=0.6", "mypy>=1.11"],
+        "bench": [*CLI, "threadpoolctl>=3"],
+    },
+    entry_points={"console_scripts": ["minivae=minivae.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Operating System :: OS Independent",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,203 @@
+"""The emulator as an engine of kernels/cuda/launcher.py: it takes NumPy arrays where CuPy's takes CuPy's."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivae.kernels.cuda.engine import Extent, LaunchError
+from minivae.kernels.cuda.parameters import Pointer, PointerTable, Scalar, Structure, Table
+from minivae.kernels.cuda.signature import Signature
+
+from . import build
+
+Order = str | int
+ORDERS: tuple[Order, ...] = ("forward", "reversed", 2, 3)  # a number seeds a shuffle
+SHARED_LIMIT = 227 * 1024  # bytes per block on sm_90
+
+_LETTERS = {"int8": "c", "uint8": "c", "int16": "h", "uint16": "h", "int32": "i", "uint32": "i", "int64": "l"} | {
+    "uint64": "l",
+    "bool": "b",
+    "float32": "f",
+    "float64": "d",
+}
+_NUMBER, _STRUCT, _ARRAY, _TABLE = range(4)  # emulator::Passing
+_ARGUMENT = struct.Struct("=QqQiiii")  # emulator::Argument
+_LAUNCH = struct.Struct("=9I")  # emulator::Launch
+
+
+@dataclass(frozen=True)
+class Function:
+    """A compiled kernel: where it is, and the parameters that the launcher has read from its source."""
+
+    address: int
+    library: ctypes.CDLL  # kept loaded
+    signature: Signature
+    names: tuple[int, ...]  # addresses of the names of the parameters, for error messages
+    names_kept: tuple[bytes, ...]
+
+
+class Emulator:
+    """Runs kernels on the CPU, one thread at a time, and raises LaunchError for what a GPU would do silently.
+
+    order: in which order the threads of a block, and the blocks, take their turns: "forward", "reversed", or an
+        int >= 2 that seeds a shuffle; "all" runs each launch in all of ORDERS and raises if the results differ.
+    guard: on which side of an array the first byte outside is unreadable, "end" or "start"; on the other side,
+        writes are noticed after the launch and reads give NaN.
+    check_bounds: also catch indices outside of arrays of fixed size, shared or local (slower).
+    array_type: what counts as an array on the device: numpy.ndarray, or a subclass that a test tells apart.
+    """
+
+    def __init__(
+        self,
+        order: Order = "forward",
+        guard: str = "end",
+        check_bounds: bool = False,
+        array_type: type = np.ndarray,
+        ucontext: bool = False,
+    ) -> None:
+        if guard not in ("end", "start"):
+            raise ValueError(f"guard must be 'end' or 'start', got {guard!r}")
+        self.array_type = array_type
+        self._orders = ORDERS if order == "all" else (order,)
+        self._order_numbers = [_order_number(o) for o in self._orders]
+        self._guard_end = guard == "end"
+        self._check_bounds, self._ucontext = check_bounds, ucontext
+        self._runtime = _load_runtime(build.runtime(ucontext))
+
+    def compile(self, source: str, signatures: Mapping[str, Signature]) -> Callable[[str], Function]:
+        names = list(signatures)
+        library = _load(build.kernels(source, names, self._check_bounds, self._ucontext))
+
+        def function(name: str) -> Function:
+            address = ctypes.addressof(ctypes.c_char.in_dll(library, f"emulator_kernel_{names.index(name)}"))
+            _check_letters(signatures[name], _compiled_letters(address))
+            names_kept = tuple(parameter.name.encode() for parameter in signatures[name].parameters)
+            return Function(address, library, signatures[name], tuple(map(_address_of, names_kept)), names_kept)
+
+        return function
+
+    def launch(self, function: Function, grid: Extent, block: Extent, arguments: Sequence[Any], shared: int) -> None:
+        if shared > SHARED_LIMIT:
+            raise LaunchError(f"{shared} bytes of dynamic shared memory, the limit is {SHARED_LIMIT}")
+        keep_alive: list[Any] = []
+        packed = b"".join(
+            _pack(parameter, value, name, keep_alive)
+            for parameter, value, name in zip(function.signature.parameters, arguments, function.names, strict=True)
+        )
+        if len(self._order_numbers) == 1:
+            self._run(function, grid, block, packed, shared, self._order_numbers[0])
+        else:
+            self._run_in_all_orders(function, grid, block, packed, arguments, shared)
+
+    def _run(self, function: Function, grid: Extent, block: Extent, packed: bytes, shared: int, order: int) -> None:
+        launch = _LAUNCH.pack(*grid, *block, shared, order, self._guard_end)
+        if self._runtime.emulator_launch(function.address, launch, packed, len(function.names)):
+            raise LaunchError(self._runtime.emulator_error().decode())
+
+    def _run_in_all_orders(
+        self, function: Function, grid: Extent, block: Extent, packed: bytes, arguments: Sequence[Any], shared: int
+    ) -> None:
+        written = _written(function.signature, arguments)
+        before = [array.copy() for _, array in written]
+        first: list[bytes] = []
+        for name, order in zip(self._orders, self._order_numbers, strict=True):
+            for (_, array), old in zip(written, before, strict=True):
+                array[...] = old
+            self._run(function, grid, block, packed, shared, order)
+            results = [array.tobytes() for _, array in written]
+            first = first or results
+            for (argument, _), result, expected in zip(written, results, first, strict=True):
+                if result != expected:
+                    raise LaunchError(
+                        f"{argument} depends on the order of threads: {self._orders[0]} and {name} differ"
+                    )
+
+    def address(self, array: Any) -> int:
+        return int(array.__array_interface__["data"][0])
+
+    def check_device(self, array: Any) -> None:
+        """There is one device."""
+
+    def upload(self, array: np.ndarray[Any, Any]) -> Any:
+        return array.copy().view(self.array_type)
+
+    def synchronize(self) -> None:
+        """Launches have finished when they return."""
+
+
+def _order_number(order: Order) -> int:
+    number = {"forward": 0, "reversed": 1}.get(order, order) if isinstance(order, str) else order
+    if isinstance(number, str) or (not isinstance(order, str) and number < 2):
+        raise ValueError(f"order must be 'forward', 'reversed', 'all' or an int >= 2, got {order!r}")
+    return number
+
+
+def _written(signature: Signature, arguments: Sequence[Any]) -> list[tuple[str, Any]]:
+    """The arrays that the kernel may write, by name of parameter; an array that is passed twice, once."""
+    found: dict[int, tuple[str, Any]] = {}
+    for parameter, value in zip(signature.parameters, arguments, strict=True):
+        pointer = parameter.element if isinstance(parameter, Table) else parameter
+        if value is None or not isinstance(pointer, Pointer) or pointer.const:
+            continue
+        for array in value.arrays if isinstance(value, PointerTable) else [value]:
+            found[id(array)] = (parameter.name, array)
+    return list(found.values())
+
+
+def _address_of(text: bytes) -> int:
+    return int(ctypes.cast(ctypes.c_char_p(text), ctypes.c_void_p).value or 0)
+
+
+def _pack(parameter: Any, value: Any, name: int, keep_alive: list[Any]) -> bytes:
+    """One emulator::Argument; what it points to is added to keep_alive."""
+    if isinstance(parameter, Scalar):
+        bits = int.from_bytes(value.tobytes().ljust(8, b"\0"), "little")
+        return _ARGUMENT.pack(bits, 0, name, _NUMBER, 0, 0, 0)
+    if isinstance(parameter, Table):
+        elements = b"".join(_pack(parameter.element, array, name, keep_alive) for array in value.arrays)
+        keep_alive.append(elements)
+        return _ARGUMENT.pack(_address_of(elements), len(value.arrays), name, _TABLE, 0, 0, 0)
+    if value is None:
+        return _ARGUMENT.pack(0, 0, name, _NUMBER, 0, 0, 0)
+    address = value.__array_interface__["data"][0]
+    if isinstance(parameter, Structure):
+        return _ARGUMENT.pack(address, 0, name, _STRUCT, 0, 0, 0)
+    return _ARGUMENT.pack(address, value.nbytes, name, _ARRAY, parameter.alignment, not parameter.const, 0)
+
+
+def _check_letters(signature: Signature, compiled: str) -> None:
+    """The compiler's view of the parameters against that of the launcher, which only reads the text."""
+    read = "".join(
+        {Structure: "S", Pointer: "P", Table: "P"}.get(type(p)) or _LETTERS[p.dtype.name]  # type: ignore[union-attr]
+        for p in signature.parameters
+    )
+    if read != compiled:
+        raise LaunchError(f"the launcher read the parameters of {signature.name} as {read!r}, they are {compiled!r}")
+
+
+def _compiled_letters(kernel: int) -> str:
+    class Kernel(ctypes.Structure):  # emulator::Kernel
+        _fields_ = (("run", ctypes.c_void_p), ("signature", ctypes.c_char_p))
+
+    return bytes(Kernel.from_address(kernel).signature).decode()
+
+
+@cache
+def _load(library: Path) -> ctypes.PyDLL:
+    return ctypes.PyDLL(str(library))  # keeps the GIL: only one kernel can run at a time
+
+
+@cache
+def _load_runtime(library: Path) -> ctypes.PyDLL:
+    runtime = _load(library)
+    runtime.emulator_launch.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int]
+    runtime.emulator_error.restype = ctypes.c_char_p
+    return runtime

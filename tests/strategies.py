@@ -1,0 +1,47 @@
+"""Hypothesis strategies for shapes, and seeded numbers to fill them."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+
+examples = settings(deadline=None, derandomize=True, max_examples=25)
+
+sizes = st.integers(1, 4)
+shapes = st.lists(st.integers(0, 4), min_size=0, max_size=4).map(tuple)
+filled = st.lists(sizes, min_size=1, max_size=4).map(tuple)
+
+
+@st.composite
+def broadcastable(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Two shapes that broadcast together: axes dropped in front and lengths made 1 at random, lengths 0 to 3."""
+    full = draw(st.lists(st.integers(0, 3), min_size=0, max_size=4).map(tuple))
+
+    def shrink() -> tuple[int, ...]:
+        kept = full[draw(st.integers(0, len(full))) :]
+        return tuple(1 if draw(st.booleans()) else n for n in kept)
+
+    a, b = shrink(), shrink()
+    return a, b
+
+
+@st.composite
+def shape_and_axes(draw: st.DrawFn, least: int = 0) -> tuple[tuple[int, ...], tuple[int, ...] | int | None]:
+    """A shape and an axis argument for it: None, one axis (possibly negative), or several."""
+    shape = draw(st.lists(st.integers(least, 4), min_size=1, max_size=4).map(tuple))
+    one = st.integers(-len(shape), len(shape) - 1)
+    several = st.sets(st.integers(0, len(shape) - 1), min_size=1).map(tuple)
+    return shape, draw(st.one_of(st.none(), one, several))
+
+
+def numbers(*shape: int, seed: int = 0, low: float = -2.0, high: float = 2.0, dtype: type = np.float64) -> np.ndarray:
+    """Reproducible numbers of this shape in [low, high)."""
+    return np.random.default_rng(seed).uniform(low, high, shape).astype(dtype)
+
+
+def apart(*shape: int, gap: float = 0.05, seed: int = 0, dtype: type = np.float64) -> np.ndarray:
+    """Distinct numbers around 0, no two closer than `gap` and none within gap / 2 of 0: safe beside a kink."""
+    count = int(np.prod(shape))
+    values = (np.arange(count) - count // 2 + 0.5) * gap
+    return np.random.default_rng(seed).permutation(values).reshape(shape).astype(dtype)

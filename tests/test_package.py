@@ -1,0 +1,64 @@
+"""What an importer gets: a light import, and a wheel that holds everything."""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+NEW_MODULES = """
+import json, sys
+import numpy
+before = set(sys.modules)
+import minivae
+new = {name.split(".")[0] for name in set(sys.modules) - before}
+print(json.dumps(sorted(new - set(sys.stdlib_module_names))))
+"""
+
+
+def test_import_brings_nothing_but_numpy_and_the_standard_library():
+    result = subprocess.run([sys.executable, "-c", NEW_MODULES], capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout) == ["minivae"]
+
+
+def test_the_upper_floors_are_imported_on_first_use():
+    code = "import sys, minivae as mv; assert 'minivae.models' not in sys.modules; mv.models.VAE; mv.datasets; mv.optim; mv.nn"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import minivae as mv
+
+    with pytest.raises(AttributeError, match="'modles'"):
+        _ = mv.modles
+
+
+def test_every_source_file_is_in_the_wheel_and_it_runs_from_an_empty_folder(tmp_path):
+    source = tmp_path / "source"
+    for name in ("minivae", "kernels"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path / "dist"), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        archive.extractall(tmp_path / "site")
+    expected = {str(p.relative_to(ROOT)) for p in (ROOT / "minivae").rglob("*.py")}
+    expected |= {f"minivae/{p.relative_to(ROOT)}" for p in (ROOT / "kernels").rglob("*.py")}
+    expected |= {"minivae/py.typed", "minivae/data/fashion_mini.npz"}
+    assert expected <= names
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    code = "import minivae, minivae.kernels.contract; print(minivae.models.VAE().sample(2).shape)"
+    environment = {"PYTHONPATH": str(tmp_path / "site"), "PATH": ""}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=empty, env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "(2, 1, 28, 28)\n"
