@@ -13,7 +13,7 @@ from .likelihood import (
     softmax_cross_entropy,
     softmax_cross_entropy_grad,
 )
-from .matmul import matmul, reduce_sum, sum_rows_by_index
+from .matrix import matmul, reduce_sum, sum_rows_by_index
 from .norm import batch_norm, batch_norm_grad, group_norm, group_norm_grad
 from .optim import adam_step, global_norm, sgd_step
 from .random import normal, random_bits, reparameterize, reparameterize_grad, uniform

@@ -8,7 +8,7 @@ multiplies and adds. It moves taps * C numbers for an output pixel.
 *Multiply, then shift.* One matrix product multiplies every pixel with all taps at once; the result of each tap is a
 plane, and the planes are added, each shifted by its tap. With stride 1 and zeros between the image rows a shift in two
 dimensions is a shift along memory, so this is one long addition for each tap. It moves taps * O numbers for a pixel. A
-decoder's last layer, which makes one channel or three out of many, is 2 to 4 times faster so.
+decoder's last layer, which makes one channel or three out of many, is 2 to 4 times faster this way.
 """
 
 from __future__ import annotations

@@ -74,8 +74,9 @@ def gaussian_nll(mean: np.ndarray, log_var: np.ndarray, x: np.ndarray) -> np.nda
     1/2 sum of log(2 pi) + log_var + (x - mean)^2 exp(-log_var).
     """
     order = memory_order(mean, fixed=1)
-    spread = (np.broadcast_to(a, mean.shape).transpose(order) for a in (log_var, np.exp(-log_var)))
-    mean, x, (log_var, precision) = mean.transpose(order), x.transpose(order), spread
+    precision = np.broadcast_to(np.exp(-log_var), mean.shape).transpose(order)
+    log_var = np.broadcast_to(log_var, mean.shape).transpose(order)
+    mean, x = mean.transpose(order), x.transpose(order)
     nll = np.empty(len(mean), mean.dtype)
     for block in _examples(mean):
         d = workspace("e", mean[block].shape, mean.dtype)

@@ -18,7 +18,7 @@ import numpy as np
 
 from .blocks import logical_order, memory_order
 from .columns import workspace
-from .matmul import reduce_sum
+from .matrix import reduce_sum
 
 
 def batch_norm(

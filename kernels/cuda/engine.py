@@ -28,6 +28,7 @@ class Engine(Protocol):
     """Arguments that reach `launch` have been checked and converted by the launcher (see parameters.py)."""
 
     array_type: type
+    xp: Any  # the array module
 
     def compile(self, source: str, signatures: Mapping[str, Signature]) -> Callable[[str], Any]:
         """A function that maps the name of an instance to something that `launch` runs.
@@ -62,6 +63,7 @@ class CupyEngine:
     def __init__(self) -> None:
         self._cupy = _import_cupy()
         self.array_type: type = self._cupy.ndarray
+        self.xp = self._cupy
 
     def compile(self, source: str, signatures: Mapping[str, Signature]) -> Callable[[str], Any]:
         def function(name: str) -> Any:

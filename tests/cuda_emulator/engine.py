@@ -66,6 +66,7 @@ class Emulator:
         if guard not in ("end", "start"):
             raise ValueError(f"guard must be 'end' or 'start', got {guard!r}")
         self.array_type = array_type
+        self.xp = np
         self._orders = ORDERS if order == "all" else (order,)
         self._order_numbers = [_order_number(o) for o in self._orders]
         self._guard_end = guard == "end"

@@ -103,7 +103,7 @@ def test_integer_atomics() -> None:
 def test_warp_intrinsics() -> None:
     x = np.random.default_rng(0).integers(-4, 9, 32).astype(np.int32)
     x[16:] = abs(x[16:]) + 1
-    out = np.zeros((32, 9), np.int32)
+    out = np.zeros((32, 10), np.int32)
     GOOD.kernel("warp_intrinsics")[1, 32](x, out)
     lane = np.arange(32)
     low, high = x[:16], x[16:]
@@ -117,6 +117,7 @@ def test_warp_intrinsics() -> None:
         np.repeat([any(low > 0) * 2 + all(low > 0), any(high > 0) * 2 + all(high > 0)], 16),
         np.repeat([low.sum(), high.sum()], 16),
         np.concatenate([np.full(16, low.sum()), np.repeat(high.reshape(2, 8).sum(1), 8)]),
+        np.where(lane & 8, x[lane ^ 8], x),  # only segments below one's own can be read
     ]
     assert np.array_equal(out, np.stack(expected, 1))
 
@@ -141,14 +142,15 @@ def test_tables_of_pointers_and_structs(dtype: str) -> None:
     assert all(np.array_equal(a, e) for a, e in zip(arrays, expected, strict=True))
 
 
-def test_arguments_that_overlap() -> None:
-    """In place, and with the addends as a part of the array itself: the copies must share memory as the arrays do."""
-    x = np.arange(64, dtype=np.float32)
-    tables = launcher.pointer_table([x]), launcher.pointer_table([x[:32]])
-    GOOD.kernel("transform", "float")[1, 32](
-        tables[0], np.array([32]), tables[1], {"scale": 1, "offset": 0, "negate": False}
-    )
-    assert np.array_equal(x, [*range(0, 64, 2), *range(32, 64)])
+@pytest.mark.parametrize(("x", "y"), [(slice(0, 32), slice(8, 40)), (slice(8, 40), slice(0, 32)), (slice(4, 36),) * 2])
+def test_arguments_that_overlap(x: slice, y: slice) -> None:
+    """What is written through one is read through the other: the copies share memory as the arrays do."""
+    memory, seen = np.zeros(40, np.float32), np.zeros(32, np.float32)
+    expected = memory.copy()
+    expected[x] = np.arange(1, 33)
+    GOOD.kernel("write_then_read")[1, 32](memory[x], memory[y], seen)
+    assert np.array_equal(memory, expected)
+    assert np.array_equal(seen, expected[y])
 
 
 def test_every_kind_of_number() -> None:
@@ -181,5 +183,5 @@ def test_other_modes_give_the_same(kwargs: dict) -> None:
     with launcher.use_engine(Emulator(**kwargs)):
         test_dynamic_shared_memory("float32", 64)
         test_vector_loads(7)
-        test_arguments_that_overlap()
+        test_arguments_that_overlap(slice(0, 32), slice(8, 40))
         test_warp_intrinsics()

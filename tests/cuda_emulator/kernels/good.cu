@@ -68,11 +68,11 @@ __global__ void histogram(const int* __restrict__ values, int* counts, int n) {
   if (i < n) atomicAdd(&counts[values[i]], 1);
 }
 
-// What one warp's intrinsics give, a column each: out (32, 9).
+// What one warp's intrinsics give, a column each: out (32, 10).
 __global__ void warp_intrinsics(const int* x, int* out) {
   const int lane = threadIdx.x, value = x[lane];
   const unsigned all = 0xffffffffu, half = lane < 16 ? 0x0000ffffu : 0xffff0000u;
-  int* row = out + lane * 9;
+  int* row = out + lane * 10;
   row[0] = __shfl_sync(all, value, 5);
   row[1] = __shfl_sync(all, value, 3, 8);
   row[2] = __shfl_up_sync(all, value, 2);
@@ -86,6 +86,7 @@ __global__ void warp_intrinsics(const int* x, int* out) {
   int sum = value;
   for (int lanes = lane < 16 ? 8 : 4; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(half, sum, lanes, 16);
   row[8] = sum;
+  row[9] = __shfl_xor_sync(all, value, 8, 8);
 }
 
 // A promise of alignment, vector types, and a loop over the rest.
@@ -126,6 +127,13 @@ __global__ void functions(const T* x, T* out, int n) {
   T* row = out + i * 8;
   row[0] = exp(x[i]), row[1] = log1p(fabs(x[i])), row[2] = erf(x[i]), row[3] = tanh(x[i]);
   row[4] = sine, row[5] = cosine, row[6] = rsqrt(max(x[i], T(1))), row[7] = fma(x[i], x[i], T(1));
+}
+
+// y may be a part of x, or x of y.
+__global__ void write_then_read(float* x, const float* y, float* seen) {
+  x[threadIdx.x] = threadIdx.x + 1;
+  __syncthreads();
+  seen[threadIdx.x] = y[threadIdx.x];
 }
 
 __global__ void is_null(const float* x, int* out) { *out = x == nullptr; }

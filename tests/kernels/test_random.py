@@ -1,0 +1,163 @@
+"""Philox against its published vectors, the layout of a draw, and the statistics of what is made of it.
+
+The statistical tests have fixed seeds, so they pass or fail once and for all; their bounds are those of tests at a
+level of 1e-4 or below.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from minivae.kernels.contract import Noise
+from minivae.kernels.cpu import normal, random_bits, reparameterize, reparameterize_grad, uniform
+from minivae.kernels.cpu.random import philox4x32
+from strategies import examples, numbers
+
+DTYPES = [np.float32, np.float64]
+words = st.integers(0, 2**32 - 1)
+longs = st.integers(0, 2**64 - 1)
+
+# Random123, kat_vectors, philox4x32 with 10 rounds: counter, key, result.
+KNOWN = [
+    ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+]
+
+
+def parse(text: str) -> list[int]:
+    return [int(word, 16) for word in text.split()]
+
+
+def philox_of_one(counter: list[int], key: list[int]) -> list[int]:
+    """The definition, with Python's integers (Salmon et al. 2011, section 2.2)."""
+    (a, b, c, d), (k, l) = counter, key  # noqa: E741
+    for _ in range(10):
+        p, q = 0xD2511F53 * a, 0xCD9E8D57 * c
+        a, b, c, d = (q >> 32) ^ b ^ k, q % 2**32, (p >> 32) ^ d ^ l, p % 2**32
+        k, l = (k + 0x9E3779B9) % 2**32, (l + 0xBB67AE85) % 2**32  # noqa: E741
+    return [a, b, c, d]
+
+
+@pytest.mark.parametrize(("counter", "key", "result"), KNOWN)
+def test_philox_gives_the_published_words(counter, key, result) -> None:
+    counter, key, result = parse(counter), parse(key), parse(result)
+    assert philox_of_one(counter, key) == result
+    given_counters = np.array([counter, counter], np.uint64).T
+    np.testing.assert_array_equal(philox4x32(given_counters, tuple(key)), np.array([result, result]).T)
+    np.testing.assert_array_equal(given_counters, np.array([counter, counter]).T)
+
+
+@examples
+@given(st.lists(st.tuples(words, words, words, words), min_size=1, max_size=5), st.tuples(words, words))
+def test_philox_is_its_definition(counters, key) -> None:
+    expected = [philox_of_one(list(counter), list(key)) for counter in counters]
+    np.testing.assert_array_equal(philox4x32(np.array(counters, np.uint64).T, key).T, expected)
+
+
+@examples
+@given(seed=longs, draw=longs, count=st.integers(0, 23))
+def test_layout_of_a_draw(seed, draw, count) -> None:
+    """Words 4i .. 4i+3 are Philox of (i, i >> 32, draw, draw >> 32) under (seed, seed >> 32)."""
+    key = [seed % 2**32, seed >> 32]
+    expected = [w for i in range(6) for w in philox_of_one([i, 0, draw % 2**32, draw >> 32], key)]
+    bits = random_bits(count, Noise(seed, draw))
+    assert bits.dtype == np.uint32
+    assert bits.tolist() == expected[:count]
+
+
+def test_blocks_of_a_long_draw_fit_together() -> None:
+    count = 300_001
+    bits = random_bits(count, Noise(7, 8))
+    np.testing.assert_array_equal(random_bits(100_003, Noise(7, 8)), bits[:100_003])
+    for i in [0, 16_383, 16_384, 16_385, 65_535, 65_536, 75_000 - 1]:
+        assert bits[4 * i : 4 * i + 4].tolist() == philox_of_one([i, 0, 8, 0], [7, 0])
+
+
+@pytest.mark.parametrize("make", [uniform, normal])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_first_numbers_of_a_longer_draw_are_the_shorter_draw(make, dtype) -> None:
+    long = make((101,), dtype, Noise(3, 4))
+    for n in (0, 1, 2, 7, 100):
+        np.testing.assert_array_equal(make((n,), dtype, Noise(3, 4)), long[:n])
+    assert make((), dtype, Noise(3, 4)) == long[0]
+    np.testing.assert_array_equal(make((5, 1, 7), dtype, Noise(3, 4)).ravel(), long[:35])
+    assert isinstance(make((), dtype, Noise(3, 4)), np.ndarray)
+
+
+def test_uniform_is_made_of_the_words_as_the_contract_says() -> None:
+    noise = Noise(5, 6)
+    w = [int(word) for word in random_bits(2000, noise)]
+    single, double = uniform((1000,), np.float32, noise), uniform((1000,), np.float64, noise)
+    assert single.dtype == np.float32
+    assert double.dtype == np.float64
+    assert single.tolist() == [(word >> 8) / 2**24 for word in w[:1000]]
+    assert double.tolist() == [((w[2 * i] >> 5) * 2**26 + (w[2 * i + 1] >> 6)) / 2**53 for i in range(1000)]
+
+
+def test_normal_is_made_of_the_words_as_the_contract_says() -> None:
+    noise = Noise(5, 6)
+    u = (np.float64(random_bits(1000, noise)) + 0.5) / 2**32
+    z = np.sqrt(-2 * np.log(u[0::2])) * np.exp(2j * np.pi * u[1::2])
+    double = normal((999,), np.float64, noise)
+    np.testing.assert_allclose(double, np.stack([z.real, z.imag], 1).ravel()[:999], rtol=1e-13, atol=1e-14)
+    np.testing.assert_array_equal(normal((999,), np.float32, noise), double.astype(np.float32))
+
+
+def test_uniform_is_uniform() -> None:
+    u = uniform((100_000,), np.float64, Noise(0, 0))
+    assert u.min() >= 0
+    assert u.max() < 1
+    assert scipy.stats.kstest(u, "uniform").pvalue > 1e-4
+    counts = np.bincount(random_bits(25_000, Noise(0, 1)).view(np.uint8), minlength=256)
+    assert scipy.stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_normal_is_normal() -> None:
+    n = 200_000
+    z = normal((n,), np.float64, Noise(1, 0))
+    assert scipy.stats.kstest(z, "norm").pvalue > 1e-4
+    moments = [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)]  # of z^k: k, expectation, variance
+    for k, mean, variance in moments:
+        assert abs(np.mean(z**k) - mean) < 4 * np.sqrt(variance / n)
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3, 4])
+def test_neighbours_and_neighbouring_draws_and_seeds_are_independent(lag) -> None:
+    n = 100_000
+    z = normal((n + lag,), np.float64, Noise(2, 0))
+    others = [z[lag:], normal((n,), np.float64, Noise(2, lag)), normal((n,), np.float64, Noise(2 + lag, 0))]
+    for other in others:
+        assert abs(np.corrcoef(z[:n], other)[0, 1]) < 4 / np.sqrt(n)
+        assert abs(np.corrcoef(z[:n] ** 2, other**2)[0, 1]) < 4 / np.sqrt(n)
+
+
+def test_draws_do_not_overlap() -> None:
+    """No block of four words occurs twice, neither within a draw nor in two; 2^32 apart is a different draw too."""
+    noises = [Noise(0, 0), Noise(0, 1), Noise(1, 0), Noise(0, 2**32), Noise(2**32, 0), Noise(1, 1)]
+    all_blocks = np.concatenate([random_bits(40_000, noise).reshape(-1, 4) for noise in noises])
+    assert len(np.unique(all_blocks, axis=0)) == len(all_blocks)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3, 5), (0, 4), (1,)])
+def test_reparameterize_is_its_formula(dtype, shape) -> None:
+    mu, log_var, dz = (numbers(*shape, seed=s, dtype=dtype) for s in range(3))
+    noise = Noise(9, 9)
+    eps = normal(shape, np.float64, noise)
+    sigma = np.exp(np.float64(log_var) / 2)
+    z, dlog_var = reparameterize(mu, log_var, noise), reparameterize_grad(dz, log_var, noise)
+    tolerance = {"rtol": 20 * np.finfo(dtype).eps, "atol": 20 * np.finfo(dtype).eps}
+    assert z.dtype == dlog_var.dtype == dtype
+    np.testing.assert_allclose(z, mu + sigma * eps, **tolerance)
+    np.testing.assert_allclose(dlog_var, dz * sigma * eps / 2, **tolerance)
+
+
+def test_reparameterize_grad_is_the_derivative() -> None:
+    mu, log_var, dz = (numbers(4, 3, seed=s) for s in range(3))
+    noise, h = Noise(1, 1), 1e-6
+    numeric = (reparameterize(mu, log_var + h, noise) - reparameterize(mu, log_var - h, noise)) / (2 * h) * dz
+    np.testing.assert_allclose(reparameterize_grad(dz, log_var, noise), numeric, rtol=1e-7, atol=1e-9)
