@@ -28,7 +28,7 @@ setup(
         "cuda12": ["cupy-cuda12x>=14.0"],
         "cuda13": ["cupy-cuda13x>=14.0"],
         "cli": CLI,
-        "test": [*CLI, "pytest>=8", "hypothesis>=6.100", "scipy>=1.11", "build>=1", "safetensors>=0.4", "ruff>=0.6", "mypy>=1.11"],
+        "test": [*CLI, "pytest>=8", "hypothesis>=6.100", "scipy>=1.11", "build>=1", "safetensors>=0.4", "scikit-learn>=1.6", "ruff>=0.6", "mypy>=1.11"],
         "bench": [*CLI, "threadpoolctl>=3"],
     },
     entry_points={"console_scripts": ["minivae=minivae.cli:main"]},

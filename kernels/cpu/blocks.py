@@ -21,10 +21,15 @@ def blocks(count: int, size: int = 1) -> Iterator[slice]:
 
 
 def memory_order(x: np.ndarray, fixed: int = 0) -> tuple[int, ...]:
-    """The axes of x from the slowest to the fastest in memory, behind the first `fixed` ones, which stay in front."""
-    return (*range(fixed), *sorted(range(fixed, x.ndim), key=lambda axis: -abs(x.strides[axis])))
+    """The axes of x from the slowest to the fastest in memory, behind the first `fixed` ones, which stay in front.
+
+    Axes of length 1 come first, where they do not part neighbours; their strides mean nothing.
+    """
+    shape, strides = x.shape, x.strides
+    rest = sorted(range(fixed, x.ndim), key=lambda axis: (shape[axis] > 1, -abs(strides[axis])))
+    return (*range(fixed), *rest)
 
 
 def logical_order(y: np.ndarray, order: Sequence[int]) -> np.ndarray:
-    """Undoes y.transpose(order), as a view."""
-    return y.transpose(np.argsort(order))
+    """Undoes a transpose(order), as a view. Of axes that are gone `order` may have gaps."""
+    return y.transpose(sorted(range(len(order)), key=lambda place: order[place]))

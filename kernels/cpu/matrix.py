@@ -12,10 +12,10 @@ from math import prod
 
 import numpy as np
 
-from .blocks import memory_order
+from .blocks import logical_order, memory_order
 
 ROWS = 128  # added one after the other before pairs are formed, as np.add.reduce does along the fastest axis
-FEW = 4
+FEW = 4  # terms that are added as whole arrays
 
 
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -42,6 +42,8 @@ def reduce_sum(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarr
     The axes are taken in the order of memory, and every run of neighbouring ones is summed at once, the fastest first:
     for the (N, H, W) of an image in channels-last memory that is one sum over the rows of an (N * H * W, C) matrix.
     """
+    if not axis:
+        return x.copy()
     left = list(memory_order(x))
     y = x.transpose(left)
     while not set(axis).isdisjoint(left):
@@ -52,14 +54,14 @@ def reduce_sum(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarr
         outer, run, inner = y.shape[:start], y.shape[start:end], y.shape[end:]
         y = _sum_middle(y.reshape(prod(outer), prod(run), prod(inner))).reshape(outer + inner)
         del left[start:end]
-    y = y.transpose(np.argsort(left)) if axis else x.copy()
+    y = logical_order(y, left)
     return y.reshape([1 if a in axis else n for a, n in enumerate(x.shape)]) if keepdims else y
 
 
 def _sum_middle(x: np.ndarray) -> np.ndarray:
     """(A, R, B) -> (A, B)."""
     A, R, B = x.shape
-    if 0 < R <= FEW:  # the factor of an upsampling: whole-array additions, not A sums of two numbers
+    if 0 < R <= FEW:  # as for the factor of an upsampling, where A * B is large
         y = x[:, 0].copy()
         for r in range(1, R):
             y += x[:, r]

@@ -29,18 +29,14 @@ def sgd_step(
     With nesterov p -= lr * (g + momentum * v). Without momentum velocities is empty and v is g.
     """
     for p, g, *velocity in _together(params, grads, *([velocities] if momentum else [])):
-        t = workspace("t", p.shape, p.dtype)
-        np.multiply(p, weight_decay, out=t)
-        t += g
+        t, u = (workspace(name, p.shape, p.dtype) for name in ("t", "u"))
+        if weight_decay:
+            g = np.add(g, np.multiply(p, weight_decay, out=t), out=t)
         for v in velocity:
             v *= momentum
-            v += t
-            if nesterov:
-                t += np.multiply(v, momentum, out=workspace("u", p.shape, p.dtype))
-            else:
-                t[...] = v
-        t *= lr
-        p -= t
+            v += g
+            g = np.add(g, np.multiply(v, momentum, out=u), out=u) if nesterov else v
+        p -= np.multiply(g, lr, out=t)
 
 
 def adam_step(
@@ -64,11 +60,11 @@ def adam_step(
     root = sqrt(1 - b2**step)
     step_size = float(lr * root / (1 - b1**step))  # a numpy.float64 would lift the arithmetic to float64
     for p, g, m, s in _together(params, grads, first, second):
-        t = workspace("t", p.shape, p.dtype)
-        if decoupled:
+        t, u = (workspace(name, p.shape, p.dtype) for name in ("t", "u"))
+        if weight_decay and decoupled:
             p *= 1 - lr * weight_decay
         elif weight_decay:
-            g = np.add(g, np.multiply(p, weight_decay, out=t), out=workspace("u", p.shape, p.dtype))
+            g = np.add(g, np.multiply(p, weight_decay, out=u), out=u)
         m *= b1
         m += np.multiply(g, 1 - b1, out=t)
         s *= b2

@@ -36,7 +36,8 @@ def philox4x32(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
         even ^= odd
         even ^= k
         np.bitwise_and(product[::-1], LOW, out=odd)
-        k = (k + BUMP) & LOW
+        k += BUMP
+        k &= LOW
     return np.stack([even, odd], axis=1).reshape(counter.shape)
 
 

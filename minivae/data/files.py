@@ -44,8 +44,9 @@ def load_array(path: Path) -> tuple[Part, Part | None]:
     array of any name. Raises ValueError for a truncated or foreign file.
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
     except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{str(path)!r} is no readable .npy or .npz file: {error}") from error
     if "x_train" in arrays:

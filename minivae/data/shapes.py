@@ -21,11 +21,11 @@ SEED = 0x5A9E5
 def factors(count: int, seed: int = SEED) -> np.ndarray:
     """A table (count, 5) drawn uniformly: shape in {0, 1, 2}, scale in [0.10, 0.18], rotation in [0, 2 pi), x and y in
 
-    [0.25, 0.75]; lengths are in units of the image's side, positions from its upper left corner.
+    [0.29, 0.71]; lengths are in units of the image's side, positions from its upper left corner.
     """
     u = uniform((count, 5), np.dtype(np.float64), Noise(seed, 0))
-    low = np.array([0, 0.10, 0, 0.25, 0.25])
-    high = np.array([len(SHAPES), 0.18, 2 * np.pi, 0.75, 0.75])
+    low = np.array([0, 0.10, 0, 0.29, 0.29])
+    high = np.array([len(SHAPES), 0.18, 2 * np.pi, 0.71, 0.71])
     table = low + (high - low) * u
     table[:, 0] = np.floor(table[:, 0])
     return table

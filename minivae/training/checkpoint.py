@@ -29,7 +29,7 @@ def save_checkpoint(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Ma
     if path.suffix == ".safetensors":
         from safetensors.numpy import save
 
-        blob = save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {META: text})
+        blob = save({k: np.asarray(v, order="C") for k, v in arrays.items()}, {META: text})
         atomic_write(path, lambda file: file.write(blob))
     elif path.suffix == ".npz":
         atomic_write(path, lambda file: np.savez(file, **{META: np.array(text)}, **arrays))
@@ -46,7 +46,7 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, 
         if path.suffix == ".safetensors":
             arrays, text = _read_safetensors(path)
         else:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             text = str(arrays.pop(META))
         return arrays, json.loads(text)

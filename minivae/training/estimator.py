@@ -57,6 +57,16 @@ class Estimator(Module):
             type(self).__init__(self, **{**known, **params})
         return self
 
+    def __sklearn_tags__(self) -> Any:
+        """Asked for by scikit-learn, which is therefore there."""
+        from sklearn.utils import Tags, TargetTags, TransformerTags
+
+        return Tags(estimator_type=None, target_tags=TargetTags(required=False), transformer_tags=TransformerTags())
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """A model can be used from its first, random weights on."""
+        return True
+
     def fit(
         self: E,
         x: np.ndarray,

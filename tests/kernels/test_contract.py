@@ -6,9 +6,9 @@ import inspect
 
 import numpy as np
 import pytest
-from minivae.kernels import contract
 
 from minivae import kernels
+from minivae.kernels import contract
 
 ARRIVALS = {"device", "xp", "asarray", "to_host"}  # what a backend has besides the primitives
 NAMES = {primitive.__name__ for primitive in contract.PRIMITIVES}

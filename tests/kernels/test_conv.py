@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import signal
+
 from minivae.kernels.cpu import columns, correlate
 from minivae.kernels.cpu.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from minivae.kernels.geometry import ConvGeometry, conv2d_geometry, conv_transpose2d_geometry
-from scipy import signal
-
 from tests.oracles import naive_conv2d, naive_conv2d_input_grad, naive_conv2d_weight_grad
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minivae.kernels.cpu import matmul, reduce_sum, sum_rows_by_index
 from strategies import examples, numbers
+
+from minivae.kernels.cpu import matmul, reduce_sum, sum_rows_by_index
 
 DTYPES = [np.float32, np.float64]
 lengths = st.integers(0, 5)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minivae.kernels import cpu as k
 from strategies import examples, numbers
+
+from minivae.kernels import cpu as k
 
 DTYPES = [np.float32, np.float64]
 EPS, STEP = 1e-3, 1e-5

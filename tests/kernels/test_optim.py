@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from minivae.kernels.cpu import adam_step, global_norm, sgd_step
 from strategies import examples, numbers
+
+from minivae.kernels.cpu import adam_step, global_norm, sgd_step
 
 DTYPES = [np.float32, np.float64]
 SHAPES = [(3, 4), (), (0, 5), (2, 3, 2, 1), (7,), (300, 301)]  # the last one is larger than a block

@@ -11,10 +11,11 @@ import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples, numbers
+
 from minivae.kernels.contract import Noise
 from minivae.kernels.cpu import normal, random_bits, reparameterize, reparameterize_grad, uniform
 from minivae.kernels.cpu.random import philox4x32
-from strategies import examples, numbers
 
 DTYPES = [np.float32, np.float64]
 words = st.integers(0, 2**32 - 1)

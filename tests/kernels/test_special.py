@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.special
+
 from minivae.kernels.cpu import erf
 
 DTYPES = [np.float32, np.float64]

@@ -127,9 +127,14 @@ class TestTraining:
         mv.manual_seed(seed)
         return VAE(**DENSE).fit(images(50), **{"epochs": 4, "batch_size": 16, "lr": 1e-2, **fit})
 
-    def test_the_loss_falls(self):
-        history = self.fitted(epochs=10).history
-        assert history[-1]["loss"] < history[0]["loss"] - 1
+    def test_it_learns_what_there_is_to_learn(self):
+        """Four binary patterns: a code of log 4 nats an image, and nothing else, is needed. A beta of 0 would pay none."""
+        mv.manual_seed(0)
+        patterns = (numbers(4, 1, 6, 5, seed=3) > 0).astype(np.float32)
+        x = patterns[np.arange(200) % 4]
+        history = VAE(**DENSE).fit(x, epochs=60, batch_size=20, lr=1e-2).history
+        assert history[0]["loss"] > 20
+        assert np.log(4) - 0.05 < history[-1]["loss"] < 3 * np.log(4)
 
     def test_one_seed_is_one_run_bit_by_bit(self):
         a, b, other = self.fitted(), self.fitted(), self.fitted(seed=1)
@@ -260,7 +265,6 @@ class TestScikitLearn:
         x = numbers(40, 30)
         z = steps.fit(x, vae__epochs=1).transform(x)
         assert z.shape == (40, 3)
-        assert steps.inverse_transform(z).shape[0] == 40
 
 
 @pytest.mark.parametrize(
@@ -288,7 +292,7 @@ def test_settings_out_of_range(settings, message):
         (lambda m: m.encode(np.zeros((2, 1, 6, 5), np.uint8)), TypeError, "uint8"),
         (lambda m: m.encode(images(2) + 1), ValueError, r"\[0, 1\], got"),
         (lambda m: m.fit(np.full((2, 1, 6, 5), np.nan)), ValueError, "images.*0"),
-        (lambda m: m.fit(images(0)), ValueError, ""),
+        (lambda m: m.fit(images(0)), ValueError, "nothing"),
         (lambda m: m.fit(images(2), epochs=0), ValueError, "epochs"),
         (lambda m: m.fit(images(2), batch_size=0), ValueError, "batch_size"),
         (lambda m: m.fit(images(2), resume=True), ValueError, "checkpoint"),

@@ -1,0 +1,117 @@
+"""Downloading, against a server on this machine: whole, truncated, wrong, absent, offline."""
+
+import gc
+import gzip
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+import minivae as mv
+from minivae.data import idx
+
+from idx_files import idx_bytes
+
+pytest.importorskip("pooch")
+# requests leaves the sockets of failed downloads to the garbage collector, which the fixture runs
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+def content():
+    rng = np.random.default_rng(0)
+    shapes = {"train-images-idx3-ubyte": (6, 5, 4), "train-labels-idx1-ubyte": (6,)}
+    shapes |= {"t10k-images-idx3-ubyte": (3, 5, 4), "t10k-labels-idx1-ubyte": (3,)}
+    return {f: gzip.compress(idx_bytes(rng.integers(0, 10, s).astype(np.uint8)), mtime=0) for f, s in shapes.items()}
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A mirror whose files and behaviour tests change; the checksums are those of its original files."""
+    files = content()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):  # noqa: N802
+            state.requests.append(self.path)
+            name = self.path.rsplit("/", 1)[-1].removesuffix(".gz")
+            if name not in state.files:
+                self.send_error(404)
+                return
+            body = state.files[name]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if name in state.cut else body)
+
+        def log_message(self, *_):
+            pass
+
+    state = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.files, state.cut, state.requests = files, set(), []
+    thread = threading.Thread(target=state.serve_forever)
+    thread.start()
+    state.address = f"http://127.0.0.1:{state.server_port}"
+    monkeypatch.setenv(idx.MIRROR, state.address)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(idx.FOLDER, raising=False)
+    monkeypatch.setattr(idx.sys, "platform", "linux")
+    md5 = {f: hashlib.md5(raw).hexdigest() for f, raw in files.items()}
+    monkeypatch.setitem(idx.SOURCES, "mnist", idx.SOURCES["mnist"]._replace(md5=md5))
+    state.cache = tmp_path / "minivae" / "mnist"
+    yield state
+    state.shutdown()
+    thread.join()
+    state.server_close()
+    gc.collect()
+
+
+def test_whole(server):
+    data = mv.datasets.load("mnist")
+    assert data.x_train.shape == (6, 1, 5, 4)
+    assert len(server.requests) == 4
+    assert all(path.startswith("/mnist/") for path in server.requests)
+    mv.datasets.load("mnist")
+    assert len(server.requests) == 4, "the second time it comes from the cache"
+
+
+def fails(server, message):
+    with pytest.raises(OSError, match=message) as error:
+        mv.datasets.load("mnist")
+    assert server.address in str(error.value)
+    assert "$MINIVAE_DATA" in str(error.value)
+
+
+@pytest.mark.parametrize("file", [idx.FILES[0], idx.FILES[3]])
+def test_truncated_then_repaired(server, file):
+    server.cut.add(file)
+    fails(server, "could not download")
+    assert not (server.cache / f"{file}.gz").exists()
+    server.cut.clear()
+    assert mv.datasets.load("mnist").x_train.shape == (6, 1, 5, 4)
+
+
+def test_wrong_checksum(server):
+    whole = server.files[idx.FILES[1]]
+    server.files[idx.FILES[1]] = whole[:-1] + bytes([whole[-1] ^ 1])
+    fails(server, "checksum is wrong")
+    assert not (server.cache / f"{idx.FILES[1]}.gz").exists()
+
+
+def test_absent(server):
+    del server.files[idx.FILES[2]]
+    fails(server, "404")
+
+
+def test_offline(server, monkeypatch):
+    monkeypatch.setenv(idx.MIRROR, "http://127.0.0.1:9")  # the discard port, where nobody listens
+    with pytest.raises(OSError, match=r"could not download http://127.0.0.1:9/mnist/"):
+        mv.datasets.load("mnist")
+
+
+def test_without_pooch(server, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pooch", None)
+    with pytest.raises(ImportError, match=r"pip install 'minivae\[cli\]'"):
+        mv.datasets.load("mnist")
