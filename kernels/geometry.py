@@ -102,7 +102,7 @@ def conv2d_geometry(
     stride, padding, dilation, groups = _check_steps(stride, padding, dilation, groups)
     N, C, H, W = x_shape
     O, per_group, KH, KW = w_shape  # noqa: E741
-    if C != per_group * groups:
+    if per_group * groups != C:
         raise ValueError(
             f"conv2d: input {x_shape} has {C} channels, but weight {w_shape} with groups={groups} "
             f"expects {per_group * groups}"
@@ -141,7 +141,7 @@ def conv_transpose2d_geometry(
     extra = as_pair("output_padding", output_padding, 0)
     N, O, OH, OW = x_shape  # noqa: E741
     w_in, per_group, KH, KW = w_shape
-    if O != w_in:
+    if w_in != O:
         raise ValueError(f"conv_transpose2d: input {x_shape} has {O} channels, but weight {w_shape} expects {w_in}")
     if O % groups:
         raise ValueError(f"conv_transpose2d: groups={groups} does not divide the {O} channels of input {x_shape}")
@@ -155,7 +155,7 @@ def conv_transpose2d_geometry(
     W = transposed_size(OW, KW, stride[1], padding[1], dilation[1], extra[1])
     if H < 1 or W < 1:
         raise ValueError(
-            f"conv_transpose2d: input {x_shape} and weight {w_shape} with padding={padding} leave an output of {H} x {W}"
+            f"conv_transpose2d: input {x_shape} and weight {w_shape} with padding={padding} leave {H} x {W} pixels"
         )
     return ConvGeometry(N, per_group * groups, H, W, O, KH, KW, OH, OW, stride, padding, dilation, groups)
 

@@ -1,10 +1,10 @@
 """minivae: autoencoders you can read.
 
-    import minivae as mv
+import minivae as mv
 
-    mv.Tensor, mv.no_grad, mv.manual_seed, mv.gradcheck     the engine
-    mv.functional, mv.nn, mv.optim                          operations, layers, optimisers
-    mv.models, mv.datasets                                  what they are for
+mv.Tensor, mv.no_grad, mv.manual_seed, mv.gradcheck     the engine
+mv.functional, mv.nn, mv.optim                          operations, layers, optimisers
+mv.models, mv.datasets                                  what they are for
 """
 
 from importlib import import_module

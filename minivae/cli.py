@@ -53,14 +53,18 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a model", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     train.set_defaults(command=_train)
     train.add_argument("model", choices=["vae"], help="which model")
-    train.add_argument("--data", default="fashion-mini", help=f"one of {', '.join(datasets.names())}, or a file or folder")
+    train.add_argument(
+        "--data", default="fashion-mini", help=f"one of {', '.join(datasets.names())}, or a file or folder"
+    )
     train.add_argument("--arch", choices=["conv", "dense"], default="conv", help="encoder and decoder")
     train.add_argument("--likelihood", choices=["bernoulli", "gaussian"], default="bernoulli", help="of a pixel")
     train.add_argument("--latent-dim", type=int, default=16, help="number of latents")
     train.add_argument("--beta", type=float, default=1.0, help="weight of the KL term")
-    train.add_argument("--epochs", type=int, default=30, help="passes over the training images")
+    train.add_argument("--epochs", type=int, default=20, help="passes over the training images")
     train.add_argument("--batch-size", type=int, default=128, help="images per step")
-    train.add_argument("--lr", type=float, default=1e-3, help="first learning rate of Adam; it falls to 0 along a cosine")
+    train.add_argument(
+        "--lr", type=float, default=1e-3, help="first learning rate of Adam; it falls to 0 along a cosine"
+    )
     train.add_argument("--seed", type=int, default=0, help="of weights, noise and order")
     train.add_argument("--device", default="cpu", help="where to compute")
     train.add_argument("--out", type=Path, default=Path("runs/vae"), help="folder of the run")
@@ -132,7 +136,11 @@ def _train(args: argparse.Namespace) -> None:
         )
     except KeyboardInterrupt:
         done = len(model.history)
-        kept = f"{args.out / 'model.npz'} is that of epoch {done}; --resume goes on from there" if done else "nothing to keep"
+        kept = (
+            f"{args.out / 'model.npz'} is that of epoch {done}; --resume goes on from there"
+            if done
+            else "nothing to keep"
+        )
         print(f"\ninterrupted in epoch {done + 1}: {kept}", file=sys.stderr)
         raise
     _report(model, x_train, x_test, time.perf_counter() - start)
@@ -163,7 +171,9 @@ def _report(model: models.VAE, x_train: np.ndarray, x_test: np.ndarray, seconds:
     for name, x in (("train", x_train), ("test", x_test)):
         terms = evaluate(model, x)
         nats = terms["nll"] + terms["kl"]
-        rows.append([name, f"{-nats:.2f}", f"{terms['nll']:.2f}", f"{terms['kl']:.2f}", f"{model.bits_per_dim(nats):.4f}"])
+        rows.append(
+            [name, f"{-nats:.2f}", f"{terms['nll']:.2f}", f"{terms['kl']:.2f}", f"{model.bits_per_dim(nats):.4f}"]
+        )
     print()
     print_table(["data", "ELBO", "nll", "kl", "bits/dim"], rows)
     speed = np.mean([record["images_per_second"] for record in model.history])
@@ -229,7 +239,7 @@ def _columns(count: int) -> int:
 
 
 def _info(args: argparse.Namespace) -> None:
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index, call-overload]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     rows = [
         ["minivae", __version__],
         ["Python", f"{platform.python_version()} on {platform.machine()}"],

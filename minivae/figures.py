@@ -104,7 +104,7 @@ def save_latent(
 
 
 def principal_plane(codes: np.ndarray) -> tuple[np.ndarray, float]:
-    """Codes (N, D) -> (N, 2) and the share of the variance that is left; D = 2 unchanged, D = 1 with a second axis of 0."""
+    """Codes (N, D) -> (N, 2) and the share of the variance left; D = 2 unchanged, D = 1 with a second axis of 0."""
     if codes.shape[1] <= 2:
         return np.pad(codes, ((0, 0), (0, 2 - codes.shape[1]))), 1.0
     centred = codes - codes.mean(0)

@@ -24,7 +24,7 @@ from minivae.kernels.contract import Array
 class Optimizer:
     """Base class: holds the parameters, the learning rate and the state arrays, one list per name.
 
-    Raises ValueError for no parameters, one given twice, or a setting out of range; TypeError for anything that is not a
+    Raises ValueError for no parameters, one given twice, or a setting out of range; TypeError for anything but a
     leaf Tensor with requires_grad.
     """
 
@@ -61,7 +61,9 @@ class Optimizer:
                 step,
             )
 
-    def _update(self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: int) -> None:
+    def _update(
+        self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: int
+    ) -> None:
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -114,7 +116,9 @@ class SGD(Optimizer):
         self.state_names = ("velocity",) if momentum else ()
         super().__init__(params, lr)
 
-    def _update(self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: int) -> None:
+    def _update(
+        self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: int
+    ) -> None:
         velocities = state.get("velocity", [])
         kernels.sgd_step(params, grads, velocities, self.lr, self.momentum, self.weight_decay, self.nesterov)
 
@@ -140,7 +144,9 @@ class Adam(Optimizer):
         self.betas, self.eps, self.weight_decay = (float(betas[0]), float(betas[1])), eps, weight_decay
         super().__init__(params, lr)
 
-    def _update(self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: int) -> None:
+    def _update(
+        self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: int
+    ) -> None:
         kernels.adam_step(
             params,
             grads,
@@ -174,7 +180,7 @@ class AdamW(Adam):
 def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients together so that their joint Euclidean norm is at most max_norm; returns the norm before.
 
-    Raises ValueError unless max_norm > 0, and FloatingPointError, leaving the gradients alone, when the norm is not finite.
+    Raises ValueError unless max_norm > 0. A norm that is not finite is a FloatingPointError; the gradients stay.
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be positive, got {max_norm}")

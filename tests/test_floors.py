@@ -62,9 +62,7 @@ FILES = [
 def test_imports_point_downwards(path):
     own = floor_of(path)
     for other in imported_floors(path):
-        assert other == own or HEIGHT[other] < HEIGHT[own], (
-            f"{own} must not import {other}"
-        )
+        assert other == own or HEIGHT[other] < HEIGHT[own], f"{own} must not import {other}"
 
 
 def test_models_do_not_import_each_other():

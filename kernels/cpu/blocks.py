@@ -32,4 +32,5 @@ def memory_order(x: np.ndarray, fixed: int = 0) -> tuple[int, ...]:
 
 def logical_order(y: np.ndarray, order: Sequence[int]) -> np.ndarray:
     """Undoes a transpose(order), as a view. Of axes that are gone `order` may have gaps."""
-    return y.transpose(sorted(range(len(order)), key=lambda place: order[place]))
+    places = sorted(range(len(order)), key=lambda place: order[place])
+    return y.transpose(places)

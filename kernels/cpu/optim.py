@@ -82,9 +82,8 @@ def global_norm(arrays: Sequence[np.ndarray]) -> float:
     """The Euclidean norm of all elements of all arrays together; squares are summed in float64."""
     total = 0.0
     for (block,) in _together(arrays):
-        exact = workspace("exact", (block.size,), np.dtype(np.float64))
-        exact.reshape(block.shape)[...] = block
-        total += float(exact @ exact)
+        squares = np.square(block, out=workspace("squares", block.shape, np.dtype(np.float64)), dtype=np.float64)
+        total += float(squares.sum())
     return sqrt(total)
 
 

@@ -103,7 +103,7 @@ def _cupy_argument(value: Any) -> Any:
 
 def _import_cupy() -> Any:
     try:
-        import cupy  # type: ignore[import-not-found]
+        import cupy
     except ImportError as error:
         raise RuntimeError(
             "device cuda needs CuPy: pip install 'minivae[cuda13]' (CUDA 13 driver) or 'minivae[cuda12]'"

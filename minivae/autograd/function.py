@@ -48,7 +48,7 @@ class Function:
         self._saved: tuple[Array, ...] | None = ()
         self._versions: list[tuple[Version, int]] = []
         self.edges: tuple[Function | Tensor | None, ...] = ()
-        self.inputs: tuple[tuple[tuple[int, ...], np.dtype], ...] = ()  # shape and dtype of each
+        self.inputs: tuple[tuple[tuple[int, ...], Any], ...] = ()  # shape and dtype of each
 
     def forward(self, *inputs: Any, **options: Any) -> Array:
         raise NotImplementedError
@@ -72,8 +72,10 @@ class Function:
         version = _version_of(y, parents)
         if True not in function.needs or y.dtype not in DIFFERENTIABLE:
             return Tensor.wrap(y, version=version)
-        function.edges = tuple([(t._creator or t) if need else None for t, need in zip(tensors, function.needs)])
-        function.inputs = tuple([((), None) if type(a) in SCALARS else (a.shape, a.dtype) for a in arrays])
+        function.edges = tuple(
+            [(t._creator or t) if need else None for t, need in zip(tensors, function.needs, strict=True)]
+        )
+        function.inputs = tuple([(() if type(a) in SCALARS else a.shape, getattr(a, "dtype", None)) for a in arrays])
         result = Tensor.wrap(y, function, version)
         function._watch([*parents, result])
         return result
@@ -149,9 +151,9 @@ def topological_order(last: Function) -> list[Function]:
 def run_backward(result: Tensor, dy: Array, retain_graph: bool) -> None:
     """The chain rule, one Function at a time.
 
-    Why a topological order: in the diamond b = a + a; c = b * b, the gradient of b arrives in two parts. Whoever goes on
-    to a when the first part is there passes on a wrong gradient, or walks every *path*, of which there are exponentially
-    many. Users before inputs means: when a Function's turn comes, its dy is complete.
+    Why a topological order: in the diamond b = a + a; c = b * b, the gradient of b arrives in two parts. Whoever goes
+    on to a when the first part is there passes on a wrong gradient, or walks every *path*, of which there are
+    exponentially many. Users before inputs means: when a Function's turn comes, its dy is complete.
     """
     if result._creator is None:
         if not result.requires_grad:

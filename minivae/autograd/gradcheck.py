@@ -97,7 +97,14 @@ class _Check:
     """Derivatives of <dy, fn> with respect to input i, both ways."""
 
     def __init__(
-        self, fn: Callable[..., Tensor], tensors: Sequence[Tensor], i: int, dy: Array, eps: float, rtol: float, atol: float
+        self,
+        fn: Callable[..., Tensor],
+        tensors: Sequence[Tensor],
+        i: int,
+        dy: Array,
+        eps: float,
+        rtol: float,
+        atol: float,
     ) -> None:
         self.fn, self.tensors, self.i, self.dy = fn, tensors, i, dy
         self.eps, self.rtol, self.atol = eps, rtol, atol
@@ -106,9 +113,9 @@ class _Check:
         g = np.zeros(t.shape) if t.grad is None else backend_of(t.grad).to_host(t.grad)
         if t.size <= ENTRY_BY_ENTRY:
             for entry in range(t.size):
-                v = np.zeros(t.size)
-                v[entry] = 1.0
-                if self.mismatch(g, v.reshape(t.shape)):
+                v = np.zeros(t.shape)
+                v.flat[entry] = 1.0
+                if self.mismatch(g, v):
                     self.fail(g, entry)
             return
         for draw in range(DIRECTIONS):
@@ -146,18 +153,17 @@ class _Check:
             halves = np.array_split(support, 2)
             errors = []
             for half in halves:
-                part = np.zeros(v.size)
-                part[half] = v.ravel()[half]
-                part = part.reshape(v.shape)
+                part = np.zeros(v.shape)
+                part.flat[half] = v.flat[half]
                 errors.append(abs(float((g * part).sum()) - self.numerical(part)))
             support = halves[int(errors[1] > errors[0])]
         return int(support[0])
 
     def fail(self, g: np.ndarray, entry: int) -> Any:
-        unit = np.zeros(g.size)
-        unit[entry] = 1.0
+        unit = np.zeros(g.shape)
+        unit.flat[entry] = 1.0
         index = tuple(int(k) for k in np.unravel_index(entry, g.shape))
         raise GradientError(
             f"gradient of input {self.i} (shape {g.shape}) is wrong at index {index}: "
-            f"backward gives {g[index]:.10g}, finite differences give {self.numerical(unit.reshape(g.shape)):.10g}"
+            f"backward gives {g[index]:.10g}, finite differences give {self.numerical(unit):.10g}"
         )

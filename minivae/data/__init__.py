@@ -1,7 +1,7 @@
 """Data sets: embedded, generated, downloaded, or the user's own. Known to users as `minivae.datasets`.
 
-    data = mv.datasets.load("fashion-mini")
-    data.x_train        # (4000, 1, 28, 28), float32 in [0, 1]
+data = mv.datasets.load("fashion-mini")
+data.x_train        # (4000, 1, 28, 28), float32 in [0, 1]
 """
 
 from __future__ import annotations
@@ -65,13 +65,15 @@ def load(name: str | Path, folder: str | Path | None = None) -> Dataset:
         return _held_out(path, part, None, class_names)
     if path.is_file():
         return _held_out(path, *files.load_array(path), None)
-    raise ValueError(f"unknown data set {str(name)!r}: no file or folder of that name, and not one of {', '.join(names())}")
+    raise ValueError(
+        f"unknown data set {str(name)!r}: no file or folder of that name, and not one of {', '.join(names())}"
+    )
 
 
 def _fashion_mini() -> Dataset:
     with np.load(Path(__file__).with_name("fashion_mini.npz"), allow_pickle=False) as arrays:
-        parts = [arrays[k] for k in ("x_train", "y_train", "x_test", "y_test")]
-    return _labelled("fashion-mini", *parts, idx.SOURCES["fashion-mnist"].class_names)
+        x_train, y_train, x_test, y_test = (arrays[k] for k in ("x_train", "y_train", "x_test", "y_test"))
+    return _labelled("fashion-mini", x_train, y_train, x_test, y_test, idx.SOURCES["fashion-mnist"].class_names)
 
 
 def _labelled(

@@ -75,7 +75,11 @@ def load_png_folder(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
     except ImportError as error:
         raise ImportError("reading PNGs needs Pillow: pip install 'minivae[cli]'") from error
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and any(p.glob("*.png")))
-    paths = sorted(folder.glob("*.png")) if not classes else [p for c in classes for p in sorted((folder / c).glob("*.png"))]
+    paths = (
+        sorted(folder.glob("*.png"))
+        if not classes
+        else [p for c in classes for p in sorted((folder / c).glob("*.png"))]
+    )
     if not paths:
         raise ValueError(f"{str(folder)!r} holds no PNG files, nor sub-folders with some")
     images: list[np.ndarray] = []

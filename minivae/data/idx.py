@@ -66,7 +66,7 @@ def read_idx(path: str | Path) -> np.ndarray:
         except (EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{str(path)!r} is a damaged gzip file: {error}") from error
     if len(raw) < 4 or raw[:3] != bytes((0, 0, UNSIGNED_BYTE)):
-        raise ValueError(f"{str(path)!r} is no IDX file of unsigned bytes: it begins with {raw[:4].hex() or 'nothing'}")
+        raise ValueError(f"{str(path)!r} is no IDX file of unsigned bytes: it begins {raw[:4].hex() or 'nothing'}")
     header = 4 + 4 * raw[3]
     shape = struct.unpack_from(f">{raw[3]}I", raw, 4) if len(raw) >= header else ()
     expected = header + int(np.prod(shape, dtype=np.int64))
@@ -87,8 +87,8 @@ def load_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 def find(name: str, folder: str | Path | None = None) -> Path:
     """The folder that holds the four files of a data set, downloaded if need be.
 
-    Looked for in the folder given, in $MINIVAE_DATA, where Debian's package puts them, and in the user's cache. A folder
-    that was named but does not hold them is a FileNotFoundError.
+    Looked for in the folder given, in $MINIVAE_DATA, where Debian's package puts them, and in the user's cache. A
+    folder given that does not hold them is a FileNotFoundError.
     """
     source = SOURCES[name]
     named = [Path(p) for p in (folder, os.environ.get(FOLDER)) if p]

@@ -28,5 +28,5 @@ def make(folder: str | Path | None = None) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    np.savez_compressed(PATH, **make(*sys.argv[1:2]))
+    np.savez_compressed(PATH, **make(*sys.argv[1:2]))  # type: ignore[arg-type]
     print(f"wrote {PATH}, {PATH.stat().st_size:,} bytes")

@@ -34,9 +34,7 @@ def constant(shape: tuple[int, ...], value: float, dtype: Any) -> Parameter:
     return Parameter(np.full(shape, value, dtype))
 
 
-def weight_and_bias(
-    shape: tuple[int, ...], outputs: int, bias: bool, dtype: Any
-) -> tuple[Parameter, Parameter | None]:
+def weight_and_bias(shape: tuple[int, ...], outputs: int, bias: bool, dtype: Any) -> tuple[Parameter, Parameter | None]:
     """Weight of this shape and, if wanted, bias (outputs,)."""
     bound = 1 / sqrt(prod(shape[1:]))
     weight = uniform(shape, bound, dtype)

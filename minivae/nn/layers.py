@@ -79,7 +79,7 @@ class Conv2d(_Conv):
 
 
 class ConvTranspose2d(_Conv):
-    """x (N, C_in, H, W) -> (N, C_out, OH, OW), weight (C_in, C_out / groups, KH, KW); see functional.conv_transpose2d."""
+    """x (N, C_in, H, W) -> (N, C_out, OH, OW), weight (C_in, C_out / groups, KH, KW); see F.conv_transpose2d."""
 
     def __init__(
         self,

@@ -55,7 +55,9 @@ class Module:
         for _, child in self.named_children():
             yield from child.modules()
 
-    def named_tensors(self, kind: type[Tensor] | tuple[type[Tensor], ...], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    def named_tensors(
+        self, kind: type[Tensor] | tuple[type[Tensor], ...], prefix: str = ""
+    ) -> Iterator[tuple[str, Tensor]]:
         """Parameters, Buffers or both, in this Module and below, with their paths."""
         for name, value in vars(self).items():
             if isinstance(value, kind):
@@ -111,7 +113,7 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over arrays by path. All is checked before anything changes.
 
-        Raises ValueError that lists missing and unexpected paths, or shapes that differ; TypeError for dtypes that differ.
+        Raises ValueError for missing and unexpected paths or shapes that differ, TypeError for dtypes that differ.
         """
         own = dict(self.named_tensors((Parameter, Buffer)))
         missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 
 from .layers import Conv2d, ConvTranspose2d, Flatten, Linear, ReLU, Sequential, Unflatten
@@ -14,7 +15,7 @@ ImageShape = tuple[int, int, int]
 def dense(sizes: Sequence[int]) -> list[Module]:
     """Linear layers from size to size, a ReLU after each but the last."""
     layers: list[Module] = []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):
+    for inputs, outputs in pairwise(sizes):
         layers += [Linear(inputs, outputs), ReLU()]
     return layers[:-1]
 
@@ -53,7 +54,7 @@ def conv_encoder(image_shape: ImageShape, channels: Sequence[int], hidden: Seque
     """
     shapes = conv_sizes(image_shape, channels)
     layers: list[Module] = []
-    for before, after in zip(shapes, shapes[1:], strict=False):
+    for before, after in pairwise(shapes):
         layers += [Conv2d(before[0], after[0], 4, stride=2, padding=1), ReLU()]  # (N, *after)
     return Sequential(*layers, Flatten(), *dense([prod(shapes[-1]), *hidden, outputs]))
 

@@ -82,7 +82,7 @@ class Neg(Function):
 
 
 class Extremum(Function):
-    """The larger or the smaller of two, by the name of NumPy's function; equal elements get half of the gradient each."""
+    """The larger or the smaller of two, by the name of NumPy's function; equal ones get half of the gradient each."""
 
     def forward(self, a: Array, b: Array, name: str) -> Array:
         y = getattr(self.backend.xp, name)(a, b)

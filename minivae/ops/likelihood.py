@@ -1,4 +1,4 @@
-"""Losses. The likelihoods are in nats per example: summed over pixels and latents, with their constants, never averaged.
+"""Losses. The likelihoods are in nats per example: summed over pixels and latents, with constants, never averaged.
 
 A variational autoencoder maximises log p(x) >= -nll - kl per example. Averaging one term over pixels and summing the
 other silently multiplies beta by the number of pixels; so here every likelihood and divergence keeps its first axis,

@@ -53,7 +53,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, noise: Noise | None =
 def reparameterize(mu: Any, log_var: Any, noise: Noise | None = None) -> Tensor:
     """A sample z of N(mu, exp(log_var)) as a differentiable function of both: all (N, D).
 
-    Kingma & Welling 2013, section 2.4. log_var is the log of the *variance*: the standard deviation is exp(log_var / 2).
+    Kingma & Welling 2013, section 2.4. log_var is the log of the *variance*: the deviation is exp(log_var / 2).
     noise: which draw to use; the next one of minivae's generator by default.
     """
     mu, log_var = as_tensor(mu), as_tensor(log_var)

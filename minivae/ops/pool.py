@@ -20,7 +20,7 @@ class MaxPool2d(Function):
         xp = self.backend.xp
         N, C, H, W = x.shape
         self.kernel, self.stride, self.padding = kernel, stride, padding
-        self.out = tuple(output_size(n, *ksp, 1) for n, *ksp in zip((H, W), kernel, stride, padding, strict=True))
+        self.out = tuple(output_size(*nksp, 1) for nksp in zip((H, W), kernel, stride, padding, strict=True))
         ph, pw = padding
         padded = xp.full((N, C, H + 2 * ph, W + 2 * pw), -xp.inf, x.dtype)
         padded[:, :, ph : ph + H, pw : pw + W] = x
@@ -67,7 +67,7 @@ class Upsample(Function):
 
 
 def max_pool2d(x: Any, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> Tensor:
-    """The largest of each window: x (N, C, H, W) -> (N, C, OH, OW), sizes as for conv2d; stride is kernel_size unless given.
+    """The largest of each window: x (N, C, H, W) -> (N, C, OH, OW), sizes as for conv2d; stride: kernel_size if None.
 
     Raises ValueError for arguments that do not fit; padding may be at most half of the window, so that no window
     lies outside the image.

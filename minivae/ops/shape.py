@@ -191,6 +191,8 @@ def pad(x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor
     """
     x = as_tensor(x)
     if len(widths) > x.ndim or any(len(w) != 2 or min(w) < 0 for w in widths):
-        raise ValueError(f"pad: widths must be pairs of numbers >= 0, at most {x.ndim} for shape {x.shape}, got {widths}")
+        raise ValueError(
+            f"pad: widths must be pairs of numbers >= 0, at most {x.ndim} for shape {x.shape}, got {widths}"
+        )
     full = ((0, 0),) * (x.ndim - len(widths)) + tuple((int(a), int(b)) for a, b in widths)
     return Pad.apply(x, widths=full, value=value)

@@ -32,7 +32,7 @@ def save_checkpoint(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Ma
         blob = save({k: np.asarray(v, order="C") for k, v in arrays.items()}, {META: text})
         atomic_write(path, lambda file: file.write(blob))
     elif path.suffix == ".npz":
-        atomic_write(path, lambda file: np.savez(file, **{META: np.array(text)}, **arrays))
+        atomic_write(path, lambda file: np.savez(file, **{META: np.array(text), **arrays}))  # type: ignore[arg-type]
     else:
         raise ValueError(f"a checkpoint is a .npz or .safetensors file, got {str(path)!r}")
 

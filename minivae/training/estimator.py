@@ -16,31 +16,27 @@ import numpy as np
 from minivae.autograd import Tensor, no_grad
 from minivae.data.batches import Batches, check_finite
 from minivae.kernels import backend
-from minivae.nn import Module
 from minivae.optim import Adam, CosineSchedule
 from minivae.random import default_generator
 
 from .checkpoint import load_checkpoint, save_checkpoint
-from .loop import Trainer
+from .loop import Trainable, Trainer
 from .progress import Progress, progress_for
 
 E = TypeVar("E", bound="Estimator")
 EVALUATION_BATCH = 256
 
 
-class Estimator(Module):
-    """Base of the models. A subclass stores its constructor's arguments under their own names and builds its layers;
+class Estimator(Trainable):
+    """Base of the models.
 
-    it has `image_shape` (C, H, W), `unit_interval` (whether pixels must lie in [0, 1]) and `loss(x)`.
+    A subclass stores its constructor's arguments under their own names, builds its layers and defines loss(x). It has
+    `image_shape` (C, H, W) and `unit_interval`: whether pixels must lie in [0, 1].
     """
 
     image_shape: tuple[int, int, int]
     unit_interval: bool = False
     history: list[dict[str, Any]]
-
-    def loss(self, x: Any) -> Any:
-        """A named tuple of scalar Tensors, the first of them `loss`."""
-        raise NotImplementedError
 
     # ---- scikit-learn's conventions ----
 
@@ -156,9 +152,9 @@ class Estimator(Module):
     def check_images(self, x: Any) -> np.ndarray:
         """x as (N, C, H, W) in the model's dtype.
 
-        Takes (N, C, H, W), flat rows (N, C * H * W), or (N, H, W) where C = 1, of floating numbers. Raises TypeError for
-        other dtypes, ValueError for other shapes, for NaN or infinity (with the index of the first one), and for pixels
-        outside [0, 1] where the likelihood needs them inside.
+        Takes (N, C, H, W), flat rows (N, C * H * W), or (N, H, W) where C = 1, of floating numbers. Raises TypeError
+        for other dtypes, ValueError for other shapes, for NaN or infinity (with the index of the first one), and for
+        pixels outside [0, 1] where the likelihood needs them inside.
         """
         x = np.asarray(x)
         if x.dtype.kind != "f":

@@ -40,6 +40,14 @@ class Averages:
         return {name: value / self.count for name, value in self.sums.items()}
 
 
+class Trainable(Module):
+    """What the loop asks of a model."""
+
+    def loss(self, x: Any) -> Any:
+        """A named tuple of scalar Tensors, the first of them `loss`, means over the images x."""
+        raise NotImplementedError
+
+
 class Trainer:
     """Trains a model. clip_norm bounds the joint norm of the gradients; schedule steps after each optimiser step.
 
@@ -49,7 +57,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Module,
+        model: Trainable,
         optimizer: Optimizer,
         batches: Batches,
         schedule: Schedule | None = None,
@@ -144,7 +152,7 @@ class Trainer:
 
 
 @no_grad()
-def evaluate(model: Module, x: np.ndarray, batch_size: int = 256) -> dict[str, float]:
+def evaluate(model: Trainable, x: np.ndarray, batch_size: int = 256) -> dict[str, float]:
     """The means of the loss's fields over x in evaluation mode, always with the same noise."""
     training = model.training
     model.eval()

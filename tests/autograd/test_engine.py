@@ -314,7 +314,7 @@ class TestTensor:
         x32, x64 = mv.Tensor(numbers(3, dtype=np.float32)), mv.Tensor(numbers(3))
         assert (x32 * 2.5 + 1).dtype == np.float32
         assert (x32 + x64).dtype == np.float64
-        assert (x32 ** 2).dtype == np.float32
+        assert (x32**2).dtype == np.float32
         assert (1 / x32).dtype == np.float32
         assert (mv.Tensor(np.arange(3)) / 2).dtype == np.float64
         assert mv.Tensor([1.0, 2.0]).dtype == np.float64

@@ -165,11 +165,18 @@ class TestTrainedModels:
 
 class TestBadInput:
     def test_unknown_data_set(self, tmp_path):
-        refused(minivae_command("train", "vae", "--data", "imagenet", "--out", tmp_path / "r"), "imagenet", "fashion-mini")
+        refused(
+            minivae_command("train", "vae", "--data", "imagenet", "--out", tmp_path / "r"), "imagenet", "fashion-mini"
+        )
 
-    @pytest.mark.parametrize("option", [("--epochs", "0"), ("--latent-dim", "0"), ("--batch-size", "0"), ("--lr", "-1")])
+    @pytest.mark.parametrize(
+        "option", [("--epochs", "0"), ("--latent-dim", "0"), ("--batch-size", "0"), ("--lr", "-1")]
+    )
     def test_values_out_of_range(self, option, data, tmp_path):
-        refused(minivae_command("train", "vae", "--data", data, "--out", tmp_path / "r", *option), "at least 1" if option[0] != "--lr" else "lr")
+        refused(
+            minivae_command("train", "vae", "--data", data, "--out", tmp_path / "r", *option),
+            "at least 1" if option[0] != "--lr" else "lr",
+        )
 
     @pytest.mark.parametrize("option", [("--epochs", "many"), ("--arch", "rnn"), ("--likelihood", "poisson")])
     def test_values_that_are_none(self, option):

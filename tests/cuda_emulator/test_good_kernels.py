@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cuda_emulator import ORDERS, Emulator, compiler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erf
 
+from cuda_emulator import ORDERS, Emulator, compiler
 from minivae.kernels.cuda import launcher
 from minivae.kernels.cuda.launcher import ceil_div
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cuda_emulator import Emulator, compiler
 
+from cuda_emulator import Emulator, compiler
 from minivae.kernels.cuda import launcher
 from minivae.kernels.cuda.launcher import CompileError, LaunchError
 

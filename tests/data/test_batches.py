@@ -29,7 +29,7 @@ def test_orders_differ_by_epoch_and_by_seed_and_are_reproducible():
 
 
 def test_orders_are_uniform():
-    """Where image 0 ends up over 3,000 epochs, in ten equal classes: chi-squared of 9 degrees stays below 27.9 (0.1 %)."""
+    """Where image 0 ends up over 3,000 epochs, in ten equal classes: chi-squared (9 degrees) is below 27.9 (0.1 %)."""
     batches = Batches(np.arange(10), 10)
     counts = np.bincount([int(np.argmin(batches.order(e))) for e in range(3000)], minlength=10)
     assert ((counts - 300) ** 2 / 300).sum() < 27.9
@@ -76,5 +76,8 @@ def test_the_first_bad_number_is_named(bad, place):
     check_finite(x, "images")
     x[place] = bad
     x[4999, 59, 27] = bad
-    with pytest.raises(ValueError, match=f"images must be finite: there is {bad} at index {place}".replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(
+        ValueError,
+        match=f"images must be finite: there is {bad} at index {place}".replace("(", r"\(").replace(")", r"\)"),
+    ):
         check_finite(x, "images")

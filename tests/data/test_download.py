@@ -8,11 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from idx_files import idx_bytes
 
 import minivae as mv
 from minivae.data import idx
-
-from idx_files import idx_bytes
 
 pytest.importorskip("pooch")
 # requests leaves the sockets of failed downloads to the garbage collector, which the fixture runs
@@ -34,7 +33,7 @@ def server(tmp_path, monkeypatch):
     files = content()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             state.requests.append(self.path)
             name = self.path.rsplit("/", 1)[-1].removesuffix(".gz")
             if name not in state.files:

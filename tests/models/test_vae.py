@@ -128,7 +128,7 @@ class TestTraining:
         return VAE(**DENSE).fit(images(50), **{"epochs": 4, "batch_size": 16, "lr": 1e-2, **fit})
 
     def test_it_learns_what_there_is_to_learn(self):
-        """Four binary patterns: a code of log 4 nats an image, and nothing else, is needed. A beta of 0 would pay none."""
+        """Four binary patterns: a code of log 4 nats an image, and nothing else, is needed."""
         mv.manual_seed(0)
         patterns = (numbers(4, 1, 6, 5, seed=3) > 0).astype(np.float32)
         x = patterns[np.arange(200) % 4]

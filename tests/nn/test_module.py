@@ -47,7 +47,11 @@ def test_state_dict_is_a_copy():
     [
         (lambda s: s.pop("4.bias"), ValueError, r"missing \['4.bias'\]"),
         (lambda s: s.update(extra=np.zeros(1)), ValueError, r"unexpected \['extra'\]"),
-        (lambda s: s.update({"4.bias": np.zeros(6, np.float32)}), ValueError, r"4.bias must have shape \(5,\), got \(6,\)"),
+        (
+            lambda s: s.update({"4.bias": np.zeros(6, np.float32)}),
+            ValueError,
+            r"4.bias must have shape \(5,\), got \(6,\)",
+        ),
         (lambda s: s.update({"4.bias": np.zeros(5)}), TypeError, "4.bias must have dtype float32, got float64"),
     ],
 )

@@ -92,7 +92,13 @@ def test_the_derivative_of_a_power_at_zero():
         assert x.grad == slope
 
 
-REDUCTIONS = {"sum": (F.sum, 0), "mean": (F.mean, 1), "max": (F.max, 1), "min": (F.min, 1), "logsumexp": (F.logsumexp, 1)}
+REDUCTIONS = {
+    "sum": (F.sum, 0),
+    "mean": (F.mean, 1),
+    "max": (F.max, 1),
+    "min": (F.min, 1),
+    "logsumexp": (F.logsumexp, 1),
+}
 
 
 @pytest.mark.parametrize("name", REDUCTIONS)

@@ -50,7 +50,9 @@ def test_soft_maximum_family(shape, offset, data):
     x = numbers(*shape) + offset
     np.testing.assert_allclose(F.logsumexp(x, axis).numpy(), scipy.special.logsumexp(x, axis), rtol=1e-13)
     np.testing.assert_allclose(F.softmax(x, axis).numpy(), scipy.special.softmax(x, axis), rtol=1e-10)
-    np.testing.assert_allclose(F.log_softmax(x, axis).numpy(), scipy.special.log_softmax(x, axis), rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(
+        F.log_softmax(x, axis).numpy(), scipy.special.log_softmax(x, axis), rtol=1e-9, atol=1e-11
+    )
 
 
 def test_logsumexp_of_minus_infinity():
