@@ -1,11 +1,14 @@
 """Data sets: embedded, generated, downloaded, or the user's own. Known to users as `minivae.datasets`.
 
-data = mv.datasets.load("fashion-mini")
-data.x_train        # (4000, 1, 28, 28), float32 in [0, 1]
+    data = mv.datasets.load("fashion-mini")
+    data.x_train        # (4000, 1, 28, 28), float32 in [0, 1]
+
+Training takes its images from Batches, in an order that is seeded and can be saved.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +19,15 @@ from .batches import Batches, check_finite
 
 __all__ = ["Batches", "Dataset", "check_finite", "load", "names"]
 
-SHAPES_TRAIN, SHAPES_TEST, SHAPES_SIZE = 4000, 1000, 32
+SHAPES_TRAIN, SHAPES_TEST, SHAPES_IMAGE = 4000, 1000, (1, 32, 32)
 HELD_OUT = 10  # of a data set without test part every tenth image is held out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Images (N, C, H, W), float32, in [0, 1] where they came as bytes; labels (N,) int64 or None.
 
-    factors_train and factors_test: the table (N, 5) behind generated images, columns data.shapes.FACTORS, or None.
+    factors_train and factors_test: the table (N, 5) behind generated images, columns as in factor_names; or None.
     """
 
     name: str
@@ -35,6 +38,13 @@ class Dataset:
     class_names: tuple[str, ...] | None = None
     factors_train: np.ndarray | None = None
     factors_test: np.ndarray | None = None
+    factor_names: tuple[str, ...] | None = None
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """The lowest and the highest of all pixels. Floating numbers from files need not lie in [0, 1]."""
+        parts = (self.x_train, self.x_test)
+        return min(float(x.min()) for x in parts), max(float(x.max()) for x in parts)
 
 
 def names() -> list[str]:
@@ -42,32 +52,42 @@ def names() -> list[str]:
     return ["fashion-mini", "shapes", *idx.SOURCES]
 
 
-def load(name: str | Path, folder: str | Path | None = None) -> Dataset:
+def load(name: str | Path, folder: str | Path | None = None, image_shape: Sequence[int] | None = None) -> Dataset:
     """A data set by name, or images from a .npy or .npz file or a folder of PNGs.
 
     'fashion-mini': 4,000 + 1,000 images of Fashion-MNIST, part of this package. 'shapes': 4,000 + 1,000 generated
-    images 32 x 32. 'fashion-mnist', 'mnist': 60,000 + 10,000 images from IDX files, searched for in `folder`,
-    $MINIVAE_DATA, Debian's package and the user's cache, else downloaded. Files are described in data.files; without
-    a test part of their own every tenth image is held out.
+    images, (1, 32, 32) or what image_shape (1, S, S) says. 'fashion-mnist', 'mnist': 60,000 + 10,000 images from IDX
+    files, in `folder` if given, else searched for in $MINIVAE_DATA, Debian's package and the user's cache, else
+    downloaded. A path: see data.files; image_shape (C, H, W) is for arrays whose images are flat rows; without a test
+    part of its own every tenth image is held out, at least one. A Path, or a str with a '/', is never a known name.
 
-    Raises ValueError for an unknown name and for files that are damaged or do not fit, OSError where a download fails.
+    Raises ValueError for an unknown name, for files that are damaged or do not fit, and for an argument that this data
+    set has no use for; TypeError for images of other than bytes, booleans and floating numbers; OSError where a
+    download fails or a folder does not hold the files; ImportError where the extra minivae[cli] is needed.
     """
+    _check_arguments(name, folder, image_shape)
     if name == "fashion-mini":
         return _fashion_mini()
     if name == "shapes":
-        return _shapes()
+        return _shapes(SHAPES_IMAGE if image_shape is None else image_shape)
     if name in idx.SOURCES:
-        x_train, y_train, x_test, y_test = idx.load_folder(idx.find(str(name), folder))
-        return _labelled(str(name), x_train, y_train, x_test, y_test, idx.SOURCES[str(name)].class_names)
-    path = Path(name)
-    if path.is_dir():
-        part, class_names = files.load_png_folder(path)
-        return _held_out(path, part, None, class_names)
-    if path.is_file():
-        return _held_out(path, *files.load_array(path), None)
-    raise ValueError(
-        f"unknown data set {str(name)!r}: no file or folder of that name, and not one of {', '.join(names())}"
-    )
+        class_names = idx.SOURCES[str(name)].class_names
+        parts = idx.load_folder(idx.find(str(name), folder), len(class_names))
+        return _labelled(str(name), *parts, class_names)
+    return _own(Path(name), image_shape)
+
+
+def _check_arguments(name: str | Path, folder: str | Path | None, image_shape: Sequence[int] | None) -> None:
+    if not isinstance(name, (str, Path)):
+        raise TypeError(f"the name of a data set must be a str or a Path, got {name!r}")
+    if folder is not None and name not in idx.SOURCES:
+        raise ValueError(f"folder says where the files of {' or '.join(idx.SOURCES)} are, not those of {str(name)!r}")
+    if image_shape is None:
+        return
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"image_shape must be (C, H, W), got {image_shape!r}")
+    if name == "fashion-mini" or name in idx.SOURCES:
+        raise ValueError(f"the images of {name!r} have a shape of their own, not one that is asked for by image_shape")
 
 
 def _fashion_mini() -> Dataset:
@@ -94,19 +114,28 @@ def _labelled(
     )
 
 
-def _shapes() -> Dataset:
-    table = shapes.factors(SHAPES_TRAIN + SHAPES_TEST)
-    train, test = table[:SHAPES_TRAIN], table[SHAPES_TRAIN:]
+def _shapes(image_shape: Sequence[int]) -> Dataset:
+    size = image_shape[2]
+    if tuple(image_shape) != (1, size, size):
+        raise ValueError(f"shapes are grey and square, image_shape must be (1, S, S), got {tuple(image_shape)}")
+    x, table = shapes.generate(SHAPES_TRAIN + SHAPES_TEST, size)
+    y = table[:, 0].astype(np.int64)
+    cut = SHAPES_TRAIN
     return Dataset(
-        "shapes",
-        shapes.render(train, SHAPES_SIZE),
-        shapes.render(test, SHAPES_SIZE),
-        train[:, 0].astype(np.int64),
-        test[:, 0].astype(np.int64),
-        shapes.SHAPES,
-        train,
-        test,
+        "shapes", x[:cut], x[cut:], y[:cut], y[cut:], shapes.SHAPES, table[:cut], table[cut:], shapes.FACTORS
     )
+
+
+def _own(path: Path, image_shape: Sequence[int] | None) -> Dataset:
+    if path.is_dir():
+        if image_shape is not None:
+            raise ValueError(f"{str(path)!r} holds PNGs, which have a shape of their own; image_shape is for arrays")
+        part, class_names = files.load_png_folder(path)
+        return _held_out(path, part, None, class_names)
+    if path.is_file():
+        return _held_out(path, *files.load_array(path, image_shape), None)
+    known = ", ".join(names())
+    raise ValueError(f"unknown data set {str(path)!r}: no file or folder of that name, and not one of {known}")
 
 
 def _held_out(path: Path, train: files.Part, test: files.Part | None, class_names: tuple[str, ...] | None) -> Dataset:
@@ -116,7 +145,7 @@ def _held_out(path: Path, train: files.Part, test: files.Part | None, class_name
         if len(x) < 2:
             raise ValueError(f"{str(path)!r} has {len(x)} image(s); training and testing need at least 2")
         held = np.arange(len(x)) % HELD_OUT == HELD_OUT - 1
-        held[-1] = True
+        held[-1] |= len(x) < HELD_OUT
         test = x[held], None if y is None else y[held]
         x, y = x[~held], None if y is None else y[~held]
     if test[0].shape[1:] != x.shape[1:]:

@@ -10,30 +10,50 @@ import numpy as np
 from minivae.kernels.contract import Noise
 from minivae.kernels.cpu import random_bits
 
-ORDER = 0x0DE4 << 64 - 16  # xor-ed into the seed, so that the order shares no draws with other noise of that seed
+ORDER = 0x0DE4 << 48  # xor-ed into the seed, so that the order shares no draws with other noise of that seed
 
 
 class Batches:
-    """One epoch of mini-batches each time it is iterated over.
+    """One epoch of mini-batches each time it is iterated over: parts of x or, if y is given, pairs of parts of x and y.
 
-    x: (N, ...) with N >= 1. The last batch holds what is left over. The order of epoch e is a permutation that depends
-    on (seed, e) alone: the ranks of N random words, ties in order of place. Raises ValueError for no data or
-    batch_size < 1.
+    x: (N, ...) with N >= 1; y: (N, ...) or None. The order of epoch e is a permutation that depends on (seed, e) alone:
+    the ranks of N random words, ties in order of place; without shuffle it is that of the data. The last batch holds
+    what is left over, or is left out with drop_last. Iterating after a `break`, or after load_state_dict, goes on with
+    the batch that would have come next.
+
+    Raises ValueError for no data, x and y of different lengths, batch_size < 1, drop_last with fewer than batch_size
+    examples, or a seed outside [0, 2^64); TypeError where an int is expected.
     """
 
-    def __init__(self, x: np.ndarray, batch_size: int, seed: int = 0, shuffle: bool = True) -> None:
-        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__"):
-            raise TypeError(f"batch_size must be an int, got {batch_size!r}")
+    def __init__(
+        self,
+        x: np.ndarray,
+        batch_size: int,
+        seed: int = 0,
+        y: np.ndarray | None = None,
+        shuffle: bool = True,
+        drop_last: bool = False,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("seed", seed)):
+            if isinstance(value, bool) or not hasattr(value, "__index__"):
+                raise TypeError(f"{name} must be an int, got {value!r}")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"seed must be in [0, 2**64), got {seed}")
         if not len(x):
             raise ValueError(f"there is nothing to make batches of: the data has shape {x.shape}")
-        self.x, self.batch_size, self.seed, self.shuffle = x, int(batch_size), seed, shuffle
-        self.epoch, self.position = 0, 0  # the batch that comes next
+        if y is not None and len(y) != len(x):
+            raise ValueError(f"x and y must be of one length, got {len(x)} and {len(y)}")
+        if drop_last and len(x) < batch_size:
+            raise ValueError(f"with drop_last {len(x)} examples make no batch of {batch_size}")
+        self.x, self.y, self.batch_size, self.seed = x, y, int(batch_size), int(seed)
+        self.shuffle, self.drop_last = shuffle, drop_last
+        self.epoch, self.position = 0, 0  # of the batch that comes next
 
     def __len__(self) -> int:
-        """Batches an epoch."""
-        return -(-len(self.x) // self.batch_size)
+        """Batches in an epoch."""
+        return len(self.x) // self.batch_size if self.drop_last else -(-len(self.x) // self.batch_size)
 
     def order(self, epoch: int) -> np.ndarray:
         """The permutation of an epoch, (N,)."""
@@ -41,30 +61,35 @@ class Batches:
             return np.arange(len(self.x))
         return np.argsort(random_bits(len(self.x), Noise(self.seed ^ ORDER, epoch)), kind="stable")
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """The rest of the current epoch: all of it, unless a state from its middle was loaded."""
-        order = self.order(self.epoch)
-        while self.position < len(self):
-            start = self.position * self.batch_size
-            self.position += 1
-            yield self.x[order[start : start + self.batch_size]]
-        self.epoch, self.position = self.epoch + 1, 0
+    def __iter__(self) -> Iterator[Any]:
+        """The rest of the current epoch: all of it, unless it was begun before."""
+        epoch, order = self.epoch, self.order(self.epoch)
+        for position in range(self.position, len(self)):
+            last = position + 1 == len(self)
+            self.epoch, self.position = (epoch + 1, 0) if last else (epoch, position + 1)
+            chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
+            yield self.x[chosen] if self.y is None else (self.x[chosen], self.y[chosen])
 
     def state_dict(self) -> dict[str, int]:
-        """Seed, epoch and position in it."""
-        return {"seed": self.seed, "epoch": self.epoch, "position": self.position}
+        """Seed, epoch, position in it, and what gives them their meaning."""
+        own = {"seed": self.seed, "epoch": self.epoch, "position": self.position}
+        return {**own, "examples": len(self.x), "batch_size": self.batch_size}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the batch that would have come next."""
-        self.seed, self.epoch, self.position = (int(state[k]) for k in ("seed", "epoch", "position"))
+        """Go on with the batch that would have come next. ValueError for another number of examples or batch_size."""
+        mine = self.state_dict()
+        for name in ("examples", "batch_size"):
+            if int(state[name]) != mine[name]:
+                raise ValueError(f"the saved order has {name} = {state[name]}, these batches have {mine[name]}")
+        self.seed, self.epoch, self.position = (int(state[name]) for name in ("seed", "epoch", "position"))
 
 
 def check_finite(x: np.ndarray, name: str) -> None:
-    """ValueError with the index of the first NaN or infinity in an array of floating numbers."""
-    step = max(1, (1 << 22) // max(1, int(np.prod(x.shape[1:]))))
+    """ValueError with the index of the first NaN or infinity in an array of floating numbers (N, ...)."""
+    step = max(1, (1 << 22) // max(1, int(np.prod(x.shape[1:]))))  # so that the mask takes 4 MiB
     for start in range(0, len(x), step):
         finite = np.isfinite(x[start : start + step])
         if not finite.all():
-            first = np.argwhere(~finite)[0]
+            first = np.unravel_index(int(np.argmin(finite)), finite.shape)
             index = (start + int(first[0]), *map(int, first[1:]))
             raise ValueError(f"{name} must be finite: there is {x[index]} at index {index}")

@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .batches import check_finite
 
 Part = tuple[np.ndarray, np.ndarray | None]  # images (N, C, H, W), labels (N,) or None
+MODES = {"1": "L", "L": "L", "RGB": "RGB", "P": "RGB"}  # what PNGs are read as: eight bits a channel, grey or colour
 
 
-def as_images(x: np.ndarray, name: str) -> np.ndarray:
-    """(N, H, W) or (N, C, H, W) as (N, C, H, W) float32: bytes are divided by 255, floating numbers kept as they are.
+def as_images(x: np.ndarray, name: str, image_shape: Sequence[int] | None = None) -> np.ndarray:
+    """(N, H, W), (N, C, H, W) or, with image_shape (C, H, W), flat rows (N, C * H * W) -> (N, C, H, W) float32.
 
-    Raises ValueError for other shapes and for NaN or infinity, with the index of the first one; TypeError for other
-    dtypes.
+    Bytes are divided by 255; booleans become 0 and 1; floating numbers are kept, whatever their range. No copy is made
+    but the result. Raises ValueError for other shapes and for NaN or infinity, with the index of the first one;
+    TypeError for other dtypes.
     """
-    if x.ndim == 3:
-        x = x[:, None]
-    if x.ndim != 4 or min(x.shape[1:]) < 1:
-        raise ValueError(f"{name}: images must have shape (N, H, W) or (N, C, H, W), got {x.shape}")
+    x = _shaped(x, name, image_shape)
     if x.dtype == np.uint8:
-        return np.multiply(x, np.float32(1 / 255), dtype=np.float32)
-    if x.dtype.kind != "f":
-        raise TypeError(f"{name}: images must be bytes (uint8) or floating numbers, got {x.dtype}")
+        return np.divide(x, np.float32(255), dtype=np.float32)
+    if x.dtype != bool and x.dtype.kind != "f":
+        raise TypeError(f"{name}: images must be bytes (uint8), booleans or floating numbers, got {x.dtype}")
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is found
+        x = x.astype(np.float32, copy=False)
     check_finite(x, name)
-    return x.astype(np.float32, copy=False)
+    return x
+
+
+def _shaped(x: np.ndarray, name: str, image_shape: Sequence[int] | None) -> np.ndarray:
+    if image_shape is not None:
+        C, H, W = image_shape
+        if x.shape[1:] not in ((C * H * W,), (C, H, W)) and (C != 1 or x.shape[1:] != (H, W)):
+            raise ValueError(f"{name}: expected shape (N, {C}, {H}, {W}) or (N, {C * H * W}), got {x.shape}")
+        x = x.reshape(len(x), C, H, W)
+    elif x.ndim == 2:
+        raise ValueError(f"{name}: images in flat rows, got {x.shape}, need an image_shape=(C, H, W)")
+    elif x.ndim == 3:
+        x = x[:, None]
+    elif x.ndim == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
+        raise ValueError(f"{name}: expected (N, C, H, W), got {x.shape}; if channels come last, transpose(0, 3, 1, 2)")
+    if x.ndim != 4 or not x.size:
+        raise ValueError(f"{name}: images must have shape (N, H, W) or (N, C, H, W), none of them 0, got {x.shape}")
+    return x
 
 
 def _as_labels(y: np.ndarray, x: np.ndarray, name: str) -> np.ndarray:
@@ -37,30 +55,48 @@ def _as_labels(y: np.ndarray, x: np.ndarray, name: str) -> np.ndarray:
     return y.astype(np.int64)
 
 
-def load_array(path: Path) -> tuple[Part, Part | None]:
+def load_array(path: Path, image_shape: Sequence[int] | None = None) -> tuple[Part, Part | None]:
     """Training part and, if the file has one, test part.
 
     .npy: one array of images. .npz: x_train with optional y_train, x_test, y_test; or x with optional y; or a single
-    array of any name. Raises ValueError for a truncated or foreign file.
+    array of any name. Beside x_train or x, arrays of other names are not read. Raises ValueError for a truncated or
+    foreign file.
     """
-    try:
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{str(path)!r} is no readable .npy or .npz file: {error}") from error
+    arrays = _read(path)
     if "x_train" in arrays:
-        return _part(arrays, "_train", path), _part(arrays, "_test", path) if "x_test" in arrays else None
+        test = _part(arrays, "_test", path, image_shape) if "x_test" in arrays else None
+        return _part(arrays, "_train", path, image_shape), test
     if "x" in arrays:
-        return _part(arrays, "", path), None
+        return _part(arrays, "", path, image_shape), None
     if len(arrays) == 1:
         (only,) = arrays.values()
-        return (as_images(only, str(path)), None), None
+        return (as_images(only, str(path), image_shape), None), None
     raise ValueError(f"{str(path)!r} must hold x_train, x or a single array, it holds {sorted(arrays)}")
 
 
-def _part(arrays: dict[str, np.ndarray], suffix: str, path: Path) -> Part:
-    x = as_images(arrays[f"x{suffix}"], f"{path}: x{suffix}")
+def _read(path: Path) -> dict[str, np.ndarray]:
+    import zipfile
+    import zlib
+
+    wanted = ("x_train", "y_train", "x_test", "y_test", "x", "y")
+    with path.open("rb") as file:
+        start = file.read(6)
+        file.seek(0)
+        if start != b"\x93NUMPY" and start[:2] != b"PK":
+            found = start.hex() or "nothing"
+            raise ValueError(f"{str(path)!r} is no readable .npy or .npz file: it begins with {found}")
+        try:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"x": loaded}
+            names = [name for name in loaded.files if name in wanted] or loaded.files
+            return {name: loaded[name] for name in names}
+        except (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{str(path)!r} is no readable .npy or .npz file: {error}") from error
+
+
+def _part(arrays: dict[str, np.ndarray], suffix: str, path: Path, image_shape: Sequence[int] | None) -> Part:
+    x = as_images(arrays[f"x{suffix}"], f"{path}: x{suffix}", image_shape)
     y = arrays.get(f"y{suffix}")
     return x, None if y is None else _as_labels(y, x, f"{path}: y{suffix}")
 
@@ -68,31 +104,44 @@ def _part(arrays: dict[str, np.ndarray], suffix: str, path: Path) -> Part:
 def load_png_folder(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
     """All PNGs of a folder, in the order of their names, grey or RGB, all of one size; sub-folders are classes.
 
-    Raises ValueError for no PNGs, a damaged one, or one of another size or colour than the first.
+    Raises ValueError for no PNGs, for some beside the sub-folders and some in them, and for a PNG that is damaged, has
+    16 bits a channel or transparency, or another size or colour than the first.
     """
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError as error:
         raise ImportError("reading PNGs needs Pillow: pip install 'minivae[cli]'") from error
-    classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and any(p.glob("*.png")))
-    paths = (
-        sorted(folder.glob("*.png"))
-        if not classes
-        else [p for c in classes for p in sorted((folder / c).glob("*.png"))]
-    )
-    if not paths:
-        raise ValueError(f"{str(folder)!r} holds no PNG files, nor sub-folders with some")
+    loose, by_class = _pngs(folder), {p.name: _pngs(p) for p in sorted(folder.iterdir()) if p.is_dir()}
+    by_class = {name: pngs for name, pngs in by_class.items() if pngs}
+    if bool(loose) == bool(by_class):
+        raise ValueError(f"{str(folder)!r} must hold PNG files or sub-folders with some; it holds {_both(loose)}")
     images: list[np.ndarray] = []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "I;16", "I") else "RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise ValueError(f"{str(path)!r} is no readable PNG: {error}") from error
+    for path in (paths := loose or [p for pngs in by_class.values() for p in pngs]):
+        pixels = _read_png(Image, path)
         if images and pixels.shape != images[0].shape:
             raise ValueError(f"{str(path)!r} has shape {pixels.shape}, {str(paths[0])!r} has {images[0].shape}")
         images.append(pixels)
-    x = np.stack(images)
+    x = np.stack(images)  # (N, H, W) or (N, H, W, 3)
     x = as_images(x if x.ndim == 3 else x.transpose(0, 3, 1, 2), str(folder))
-    labels = np.array([classes.index(p.parent.name) for p in paths], np.int64) if classes else None
-    return (x, labels), tuple(classes) or None
+    classes = tuple(by_class)
+    labels = np.repeat(np.arange(len(classes)), [len(pngs) for pngs in by_class.values()]) if classes else None
+    return (np.ascontiguousarray(x), labels), classes or None
+
+
+def _both(loose: list[Path]) -> str:
+    return "both" if loose else "no PNG files"
+
+
+def _pngs(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() == ".png")
+
+
+def _read_png(image_module: Any, path: Path) -> np.ndarray:
+    """The bytes of an image, (H, W) or (H, W, 3)."""
+    try:
+        with image_module.open(path, formats=["PNG"]) as image:
+            if image.mode not in MODES or "transparency" in image.info:
+                raise ValueError(f"{str(path)!r} must be grey or RGB, 8 bits a channel, opaque; it is {image.mode}")
+            return np.asarray(image.convert(MODES[image.mode]))
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{str(path)!r} is no readable PNG: {error}") from error

@@ -1,28 +1,34 @@
 """The IDX files of MNIST and Fashion-MNIST: where they are found, how they are read, where they come from.
 
-An IDX file is a header of big-endian 32-bit numbers, a magic one (two zero bytes, the code of the element type, the
-number of axes) and the length of each axis, followed by the elements in C order. It may be compressed with gzip.
+An IDX file (LeCun, Cortes & Burges, "The MNIST database of handwritten digits") is a header of big-endian 32-bit
+numbers, followed by the elements in C order. The first number, called magic, consists of two zero bytes, the code of
+the element type and the number of axes; then comes the length of each axis. So images of bytes begin with 0x00000803
+and labels with 0x00000801. The file may be compressed with gzip.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
 import struct
 import sys
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from logging import Logger
+
 UNSIGNED_BYTE = 0x08
-MIRROR = "MINIVAE_MIRROR"  # an address to download from instead: <mirror>/<data set>/<file>
-FOLDER = "MINIVAE_DATA"  # a folder with the files, or with a folder named after the data set
+MIRROR = "MINIVAE_MIRROR"  # an address to download from instead: <mirror>/<data set>/<file>.gz
+FOLDER = "MINIVAE_DATA"  # a folder with the files, or with a sub-folder named after the data set that has them
 
 
 class Source(NamedTuple):
-    """A data set in four IDX files: images and labels of the training and the test part."""
+    """A data set in four IDX files: where to get them, and the checksum of each, compressed, by its name."""
 
     address: str
     md5: dict[str, str]
@@ -32,7 +38,7 @@ class Source(NamedTuple):
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 SOURCES = {
-    "fashion-mnist": Source(
+    "fashion-mnist": Source(  # https://github.com/zalandoresearch/fashion-mnist, "Get the data"
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
         {
             "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
@@ -43,7 +49,7 @@ SOURCES = {
         ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         "/usr/share/datasets/fashion-mnist",  # Debian's package dataset-fashion-mnist
     ),
-    "mnist": Source(
+    "mnist": Source(  # PyTorch's copy; the first address, yann.lecun.com/exdb/mnist, no longer has the files
         "https://ossci-datasets.s3.amazonaws.com/mnist",
         {
             "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -56,52 +62,82 @@ SOURCES = {
 }
 
 
-def read_idx(path: str | Path) -> np.ndarray:
-    """The array of unsigned bytes in an IDX file, gzipped or not. ValueError for a truncated or foreign file."""
+def read_idx(path: str | Path, axes: int) -> np.ndarray:
+    """The array of bytes in an IDX file, gzipped or not. ValueError for a truncated or foreign file, or other axes."""
     path = Path(path)
-    raw = path.read_bytes()
-    if raw[:2] == b"\x1f\x8b":
-        try:
-            raw = gzip.decompress(raw)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{str(path)!r} is a damaged gzip file: {error}") from error
-    if len(raw) < 4 or raw[:3] != bytes((0, 0, UNSIGNED_BYTE)):
-        raise ValueError(f"{str(path)!r} is no IDX file of unsigned bytes: it begins {raw[:4].hex() or 'nothing'}")
-    header = 4 + 4 * raw[3]
-    shape = struct.unpack_from(f">{raw[3]}I", raw, 4) if len(raw) >= header else ()
-    expected = header + int(np.prod(shape, dtype=np.int64))
-    if len(raw) != expected or len(raw) < header:
-        raise ValueError(f"{str(path)!r} must have {expected:,} bytes for shape {shape}, it has {len(raw):,}")
+    raw = _uncompressed(path)
+    magic, header = bytes((0, 0, UNSIGNED_BYTE, axes)), 4 + 4 * axes
+    if raw[:4] != magic:
+        raise ValueError(
+            f"{str(path)!r} is no IDX file of bytes with {axes} axes: expected it to begin with {magic.hex()}, "
+            f"found {raw[:4].hex() or 'nothing'}"
+        )
+    shape = struct.unpack_from(f">{axes}I", raw, 4) if len(raw) >= header else ()
+    if not shape or len(raw) != header + prod(shape):
+        expected = f"{header + prod(shape):,} bytes for shape {shape}" if shape else f"at least {header} bytes"
+        raise ValueError(f"{str(path)!r} is damaged: expected {expected}, found {len(raw):,}")
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
-def load_folder(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(x_train (N, H, W), y_train (N,), x_test, y_test) as bytes. ValueError where a file does not fit another."""
-    arrays = [read_idx(_present(folder, name)) for name in FILES]
-    for images, labels, part in ((arrays[0], arrays[1], "train"), (arrays[2], arrays[3], "t10k")):
-        if images.ndim != 3 or labels.shape != images.shape[:1]:
-            raise ValueError(f"{str(folder)!r}: {part} has images {images.shape} and labels {labels.shape}")
+def _uncompressed(path: Path) -> bytes:
+    raw = path.read_bytes()
+    if raw[:2] != b"\x1f\x8b":  # gzip's own magic number
+        return raw
+    import gzip
+    import zlib
+
+    try:
+        return gzip.decompress(raw)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{str(path)!r} is a damaged gzip file: {error}") from error
+
+
+def load_folder(folder: Path, classes: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(x_train (N, H, W), y_train (N,), x_test, y_test) as bytes, from the four files.
+
+    Raises ValueError for a damaged file, for images and labels of different number, none at all, and labels that are
+    not below `classes`.
+    """
+    arrays = []
+    for images, labels in (FILES[:2], FILES[2:]):
+        x, y = read_idx(_present(folder, images), 3), read_idx(_present(folder, labels), 1)
+        if len(x) != len(y) or not x.size:
+            raise ValueError(f"{str(folder)!r}: {images} has shape {x.shape}, {labels} has shape {y.shape}")
+        if y.max() >= classes:
+            raise ValueError(f"{str(folder)!r}: {labels} must hold labels below {classes}, found {y.max()}")
+        arrays += [x, y]
     return arrays[0], arrays[1], arrays[2], arrays[3]
 
 
 def find(name: str, folder: str | Path | None = None) -> Path:
     """The folder that holds the four files of a data set, downloaded if need be.
 
-    Looked for in the folder given, in $MINIVAE_DATA, where Debian's package puts them, and in the user's cache. A
-    folder given that does not hold them is a FileNotFoundError.
+    If `folder` is given they must be there, or in its sub-folder named after the data set: FileNotFoundError otherwise.
+    Without, all places() are searched, and if they are nowhere they are downloaded into the user's cache.
     """
-    source = SOURCES[name]
-    named = [Path(p) for p in (folder, os.environ.get(FOLDER)) if p]
-    for place in named[:1] if folder else named:
-        for candidate in (place, place / name):
-            if holds_all(candidate):
-                return candidate
-        if folder:
-            raise FileNotFoundError(f"{str(place)!r} does not hold the files {', '.join(FILES)} (or .gz) of {name}")
-    for candidate in (Path(source.system_folder or ""), cache_folder() / name):
-        if str(candidate) != "." and holds_all(candidate):
+    for candidate in places(name) if folder is None else _with_subfolder(folder, name):
+        if holds_all(candidate):
             return candidate
+    if folder is not None:
+        raise FileNotFoundError(f"{str(folder)!r} does not hold the files {', '.join(FILES)} (or .gz) of {name}")
     return download(name, cache_folder() / name)
+
+
+def places(name: str) -> list[Path]:
+    """$MINIVAE_DATA, the folder of Debian's package, the user's cache: where to look, in this order.
+
+    A folder named after another data set is passed over, because the files of all of them have the same names.
+    """
+    source, variable = SOURCES[name], os.environ.get(FOLDER)
+    found = _with_subfolder(variable, name) if variable else []
+    if source.system_folder:
+        found.append(Path(source.system_folder))
+    found.append(cache_folder() / name)
+    return [place for place in found if place.name == name or place.name not in SOURCES]
+
+
+def _with_subfolder(folder: str | Path, name: str) -> list[Path]:
+    return [Path(folder) / name, Path(folder)]
 
 
 def holds_all(folder: Path) -> bool:
@@ -116,34 +152,53 @@ def _present(folder: Path, file: str) -> Path:
 def cache_folder() -> Path:
     """Where this user's programs keep what they can download again."""
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "minivae" / "Cache"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "minivae" / "Cache"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "minivae"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minivae"
 
 
 def download(name: str, folder: Path) -> Path:
-    """Fetch the four files with a progress bar and check them; OSError, with what to do instead, if that fails.
+    """Fetch the four files into a folder, with a progress bar on a terminal, and return the folder.
 
-    A file appears under its name only when its checksum was right.
+    A file gets its name only when its checksum was right; until then it is a temporary one, removed if anything fails.
+    Raises OSError saying what was tried and what to do instead, ImportError without pooch or tqdm.
     """
     try:
         import pooch
         import tqdm  # noqa: F401 - pooch's progress bar
     except ImportError as error:
         raise ImportError(f"downloading {name} needs pooch and tqdm: pip install 'minivae[cli]'") from error
-    source = SOURCES[name]
-    mirror = os.environ.get(MIRROR)
+    source, mirror = SOURCES[name], os.environ.get(MIRROR)
     address = f"{mirror.rstrip('/')}/{name}" if mirror else source.address
-    pooch.get_logger().setLevel("ERROR")
     for file in FILES:
-        url = f"{address}/{file}.gz"
+        url, md5 = f"{address}/{file}.gz", f"md5:{source.md5[file]}"
         try:
-            pooch.retrieve(url, f"md5:{source.md5[file]}", f"{file}.gz", folder, progressbar=sys.stderr.isatty())
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong checksum is a ValueError
-            reason = "its checksum is wrong" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            with _quiet(pooch.get_logger()):  # the progress bar says enough
+                pooch.retrieve(url, md5, f"{file}.gz", folder, progressbar=sys.stderr.isatty())
+        except (OSError, ValueError) as error:  # the errors of requests are OSErrors, a wrong checksum is a ValueError
             raise OSError(
-                f"could not download {url} ({reason}); put the four files of {name} into a folder and name it "
-                f"in ${FOLDER}"
+                f"could not download {url} ({_reason(error)}), and {name} is not in "
+                f"{', '.join(str(place) for place in places(name))}; put its files {', '.join(FILES)} (or .gz) there "
+                f"by hand, or name the folder they are in with ${FOLDER}"
             ) from error
     return folder
+
+
+@contextmanager
+def _quiet(logger: Logger) -> Iterator[None]:
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost error: 'Connection refused' says more than 'Max retries exceeded'."""
+    if "does not match the known hash" in str(error):
+        return "its checksum is wrong"
+    while error.__context__ is not None:
+        error = error.__context__
+    return f"{type(error).__name__}: {str(error).rstrip('.')}"

@@ -1,12 +1,19 @@
 """`shapes`: grey images of one shape each, with the factors that made it: shape, scale, rotation, x, y.
 
 A generated data set for looking at what latents have learned, in the spirit of dSprites (Matthey et al. 2017). A shape
-is the set of points (u, v) of its own frame where a function is positive; the image's pixel (row i, column j) with
-centre (x, y) in [0, 1]^2 belongs to it if (u, v) = R(-rotation) ((x, y) - position) / scale does. The edge is smoothed
-over one pixel, as the signed distance is clipped linearly: rotations and shifts change the image continuously.
+is given in a frame of its own, with its centroid in the origin, by its depth at a point (u, v): the distance to the
+edge, positive inside. The pixel of row i and column j has its centre at (j + 1/2, i + 1/2) / size, its own coordinates
+are (u, v) = R(-rotation) (centre - (x, y)) / scale, and its grey value is
+
+    clip(1/2 + scale * size * depth(u, v), 0, 1),
+
+an edge one pixel wide: a small change of a factor is a small change of the image.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from math import pi, sqrt
 
 import numpy as np
 
@@ -16,16 +23,26 @@ from minivae.kernels.cpu import uniform
 SHAPES = ("square", "ellipse", "heart")
 FACTORS = ("shape", "scale", "rotation", "x", "y")
 SEED = 0x5A9E5
+SMALLEST = 8  # pixels a side; below that shapes are dots
+BLOCK = 64  # images rendered at once, so that the coordinates stay in cache
+
+
+def generate(count: int, size: int = 64, seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
+    """Images (count, 1, size, size), float32 in [0, 1], and the table (count, 5) of their FACTORS."""
+    table = factors(count, seed)
+    return render(table, size), table
 
 
 def factors(count: int, seed: int = SEED) -> np.ndarray:
-    """A table (count, 5) drawn uniformly: shape in {0, 1, 2}, scale in [0.10, 0.18], rotation in [0, 2 pi), x and y in
+    """A table (count, 5) drawn uniformly, the first rows of which do not depend on count.
 
-    [0.29, 0.71]; lengths are in units of the image's side, positions from its upper left corner.
+    shape in {0, 1, 2}, scale in [0.10, 0.18], rotation in [0, 2 pi), clockwise on the screen, x and y in [0.3, 0.7].
+    Lengths are in units of the image's side, positions are those of the centroid, from the upper left corner. No point
+    of a shape is farther than sqrt(2) scale from its centroid, so all of it is in the image.
     """
-    u = uniform((count, 5), np.dtype(np.float64), Noise(seed, 0))
-    low = np.array([0, 0.10, 0, 0.29, 0.29])
-    high = np.array([len(SHAPES), 0.18, 2 * np.pi, 0.71, 0.71])
+    u = uniform((count, len(FACTORS)), np.dtype(np.float64), Noise(seed, 0))
+    low = np.array([0, 0.10, 0, 0.3, 0.3])
+    high = np.array([len(SHAPES), 0.18, 2 * pi, 0.7, 0.7])
     table = low + (high - low) * u
     table[:, 0] = np.floor(table[:, 0])
     return table
@@ -34,39 +51,60 @@ def factors(count: int, seed: int = SEED) -> np.ndarray:
 def render(table: np.ndarray, size: int = 64) -> np.ndarray:
     """Factors (N, 5) -> images (N, 1, size, size), float32 in [0, 1]; ValueError for other tables or size < 8."""
     table = np.asarray(table, np.float64)
-    if table.ndim != 2 or table.shape[1] != len(FACTORS) or not np.isin(table[:, 0], range(len(SHAPES))).all():
-        raise ValueError(f"factors must be a table (N, 5) of {FACTORS} with shape in {{0, 1, 2}}, got {table.shape}")
-    if size < 8:
-        raise ValueError(f"size must be at least 8, got {size}")
+    if table.ndim != 2 or table.shape[1] != len(FACTORS):
+        raise ValueError(f"factors must be a table (N, 5) of {', '.join(FACTORS)}, got shape {table.shape}")
+    if not np.isin(table[:, 0], range(len(SHAPES))).all() or not (table[:, 1] > 0).all():
+        raise ValueError("the shape must be 0 (square), 1 (ellipse) or 2 (heart), and the scale positive")
+    if size < SMALLEST:
+        raise ValueError(f"size must be at least {SMALLEST}, got {size}")
     images = np.empty((len(table), 1, size, size), np.float32)
-    centres = (np.arange(size) + 0.5) / size
-    for kind, distance in enumerate((_square, _ellipse, _heart)):
-        for start in range(0, len(table), 256):
-            chosen = np.flatnonzero(table[start : start + 256, 0] == kind) + start
-            _, scale, rotation, x, y = table[chosen].T[:, :, None, None]  # (n, 1, 1) each
-            dx, dy = centres[None, None, :] - x, centres[None, :, None] - y
-            u = (np.cos(rotation) * dx + np.sin(rotation) * dy) / scale
-            v = (np.cos(rotation) * dy - np.sin(rotation) * dx) / scale
-            inside = distance(u, v) * scale * size  # in pixels
-            images[chosen, 0] = np.clip(inside + 0.5, 0, 1)
+    for kind, depth in enumerate(DEPTHS):
+        rows = np.flatnonzero(table[:, 0] == kind)
+        for start in range(0, len(rows), BLOCK):
+            chosen = rows[start : start + BLOCK]
+            images[chosen, 0] = _render(table[chosen], size, depth)
     return images
 
 
+Depth = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def _render(table: np.ndarray, size: int, depth: Depth) -> np.ndarray:
+    """The images (n, size, size) of n rows that have one shape."""
+    _, scale, rotation, x, y = table.T[:, :, None, None]  # (n, 1, 1) each
+    centres = (np.arange(size) + 0.5) / size
+    dx, dy = (centres - x) / scale, (centres[:, None] - y) / scale  # (n, 1, size), (n, size, 1)
+    cos, sin = np.cos(rotation), np.sin(rotation)
+    (xu, yu, xv, yv) = (part.astype(np.float32) for part in (cos * dx, sin * dy, sin * dx, cos * dy))
+    inside = depth(xu + yu, yv - xv)  # (n, size, size)
+    inside *= (scale * size).astype(np.float32)
+    inside += 0.5
+    return np.clip(inside, 0, 1, out=inside)
+
+
 def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Half side 1: the signed distance to the nearest side."""
+    """Sides of length 2: the depth is the distance to the nearest side."""
     return 1 - np.maximum(np.abs(u), np.abs(v))
 
 
 def _ellipse(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Half axes 1.3 and 0.8; a function's value over the length of its gradient is the distance to first order."""
-    a, b = 1.3, 0.8
-    f = 1 - (u / a) ** 2 - (v / b) ** 2
-    gradient = 2 * np.hypot(u / a**2, v / b**2)
-    return f / np.maximum(gradient, 0.5)
+    """Half axes 1.3 and 0.8: the depth to first order, f over the length of its gradient, f = 1 - (u/a)^2 - (v/b)^2."""
+    u, v = u / np.float32(1.3), v / np.float32(0.8)
+    gradient = 2 * np.sqrt((u / np.float32(1.3)) ** 2 + (v / np.float32(0.8)) ** 2)
+    return (1 - u * u - v * v) / np.maximum(gradient, 0.5)
+
+
+HEART = 0.75  # half the side of its square
+HEART_CENTROID = HEART * (pi / 2 + 2 / 3) / (4 + pi)  # of square and half discs, on both axes of the tilted frame
 
 
 def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """(p^2 + q^2 - 1)^3 = p^2 q^3 with its point down; distance as for the ellipse, the cubic root taken first."""
-    p, q = u * 1.05, -v * 1.05 + 0.1
-    f = 1 - (p**2 + q**2) + np.cbrt(p**2 * q**3)
-    return f * 0.5
+    """A square on its corner and a disc around the middle of each upper side: as deep as the deepest of the three."""
+    a = (u - v) / np.float32(sqrt(2)) + HEART_CENTROID  # the axes point up to the right and up to the left
+    b = (-u - v) / np.float32(sqrt(2)) + HEART_CENTROID
+    square = HEART - np.maximum(np.abs(a), np.abs(b))
+    discs = HEART - np.sqrt(np.minimum((a - HEART) ** 2 + b * b, a * a + (b - HEART) ** 2))
+    return np.maximum(square, discs)
+
+
+DEPTHS: tuple[Depth, ...] = (_square, _ellipse, _heart)

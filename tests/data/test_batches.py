@@ -35,6 +35,12 @@ def test_orders_are_uniform():
     assert ((counts - 300) ** 2 / 300).sum() < 27.9
 
 
+def test_ties_keep_the_order_of_the_data(monkeypatch):
+    words = np.arange(1000, dtype=np.uint32) * 7 % 5
+    monkeypatch.setattr("minivae.data.batches.random_bits", lambda count, noise: words[:count])
+    np.testing.assert_array_equal(Batches(np.arange(1000), 10).order(0), sorted(range(1000), key=lambda i: words[i]))
+
+
 def test_without_shuffling_the_order_is_that_of_the_data():
     np.testing.assert_array_equal(np.concatenate(list(Batches(np.arange(10), 3, shuffle=False))), np.arange(10))
 
@@ -56,10 +62,50 @@ def test_a_saved_state_goes_on_with_the_next_batch(n, size, stop):
         np.testing.assert_array_equal(a, b)
 
 
+def test_labels_go_with_their_images():
+    x = np.arange(23)
+    pairs = list(Batches(x, 5, seed=1, y=x * 10))
+    for images, labels in pairs:
+        np.testing.assert_array_equal(labels, images * 10)
+    for (images, _), alone in zip(pairs, Batches(x, 5, seed=1), strict=True):
+        np.testing.assert_array_equal(images, alone)
+
+
+def test_drop_last_leaves_out_the_short_batch_alone():
+    kept, all_of_them = (list(Batches(np.arange(23), 5, seed=1, drop_last=drop)) for drop in (True, False))
+    assert [len(batch) for batch in all_of_them] == [5, 5, 5, 5, 3]
+    assert len(Batches(np.arange(23), 5, drop_last=True)) == len(kept) == 4
+    np.testing.assert_array_equal(kept, all_of_them[:4])
+
+
+def test_a_state_saved_in_the_last_batch_names_the_first_batch_of_the_next_epoch():
+    """Otherwise a run that is saved there would go on with an epoch that has no batches."""
+    batches = Batches(np.arange(10), 4)
+    for _ in batches:
+        state = batches.state_dict()
+    restored = Batches(np.arange(10), 4)
+    restored.load_state_dict(state)
+    assert sum(len(batch) for batch in restored) == 10
+    np.testing.assert_array_equal(next(iter(restored)), restored.order(2)[:4])
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("examples", Batches(np.arange(11), 4)), ("batch_size", Batches(np.arange(10), 5))]
+)
+def test_a_state_of_other_batches_is_refused(name, other):
+    with pytest.raises(ValueError, match=name):
+        other.load_state_dict(Batches(np.arange(10), 4).state_dict())
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (lambda: Batches(np.zeros((0, 2)), 3), ValueError, r"\(0, 2\)"),
+        (lambda: Batches(np.zeros(3), 2, y=np.zeros(4)), ValueError, "3 and 4"),
+        (lambda: Batches(np.zeros(3), 4, drop_last=True), ValueError, "3 examples make no batch of 4"),
+        (lambda: Batches(np.zeros(3), 2, seed=-1), ValueError, r"\[0, 2\*\*64\), got -1"),
+        (lambda: Batches(np.zeros(3), 2, seed=2**64), ValueError, "18446744073709551616"),
+        (lambda: Batches(np.zeros(3), 2, seed=None), TypeError, "seed must be an int, got None"),
         (lambda: Batches(np.zeros(3), 0), ValueError, "at least 1, got 0"),
         (lambda: Batches(np.zeros(3), 2.5), TypeError, "2.5"),
     ],

@@ -1,6 +1,12 @@
-"""The data sets: what is embedded, what is generated, what is found in files."""
+"""The data sets: what is embedded, what is found in files."""
 
 import gzip
+import subprocess
+import sys
+import time
+import tracemalloc
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +15,7 @@ from idx_files import idx_bytes
 from strategies import numbers
 
 import minivae as mv
-from minivae.data import idx, make_fashion_mini, shapes
+from minivae.data import files, idx, make_fashion_mini
 
 DEBIAN = Path(idx.SOURCES["fashion-mnist"].system_folder)
 
@@ -37,62 +43,38 @@ class TestFashionMini:
         assert len(np.unique(rows, axis=0)) == 5000
 
     @pytest.mark.skipif(not idx.holds_all(DEBIAN), reason="Debian's package dataset-fashion-mnist is not installed")
-    def test_is_what_the_script_makes(self):
+    def test_is_what_the_script_makes(self, tmp_path):
+        arrays = make_fashion_mini.make(DEBIAN)
         with np.load(make_fashion_mini.PATH) as embedded:
-            for name, array in make_fashion_mini.make().items():
+            assert embedded.files == list(arrays)
+            for name, array in arrays.items():
                 np.testing.assert_array_equal(embedded[name], array)
+        make_fashion_mini.write(tmp_path / "again.npz", arrays)
+        if "ng" not in zlib.ZLIB_RUNTIME_VERSION:  # zlib-ng compresses otherwise
+            assert (tmp_path / "again.npz").read_bytes() == make_fashion_mini.PATH.read_bytes()
 
+    @pytest.mark.skipif(not idx.holds_all(DEBIAN), reason="Debian's package dataset-fashion-mnist is not installed")
+    def test_every_image_is_in_the_original_with_its_label(self):
+        original, mini = idx.load_folder(DEBIAN), mv.datasets.load("fashion-mini")
+        for x, y, chosen, labels in (
+            (*original[:2], mini.x_train, mini.y_train),
+            (*original[2:], mini.x_test, mini.y_test),
+        ):
+            place = {image.tobytes(): i for i, image in enumerate(x)}
+            found = [place[image.tobytes()] for image in np.rint(chosen * 255).astype(np.uint8)]
+            np.testing.assert_array_equal(y[found], labels)
 
-class TestShapes:
-    def test_the_factors_are_in_the_picture(self):
-        """Centroid and area are measured on the image, independently of how it was drawn."""
-        table = shapes.factors(300, seed=1)
-        images = shapes.render(table, 64)[:, 0].astype(np.float64)
-        centres = (np.arange(64) + 0.5) / 64
-        mass = images.sum((1, 2))
-        x, y = (images.sum(1) * centres).sum(1) / mass, (images.sum(2) * centres).sum(1) / mass
-        symmetric = table[:, 0] < 2  # a heart's centroid is not its centre
-        np.testing.assert_allclose(x[symmetric], table[symmetric, 3], atol=0.003)
-        np.testing.assert_allclose(y[symmetric], table[symmetric, 4], atol=0.003)
-        area = mass / 64**2 / table[:, 1] ** 2
-        np.testing.assert_allclose(area[table[:, 0] == 0], 4, rtol=0.05)  # (2 scale)^2
-        np.testing.assert_allclose(area[table[:, 0] == 1], np.pi * 1.3 * 0.8, rtol=0.05)
-        assert area[table[:, 0] == 2].std() < 0.1
+    def test_the_file_is_dated_neither_by_day_nor_by_system(self, tmp_path, monkeypatch):
+        def write(name):
+            make_fashion_mini.write(tmp_path / name, {"x": np.arange(1000, dtype=np.uint8), "y": np.zeros(3)})
+            return (tmp_path / name).read_bytes()
 
-    def test_the_axis_of_an_ellipse_turns_with_its_rotation(self):
-        table = np.array([[1, 0.15, angle, 0.5, 0.5] for angle in np.linspace(0, 3, 13)])
-        images = shapes.render(table, 64)[:, 0]
-        offset = (np.arange(64) + 0.5) / 64 - 0.5
-        xx, yy = (images.sum(1) * offset**2).sum(1), (images.sum(2) * offset**2).sum(1)
-        xy = (images * offset[:, None] * offset).sum((1, 2))
-        angle = 0.5 * np.arctan2(2 * xy, xx - yy)
-        np.testing.assert_allclose(np.cos(2 * (angle - table[:, 2])), 1, atol=1e-3)
-
-    def test_a_square_turned_by_a_right_angle_is_itself(self):
-        table = np.array([[0, 0.15, 0.3, 0.5, 0.5], [0, 0.15, 0.3 + np.pi / 2, 0.5, 0.5]])
-        images = shapes.render(table)
-        np.testing.assert_allclose(images[0], images[1], atol=1e-5)
-
-    def test_shifting_by_a_pixel_shifts_the_image(self):
-        table = np.array([[2, 0.15, 0.7, 0.5, 0.5], [2, 0.15, 0.7, 0.5 + 1 / 64, 0.5]])
-        images = shapes.render(table, 64)[:, 0]
-        np.testing.assert_allclose(images[0][:, :-1], images[1][:, 1:], atol=1e-5)
-
-    def test_the_data_set_is_deterministic_and_never_touches_the_border(self):
-        a, b = mv.datasets.load("shapes"), mv.datasets.load("shapes")
-        np.testing.assert_array_equal(a.x_train, b.x_train)
-        np.testing.assert_array_equal(shapes.render(a.factors_test[:5], 32), a.x_test[:5])
-        np.testing.assert_array_equal(a.y_train, a.factors_train[:, 0])
-        everything = np.concatenate([a.x_train, a.x_test])
-        assert everything[:, :, [0, -1]].max() == everything[..., [0, -1]].max() == 0
-
-    def test_bad_factors(self):
-        with pytest.raises(ValueError, match=r"\(N, 5\)"):
-            shapes.render(np.zeros((3, 4)))
-        with pytest.raises(ValueError, match="shape in"):
-            shapes.render(np.full((1, 5), 3.0))
-        with pytest.raises(ValueError, match="size"):
-            shapes.render(np.zeros((1, 5)), size=4)
+        first = write("a.npz")
+        monkeypatch.setattr(time, "localtime", lambda *_: time.struct_time((2031, 5, 4, 3, 2, 1, 0, 1, 0)))
+        monkeypatch.setattr(zipfile.sys, "platform", "win32")
+        assert write("b.npz") == first
+        with np.load(tmp_path / "b.npz") as loaded:
+            np.testing.assert_array_equal(loaded["x"], np.arange(1000, dtype=np.uint8))
 
 
 def write_folder(folder, n=20, compress=True, seed=0):
@@ -145,10 +127,15 @@ class TestIDX:
         ("raw", "message"),
         [
             (b"hello world", "no IDX file.*68656c6c"),
-            (bytes((0, 0, 13, 1, 0, 0, 0, 0)), "no IDX file of unsigned bytes"),
-            (idx_bytes(np.zeros((20, 5, 4), np.uint8)) + b"x", "must have 416 bytes .* it has 417"),
-            (idx_bytes(np.zeros(20, np.uint8)), r"images \(20,\)"),
-            (idx_bytes(np.zeros((19, 5, 4), np.uint8)), r"images \(19, 5, 4\) and labels \(20,\)"),
+            (bytes((0, 0, 13, 3, 0, 0, 0, 0)), "expected it to begin with 00000803, found 00000d03"),
+            (idx_bytes(np.zeros((20, 5, 4), np.uint8)) + b"x", r"expected 416 bytes for shape \(20, 5, 4\), found 417"),
+            (idx_bytes(np.zeros(20, np.uint8)), "expected it to begin with 00000803, found 00000801"),
+            (
+                idx_bytes(np.zeros((19, 5, 4), np.uint8)),
+                r"images.* has shape \(19, 5, 4\), .*labels.* has shape \(20,\)",
+            ),
+            (idx_bytes(np.zeros((20, 0, 4), np.uint8)), r"\(20, 0, 4\)"),
+            (bytes((0, 0, 8, 3)) + b"\xff" * 12, "expected 79,228,162,458,924,105,385,300,197,391 bytes"),
         ],
     )
     def test_foreign_files(self, tmp_path, raw, message):
@@ -157,15 +144,33 @@ class TestIDX:
         with pytest.raises(ValueError, match=message):
             mv.datasets.load("mnist", folder=tmp_path)
 
+    def test_labels_beyond_the_classes(self, tmp_path):
+        labels = write_folder(tmp_path, compress=False)["t10k-labels-idx1-ubyte"].copy()
+        labels[3] = 10
+        (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
+        with pytest.raises(ValueError, match="t10k-labels.* below 10, found 10"):
+            mv.datasets.load("mnist", folder=tmp_path)
+
+    def test_a_folder_of_another_data_set_is_passed_over(self, tmp_path, monkeypatch):
+        """The files of MNIST and Fashion-MNIST have the same names."""
+        write_folder(tmp_path / "fashion-mnist", seed=1)
+        mnist = write_folder(tmp_path / "cache" / "minivae" / "mnist", seed=2)["t10k-labels-idx1-ubyte"]
+        monkeypatch.setenv(idx.FOLDER, str(tmp_path / "fashion-mnist"))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setattr(idx.sys, "platform", "linux")
+        np.testing.assert_array_equal(mv.datasets.load("mnist").y_test, mnist)
+        assert len(mv.datasets.load("fashion-mnist").y_test) == 10
+
     def test_order_of_the_search(self, tmp_path, monkeypatch):
-        given, variable, cache = (tmp_path / n for n in ("given", "variable", "cache"))
+        given, variable, cache, system = (tmp_path / n for n in ("given", "variable", "cache", "system"))
         first = [
             write_folder(place, seed=i)["train-images-idx3-ubyte"]
-            for i, place in enumerate((given, variable / "mnist", cache / "minivae" / "mnist"))
+            for i, place in enumerate((given, variable / "mnist", system, cache / "minivae" / "mnist", variable))
         ]
         monkeypatch.setenv(idx.FOLDER, str(variable))
         monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
         monkeypatch.setattr(idx.sys, "platform", "linux")
+        monkeypatch.setitem(idx.SOURCES, "mnist", idx.SOURCES["mnist"]._replace(system_folder=str(system)))
 
         def found(**kwargs):
             x = np.rint(mv.datasets.load("mnist", **kwargs).x_train[:, 0] * 255)
@@ -173,8 +178,12 @@ class TestIDX:
 
         assert found(folder=given) == [0]
         assert found() == [1]
+        (variable / "mnist" / f"{idx.FILES[3]}.gz").unlink()  # not all files: as good as none
+        assert found() == [4]
         monkeypatch.delenv(idx.FOLDER)
         assert found() == [2]
+        monkeypatch.setitem(idx.SOURCES, "mnist", idx.SOURCES["mnist"]._replace(system_folder=None))
+        assert found() == [3]
         with pytest.raises(FileNotFoundError, match="empty.*does not hold"):
             mv.datasets.load("mnist", folder=tmp_path / "empty")
 
@@ -184,18 +193,38 @@ class TestOwnFiles:
         x = numbers(25, 6, 5, low=0, high=1, dtype=np.float32)
         np.save(tmp_path / "x.npy", x)
         data = mv.datasets.load(tmp_path / "x.npy")
-        np.testing.assert_array_equal(data.x_test[:, 0], x[[9, 19, 24]])
-        np.testing.assert_array_equal(data.x_train[:, 0], np.delete(x, [9, 19, 24], 0))
+        np.testing.assert_array_equal(data.x_test[:, 0], x[[9, 19]])
+        np.testing.assert_array_equal(data.x_train[:, 0], np.delete(x, [9, 19], 0))
         assert data.y_train is None
+        np.save(tmp_path / "few.npy", x[:3])
+        np.testing.assert_array_equal(mv.datasets.load(tmp_path / "few.npy").x_test[:, 0], x[2:3])
 
     def test_bytes_become_the_unit_interval_and_floats_stay(self, tmp_path):
         np.save(tmp_path / "bytes.npy", np.arange(256, dtype=np.uint8).reshape(4, 8, 8))
         data = mv.datasets.load(str(tmp_path / "bytes.npy"))
         both = np.concatenate([data.x_train, data.x_test]).ravel()
-        np.testing.assert_allclose(both, np.arange(256) / 255, rtol=1e-6)
+        np.testing.assert_array_equal(both, (np.arange(256) / 255).astype(np.float32))
+        assert data.value_range == (0, 1)
         x = numbers(4, 3, 8, 8, low=-5, high=9, dtype=np.float32)
         np.save(tmp_path / "floats.npy", x)
-        np.testing.assert_array_equal(mv.datasets.load(tmp_path / "floats.npy").x_train, x[:-1])
+        data = mv.datasets.load(tmp_path / "floats.npy")
+        np.testing.assert_array_equal(data.x_train, x[:-1])
+        assert data.value_range == (x.min(), x.max())
+        np.save(tmp_path / "bits.npy", x > 2)
+        np.testing.assert_array_equal(mv.datasets.load(tmp_path / "bits.npy").x_train, x[:-1] > 2)
+
+    def test_flat_rows_need_a_shape(self, tmp_path):
+        x = numbers(4, 3, 5, 2, dtype=np.float32)
+        np.save(tmp_path / "x.npy", x.reshape(4, 30))
+        np.testing.assert_array_equal(mv.datasets.load(tmp_path / "x.npy", image_shape=(3, 5, 2)).x_train, x[:-1])
+        with pytest.raises(ValueError, match=r"expected shape \(N, 1, 5, 5\) or \(N, 25\), got \(4, 30\)"):
+            mv.datasets.load(tmp_path / "x.npy", image_shape=(1, 5, 5))
+
+    def test_channels_last_are_not_taken_for_rows(self, tmp_path):
+        np.save(tmp_path / "x.npy", np.zeros((4, 8, 6, 3), np.uint8))
+        with pytest.raises(ValueError, match=r"got \(4, 8, 6, 3\).*transpose\(0, 3, 1, 2\)"):
+            mv.datasets.load(tmp_path / "x.npy")
+        assert mv.datasets.load(tmp_path / "x.npy", image_shape=(8, 6, 3)).x_train.shape == (3, 8, 6, 3)
 
     def test_npz_with_parts_and_labels(self, tmp_path):
         x, y = numbers(6, 1, 4, 4), np.arange(6)
@@ -228,11 +257,14 @@ class TestOwnFiles:
     @pytest.mark.parametrize(
         ("write", "message"),
         [
-            (lambda p: np.save(p, np.zeros((4, 5))), r"got \(4, 5\)"),
+            (lambda p: np.save(p, np.zeros((4, 5))), r"flat rows, got \(4, 5\), need an image_shape"),
+            (lambda p: np.save(p, np.zeros((0, 5, 5))), r"got \(0, 1, 5, 5\)"),
+            (lambda p: np.save(p, np.full((4, 5, 5), 1e300)), r"inf at index \(0, 0, 0, 0\)"),
+            (lambda p: p.write_bytes(b""), "begins with nothing"),
             (lambda p: np.save(p, np.zeros((4, 5, 5), np.int32)), "int32"),
             (lambda p: np.save(p, np.full((4, 5, 5), np.nan)), r"nan at index \(0, 0, 0, 0\)"),
             (lambda p: np.save(p, np.zeros((1, 5, 5))), "at least 2"),
-            (lambda p: p.write_bytes(b"garbage"), "no readable"),
+            (lambda p: p.write_bytes(b"garbage"), "no readable .* it begins with 676172"),
             (lambda p: np.save(p, np.array([object()]), allow_pickle=True), "no readable"),
         ],
     )
@@ -252,9 +284,16 @@ class TestOwnFiles:
         np.savez(path, x_train=np.zeros((2, 3, 3)), x_test=np.zeros((2, 4, 3)))
         with pytest.raises(ValueError, match=r"\(1, 3, 3\).*\(1, 4, 3\)"):
             mv.datasets.load(path)
-        path.write_bytes(path.read_bytes()[:-30])
-        with pytest.raises(ValueError, match="no readable"):
-            mv.datasets.load(path)
+        whole = path.read_bytes()
+        for length in range(0, len(whole), 37):
+            path.write_bytes(whole[:length])
+            with pytest.raises(ValueError, match="no readable"):
+                mv.datasets.load(path)
+
+    def test_arrays_of_other_names_are_not_read(self, tmp_path):
+        path, x = tmp_path / "x.npz", numbers(12, 1, 3, 3)
+        np.savez(path, x=x, notes=np.array([object()]), allow_pickle=True)
+        assert len(mv.datasets.load(path).x_train) == 11
 
     def test_bad_pngs(self, tmp_path):
         image = pytest.importorskip("PIL.Image")
@@ -264,6 +303,23 @@ class TestOwnFiles:
         image.fromarray(np.zeros((8, 7), np.uint8)).save(tmp_path / "b.png")
         with pytest.raises(ValueError, match=r"b.png.*\(8, 7\).*\(8, 6\)"):
             mv.datasets.load(tmp_path)
+        image.fromarray(np.zeros((8, 6, 3), np.uint8)).save(tmp_path / "b.png")
+        with pytest.raises(ValueError, match=r"b.png.*\(8, 6, 3\).*\(8, 6\)"):
+            mv.datasets.load(tmp_path)
+        image.fromarray(np.zeros((8, 6), np.uint16)).save(tmp_path / "b.png")
+        with pytest.raises(ValueError, match=r"b.png.* 8 bits a channel"):
+            mv.datasets.load(tmp_path)
+        image.fromarray(np.zeros((8, 6, 4), np.uint8)).save(tmp_path / "b.png")
+        with pytest.raises(ValueError, match=r"b.png.* opaque; it is RGBA"):
+            mv.datasets.load(tmp_path)
+        image.fromarray(np.zeros((8, 6), np.uint8)).save(tmp_path / "b.png", transparency=0)
+        with pytest.raises(ValueError, match=r"b.png.* opaque"):
+            mv.datasets.load(tmp_path)
+        (tmp_path / "class").mkdir()
+        image.fromarray(np.zeros((8, 6), np.uint8)).save(tmp_path / "class" / "c.png")
+        with pytest.raises(ValueError, match="it holds both"):
+            mv.datasets.load(tmp_path)
+        (tmp_path / "class" / "c.png").unlink()
         (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
         with pytest.raises(ValueError, match=r"b.png.*no readable PNG"):
             mv.datasets.load(tmp_path)
@@ -272,3 +328,48 @@ class TestOwnFiles:
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match="'imagenet'.*fashion-mini, shapes, fashion-mnist, mnist"):
         mv.datasets.load("imagenet")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: mv.datasets.load("fashion-mini", folder="."), ValueError, "folder"),
+        (lambda: mv.datasets.load("x.npy", folder="."), ValueError, "folder"),
+        (lambda: mv.datasets.load("mnist", image_shape=(1, 28, 28)), ValueError, "image_shape"),
+        (lambda: mv.datasets.load("fashion-mini", image_shape=(1, 28, 28)), ValueError, "image_shape"),
+        (lambda: mv.datasets.load(Path(__file__).parent, image_shape=(1, 8, 8)), ValueError, "image_shape"),
+        (lambda: mv.datasets.load("shapes", image_shape=(8, 8)), ValueError, r"\(C, H, W\), got \(8, 8\)"),
+        (lambda: mv.datasets.load("shapes", image_shape=(1, 4, 4)), ValueError, "at least 8, got 4"),
+        (lambda: mv.datasets.load(7), TypeError, "a str or a Path, got 7"),
+    ],
+)
+def test_no_argument_is_ignored(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_path_is_never_a_known_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Path("shapes").open("wb") as file:
+        np.save(file, np.zeros((3, 2, 2)))
+    assert mv.datasets.load(Path("shapes")).x_train.shape == (2, 1, 2, 2)
+
+
+def test_without_pillow(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match=r"pip install 'minivae\[cli\]'"):
+        mv.datasets.load(tmp_path)
+
+
+def test_the_package_needs_numpy_only():
+    code = "import sys, minivae.data; assert not {'pooch', 'tqdm', 'PIL', 'requests'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_converting_makes_no_copy_but_the_result():
+    x = np.zeros((20_000, 28, 28), np.uint8)
+    tracemalloc.start()
+    images = files.as_images(x, "x")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.05 * images.nbytes

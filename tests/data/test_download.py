@@ -56,6 +56,7 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setenv(idx.MIRROR, state.address)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv(idx.FOLDER, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(idx.sys, "platform", "linux")
     md5 = {f: hashlib.md5(raw).hexdigest() for f, raw in files.items()}
     monkeypatch.setitem(idx.SOURCES, "mnist", idx.SOURCES["mnist"]._replace(md5=md5))
@@ -81,13 +82,16 @@ def fails(server, message):
         mv.datasets.load("mnist")
     assert server.address in str(error.value)
     assert "$MINIVAE_DATA" in str(error.value)
+    assert str(server.cache) in str(error.value), "where the files can be put by hand"
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("file", [idx.FILES[0], idx.FILES[3]])
 def test_truncated_then_repaired(server, file):
     server.cut.add(file)
-    fails(server, "could not download")
-    assert not (server.cache / f"{file}.gz").exists()
+    fails(server, f"could not download .*{file}.gz .*IncompleteRead")
+    left_behind = {path.name for path in server.cache.iterdir()}
+    assert left_behind == {f"{whole}.gz" for whole in idx.FILES[: idx.FILES.index(file)]}
     server.cut.clear()
     assert mv.datasets.load("mnist").x_train.shape == (6, 1, 5, 4)
 
@@ -106,8 +110,22 @@ def test_absent(server):
 
 def test_offline(server, monkeypatch):
     monkeypatch.setenv(idx.MIRROR, "http://127.0.0.1:9")  # the discard port, where nobody listens
-    with pytest.raises(OSError, match=r"could not download http://127.0.0.1:9/mnist/"):
+    with pytest.raises(OSError, match=r"could not download http://127.0.0.1:9/mnist/.*ConnectionRefusedError"):
         mv.datasets.load("mnist")
+    assert list(server.cache.iterdir()) == []
+
+
+def test_the_logger_of_pooch_is_left_as_it_was(server, monkeypatch):
+    import pooch
+
+    monkeypatch.setattr(pooch.get_logger(), "level", 17)
+    mv.datasets.load("mnist")
+    assert pooch.get_logger().level == 17
+
+
+def test_a_cache_that_cannot_be_made(server):
+    server.cache.parent.write_text("a file where the folder should be")
+    fails(server, "could not download .*(FileExists|NotADirectory)Error")
 
 
 def test_without_pooch(server, monkeypatch):
