@@ -1,10 +1,12 @@
 """minivae: autoencoders you can read.
 
-import minivae as mv
+    import minivae as mv
 
-mv.Tensor, mv.no_grad, mv.manual_seed, mv.gradcheck     the engine
-mv.functional, mv.nn, mv.optim                          operations, layers, optimisers
-mv.models, mv.datasets                                  what they are for
+    mv.Tensor, mv.no_grad, mv.manual_seed, mv.gradcheck     the engine
+    mv.functional, mv.nn, mv.optim                          operations, layers, optimisers
+    mv.models, mv.datasets                                  what they are for
+
+The upper floors are imported when they are first used.
 """
 
 from importlib import import_module

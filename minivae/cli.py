@@ -60,10 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--likelihood", choices=["bernoulli", "gaussian"], default="bernoulli", help="of a pixel")
     train.add_argument("--latent-dim", type=int, default=16, help="number of latents")
     train.add_argument("--beta", type=float, default=1.0, help="weight of the KL term")
-    train.add_argument("--epochs", type=int, default=20, help="passes over the training images")
+    train.add_argument("--epochs", type=int, default=15, help="passes over the training images")
     train.add_argument("--batch-size", type=int, default=128, help="images per step")
     train.add_argument(
-        "--lr", type=float, default=1e-3, help="first learning rate of Adam; it falls to 0 along a cosine"
+        "--lr", type=float, default=2e-3, help="first learning rate of Adam; it falls to 0 along a cosine"
     )
     train.add_argument("--seed", type=int, default=0, help="of weights, noise and order")
     train.add_argument("--device", default="cpu", help="where to compute")

@@ -15,6 +15,7 @@ import numpy as np
 
 from minivae.autograd import no_grad
 from minivae.data.batches import Batches
+from minivae.kernels.cpu.memory import keep_freed_memory
 from minivae.nn import Module
 from minivae.optim import Optimizer, Schedule, clip_grad_norm
 from minivae.random import default_generator, fork
@@ -80,6 +81,7 @@ class Trainer:
         Raises FloatingPointError when the loss or a gradient stops being finite.
         """
         progress = progress or Silent()
+        keep_freed_memory()
         try:
             while len(self.history) < epochs:
                 epoch = len(self.history) + 1
