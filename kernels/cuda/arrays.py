@@ -1,4 +1,4 @@
-"""Arrays on the device: made by the engine's array module, which is CuPy on a GPU and a stand-in for it in the tests."""
+"""Arrays on the device, made by the array module of the engine: CuPy, or its stand-in in the tests."""
 
 from __future__ import annotations
 
