@@ -155,7 +155,8 @@ def conv_transpose2d_geometry(
     W = transposed_size(OW, KW, stride[1], padding[1], dilation[1], extra[1])
     if H < 1 or W < 1:
         raise ValueError(
-            f"conv_transpose2d: input {x_shape} and weight {w_shape} with padding={padding} leave {H} x {W} pixels"
+            f"conv_transpose2d: input {x_shape} and weight {w_shape} with padding={padding} "
+            f"leave an output of {H} x {W}"
         )
     return ConvGeometry(N, per_group * groups, H, W, O, KH, KW, OH, OW, stride, padding, dilation, groups)
 

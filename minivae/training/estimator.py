@@ -82,6 +82,7 @@ class Estimator(Trainable):
         """Train on images x with Adam, the learning rate falling from lr to 0 along half a cosine.
 
         x, validation: (N, C, H, W), or whatever `check_images` takes. y: ignored, there for scikit-learn's Pipeline.
+        device: 'cpu' or 'cuda', where the model goes and stays; None is where it is.
         clip_norm: bound on the norm of the gradients. progress: True for a bar on stderr, or a Progress of one's own.
         checkpoint: a .npz written after each epoch; resume: go on from it, bit by bit as if never interrupted.
         on_epoch(record): called after each epoch. Training starts from the present weights; `history` has the records.

@@ -88,7 +88,7 @@ class Trainer:
                 progress.start_epoch(epoch, epochs, len(self.batches))
                 record = {"epoch": epoch, **self._epoch(epoch, progress)}
                 if validation is not None:
-                    means = evaluate(self.model, validation, self.batches.batch_size)
+                    means = evaluate(self.model, validation)
                     record |= {f"validation_{name}": value for name, value in means.items()}
                 self.history.append(record)
                 progress.end_epoch(record)
