@@ -9,15 +9,15 @@
 The upper floors are imported when they are first used.
 """
 
+import os  # not pathlib, which takes longer to import than the rest of this file
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 # An install puts the folder kernels/ inside this package; in a checkout it lies beside it.
-if not (Path(__file__).parent / "kernels").is_dir():
-    __path__.append(str(Path(__file__).parent.parent))
+if not os.path.isdir(os.path.join(os.path.dirname(__file__), "kernels")):
+    __path__.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from . import functional
 from .autograd import GradientError, Tensor, enable_grad, gradcheck, no_grad

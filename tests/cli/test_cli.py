@@ -196,6 +196,10 @@ class TestBadInput:
         refused(minivae_command("sample", broken), "no readable minivae checkpoint")
         refused(minivae_command("sample", tmp_path / "absent"), "absent")
 
+    @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder in which nobody can write")
+    def test_a_folder_in_which_not_even_root_can_write(self, data):
+        refused(minivae_command("train", "vae", "--data", data, "--out", "/proc/self/run", *QUICK), "/proc/self/run")
+
     def test_unwritable_folder(self, data, tmp_path):
         blocked = tmp_path / "file"
         blocked.write_text("")
