@@ -6,7 +6,7 @@
     mv.functional, mv.nn, mv.optim                          operations, layers, optimisers
     mv.models, mv.datasets                                  what they are for
 
-The upper floors are imported when they are first used.
+All of it is imported when it is first used.
 """
 
 import os  # not pathlib, which takes longer to import than the rest of this file
@@ -19,13 +19,11 @@ __version__ = "0.1.0"
 if not os.path.isdir(os.path.join(os.path.dirname(__file__), "kernels")):
     __path__.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from . import functional
-from .autograd import GradientError, Tensor, enable_grad, gradcheck, no_grad
-from .random import manual_seed
-
 if TYPE_CHECKING:
     from . import data as datasets
-    from . import models, nn, optim
+    from . import functional, models, nn, optim
+    from .autograd import GradientError, Tensor, enable_grad, gradcheck, no_grad
+    from .random import manual_seed
 
 __all__ = [
     "GradientError",
@@ -41,16 +39,25 @@ __all__ = [
     "optim",
 ]
 
-_ON_FIRST_USE = {"datasets": "minivae.data", "models": "minivae.models", "nn": "minivae.nn", "optim": "minivae.optim"}
+# Where each name is found when it is first used.
+_MODULES = {"datasets": "data", "functional": "functional", "models": "models", "nn": "nn", "optim": "optim"}
+_NAMES = {
+    **dict.fromkeys(("GradientError", "Tensor", "enable_grad", "gradcheck", "no_grad"), "autograd"),
+    "manual_seed": "random",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the upper floors when they are first asked for: `import minivae` stays as quick as `import numpy`."""
-    if name not in _ON_FIRST_USE:
+    """Import what is asked for when it is asked for: `import minivae` costs little more than `import numpy`."""
+    if name in _MODULES:
+        value: Any = import_module(f"minivae.{_MODULES[name]}")
+    elif name in _NAMES:
+        value = getattr(import_module(f"minivae.{_NAMES[name]}"), name)
+    else:
         raise AttributeError(f"module 'minivae' has no attribute {name!r}")
-    module = globals()[name] = import_module(_ON_FIRST_USE[name])
-    return module
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ON_FIRST_USE])
+    return sorted({*globals(), *_MODULES, *_NAMES})

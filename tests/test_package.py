@@ -16,6 +16,7 @@ import json, sys
 import numpy
 before = set(sys.modules)
 import minivae
+minivae.Tensor, minivae.functional
 new = {name.split(".")[0] for name in set(sys.modules) - before}
 print(json.dumps(sorted(new - set(sys.stdlib_module_names))))
 """
@@ -26,10 +27,18 @@ def test_import_brings_nothing_but_numpy_and_the_standard_library():
     assert json.loads(result.stdout) == ["minivae"]
 
 
-def test_the_upper_floors_are_imported_on_first_use():
-    code = "import sys, minivae as mv; assert 'minivae.models' not in sys.modules\n"
-    code += "mv.models.VAE, mv.datasets, mv.optim, mv.nn"
+def test_everything_is_imported_on_first_use():
+    code = (
+        "import sys, minivae as mv; assert 'minivae.autograd' not in sys.modules; [getattr(mv, n) for n in mv.__all__]"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["minivae", "minivae.autograd"])
+def test_tensors_have_their_operators_however_they_were_imported(name):
+    code = f"from {name} import Tensor; print((2 * Tensor([1.0, 2.0], requires_grad=True)).sum().item())"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "6.0\n"
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -7,12 +7,13 @@ change, and a backward pass that kept the old values refuses to run instead of u
 (CuPy's arrays have no read-only flag; there the rule is the same, and nobody enforces it.)
 
 The engine knows no operation. `minivae.ops` enters its functions into `operations`, and the operators below look them
-up there, so that imports point one way: ops stand on autograd.
+up there, so that ops stand on autograd and not the other way round.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,18 @@ if TYPE_CHECKING:
 
 DIFFERENTIABLE = (np.dtype(np.float32), np.dtype(np.float64))
 
-operations: dict[str, Callable[..., Tensor]] = {}
+
+class _Operations(dict[str, Callable[..., "Tensor"]]):
+    """What minivae.ops entered; it is imported, if nobody has done so before, when the first operation is asked for."""
+
+    def __missing__(self, name: str) -> Callable[..., Tensor]:
+        import_module("minivae.ops")
+        if name not in self:
+            raise KeyError(name)
+        return self[name]
+
+
+operations = _Operations()
 
 
 class Version:
@@ -51,7 +63,9 @@ class Tensor:
     def __init__(self, array: Any, requires_grad: bool = False) -> None:
         if isinstance(array, Tensor):
             raise TypeError("expected an array, got a Tensor; use tensor.detach() for one without history")
-        if not hasattr(array, "__cuda_array_interface__"):
+        if hasattr(type(array), "__cuda_array_interface__"):
+            backend_of(array)  # raises TypeError for the arrays of others
+        else:
             array = np.asarray(array)
             if array.dtype.kind not in "biufc":
                 raise TypeError(f"expected numbers, got dtype {array.dtype}")
@@ -268,8 +282,12 @@ class Tensor:
         return operations["getitem"](self, index)
 
     def _compare(self, other: Any, name: str) -> Tensor:
-        compare = getattr(self.backend.xp, name)
-        return Tensor.wrap(compare(self._array, other._array if isinstance(other, Tensor) else other))
+        if isinstance(other, np.ndarray) or hasattr(type(other), "__cuda_array_interface__"):
+            other = as_tensor(other)
+        if isinstance(other, Tensor):
+            other = other._array
+            backend_of(self._array, other)  # raises TypeError for arrays of different devices
+        return Tensor.wrap(getattr(self.backend.xp, name)(self._array, other))
 
     def __lt__(self, other: Any) -> Tensor:
         return self._compare(other, "less")
