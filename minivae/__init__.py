@@ -52,6 +52,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         value: Any = import_module(f"minivae.{_MODULES[name]}")
     elif name in _NAMES:
+        import_module("minivae.ops")  # which gives Tensors their operators
         value = getattr(import_module(f"minivae.{_NAMES[name]}"), name)
     else:
         raise AttributeError(f"module 'minivae' has no attribute {name!r}")

@@ -13,7 +13,6 @@ up there, so that ops stand on autograd and not the other way round.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +28,8 @@ DIFFERENTIABLE = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class _Operations(dict[str, Callable[..., "Tensor"]]):
-    """What minivae.ops entered; it is imported, if nobody has done so before, when the first operation is asked for."""
-
     def __missing__(self, name: str) -> Callable[..., Tensor]:
-        import_module("minivae.ops")
-        if name not in self:
-            raise KeyError(name)
-        return self[name]
+        raise RuntimeError(f"a Tensor has its operation {name!r} from minivae.ops, which nobody has imported yet")
 
 
 operations = _Operations()
