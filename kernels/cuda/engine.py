@@ -62,6 +62,7 @@ class CupyEngine:
 
     def __init__(self) -> None:
         self._cupy = _import_cupy()
+        _explain_exhaustion(self._cupy)
         self.array_type: type = self._cupy.ndarray
         self.xp = self._cupy
 
@@ -113,3 +114,17 @@ def _import_cupy() -> Any:
             f"device cuda: CuPy {cupy.__version__} is installed, but finds no GPU that its driver can use"
         )
     return cupy
+
+
+def _explain_exhaustion(cupy: Any) -> None:
+    """Puts a wrapper around CuPy's allocator, so that whatever runs out of memory says how much there was."""
+    allocate = cupy.cuda.get_allocator()
+
+    def explained(size: int) -> Any:
+        try:
+            return allocate(size)
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            free, total = cupy.cuda.runtime.memGetInfo()
+            raise MemoryError(f"out of device memory: {size:,} bytes asked for, {free:,} of {total:,} free") from error
+
+    cupy.cuda.set_allocator(explained)

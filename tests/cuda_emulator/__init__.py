@@ -6,6 +6,9 @@
     with launcher.use_engine(Emulator(order="reversed")):
         module.kernel("gemm", "float", 64, 64)[grid, block](a, b, c, M, N, K)      # NumPy arrays
 
+    with launcher.use_engine(Emulator(xp=arrays)):
+        model.fit(images, device="cuda")                      # the whole backend, on a stand-in for CuPy (arrays.py)
+
 How it works
 
 * g++ compiles the text of the .cu file behind declarations of what NVRTC knows by itself (device/), against a small
@@ -44,7 +47,8 @@ function, and a lambda that uses shared memory must capture by reference.
 
 from __future__ import annotations
 
+from . import arrays
 from .build import compiler
 from .engine import ORDERS, Emulator
 
-__all__ = ["ORDERS", "Emulator", "compiler"]
+__all__ = ["ORDERS", "Emulator", "arrays", "compiler"]

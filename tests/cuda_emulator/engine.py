@@ -1,4 +1,4 @@
-"""The emulator as an engine of kernels/cuda/launcher.py: it takes NumPy arrays where CuPy's takes CuPy's."""
+"""The emulator as an engine of kernels/cuda/launcher.py: it takes NumPy arrays, or those of arrays.py, for CuPy's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from minivae.kernels.cuda.parameters import Pointer, PointerTable, Scalar, Struc
 from minivae.kernels.cuda.signature import Signature
 
 from . import build
+from .arrays import memory
 
 Order = str | int
 ORDERS: tuple[Order, ...] = ("forward", "reversed", 2, 3)  # a number seeds a shuffle
@@ -52,7 +53,8 @@ class Emulator:
     guard: on which side of an array the first byte outside is unreadable, "end" or "start"; on the other side,
         writes are noticed after the launch and reads give NaN.
     check_bounds: also catch indices outside of arrays of fixed size, shared or local (slower).
-    array_type: what counts as an array on the device: numpy.ndarray, or a subclass that a test tells apart.
+    xp: the module of arrays on the device: numpy, where a test of kernels is about nothing else, or the stand-in for
+        CuPy in arrays.py, whose arrays cannot be mistaken for the host's.
     """
 
     def __init__(
@@ -60,13 +62,13 @@ class Emulator:
         order: Order = "forward",
         guard: str = "end",
         check_bounds: bool = False,
-        array_type: type = np.ndarray,
         ucontext: bool = False,
+        xp: Any = np,
     ) -> None:
         if guard not in ("end", "start"):
             raise ValueError(f"guard must be 'end' or 'start', got {guard!r}")
-        self.array_type = array_type
-        self.xp = np
+        self.array_type: type = xp.ndarray
+        self.xp = xp
         self._orders = ORDERS if order == "all" else (order,)
         self._order_numbers = [_order_number(o) for o in self._orders]
         self._guard_end = guard == "end"
@@ -122,13 +124,13 @@ class Emulator:
                     )
 
     def address(self, array: Any) -> int:
-        return int(array.__array_interface__["data"][0])
+        return int(memory(array).__array_interface__["data"][0])
 
     def check_device(self, array: Any) -> None:
         """There is one device."""
 
     def upload(self, array: np.ndarray[Any, Any]) -> Any:
-        return array.copy().view(self.array_type)
+        return self.xp.array(array)
 
     def synchronize(self) -> None:
         """Launches have finished when they return."""
@@ -149,7 +151,7 @@ def _written(signature: Signature, arguments: Sequence[Any]) -> list[tuple[str, 
         if value is None or not isinstance(pointer, Pointer) or pointer.const:
             continue
         for array in value.arrays if isinstance(value, PointerTable) else [value]:
-            found[id(array)] = (parameter.name, array)
+            found[id(array)] = (parameter.name, memory(array))
     return list(found.values())
 
 
@@ -168,7 +170,7 @@ def _pack(parameter: Any, value: Any, name: int, keep_alive: list[Any]) -> bytes
         return _ARGUMENT.pack(_address_of(elements), len(value.arrays), name, _TABLE, 0, 0, 0)
     if value is None:
         return _ARGUMENT.pack(0, 0, name, _NUMBER, 0, 0, 0)
-    address = value.__array_interface__["data"][0]
+    address = memory(value).__array_interface__["data"][0]
     if isinstance(parameter, Structure):
         return _ARGUMENT.pack(address, 0, name, _STRUCT, 0, 0, 0)
     return _ARGUMENT.pack(address, value.nbytes, name, _ARRAY, parameter.alignment, not parameter.const, 0)

@@ -1,0 +1,53 @@
+// What threads of a warp or a block find out together. Everything here gives the same bits each time it runs: numbers
+// are combined in an order that depends on lanes and warps alone, never on which thread comes first.
+#pragma once
+
+constexpr unsigned WARP = 0xffffffffu;  // the mask of all 32 lanes
+
+template <typename I>
+__host__ __device__ constexpr I ceil_div(I count, I per_block) {
+  return (count + per_block - 1) / per_block;
+}
+
+// The sum over the 32 lanes of a warp, in every lane. In each round a lane adds what the lane with one bit of its
+// number flipped has; after five rounds all have seen all. a + b and b + a are equal, so all lanes get the same bits.
+template <typename T>
+__device__ __forceinline__ T warp_sum(T value) {
+#pragma unroll
+  for (int bit = 16; bit > 0; bit /= 2) value += __shfl_xor_sync(WARP, value, bit);
+  return value;
+}
+
+template <typename T>
+__device__ __forceinline__ T warp_max(T value) {
+#pragma unroll
+  for (int bit = 16; bit > 0; bit /= 2) value = max(value, __shfl_xor_sync(WARP, value, bit));
+  return value;
+}
+
+// The smallest value over the lanes of a warp and its index, in every lane; of equal values the lowest index, as
+// np.argmin has it.
+template <typename T, typename I>
+__device__ __forceinline__ void warp_argmin(T& value, I& index) {
+#pragma unroll
+  for (int bit = 16; bit > 0; bit /= 2) {
+    const T other = __shfl_xor_sync(WARP, value, bit);
+    const I at = __shfl_xor_sync(WARP, index, bit);
+    if (other < value || (other == value && at < index)) value = other, index = at;
+  }
+}
+
+// The sum over a block of whole warps, in every thread. All threads of the block must call it: it has barriers.
+// Each warp leaves its sum in shared memory; then each warp adds those, all of them in the same way.
+template <typename T>
+__device__ __forceinline__ T block_sum(T value) {
+  __shared__ T of_warp[32];
+  const int thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+  const int lane = thread % 32, warps = blockDim.x * blockDim.y * blockDim.z / 32;
+  value = warp_sum(value);
+  if (lane == 0) of_warp[thread / 32] = value;
+  __syncthreads();
+  value = warp_sum(lane < warps ? of_warp[lane] : T(0));
+  __syncthreads();  // so that the next sum may use of_warp
+  return value;
+}

@@ -1,0 +1,172 @@
+// Sums along an axis, and sums of rows that share an index. Both wait for memory and for nothing else, so they can
+// afford to add in float64 whatever the numbers are: a sum of floats is rounded once per pass, when it is stored.
+#include "common.cuh"
+
+// ---- sums along an axis ----
+
+constexpr int SUM_THREADS = 256;
+
+// x (A, R, B) is summed over R. A block takes `groups` values of a, `columns` of b, and one of the parts into which R
+// is cut; `lanes` threads, a power of two, share the sum for each (a, b).
+struct Sum {
+  long long A, R, B, per_part;
+  int columns, lanes, groups;
+};
+
+// sums (A, parts, B): sums[a, p, b] = x[a, p * per_part : (p + 1) * per_part, b].sum()
+//
+// Threads count columns first, then lanes, then groups, in the order of memory, so that neighbouring threads read
+// neighbouring numbers: along the sum when B = 1, of several terms when B is small, of the columns when B is large. The
+// lanes' sums meet in shared memory, halves added to halves.
+template <typename T>
+__global__ void __launch_bounds__(SUM_THREADS) sum_middle(const T* __restrict__ x, T* __restrict__ sums, Sum s) {
+  __shared__ double of_lane[SUM_THREADS];
+  const int thread = threadIdx.x, lane = thread / s.columns % s.lanes;
+  const long long across = ceil_div<long long>(s.B, s.columns);
+  const long long a = blockIdx.x / across * s.groups + thread / (s.columns * s.lanes);
+  const long long b = blockIdx.x % across * s.columns + thread % s.columns;
+  const long long begin = blockIdx.y * s.per_part, end = min(s.R, begin + s.per_part);
+  double sum = 0;
+  if (a < s.A && b < s.B) {
+    const T* column = x + a * s.R * s.B + b;
+#pragma unroll 8  // loads under way at the same time, as none waits for another
+    for (long long r = begin + lane; r < end; r += s.lanes) sum += column[r * s.B];
+  }
+  of_lane[thread] = sum;
+  for (int half = s.lanes / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (lane < half) of_lane[thread] += of_lane[thread + half * s.columns];
+  }
+  if (lane == 0 && a < s.A && b < s.B) sums[(a * gridDim.y + blockIdx.y) * s.B + b] = of_lane[thread];
+}
+
+// ---- rows of one index together: a stable sort, eight bits of the index at a time ----
+//
+// A sort by the lowest digit (of base 256), then by the next, and so on, each of them stable, is a sort by the whole
+// index, and rows of one index keep their order (Knuth, TAOCP volume 3, 5.2.5). What is sorted is `order`, the numbers
+// of the rows, of which there are fewer than 2^31. A pass cuts it into at most 256 chunks and is three kernels: count
+// the digits in each chunk; from the counts find where each chunk's rows of each digit begin; move. Atomics count
+// integers only, whose sum has no order.
+
+constexpr int DIGITS = 256;
+constexpr int SORT_WARPS = DIGITS / 32;  // a block has a thread for each digit
+
+// The row at place i of the present order (null: as they come), and the digit of its index.
+__device__ __forceinline__ long long row_at(const long long* order, long long i) {
+  return order == nullptr ? i : order[i];
+}
+__device__ __forceinline__ int digit_of(long long index, int shift) { return index >> shift & (DIGITS - 1); }
+
+// The sum of the values of all threads before this one, over a block of DIGITS threads.
+__device__ __forceinline__ int sum_before(int value) {
+  __shared__ int sums[DIGITS];
+  const int thread = threadIdx.x;
+  sums[thread] = value;
+  for (int distance = 1; distance < DIGITS; distance *= 2) {
+    __syncthreads();
+    const int before = thread >= distance ? sums[thread - distance] : 0;
+    __syncthreads();
+    sums[thread] += before;
+  }
+  return sums[thread] - value;
+}
+
+// counts (DIGITS, chunks): how many rows of chunk blockIdx.x have each digit.
+__global__ void __launch_bounds__(DIGITS)
+    count_digits(const long long* __restrict__ index, const long long* __restrict__ order, int* __restrict__ counts,
+                 long long M, long long per_chunk, int shift) {
+  __shared__ int here[DIGITS];
+  here[threadIdx.x] = 0;
+  __syncthreads();
+  const long long begin = blockIdx.x * per_chunk, end = min(M, begin + per_chunk);
+  for (long long i = begin + threadIdx.x; i < end; i += DIGITS)
+    atomicAdd(&here[digit_of(index[row_at(order, i)], shift)], 1);
+  __syncthreads();
+  counts[threadIdx.x * gridDim.x + blockIdx.x] = here[threadIdx.x];
+}
+
+// A block for each digit, a thread for each chunk: counts become the number of rows of this digit in the chunks before;
+// totals (DIGITS,) those in all chunks.
+__global__ void __launch_bounds__(DIGITS) scan_counts(int* __restrict__ counts, int* __restrict__ totals, int chunks) {
+  const int chunk = threadIdx.x;
+  int* count = counts + blockIdx.x * chunks + chunk;
+  const int here = chunk < chunks ? *count : 0, before = sum_before(here);
+  if (chunk < chunks) *count = before;
+  if (chunk == chunks - 1) totals[blockIdx.x] = before + here;
+}
+
+// Moves the rows of chunk blockIdx.x to their places, 256 at a time. Before a row come those of smaller digits, and of
+// its own digit those in earlier chunks, in earlier turns of the loop (all these are in `next`), in earlier warps, and
+// in earlier lanes: a warp finds which lanes share a digit by voting on each of its eight bits.
+__global__ void __launch_bounds__(DIGITS)
+    move_rows(const long long* __restrict__ index, const long long* __restrict__ order, long long* __restrict__ sorted,
+              const int* __restrict__ counts, const int* __restrict__ totals, long long M, long long per_chunk,
+              int shift) {
+  __shared__ int place[SORT_WARPS][DIGITS];
+  const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
+  const long long begin = blockIdx.x * per_chunk, end = min(M, begin + per_chunk);
+  int next = sum_before(totals[thread]) + counts[thread * gridDim.x + blockIdx.x];  // of the digit `thread`
+
+  for (long long first = begin; first < end; first += DIGITS) {
+    const bool there = first + thread < end;
+    const long long row = there ? row_at(order, first + thread) : 0;
+    const int digit = there ? digit_of(index[row], shift) : 0;
+    unsigned same = __ballot_sync(WARP, there);
+    for (int bit = 1; bit < DIGITS; bit *= 2) {
+      const unsigned set = __ballot_sync(WARP, digit & bit);
+      same &= digit & bit ? set : ~set;
+    }
+    const int before = __popc(same & ((1u << lane) - 1));
+
+    for (int w = 0; w < SORT_WARPS; w++) place[w][thread] = 0;
+    __syncthreads();
+    if (there && before == 0) place[warp][digit] = __popc(same);
+    __syncthreads();
+    for (int w = 0; w < SORT_WARPS; w++) {  // counts become places
+      const int count = place[w][thread];
+      place[w][thread] = next;
+      next += count;
+    }
+    __syncthreads();
+    if (there) sorted[place[warp][digit] + before] = row;
+    __syncthreads();
+  }
+}
+
+// ---- their sums ----
+
+constexpr int SEGMENT_COLUMNS = 32;
+constexpr int SEGMENT_LANES = 8;
+
+// How many rows have an index below k: the first place in order with an index of k or more.
+__device__ __forceinline__ long long rows_below(long long k, const long long* index, const long long* order,
+                                                long long M) {
+  long long low = 0, high = M;
+  while (low < high) {
+    const long long middle = (low + high) / 2;
+    if (index[order[middle]] < k) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+// sums (count, D): sums[k] = rows[index == k].sum(0), zeros where there are none. A block takes one k and 32 columns;
+// each of its 8 lanes takes every eighth row of the segment, and one adds what they have, always in the same order.
+template <typename T>
+__global__ void __launch_bounds__(SEGMENT_COLUMNS* SEGMENT_LANES)
+    sum_segments(const T* __restrict__ rows, const long long* __restrict__ index, const long long* __restrict__ order,
+                 T* __restrict__ sums, long long M, int D) {
+  __shared__ double of_lane[SEGMENT_LANES][SEGMENT_COLUMNS];
+  const int x = threadIdx.x, lane = threadIdx.y, d = blockIdx.y * SEGMENT_COLUMNS + x;
+  const long long k = blockIdx.x, end = rows_below(k + 1, index, order, M);
+  double sum = 0;
+  if (d < D) {
+#pragma unroll 8
+    for (long long i = rows_below(k, index, order, M) + lane; i < end; i += SEGMENT_LANES) sum += rows[order[i] * D + d];
+  }
+  of_lane[lane][x] = sum;
+  __syncthreads();
+  if (lane > 0 || d >= D) return;
+  for (int other = 1; other < SEGMENT_LANES; other++) sum += of_lane[other][x];
+  sums[k * D + d] = sum;
+}

@@ -1,0 +1,28 @@
+// The tensor cores' product of a 16x8 and an 8x8 matrix of TF32 numbers, and how a float becomes one.
+//
+// TF32 has the 8 bits of exponent of a float and 10 of its 23 bits of mantissa: a product of two is exact in a float,
+// and an operand is off by up to 2^-11 of its value. The 32 lanes of a warp hold the matrices together; with
+// g = lane / 4 and t = lane % 4 (PTX ISA, "Matrix Fragments for mma.m16n8k8"):
+//
+//     a: A[g][t], A[g+8][t], A[g][t+4], A[g+8][t+4]    b: B[t][g], B[t+4][g]
+//     c, d: C[g][2t], C[g][2t+1], C[g+8][2t], C[g+8][2t+1]
+#pragma once
+
+#ifdef MINIVAE_EMULATOR
+using emulator::float_to_tf32;
+using emulator::mma_m16n8k8_tf32;
+#else
+// d = a b + c
+__device__ __forceinline__ void mma_m16n8k8_tf32(float d[4], const unsigned a[4], const unsigned b[2],
+                                                 const float c[4]) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+}
+// To the nearest TF32 number, ties away from zero. An unrounded float would be cut off instead.
+__device__ __forceinline__ unsigned float_to_tf32(float x) {
+  unsigned rounded;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+  return rounded;
+}
+#endif
