@@ -158,11 +158,12 @@ __global__ void __launch_bounds__(SEGMENT_COLUMNS* SEGMENT_LANES)
                  T* __restrict__ sums, long long M, int D) {
   __shared__ double of_lane[SEGMENT_LANES][SEGMENT_COLUMNS];
   const int x = threadIdx.x, lane = threadIdx.y, d = blockIdx.y * SEGMENT_COLUMNS + x;
-  const long long k = blockIdx.x, end = rows_below(k + 1, index, order, M);
+  const long long k = blockIdx.x;
+  const long long begin = rows_below(k, index, order, M), end = rows_below(k + 1, index, order, M);
   double sum = 0;
   if (d < D) {
 #pragma unroll 8
-    for (long long i = rows_below(k, index, order, M) + lane; i < end; i += SEGMENT_LANES) sum += rows[order[i] * D + d];
+    for (long long i = begin + lane; i < end; i += SEGMENT_LANES) sum += rows[order[i] * D + d];
   }
   of_lane[lane][x] = sum;
   __syncthreads();
