@@ -53,13 +53,10 @@ class Optimizer:
             self.steps[i] += 1
         for step in sorted({self.steps[i] for i in active}):  # one, unless a parameter was without gradient before
             chosen = [i for i in active if self.steps[i] == step]
-            self._update(
-                backend_of(*(self.params[i].grad for i in chosen)),
-                [self.params[i].inplace() for i in chosen],
-                [self.params[i].grad for i in chosen],
-                {name: [arrays[i] for i in chosen] for name, arrays in self.state.items()},
-                step,
-            )
+            params = [self.params[i].inplace() for i in chosen]
+            state = {name: [arrays[i] for i in chosen] for name, arrays in self.state.items()}
+            kernels = backend_of(*params, *(array for arrays in state.values() for array in arrays))
+            self._update(kernels, params, [self.params[i].grad for i in chosen], state, step)
 
     def _update(
         self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: int
@@ -193,7 +190,7 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
         raise FloatingPointError(f"the norm of the gradients is {norm}")
     if norm > max_norm:
         for p in chosen:
-            p.grad = p.grad * p.dtype.type(max_norm / norm)
+            p.grad = p.backend.asarray(p.grad * p.dtype.type(max_norm / norm))
     return norm
 
 

@@ -55,10 +55,15 @@ class Generator:
         return backend(device).normal(shape, np.dtype(dtype), self.next())
 
     def bernoulli(self, p: Array | float, shape: tuple[int, ...] | None = None, device: str = "cpu") -> Array:
-        """True with probability p: a number for a given shape, or an array of probabilities, each for itself."""
+        """True with probability p: a number for a given shape, or an array of probabilities, each for itself.
+
+        An array on the host is brought to the device.
+        """
+        kernels = backend(device)
         if shape is None:
-            shape = np.shape(p)
-        return backend(device).uniform(shape, np.dtype(np.float32), self.next()) < p
+            p = kernels.asarray(p)
+            shape = p.shape
+        return kernels.uniform(shape, np.dtype(np.float32), self.next()) < p
 
 
 default_generator = Generator(0)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
+
+import minivae as mv
+from minivae.kernels import backend_of
 
 examples = settings(deadline=None, derandomize=True, max_examples=25)
 
@@ -45,3 +50,13 @@ def apart(*shape: int, gap: float = 0.05, seed: int = 0, dtype: type = np.float6
     count = int(np.prod(shape))
     values = (np.arange(count) - count // 2 + 0.5) * gap
     return np.random.default_rng(seed).permutation(values).reshape(shape).astype(dtype)
+
+
+def on_device(array: Any) -> Any:
+    """An array of the device under test (see conftest.py): what a Tensor made of this one holds."""
+    return mv.Tensor(array).data
+
+
+def host(array: Any) -> np.ndarray:
+    """An array of any device as one of NumPy."""
+    return backend_of(array).to_host(array)

@@ -30,7 +30,8 @@ from minivae.kernels.contract import Array
 
 from .tensor import DIFFERENTIABLE, Tensor, Version, as_tensor
 
-SCALARS = frozenset((bool, int, float))  # Python's numbers stay what they are: NumPy lets them take the array's dtype
+# Numbers stay what they are: they belong to no device, and NumPy lets Python's take the dtype of the array they meet.
+SCALARS = frozenset((bool, int, float, *(np.dtype(code).type for code in "?bhilqBHILQefd")))
 
 
 class Function:
@@ -69,7 +70,7 @@ class Function:
 
         y = _as_array(function.forward(*arrays, **options))
 
-        version = _version_of(y, parents)
+        version = function._version_of(y, parents)
         if True not in function.needs or y.dtype not in DIFFERENTIABLE:
             return Tensor.wrap(y, version=version)
         function.edges = tuple(
@@ -109,8 +110,19 @@ class Function:
         """Remember the versions of the Tensors whose memory was saved."""
         for array in self._saved or ():
             for t in tensors:
-                if array is t._array or _overlap(array, t._array):
+                if array is t._array or self._overlap(array, t._array):
                     self._versions.append((t._version, t._version.count))
+
+    def _version_of(self, y: Array, parents: Sequence[Tensor]) -> Version | None:
+        """A view shares the version of the Tensor it looks at."""
+        if y.base is not None:
+            for t in parents:
+                if y is t._array or self._overlap(y, t._array):
+                    return t._version
+        return None
+
+    def _overlap(self, a: Array, b: Array) -> bool:
+        return type(a) not in SCALARS and self.backend.xp.may_share_memory(a, b)
 
     def gradients(self, dy: Array) -> list[Array | None]:
         """backward(dy) as a list, checked: a gradient has the shape and dtype of its input."""
@@ -182,19 +194,6 @@ def _accumulate(leaf: Tensor, gradient: Array) -> None:
 def _as_array(value: Any) -> Array:
     """NumPy's functions turn arrays without axes into scalars; a Tensor holds arrays."""
     return np.asarray(value) if isinstance(value, np.generic) else value
-
-
-def _overlap(a: Array, b: Array) -> bool:
-    return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.may_share_memory(a, b)
-
-
-def _version_of(y: Array, parents: Sequence[Tensor]) -> Version | None:
-    """A view shares the version of the Tensor it looks at."""
-    if y.base is not None:
-        for t in parents:
-            if y is t._array or _overlap(y, t._array):
-                return t._version
-    return None
 
 
 # ---- switching the graph off ----

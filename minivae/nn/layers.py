@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minivae import ops as F
-from minivae.autograd import Tensor
+from minivae.autograd import Tensor, as_tensor
 from minivae.kernels.geometry import Pair, as_pair
 
 from . import init
@@ -121,8 +121,9 @@ class BatchNorm2d(Module):
         self.num_batches_tracked = Buffer(np.zeros((), np.int64))
 
     def forward(self, x: Any) -> Tensor:
-        if np.ndim(x) != 4 if not isinstance(x, Tensor) else x.ndim != 4:
-            raise ValueError(f"BatchNorm2d needs images (N, C, H, W), got shape {np.shape(x)}")
+        x = as_tensor(x)
+        if x.ndim != 4:
+            raise ValueError(f"BatchNorm2d needs images (N, C, H, W), got shape {x.shape}")
         if self.training:
             self.num_batches_tracked.inplace()[...] += 1
         return F.batch_norm(

@@ -63,13 +63,12 @@ class Pow(Function):
 
     def backward(self, dy: Array) -> Any:
         a, b, y = self.saved
-        xp = self.backend.xp
         da = db = None
         if self.needs[0]:
-            # x^0 has derivative 0 everywhere; b a^(b-1) would be 0 * inf at a = 0
-            da = to_input(self, dy * xp.where(b == 0, 0, b * a ** xp.where(b == 0, 1, b - 1)), 0)
+            # x^0 has derivative 0 everywhere; b a^(b-1) would be 0 * inf at a = 0, so the exponent is 0 there, not -1
+            da = to_input(self, dy * (b * a ** (b - 1 + (b == 0))), 0)
         if self.needs[1]:
-            db = to_input(self, dy * y * xp.log(xp.where(a == 0, 1, a)), 1)
+            db = to_input(self, dy * y * self.backend.xp.log(a + (a == 0)), 1)
         return da, db
 
 

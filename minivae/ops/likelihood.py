@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
 from minivae.kernels.contract import Array
@@ -124,7 +126,8 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
     check_dtypes("cross_entropy", logits)
     check_range("cross_entropy", target, logits.shape[1])
     rows = transpose(logits, (0, *range(2, logits.ndim), 1))  # (N, ..., K)
-    nll = CrossEntropy.apply(reshape(rows, (target.size, logits.shape[1])), reshape(target, (target.size,)))
+    target_row = reshape(target.astype(np.int64), (target.size,))
+    nll = CrossEntropy.apply(reshape(rows, (target.size, logits.shape[1])), target_row)
     nll = reshape(nll, target.shape)
     return nll if reduction == "none" else mean_of(nll) if reduction == "mean" else sum_of(nll)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
 from minivae.kernels.contract import Array
@@ -59,7 +61,8 @@ class Embedding(Function):
     def backward(self, dy: Array) -> Any:
         (index,) = self.saved
         (rows, width), _ = self.inputs[0]
-        return self.backend.sum_rows_by_index(dy.reshape(-1, width), index.reshape(-1), rows), None
+        index = index.reshape(-1).astype(np.int64, copy=False)
+        return self.backend.sum_rows_by_index(dy.reshape(-1, width), index, rows), None
 
 
 def matmul(a: Any, b: Any) -> Tensor:

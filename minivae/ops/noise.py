@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
 from minivae.kernels.contract import Array, Noise
@@ -23,7 +25,7 @@ class Dropout(Function):
         return dy * self._mask(dy)
 
     def _mask(self, like: Array) -> Array:
-        keep = self.backend.uniform(like.shape, self.backend.xp.dtype("float32"), self.noise) >= self.p
+        keep = self.backend.uniform(like.shape, np.dtype(np.float32), self.noise) >= self.p
         return keep * like.dtype.type(1 / (1 - self.p))
 
 

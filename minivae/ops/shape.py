@@ -9,6 +9,7 @@ import numpy as np
 
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
+from minivae.kernels import backend_of
 from minivae.kernels.contract import Array
 
 from .broadcast import sum_to_shape
@@ -134,9 +135,18 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
 
 def getitem(x: Any, index: Any) -> Tensor:
     """x[index] with NumPy's meaning; index Tensors and arrays may repeat elements."""
+    x = as_tensor(x)
     parts = index if isinstance(index, tuple) else (index,)
-    parts = tuple(p._array if isinstance(p, Tensor) else p for p in parts)
+    parts = tuple(_index_array(x, p) if isinstance(p, (Tensor, np.ndarray, list)) else p for p in parts)
     return GetItem.apply(x, index=parts if isinstance(index, tuple) else parts[0])
+
+
+def _index_array(x: Tensor, index: Any) -> Array:
+    """Indices on x's device; those that are plain arrays or lists are brought there."""
+    if isinstance(index, Tensor):
+        backend_of(x._array, index._array)  # raises TypeError for arrays of different devices
+        return index._array
+    return x.backend.asarray(np.zeros(0, np.int64) if isinstance(index, list) and not index else np.asarray(index))
 
 
 def gather(x: Any, index: Any, axis: int) -> Tensor:
@@ -158,8 +168,10 @@ def gather(x: Any, index: Any, axis: int) -> Tensor:
 
 def check_range(name: str, index: Tensor, count: int) -> None:
     """IndexError unless all indices are in [0, count)."""
-    if index.size and (index.data.min() < 0 or index.data.max() >= count):
-        raise IndexError(f"{name}: indices must be in [0, {count}), got {index.data.min()} to {index.data.max()}")
+    if index.size:
+        least, most = int(index.data.min()), int(index.data.max())
+        if least < 0 or most >= count:
+            raise IndexError(f"{name}: indices must be in [0, {count}), got {least} to {most}")
 
 
 def cat(tensors: Sequence[Any], axis: int = 0) -> Tensor:

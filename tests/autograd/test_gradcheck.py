@@ -53,6 +53,7 @@ def test_rejects_a_wrong_gradient(shape, what, backward):
         mv.gradcheck(broken(backward), [numbers(*shape), numbers(*shape, seed=1)])
 
 
+@pytest.mark.cpu_only("its Function computes with @, which is no primitive")
 @pytest.mark.parametrize("n", [4, 25])
 def test_rejects_a_transposed_gradient(n):
     class MatMul(Function):
@@ -68,6 +69,7 @@ def test_rejects_a_transposed_gradient(n):
         mv.gradcheck(MatMul.apply, [numbers(n, n), numbers(n, n, seed=1)])
 
 
+@pytest.mark.cpu_only("its Function computes with NumPy")
 @pytest.mark.parametrize("n", [5, 300])
 def test_rejects_assignment_where_it_should_add(n):
     """col2im with = instead of +=: the bug of overlapping windows."""

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import scipy.stats
-from strategies import numbers
+from strategies import numbers, on_device
 
 import minivae as mv
 from minivae import nn
@@ -69,11 +69,11 @@ class LinearGaussian(VAE):
         self.covariance = np.linalg.inv(precision)
         to_mean = self.covariance @ w.T / np.exp(log_var)
         encoder, (decoder, _) = self.encoder[1], self.decoder
-        decoder.weight.data, decoder.bias.data = w, b
-        encoder.weight.data = np.concatenate([to_mean, np.zeros_like(to_mean)])
-        encoder.bias.data = np.concatenate([-to_mean @ b, np.log(np.diag(self.covariance))])
+        decoder.weight.data, decoder.bias.data = on_device(w), on_device(b)
+        encoder.weight.data = on_device(np.concatenate([to_mean, np.zeros_like(to_mean)]))
+        encoder.bias.data = on_device(np.concatenate([-to_mean @ b, np.log(np.diag(self.covariance))]))
         floor = 2 * np.log(nn.likelihoods.SIGMA_FLOOR)
-        self.observation.raw_log_var.data = np.array(floor + np.log(np.expm1(log_var - floor)))
+        self.observation.raw_log_var.data = on_device(floor + np.log(np.expm1(log_var - floor)))
 
 
 def linear_gaussian():
@@ -108,14 +108,14 @@ def test_at_the_exact_posterior_the_weight_is_constant():
 def test_away_from_the_posterior_the_elbo_is_smaller():
     model, exact = linear_gaussian()
     x = exact.rvs(200, random_state=0).reshape(200, 1, 1, 6)
-    model.encoder[1].bias.data = model.encoder[1].bias.numpy() + 0.5
+    model.encoder[1].bias.inplace()[...] += 0.5
     assert model.score_samples(x, samples=20).mean() < exact.logpdf(x.reshape(200, 6)).mean() - 0.1
 
 
 def test_the_scale_of_the_gaussian_is_bounded_below():
     likelihood = nn.likelihoods.Gaussian()
     for raw in (-1e3, -20.0, 0.0, 3.0):
-        likelihood.raw_log_var.data = np.array(raw, np.float32)
+        likelihood.raw_log_var.data = on_device(np.array(raw, np.float32))
         sigma = np.exp(likelihood.log_var.item() / 2)
         assert sigma >= nn.likelihoods.SIGMA_FLOOR * 0.999
         if raw > -1:

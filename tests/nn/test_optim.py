@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from strategies import numbers
+from strategies import host, numbers, on_device
 
 import minivae as mv
 from minivae import optim
@@ -58,7 +58,7 @@ def test_follows_the_paper_step_by_step(name, dtype):
     optimizer = make(params, **settings)
     for t in range(STEPS):
         for p, gs in zip(params, gradients, strict=True):
-            p.grad = gs[t]
+            p.grad = on_device(gs[t])
         optimizer.step()
         for p, steps in zip(params, expected, strict=True):
             np.testing.assert_allclose(p.numpy(), next(steps), rtol=1e-12 if dtype == np.float64 else 2e-5, atol=1e-6)
@@ -70,7 +70,7 @@ def test_parameters_without_gradient_wait_and_keep_their_own_step_count():
     optimizer = optim.Adam([a, b], lr=0.1)
     gradients = [numbers(2, seed=t) for t in range(4)]
     for t, g in enumerate(gradients):
-        a.grad, b.grad = g, g if t % 2 else None
+        a.grad, b.grad = on_device(g), on_device(g) if t % 2 else None
         optimizer.step()
     np.testing.assert_allclose(a.numpy(), list(adam(np.ones(2), gradients, 0.1))[-1], rtol=1e-12)
     np.testing.assert_allclose(b.numpy(), list(adam(np.ones(2), gradients[1::2], 0.1))[-1], rtol=1e-12)
@@ -89,7 +89,7 @@ def test_state_round_trip_continues_bit_by_bit(name):
                 p = mv.Tensor(p.numpy(), requires_grad=True)
                 optimizer = make([p], **settings)
                 optimizer.load_state_dict(state)
-            p.grad = numbers(7, seed=t, dtype=np.float32)
+            p.grad = on_device(numbers(7, seed=t, dtype=np.float32))
             optimizer.step()
         return p.numpy()
 
@@ -101,15 +101,15 @@ class TestClipping:
         params = [mv.Tensor(np.zeros(s), requires_grad=True) for s in (3, 4)]
         gradients = [numbers(3), numbers(4, seed=1)]
         for p, g in zip(params, gradients, strict=True):
-            p.grad = g
+            p.grad = on_device(g)
         norm = optim.clip_grad_norm(params, 0.5)
         joint = np.concatenate(gradients)
         assert norm == pytest.approx(np.linalg.norm(joint))
-        np.testing.assert_allclose(np.concatenate([p.grad for p in params]), joint * 0.5 / norm, rtol=1e-12)
+        np.testing.assert_allclose(np.concatenate([host(p.grad) for p in params]), joint * 0.5 / norm, rtol=1e-12)
 
     def test_small_gradients_are_left_alone(self):
         p = mv.Tensor(np.zeros(3), requires_grad=True)
-        p.grad = numbers(3)
+        p.grad = on_device(numbers(3))
         before = p.grad
         optim.clip_grad_norm([p], 100.0)
         assert p.grad is before
@@ -118,7 +118,7 @@ class TestClipping:
         p = mv.Tensor(np.zeros(1), requires_grad=True)
         with pytest.raises(ValueError, match="positive"):
             optim.clip_grad_norm([p], 0.0)
-        p.grad = np.array([np.nan])
+        p.grad = on_device(np.array([np.nan]))
         with pytest.raises(FloatingPointError, match="nan"):
             optim.clip_grad_norm([p], 1.0)
 
