@@ -42,6 +42,7 @@ setup(
             "scikit-learn>=1.6",
             "ruff>=0.6",
             "mypy>=1.11",
+            "nvidia-cuda-nvrtc==13.0.*; sys_platform == 'linux' and platform_machine == 'x86_64'",  # a wheel of 90 MB
         ],
         "bench": [*CLI, "threadpoolctl>=3"],
     },

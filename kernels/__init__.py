@@ -1,11 +1,13 @@
 """The hand-written passes, written once per device; installed as minivae.kernels.
 
-`contract` states what a backend offers, `cpu` offers it with NumPy. This floor knows arrays only: that somebody takes
-gradients with its functions is not its business.
+`contract` states what a backend offers; `cpu` offers it with NumPy, `cuda` with CUDA kernels and CuPy, which are
+imported when a device or an array first asks for them. This floor knows arrays only: that somebody takes gradients with
+its functions is not its business.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -17,18 +19,49 @@ __all__ = ["backend", "backend_of", "cpu"]
 
 
 def backend(device: str) -> ModuleType:
-    """The backend of a device by its name. Raises ValueError for a device that this version does not have."""
-    if device != "cpu":
-        raise ValueError(f"device must be 'cpu', the only backend of this version, got {device!r}")
-    return cpu
+    """The backend of a device, 'cpu' or 'cuda'.
+
+    Raises ValueError for another name, RuntimeError that says what is missing where 'cuda' finds no CuPy or no GPU.
+    """
+    if device == "cpu":
+        return cpu
+    if device == "cuda":
+        _cuda().launcher.engine()
+        return _cuda()
+    raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
 
 
 def backend_of(*arrays: Any) -> ModuleType:
     """The backend whose arrays these are.
 
-    Raises TypeError for anything that is no array of a backend, so also for a mixture of devices.
+    Raises TypeError for anything that is no array of a backend, and for arrays of different devices.
     """
     for array in arrays:
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"expected a numpy.ndarray, got {type(array).__module__}.{type(array).__qualname__}")
+        if type(array) is not np.ndarray:
+            return _common_backend(arrays)
     return cpu
+
+
+@cache
+def _cuda() -> ModuleType:
+    from . import cuda
+
+    return cuda
+
+
+def _common_backend(arrays: tuple[Any, ...]) -> ModuleType:
+    backends = {kind: _backend_of_type(kind) for kind in {type(array) for array in arrays}}
+    first = backends[type(arrays[0])]
+    if any(backend is not first for backend in backends.values()):
+        devices = ", ".join(f"{backends[type(array)].device} {array.shape}" for array in arrays)
+        raise TypeError(f"arrays on different devices: {devices}; move them with tensor.to('cuda') or tensor.to('cpu')")
+    return first
+
+
+def _backend_of_type(kind: type) -> ModuleType:
+    if issubclass(kind, np.ndarray):
+        return cpu
+    if hasattr(kind, "__cuda_array_interface__") and issubclass(kind, _cuda().launcher.engine().array_type):
+        return _cuda()
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    raise TypeError(f"expected a numpy.ndarray, or a cupy.ndarray on a GPU, got {name}")

@@ -35,10 +35,14 @@ class Noise(NamedTuple):
 
     Words 4i .. 4i+3 of a draw are Philox of the counter (i mod 2^32, i div 2^32, draw mod 2^32, draw div 2^32) under
     the key (seed mod 2^32, seed div 2^32).
+
+    offset: a uint64 array of one element on the GPU, or None for 0. It is added to draw (mod 2^64) when the kernel
+    runs, so that a kernel that was captured into a CUDA graph finds new noise each time the graph is launched.
     """
 
     seed: int
     draw: int
+    offset: Array | None = None
 
 
 # ---- matrices and reductions ----
@@ -211,14 +215,28 @@ def erf(x: Array) -> Array:
     raise NotImplementedError
 
 
+# ---- vector quantisation ----
+
+
+def nearest_code(x: Array, codebook: Array) -> Array:
+    """x (M, D), codebook (K, D) -> (M,) int64: argmin_k ||x[m] - codebook[k]||^2, of equal ones the lowest index.
+
+    Compared are ||c_k||^2 / 2 - x[m] . c_k, without a buffer of M x K numbers.
+    """
+    raise NotImplementedError
+
+
 # ---- optimisers: in place on all parameters in one call; mathematics in minivae/optim.py ----
+#
+# `step` and `lr` are numbers; on the GPU they may be arrays of one element (int64, float64) too, read when the kernel
+# runs, so that a captured step counts on.
 
 
 def sgd_step(
     params: Sequence[Array],
     grads: Sequence[Array],
     velocities: Sequence[Array],
-    lr: float,
+    lr: float | Array,
     momentum: float,
     weight_decay: float,
     nesterov: bool,
@@ -235,8 +253,8 @@ def adam_step(
     grads: Sequence[Array],
     first: Sequence[Array],
     second: Sequence[Array],
-    step: int,
-    lr: float,
+    step: int | Array,
+    lr: float | Array,
     betas: tuple[float, float],
     eps: float,
     weight_decay: float,
@@ -280,6 +298,7 @@ PRIMITIVES: tuple[Callable[..., Any], ...] = (
     reparameterize,
     reparameterize_grad,
     erf,
+    nearest_code,
     sgd_step,
     adam_step,
     global_norm,

@@ -5,6 +5,7 @@
     mv.Tensor, mv.no_grad, mv.manual_seed, mv.gradcheck     the engine
     mv.functional, mv.nn, mv.optim                          operations, layers, optimisers
     mv.models, mv.datasets                                  what they are for
+    mv.cuda                                                 settings of the GPU, captured steps
 
 All of it is imported when it is first used.
 """
@@ -20,14 +21,15 @@ if not os.path.isdir(os.path.join(os.path.dirname(__file__), "kernels")):
     __path__.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 if TYPE_CHECKING:
+    from . import cuda, functional, models, nn, optim
     from . import data as datasets
-    from . import functional, models, nn, optim
     from .autograd import GradientError, Tensor, enable_grad, gradcheck, no_grad
     from .random import manual_seed
 
 __all__ = [
     "GradientError",
     "Tensor",
+    "cuda",
     "datasets",
     "enable_grad",
     "functional",
@@ -40,7 +42,7 @@ __all__ = [
 ]
 
 # Where each name is found when it is first used.
-_MODULES = {"datasets": "data", "functional": "functional", "models": "models", "nn": "nn", "optim": "optim"}
+_MODULES = {"datasets": "data", **{name: name for name in ("cuda", "functional", "models", "nn", "optim")}}
 _NAMES = {
     **dict.fromkeys(("GradientError", "Tensor", "enable_grad", "gradcheck", "no_grad"), "autograd"),
     "manual_seed": "random",

@@ -24,6 +24,9 @@ from minivae.kernels.contract import Array
 class Optimizer:
     """Base class: holds the parameters, the learning rate and the state arrays, one list per name.
 
+    live: while a step is captured into a CUDA graph (minivae/cuda.py), gives step and learning rate of some parameters
+    as arrays in the place of numbers.
+
     Raises ValueError for no parameters, one given twice, or a setting out of range; TypeError for anything but a
     leaf Tensor with requires_grad.
     """
@@ -41,6 +44,7 @@ class Optimizer:
             raise ValueError("a parameter was given to the optimiser twice")
         _in_range("lr", lr, 0, np.inf)
         self.lr = lr
+        self.live: Callable[[Optimizer, list[int]], tuple[Array, Array]] | None = None
         self.steps = [0] * len(self.params)
         self.state: dict[str, list[Array]] = {
             name: [p.backend.xp.zeros(p.shape, p.dtype) for p in self.params] for name in self.state_names
@@ -56,10 +60,11 @@ class Optimizer:
             params = [self.params[i].inplace() for i in chosen]
             state = {name: [arrays[i] for i in chosen] for name, arrays in self.state.items()}
             kernels = backend_of(*params, *(array for arrays in state.values() for array in arrays))
-            self._update(kernels, params, [self.params[i].grad for i in chosen], state, step)
+            numbers = (step, self.lr) if self.live is None else self.live(self, chosen)
+            self._update(kernels, params, [self.params[i].grad for i in chosen], state, *numbers)
 
     def _update(
-        self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: int
+        self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: Any, lr: Any
     ) -> None:
         raise NotImplementedError
 
@@ -114,10 +119,10 @@ class SGD(Optimizer):
         super().__init__(params, lr)
 
     def _update(
-        self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: int
+        self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: Any, lr: Any
     ) -> None:
         velocities = state.get("velocity", [])
-        kernels.sgd_step(params, grads, velocities, self.lr, self.momentum, self.weight_decay, self.nesterov)
+        kernels.sgd_step(params, grads, velocities, lr, self.momentum, self.weight_decay, self.nesterov)
 
 
 class Adam(Optimizer):
@@ -142,7 +147,7 @@ class Adam(Optimizer):
         super().__init__(params, lr)
 
     def _update(
-        self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: int
+        self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: Any, lr: Any
     ) -> None:
         kernels.adam_step(
             params,
@@ -150,7 +155,7 @@ class Adam(Optimizer):
             state["first"],
             state["second"],
             step,
-            self.lr,
+            lr,
             self.betas,
             self.eps,
             self.weight_decay,

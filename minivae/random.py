@@ -18,7 +18,12 @@ from minivae.kernels.contract import Array, Noise
 
 
 class Generator:
-    """Hands out draws 0, 1, 2, ... of a seed. seed: an int in [0, 2^64), ValueError otherwise."""
+    """Hands out draws 0, 1, 2, ... of a seed. seed: an int in [0, 2^64), ValueError otherwise.
+
+    offset: what Noise calls so; set while a step is captured into a CUDA graph (minivae/cuda.py).
+    """
+
+    offset: Array | None = None
 
     def __init__(self, seed: int = 0) -> None:
         self.manual_seed(seed)
@@ -33,7 +38,7 @@ class Generator:
 
     def next(self) -> Noise:
         """The next draw."""
-        noise = Noise(self.seed, self.draw)
+        noise = Noise(self.seed, self.draw, self.offset)
         self.draw += 1
         return noise
 

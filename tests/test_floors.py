@@ -11,6 +11,7 @@ FLOORS = [
     ["random", "autograd"],
     ["ops"],
     ["functional", "nn", "optim", "data"],
+    ["cuda"],
     ["training"],
     ["models"],
     ["figures"],

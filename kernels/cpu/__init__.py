@@ -16,6 +16,7 @@ from .likelihood import (
 from .matrix import matmul, reduce_sum, sum_rows_by_index
 from .norm import batch_norm, batch_norm_grad, group_norm, group_norm_grad
 from .optim import adam_step, global_norm, sgd_step
+from .quantize import nearest_code
 from .random import normal, random_bits, reparameterize, reparameterize_grad, uniform
 from .special import erf
 
@@ -51,6 +52,7 @@ __all__ = [
     "group_norm",
     "group_norm_grad",
     "matmul",
+    "nearest_code",
     "normal",
     "random_bits",
     "reduce_sum",

@@ -21,34 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..reads import Reads
+
 TILE_BYTES = 2 << 20  # the best of 0.5, 1 and 2 MB; with 4 MB the products are about 10 % slower
-
-
-class Reads(NamedTuple):
-    """What one axis of a convolution reads: output u reads source positions start + u * stride + t * dilation.
-
-    t counts the taps of the kernel, u the outputs. Positions outside the source read as zero.
-    """
-
-    start: int
-    stride: int
-    dilation: int
-    taps: int
-    outputs: int
-
-    def part(self, outputs: slice) -> Reads:
-        """The same for some of the outputs."""
-        return self._replace(start=self.start + outputs.start * self.stride, outputs=outputs.stop - outputs.start)
-
-    @property
-    def extent(self) -> int:
-        """How many source positions lie between the first and the last one read, both included."""
-        return (self.outputs - 1) * self.stride + (self.taps - 1) * self.dilation + 1
-
-    def inside(self, size: int) -> slice:
-        """The part of a source of that size which lies in the extent."""
-        first = max(self.start, 0)
-        return slice(first, max(first, min(self.start + self.extent, size)))
 
 
 class Tile(NamedTuple):

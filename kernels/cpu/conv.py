@@ -6,31 +6,18 @@ pair of tap and input channel):
     forward            y  = columns(x) @ w                                   (pixels, O)
     weight gradient    dw = columns(x)^T @ dy                                (KH * KW * C, O)
 
-since y is linear in w. The input gradient is the transpose of the forward pass as a map of x, written as a *gather*:
-input row h gets something from output i through tap p if the forward pass reads it so, h = i * s - ph + p * d. Let
-h + ph = u * s + a with 0 <= a < s, where a is called the *phase* of row h. Then
+since y is linear in w. The input gradient is a correlation for each phase of the stride (see ../reads.py).
 
-    p * d = a  (mod s)    and    i = u + (a - p * d) / s.
-
-So the rows of one phase use every (s / gcd(s, d))-th tap only, and as u goes up by one, so does i: the input gradient
-is, for each phase, a correlation of stride 1 of dy with a part of the flipped kernel, and its results go to every s-th
-row. No inserted zero is ever multiplied, and no place is added to twice. With stride 1 there is one phase, and we have
-the well-known correlation with the flipped kernel. Columns have phases in the same way. Phases that read the same rows
-of dy (all of them, where s divides the kernel and d = 1) share one correlation, with phases times channels outputs.
-
-Sources: Dumoulin & Visin 2016, chapter 4, for the transposed convolution; Shi et al. 2016, "Is the deconvolution layer
-the same as a convolutional layer?", for its phases.
+Source: Dumoulin & Visin 2016, "A guide to convolution arithmetic for deep learning".
 """
 
 from __future__ import annotations
 
-from math import gcd
-from typing import NamedTuple
-
 import numpy as np
 
 from ..geometry import ConvGeometry
-from .columns import Reads, columns, tiles, workspace
+from ..reads import Phase, Phases, forward_reads, phases
+from .columns import columns, tiles, workspace
 from .correlate import by_group, correlate
 
 
@@ -39,7 +26,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry) 
     y = np.empty((g.N, g.OH, g.OW, g.groups, g.O // g.groups), x.dtype)
     kernel = _channels_last(w, g).transpose(0, 2, 3, 4, 1)  # (groups, KH, KW, C / groups, O / groups)
     bias = None if b is None else b.reshape(g.groups, -1)
-    for _ in correlate(x.transpose(0, 2, 3, 1), kernel, bias, *_reads(g), out=y):
+    for _ in correlate(x.transpose(0, 2, 3, 1), kernel, bias, *forward_reads(g), out=y):
         pass
     return y.reshape(g.N, g.OH, g.OW, g.O).transpose(0, 3, 1, 2)
 
@@ -51,7 +38,7 @@ def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.nda
     dw = np.zeros((g.groups, taps * C, g.O // g.groups), x.dtype)
     of_tile = workspace("weight", dw.shape, dw.dtype)
     # Each tile adds a whole dw to the sum. Tiles that are larger than dw made 256 channels 1.5 times faster.
-    for tile in tiles(x.transpose(0, 2, 3, 1), *_reads(g), taps * g.C * x.itemsize, least_bytes=4 * dw.nbytes):
+    for tile in tiles(x.transpose(0, 2, 3, 1), *forward_reads(g), taps * g.C * x.itemsize, least_bytes=4 * dw.nbytes):
         transposed = columns(tile, g.groups).transpose(0, 2, 1)
         dw += np.matmul(transposed, by_group(dy[tile.batch, tile.rows]), out=of_tile)
     dw = dw.reshape(g.groups, g.KH, g.KW, C, g.O // g.groups)
@@ -62,70 +49,22 @@ def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: Co
     """The transpose of conv2d as a map of x: dy (N, O, OH, OW) -> dx (N, C, H, W), plus b (C,)."""
     dx = np.empty((g.N, g.H, g.W, g.groups, g.C // g.groups), dy.dtype)
     bias = None if b is None else b.reshape(g.groups, -1)
-    down, across = _phases(g, 0), _phases(g, 1)
+    down, across = phases(g, 0), phases(g, 1)
     if sum(len(each.phases) for each in down) * sum(len(each.phases) for each in across) < g.stride[0] * g.stride[1]:
         dx[...] = 0 if bias is None else bias  # some pixels are read by no output
     for rows in down:
         for cols in across:
-            _input_grad_of_phases(dx, dy.transpose(0, 2, 3, 1), w, bias, rows, cols, g)
+            _write_phases(dx, dy.transpose(0, 2, 3, 1), w, bias, rows, cols, g)
     return dx.reshape(g.N, g.H, g.W, g.C).transpose(0, 3, 1, 2)
 
 
-class _Phase(NamedTuple):
-    """One phase of one axis.
-
-    taps: the kernel taps it uses, in the order in which dy is read.
-    first_u, end_u: the input positions h = u * stride + offset of this phase have first_u <= u < end_u.
-    """
-
-    taps: slice
-    offset: int
-    first_u: int
-    end_u: int
-
-
-class _Phases(NamedTuple):
-    """Phases of one axis that read the same positions of dy: `reads`, for outputs u = first_u, first_u + 1, ..."""
-
-    phases: list[_Phase]
-    reads: Reads
-    first_u: int
-
-
-def _phases(g: ConvGeometry, axis: int) -> list[_Phases]:
-    """The phases of an axis that read anything, those that read the same together."""
-    s, d, padding = g.stride[axis], g.dilation[axis], g.padding[axis]
-    kernel, size = (g.KH, g.KW)[axis], (g.H, g.W)[axis]
-    step = s // gcd(s, d)
-    together: dict[tuple[int, int], list[_Phase]] = {}
-    for a in range(s):
-        taps = range(kernel)[_first_tap(a, s, d, kernel) :: step][::-1]
-        offset = a - padding
-        first_u, end_u = -(offset // s), -((offset - size) // s)
-        if taps and first_u < end_u:
-            flipped = slice(taps[0], taps[-1] - 1 if taps[-1] else None, -step)
-            reads_first = (a - taps[0] * d) // s
-            together.setdefault((reads_first, len(taps)), []).append(_Phase(flipped, offset, first_u, end_u))
-    result = []
-    for (reads_first, count), phases in together.items():
-        first_u, end_u = min(each.first_u for each in phases), max(each.end_u for each in phases)
-        reads = Reads(first_u + reads_first, 1, step * d // s, count, end_u - first_u)
-        result.append(_Phases(phases, reads, first_u))
-    return result
-
-
-def _first_tap(a: int, stride: int, dilation: int, kernel: int) -> int:
-    """The first tap p with p * dilation = a (mod stride), `kernel` if there is none."""
-    return next((p for p in range(kernel) if p * dilation % stride == a), kernel)
-
-
-def _input_grad_of_phases(
+def _write_phases(
     dx: np.ndarray,
     dy: np.ndarray,
     w: np.ndarray,
     bias: np.ndarray | None,
-    down: _Phases,
-    across: _Phases,
+    down: Phases,
+    across: Phases,
     g: ConvGeometry,
 ) -> None:
     """Writes the pixels of dx (N, H, W, groups, C / groups) that have one of these row and one of these column phases.
@@ -154,20 +93,12 @@ def _input_grad_of_phases(
                 dx[batch, to_h, to_w] = pixels[:, from_u, from_v, :, i, j]
 
 
-def _every(stride: int, phase: _Phase, first_u: int, count: int) -> tuple[slice, slice]:
+def _every(stride: int, phase: Phase, first_u: int, count: int) -> tuple[slice, slice]:
     """Where the results for u = first_u, ..., first_u + count - 1 of a phase go in dx, and which of them go there."""
     first = max(first_u, phase.first_u)
     last = max(first, min(first_u + count, phase.end_u))
     start = first * stride + phase.offset
     return slice(start, start + (last - first) * stride, stride), slice(first - first_u, last - first_u)
-
-
-def _reads(g: ConvGeometry) -> tuple[Reads, Reads]:
-    """What the forward pass reads, down and across."""
-    return (
-        Reads(-g.padding[0], g.stride[0], g.dilation[0], g.KH, g.OH),
-        Reads(-g.padding[1], g.stride[1], g.dilation[1], g.KW, g.OW),
-    )
 
 
 def _channels_last(w: np.ndarray, g: ConvGeometry) -> np.ndarray:

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .columns import Reads, columns, tiles, workspace
+from ..reads import Reads
+from .columns import columns, tiles, workspace
 
 FEW = 3  # adding a number to a shifted plane takes about as long as copying so many into the columns
 

@@ -1,1 +1,83 @@
-"""The CUDA backend: hand-written kernels behind the contract, launched through CuPy or, in the tests, an emulator."""
+"""The CUDA backend: every primitive of kernels/contract.py, and the names through which arrays come and go.
+
+Its arrays are CuPy's. Importing it imports neither CuPy nor a GPU's driver: both wait for the first array or launch
+(launcher.engine()).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..contract import Array
+from . import launcher
+from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
+from .gemm import matmul
+from .likelihood import (
+    bernoulli_nll,
+    bernoulli_nll_grad,
+    gaussian_nll,
+    gaussian_nll_grad,
+    softmax_cross_entropy,
+    softmax_cross_entropy_grad,
+)
+from .matrix import reduce_sum, sum_rows_by_index
+from .norm import batch_norm, batch_norm_grad, group_norm, group_norm_grad
+from .optim import adam_step, global_norm, sgd_step
+from .quantize import nearest_code
+from .random import normal, random_bits, reparameterize, reparameterize_grad, uniform
+from .special import erf
+
+device = "cuda"
+
+
+def asarray(array: np.ndarray | Array) -> Array:
+    """A host array as an array of this backend: a copy on the current GPU. An array that is there already: itself."""
+    return launcher.engine().xp.asarray(array)
+
+
+def to_host(array: Array) -> np.ndarray:
+    """An array of this backend as a host array: a copy, for which the GPU's work so far is waited for."""
+    return launcher.engine().xp.asnumpy(array)
+
+
+def __getattr__(name: str) -> Any:
+    """`xp` is the engine's array module: CuPy, imported when it is first asked for."""
+    if name == "xp":
+        return launcher.engine().xp
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "adam_step",
+    "asarray",
+    "batch_norm",
+    "batch_norm_grad",
+    "bernoulli_nll",
+    "bernoulli_nll_grad",
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+    "device",
+    "erf",
+    "gaussian_nll",
+    "gaussian_nll_grad",
+    "global_norm",
+    "group_norm",
+    "group_norm_grad",
+    "matmul",
+    "nearest_code",
+    "normal",
+    "random_bits",
+    "reduce_sum",
+    "reparameterize",
+    "reparameterize_grad",
+    "sgd_step",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_grad",
+    "sum_rows_by_index",
+    "to_host",
+    "uniform",
+    "xp",
+]

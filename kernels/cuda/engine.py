@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from contextlib import suppress
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from .signature import Signature
 
 Array: TypeAlias = Any
 Extent: TypeAlias = tuple[int, int, int]
+R = TypeVar("R")
 
 STATIC_SHARED_LIMIT = 48 * 1024  # bytes of dynamic shared memory that a kernel may use without having asked
 
@@ -24,11 +26,19 @@ class LaunchError(RuntimeError):
     """A launch failed, or the kernel did something wrong."""
 
 
+class Launches(Protocol):
+    """Launches that were captured."""
+
+    def launch(self) -> None:
+        """Run all of them, in the order of the current stream."""
+
+
 class Engine(Protocol):
     """Arguments that reach `launch` have been checked and converted by the launcher (see parameters.py)."""
 
     array_type: type
     xp: Any  # the array module
+    capturing: bool  # inside of capture()
 
     def compile(self, source: str, signatures: Mapping[str, Signature]) -> Callable[[str], Any]:
         """A function that maps the name of an instance to something that `launch` runs.
@@ -47,10 +57,23 @@ class Engine(Protocol):
         """Raises ValueError if the array is not on the device that kernels are launched on now."""
 
     def upload(self, array: np.ndarray[Any, Any]) -> Array:
-        """A copy of the array on the device."""
+        """A copy of the array on the device. While capturing it is made last, and kept as long as the launches."""
 
     def synchronize(self) -> None:
         """Waits for all launches; raises RuntimeError if one of them failed."""
+
+    def capture(self, function: Callable[[], R]) -> tuple[R, Launches]:
+        """Take down what the function launches, without running it: what it returns, and the launches.
+
+        The arrays that it makes stay where they are as long as the launches live. Raises RuntimeError, with the reason,
+        for a function that cannot be captured.
+        """
+
+    def staging(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+        """Memory of the host from which copies to the device need not wait."""
+
+    def copy_in(self, array: Array, staged: np.ndarray[Any, Any]) -> Callable[[], None]:
+        """Begins to copy from a staging() array; returns a function that waits until that is done."""
 
 
 class CupyEngine:
@@ -63,6 +86,8 @@ class CupyEngine:
     def __init__(self) -> None:
         self._cupy = _import_cupy()
         _explain_exhaustion(self._cupy)
+        self.capturing = False
+        self._uploads: list[tuple[Array, np.ndarray[Any, Any]]] = []  # put off while capturing
         self.array_type: type = self._cupy.ndarray
         self.xp = self._cupy
 
@@ -90,10 +115,61 @@ class CupyEngine:
             raise ValueError(f"the array is on device {array.device.id}, the current device is {current}")
 
     def upload(self, array: np.ndarray[Any, Any]) -> Array:
-        return self._cupy.asarray(array)
+        if not self.capturing:
+            return self._cupy.asarray(array)
+        buffer = self._cupy.empty(array.shape, array.dtype)
+        self._uploads.append((buffer, array))
+        return buffer
 
     def synchronize(self) -> None:
         self._cupy.cuda.get_current_stream().synchronize()
+
+    def capture(self, function: Callable[[], R]) -> tuple[R, Launches]:
+        """On a stream of its own, with memory of its own that nothing else is given while the graph lives.
+
+        What `upload` is asked for meanwhile is copied when the capture is over.
+        """
+        self.capturing = True
+        stream, pool = self._cupy.cuda.Stream(non_blocking=True), self._cupy.cuda.MemoryPool()
+        try:
+            with self._cupy.cuda.using_allocator(pool.malloc), stream:
+                stream.begin_capture()
+                try:
+                    result = function()
+                except BaseException:
+                    _abandon(stream)
+                    raise
+                graph = stream.end_capture()
+            for buffer, array in self._uploads:
+                buffer.set(array)
+            return result, CupyGraph(self._cupy, graph, (pool, self._uploads))
+        finally:
+            self.capturing, self._uploads = False, []
+
+    def staging(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
+        import cupyx
+
+        return cupyx.empty_pinned(shape, dtype)
+
+    def copy_in(self, array: Array, staged: np.ndarray[Any, Any]) -> Callable[[], None]:
+        array.set(staged, stream=self._cupy.cuda.get_current_stream())
+        return self._cupy.cuda.get_current_stream().record().synchronize
+
+
+class CupyGraph:
+    """A captured graph, and what its kernels use and nobody else must get meanwhile."""
+
+    def __init__(self, cupy: Any, graph: Any, memory: Any) -> None:
+        self._cupy, self._graph, self._memory = cupy, graph, memory
+
+    def launch(self) -> None:
+        self._graph.launch(self._cupy.cuda.get_current_stream())
+
+
+def _abandon(stream: Any) -> None:
+    """End a capture that failed; the driver says so once more."""
+    with suppress(Exception):
+        stream.end_capture()
 
 
 def _cupy_argument(value: Any) -> Any:

@@ -11,6 +11,7 @@
 // compiler knows along which axis memory runs, as that decides how four numbers are read at once.
 #include "common.cuh"
 #include "mma.cuh"
+#include "pipeline.cuh"
 #include "tile.cuh"
 
 // ---- step 1 ----
@@ -94,90 +95,6 @@ __device__ __forceinline__ long long c_offset(const Block& block, const Problem&
   return (blockIdx.y * (long long)p.batch + block.batch) * p.M * p.N;
 }
 
-// One operand on its way from global memory through registers to shared memory, a tile of DEPTH (along k) x WIDTH
-// (along m or n) at a time. In shared memory it lies as tile[k][m or n]. In global memory either k runs fastest (A as
-// it is, B transposed), and the four numbers that a thread reads at once are written below each other; or m or n does,
-// and they stay side by side.
-template <typename T, int WIDTH, int DEPTH, bool K_RUNS_FASTEST>
-struct Operand {
-  static constexpr int FOURS = WIDTH * DEPTH / 4 / TILE_THREADS;  // per thread
-  static constexpr int PER_LINE = (K_RUNS_FASTEST ? DEPTH : WIDTH) / 4;
-  const T* from[FOURS];  // where each four is in global memory,
-  int beside[FOURS];     // and how many numbers there are from there on along m or n
-  unsigned pitch;        // from one line in memory to the next
-  bool whole;            // lines are whole fours, so that each four is aligned and none is ragged
-  Four<T> held[FOURS];
-
-  // x has `width` rows of A or columns of B, of which `first` is the first of this tile, and K along k.
-  __device__ __forceinline__ Operand(const T* x, int first, int width, int k_begin, int K) {
-    pitch = K_RUNS_FASTEST ? K : width;
-    whole = pitch % 4 == 0;
-#pragma unroll
-    for (int n = 0; n < FOURS; n++) {
-      const int k = k_begin + k_of(n), w = first + w_of(n);
-      from[n] = x + (K_RUNS_FASTEST ? (long long)w * pitch + k : (long long)k * pitch + w);
-      beside[n] = width - w;
-    }
-  }
-
-  // Four n of this thread begins at tile[k_of(n)][w_of(n)].
-  static __device__ __forceinline__ int along(int n) { return (n * TILE_THREADS + threadIdx.x) % PER_LINE * 4; }
-  static __device__ __forceinline__ int line(int n) { return (n * TILE_THREADS + threadIdx.x) / PER_LINE; }
-  static __device__ __forceinline__ int k_of(int n) { return K_RUNS_FASTEST ? along(n) : line(n); }
-  static __device__ __forceinline__ int w_of(int n) { return K_RUNS_FASTEST ? line(n) : along(n); }
-
-  // Global memory to registers, and on to the next tile; k_left is what remains of K. Zeros stand for what is outside.
-  __device__ __forceinline__ void fetch(int k_left) {
-#pragma unroll
-    for (int n = 0; n < FOURS; n++) {
-      const int below = k_left - k_of(n);
-      const int there = K_RUNS_FASTEST ? (beside[n] > 0 ? below : 0) : (below > 0 ? beside[n] : 0);
-      if (whole && there > 0) {
-        held[n] = load4(from[n]);
-      } else {
-#pragma unroll
-        for (int i = 0; i < 4; i++) held[n].v[i] = i < there ? from[n][i] : T(0);
-      }
-      from[n] += K_RUNS_FASTEST ? DEPTH : (unsigned long long)pitch * DEPTH;
-    }
-  }
-
-  // Registers to shared memory.
-  template <int PITCH>
-  __device__ __forceinline__ void put(T (&tile)[DEPTH][PITCH]) const {
-#pragma unroll
-    for (int n = 0; n < FOURS; n++) {
-      const int k = k_of(n), w = w_of(n);
-      if (!K_RUNS_FASTEST) {
-        store4(&tile[k][w], held[n]);
-      } else {
-#pragma unroll
-        for (int i = 0; i < 4; i++) tile[k + i][w] = held[n].v[i];
-      }
-    }
-  }
-};
-
-// Calls multiply(a_tile, b_tile) for tile after tile along k. There are two tiles of each operand: while one is being
-// multiplied, the loads of the next are on their way to registers, from where they go to the other. So the latency of
-// global memory is hidden, and one barrier per tile suffices.
-template <int DEPTH, class A, class B, class Tile, class Multiply>
-__device__ __forceinline__ void for_each_tile(A& a, B& b, Tile (&a_tiles)[2], Tile (&b_tiles)[2], int k_left,
-                                              Multiply multiply) {
-  a.fetch(k_left);
-  b.fetch(k_left);
-  a.put(a_tiles[0]);
-  b.put(b_tiles[0]);
-  __syncthreads();
-  for (int now = 0; k_left > 0; now ^= 1) {
-    k_left -= DEPTH;
-    if (k_left > 0) a.fetch(k_left), b.fetch(k_left);
-    multiply(a_tiles[now], b_tiles[now]);
-    if (k_left > 0) a.put(a_tiles[now ^ 1]), b.put(b_tiles[now ^ 1]);
-    __syncthreads();
-  }
-}
-
 // ---- step 3 ----
 
 // A block of 256 threads computes a square of C with 16 * P numbers a side, a thread P x P of them in registers (see
@@ -193,8 +110,8 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
   find_block(block, p, WIDTH);
   a += block.batch * p.a_step;
   b += block.batch * p.b_step;
-  Operand<T, WIDTH, DEPTH, !A_TRANSPOSED> of_a(a, block.row, p.M, block.k_begin, p.K);
-  Operand<T, WIDTH, DEPTH, B_TRANSPOSED> of_b(b, block.column, p.N, block.k_begin, p.K);
+  Operand<T, WIDTH, DEPTH, !A_TRANSPOSED> of_a(a, block.row, p.M, A_TRANSPOSED ? p.M : p.K, block.k_begin);
+  Operand<T, WIDTH, DEPTH, B_TRANSPOSED> of_b(b, block.column, p.N, B_TRANSPOSED ? p.K : p.N, block.k_begin);
   T sum[P][P] = {};
   for_each_tile<DEPTH>(of_a, of_b, a_tiles, b_tiles, block.k_length, [&](auto& a_tile, auto& b_tile) {
     multiply_tiles<T, P, P, DEPTH>(sum, a_tile, b_tile);
@@ -221,51 +138,6 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
 
 // ---- steps 4 and 5 ----
 
-constexpr int MMA_SIDE = 128;
-constexpr int MMA_DEPTH = 16;
-constexpr int MMA_PAD = 8;  // the lanes of a warp read 4 rows of a tile, 8 neighbours of each: 32 different banks
-
-// A lane's part of an operand. TERMS = 1: each float as the nearest TF32 number. TERMS = 3: as big + small, both TF32;
-// of the four products of two such sums small * small is too small to be seen, so three remain (Markidis et al. 2018).
-template <int TERMS, int COUNT>
-struct Fragment {
-  unsigned big[COUNT], small[COUNT];
-  __device__ __forceinline__ void set(int i, float x) {
-    big[i] = float_to_tf32(x);
-    if (TERMS == 3) small[i] = float_to_tf32(x - __uint_as_float(big[i]));
-  }
-};
-
-// sum += a.T @ b for the 64 x 32 numbers of C of one warp, which begin at (row, column) of the tile: 4 x 4 products of
-// 16x8 by 8x8 matrices for every 8 of k.
-template <int TERMS, class Tile>
-__device__ __forceinline__ void multiply_on_tensor_cores(float (&sum)[4][4][4], const Tile& a, const Tile& b, int row,
-                                                         int column) {
-  const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-#pragma unroll
-  for (int k = 0; k < MMA_DEPTH; k += 8) {
-    Fragment<TERMS, 2> of_b[4];
-#pragma unroll
-    for (int j = 0; j < 4; j++)
-#pragma unroll
-      for (int l = 0; l < 2; l++) of_b[j].set(l, b[k + t + 4 * l][column + 8 * j + g]);
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      Fragment<TERMS, 4> of_a;
-#pragma unroll
-      for (int l = 0; l < 4; l++) of_a.set(l, a[k + t + l / 2 * 4][row + 16 * i + g + l % 2 * 8]);
-#pragma unroll
-      for (int j = 0; j < 4; j++) {
-        if (TERMS == 3) {
-          mma_m16n8k8_tf32(sum[i][j], of_a.small, of_b[j].big, sum[i][j]);
-          mma_m16n8k8_tf32(sum[i][j], of_a.big, of_b[j].small, sum[i][j]);
-        }
-        mma_m16n8k8_tf32(sum[i][j], of_a.big, of_b[j].big, sum[i][j]);
-      }
-    }
-  }
-}
-
 // A block of 256 threads computes 128 x 128 numbers of C, its 8 warps standing 2 high and 4 wide. Sums are floats, kept
 // in registers as the instruction returns them, spread over the warp.
 template <int TERMS, bool A_TRANSPOSED, bool B_TRANSPOSED>
@@ -277,8 +149,8 @@ __global__ void __launch_bounds__(TILE_THREADS)
   find_block(block, p, MMA_SIDE);
   a += block.batch * p.a_step;
   b += block.batch * p.b_step;
-  Operand<float, MMA_SIDE, MMA_DEPTH, !A_TRANSPOSED> of_a(a, block.row, p.M, block.k_begin, p.K);
-  Operand<float, MMA_SIDE, MMA_DEPTH, B_TRANSPOSED> of_b(b, block.column, p.N, block.k_begin, p.K);
+  Operand<float, MMA_SIDE, MMA_DEPTH, !A_TRANSPOSED> of_a(a, block.row, p.M, A_TRANSPOSED ? p.M : p.K, block.k_begin);
+  Operand<float, MMA_SIDE, MMA_DEPTH, B_TRANSPOSED> of_b(b, block.column, p.N, B_TRANSPOSED ? p.K : p.N, block.k_begin);
   const int warp = threadIdx.x / 32, row = warp / 4 * 64, column = warp % 4 * 32;
   float sum[4][4][4] = {};
   for_each_tile<MMA_DEPTH>(of_a, of_b, a_tiles, b_tiles, block.k_length, [&](auto& a_tile, auto& b_tile) {

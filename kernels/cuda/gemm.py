@@ -14,7 +14,7 @@ import numpy as np
 
 from ..contract import Array
 from . import launcher
-from .arrays import contiguous, empty, xp, zeros
+from .arrays import aligned, contiguous, empty, xp, zeros
 from .launcher import ceil_div
 from .matrix import FILL, reduce_sum
 from .settings import settings
@@ -97,7 +97,7 @@ def _product(a: Array, b: Array, step: str) -> Array:
     c = empty((splits, *lead, M, N), a.dtype)
     problem = {"M": M, "N": N, "K": K, "batch": batch, "k_per_split": k_per_split, "a_step": x.step, "b_step": y.step}
     kernel = MODULE.kernel(name, *arguments, x.transposed, y.transposed)
-    kernel[(tiles, splits), THREADS](_aligned(x.buffer), _aligned(y.buffer), c, problem)
+    kernel[(tiles, splits), THREADS](aligned(x.buffer), aligned(y.buffer), c, problem)
     return reduce_sum(c, (0,), False) if splits > 1 else c[0]
 
 
@@ -127,8 +127,3 @@ def _operand(x: Array, lead: tuple[int, ...] = ()) -> _Operand:
     if not x.flags.c_contiguous and transpose.flags.c_contiguous:
         return _Operand(transpose, True, step)
     return _Operand(contiguous(x), False, step)
-
-
-def _aligned(x: Array) -> Array:
-    """x, or a copy that begins at a multiple of 16 bytes, which the kernels read at once."""
-    return x if launcher.engine().address(x) % 16 == 0 else x.copy()

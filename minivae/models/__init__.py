@@ -6,11 +6,13 @@ from pathlib import Path
 
 from minivae.training import Estimator, load_checkpoint
 
+from .pixelcnn import PixelCNN
 from .vae import VAE
+from .vqvae import VQVAE
 
-__all__ = ["VAE", "load"]
+__all__ = ["VAE", "VQVAE", "PixelCNN", "load"]
 
-MODELS: dict[str, type[Estimator]] = {"VAE": VAE}
+MODELS: dict[str, type[Estimator]] = {"PixelCNN": PixelCNN, "VAE": VAE, "VQVAE": VQVAE}
 
 
 def load(path: str | Path) -> Estimator:

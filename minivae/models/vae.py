@@ -8,30 +8,55 @@ computed. An encoder q(z | x) = N(mu(x), exp(log_var(x))) bounds it from below,
 with equality when q is the posterior. Training minimises the mean of nll + beta * kl over the examples: nll is a
 one-sample estimate of the first term through z = mu + exp(log_var / 2) * eps, kl is in closed form, both in nats per
 example. beta = 1 is the bound; other values trade it for independent latents (Higgins et al. 2017).
+
+A latent that has learned nothing yet costs nll nothing and kl something, so that it is switched off early and for good
+(posterior collapse). Two remedies change the loss, in training mode only:
+
+* warm-up (Sønderby et al. 2016, section 2.3): the weight of kl rises linearly from 0 to beta over the first steps;
+* free bits (Kingma et al. 2016, equation 15): of kl = sum_j KL_j, each latent's mean over the batch counts as at least
+  lambda nats, kl -> sum_j max(lambda, mean KL_j), so that below lambda nothing pushes it further down.
+
+In evaluation mode the loss is nll + beta * kl, whatever was done in training: its numbers compare between models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor
+from minivae.kernels import cpu
 from minivae.kernels.contract import Noise
 from minivae.nn.likelihoods import LIKELIHOODS
+from minivae.nn.module import Buffer
 from minivae.nn.networks import conv_decoder, conv_encoder, dense_decoder, dense_encoder
 from minivae.random import default_generator
 from minivae.training import Estimator
+from minivae.training.importance import importance_log_likelihood
+
+ACTIVE = 0.01  # a latent is active where its posterior mean varies more than this over the data (Burda et al. 2015)
+BINARY_SEED, BINARY_BLOCK = 0xB17, 1024  # the one binarisation of grey images that evaluations see; images to a draw
 
 
 class VAELoss(NamedTuple):
-    """Scalars, in nats per example, averaged over the batch: loss = nll + beta * kl."""
+    """Scalars, in nats per example, averaged over the batch. loss = nll + beta * kl but for warm-up and free bits,
+    which change the loss alone: nll and kl are what they are."""
 
     loss: Tensor
     nll: Tensor
     kl: Tensor
+
+
+class LatentUsage(NamedTuple):
+    """What each latent is used for: KL_j in nats (D,), the variance of its posterior mean (D,), how many are active."""
+
+    kl: np.ndarray
+    variance: np.ndarray
+    active: int
 
 
 class VAE(Estimator):
@@ -40,6 +65,13 @@ class VAE(Estimator):
     image_shape: (C, H, W). latent_dim: D. arch: 'conv' or 'dense'. likelihood: 'bernoulli' (pixels in [0, 1]) or
     'gaussian' (one learned variance). beta: weight of the KL term, >= 0. channels: of the strided convolutions,
     (32, 64) unless given. hidden: of the dense layers, (256,) for 'conv' and (400, 400) for 'dense' unless given.
+    kl_warmup: over how many steps of the optimiser (not epochs) the weight of the KL term rises from 0 to beta, in each
+    fit anew. free_bits: lambda, in nats per latent, >= 0. binarize: 'dynamic' takes grey pixels, with likelihood
+    'bernoulli', as the probabilities of black and white ones, which are drawn anew each time an image is trained on.
+
+    With binarize, the nats are those of binary images: loss() draws them from minivae's generator, under evaluate()
+    therefore always the same, and score_samples, log_likelihood and latent_usage see binarized(x). encode and what
+    builds on it take x as it is, the mean of its binarisations, so that a code carries no noise.
     """
 
     def __init__(
@@ -51,12 +83,18 @@ class VAE(Estimator):
         beta: float = 1.0,
         channels: Sequence[int] | None = None,
         hidden: Sequence[int] | None = None,
+        kl_warmup: int = 0,
+        free_bits: float = 0.0,
+        binarize: str | None = None,
     ) -> None:
         _check(image_shape, latent_dim, arch, likelihood, beta, channels)
+        _check_training(kl_warmup, free_bits, binarize, likelihood)
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.latent_dim, self.arch, self.beta = latent_dim, arch, beta
         self.channels, self.hidden, self.likelihood = channels, hidden, likelihood
+        self.kl_warmup, self.free_bits, self.binarize = kl_warmup, free_bits, binarize
         self.history = []
+        self.beta_now = Buffer(np.array(beta, np.float32))  # on the device, where a captured step finds it
         shape = (int(image_shape[0]), int(image_shape[1]), int(image_shape[2]))
         if arch == "conv":
             sizes = (32, 64) if channels is None else channels, (256,) if hidden is None else hidden
@@ -76,18 +114,55 @@ class VAE(Estimator):
         h = self.encoder(self.tensor(x))  # (N, 2 D)
         return h[:, : self.latent_dim], h[:, self.latent_dim :]
 
-    def terms(self, x: Any, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
-        """nll (N,) and kl (N,) in nats, with one sample of z; `noise` fixes the sample."""
+    def latent_terms(self, x: Any, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
+        """nll (N,) with one sample of z, and the kl of each latent (N, D), in nats; `noise` fixes the sample."""
         x = self.tensor(x)
         mu, log_var = self.posterior(x)
         z = F.reparameterize(mu, log_var, noise)
-        nll = self.observation.nll(self.decoder(z), x)
-        return nll, F.gaussian_kl(mu, log_var).sum(axis=1)
+        return self.observation.nll(self.decoder(z), x), F.gaussian_kl(mu, log_var)
+
+    def terms(self, x: Any, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
+        """nll (N,) and kl (N,) in nats, with one sample of z."""
+        nll, kl = self.latent_terms(x, noise)
+        return nll, kl.sum(axis=1)
 
     def loss(self, x: Any, noise: Noise | None = None) -> VAELoss:
-        """The mean of nll + beta * kl over images x (N, C, H, W)."""
-        nll, kl = (term.mean() for term in self.terms(x, noise))
-        return VAELoss(nll + self.beta * kl, nll, kl)
+        """The mean of nll + beta * kl over images x (N, C, H, W), in training mode with warm-up and free bits.
+
+        noise: fixes the sample of z and, by the draw after it, the binarisation.
+        """
+        x = self.tensor(x)
+        if self.binarize is not None:
+            x = _bernoulli(x, noise._replace(draw=noise.draw + 1) if noise else default_generator.next())
+        nll, kl = self.latent_terms(x, noise)
+        nll, kl = nll.mean(), kl.mean(axis=0)  # (), (D,)
+        charged = F.maximum(kl, self.free_bits) if self.training and self.free_bits else kl
+        beta = self.beta_now if self.training and self.kl_warmup else self.beta
+        return VAELoss(nll + beta * charged.sum(), nll, kl.sum())
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Raise the weight of the KL term: 0 in step 0, beta from step kl_warmup on."""
+        if self.kl_warmup:
+            self.beta_now.inplace()[...] = self.beta * min(1.0, step / self.kl_warmup)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the weights. beta_now is none: it follows from the step."""
+        state = super().state_dict()
+        del state["beta_now"]
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what state_dict() gave, see Module."""
+        super().load_state_dict({**state, "beta_now": self.beta_now.numpy()})
+
+    def log_weights(self, x: Any, samples: int = 1, noise: Noise | None = None) -> Tensor:
+        """log p(x, z) - log q(z | x) for `samples` draws of z from q(z | x): (N, C, H, W) -> (samples, N) nats."""
+        x = self.tensor(x)
+        mu, log_var = (_repeat(t, samples) for t in self.posterior(x))  # (samples * N, D)
+        z = F.reparameterize(mu, log_var, noise)
+        log_ratio = 0.5 * (log_var + (z - mu) * (z - mu) * F.exp(-log_var) - z * z).sum(axis=1)  # log p(z) - log q(z|x)
+        nll = self.observation.nll(self.decoder(z), _repeat(x, samples))
+        return (log_ratio - nll).reshape(samples, len(x))
 
     # ---- plain arrays ----
 
@@ -112,15 +187,115 @@ class VAE(Estimator):
             raise ValueError(f"the number of samples must be at least 1, got {n}")
         return self.decode(default_generator.normal((n, self.latent_dim)))
 
+    def binarized(self, x: np.ndarray) -> np.ndarray:
+        """Images as evaluations see them: with binarize, grey pixels drawn black or white, always by the same noise.
+
+        Binary images stay as they are, and the first n images do not depend on those behind them.
+        """
+        x = self.check_images(x)
+        if self.binarize is None:
+            return x
+        binary = np.empty_like(x)
+        for draw, start in enumerate(range(0, len(x), BINARY_BLOCK)):
+            block = x[start : start + BINARY_BLOCK]
+            noise = Noise(BINARY_SEED, draw)
+            binary[start : start + BINARY_BLOCK] = cpu.uniform(block.shape, np.dtype(np.float32), noise) < block
+        return binary
+
     def score_samples(self, x: np.ndarray, samples: int = 1) -> np.ndarray:
         """The ELBO of each image in nats (N,), its expectation estimated with `samples` draws of z."""
         if samples < 1:
             raise ValueError(f"samples must be at least 1, got {samples}")
-        x = self.check_images(x)
+        x = self.binarized(x)
         total = np.zeros(len(x))
         for _ in range(samples):
             total -= self.batched(lambda x: F.add(*self.terms(x)), x)
         return total / samples
+
+    def log_likelihood(
+        self, x: np.ndarray, samples: int = 5000, rows: int = 2048, progress: bool = False
+    ) -> np.ndarray:
+        """log p(x) of each image in nats (N,), estimated from below with `samples` draws of z: training.importance.
+
+        rows: how many draws are in memory at a time. progress: a bar on a terminal. ValueError for samples < 1.
+        """
+        x = self.binarized(x)
+        training = self.training
+        self.eval()
+        try:
+            return importance_log_likelihood(self.log_weights, x, samples, rows, progress)
+        finally:
+            self.train(training)
+
+    def latent_usage(self, x: np.ndarray) -> LatentUsage:
+        """KL of each latent over images x, and how many are active: Var_x(E[z_j | x]) > 0.01 (Burda et al. 2015).
+
+        A collapsed latent has a KL near 0 and is not active. ValueError for no images.
+        """
+        x = self.binarized(x)
+        if not len(x):
+            raise ValueError("latent_usage needs at least one image")
+        posterior = self.batched(lambda x: F.cat(self.posterior(x), axis=1), x).astype(np.float64)  # (N, 2 D)
+        mu, log_var = np.split(posterior, 2, axis=1)
+        kl = (mu**2 + np.exp(log_var) - 1 - log_var).mean(axis=0) / 2
+        variance = mu.var(axis=0)
+        return LatentUsage(kl, variance, int((variance > ACTIVE).sum()))
+
+    # ---- walks through the latent space ----
+
+    def interpolate(self, a: np.ndarray, b: np.ndarray, steps: int = 10) -> np.ndarray:
+        """Images on the way from each of a to its partner in b, (N, C, H, W) both -> (N, steps, C, H, W).
+
+        Decoded are `steps` >= 2 points of the straight line between their codes, the ends included.
+        """
+        if steps < 2:
+            raise ValueError(f"a way has at least its two ends, got steps = {steps}")
+        start, end = self.encode(a), self.encode(b)
+        if start.shape != end.shape:
+            raise ValueError(f"interpolate needs as many images at both ends, got {len(start)} and {len(end)}")
+        t = np.linspace(0, 1, steps, dtype=start.dtype)[:, None]
+        path = (1 - t) * start[:, None] + t * end[:, None]  # (N, steps, D)
+        return self._decode_grid(path)
+
+    def traverse(
+        self, x: np.ndarray | None = None, dims: Sequence[int] | None = None, values: Sequence[float] | None = None
+    ) -> np.ndarray:
+        """One latent after the other moved through `values`: -> (len(dims), len(values), C, H, W).
+
+        The others stay at the code of the image x (1, C, H, W), or at 0, the prior's mean, without one. dims: all
+        unless given. values: -3, -2, ..., 3 unless given, in the prior's standard deviations.
+        """
+        chosen = range(self.latent_dim) if dims is None else [int(d) for d in dims]
+        if not len(chosen) or not all(0 <= d < self.latent_dim for d in chosen):
+            raise ValueError(f"dims must be latents in [0, {self.latent_dim}), got {list(chosen)}")
+        places = np.arange(-3.0, 4.0) if values is None else np.asarray(values, np.float64)
+        if places.ndim != 1 or not len(places):
+            raise ValueError(f"values must be a list of numbers, got shape {places.shape}")
+        code = np.zeros((1, self.latent_dim)) if x is None else self.encode(x)
+        if len(code) != 1:
+            raise ValueError(f"traverse starts from one image, got {len(code)}")
+        grid = np.tile(code, (len(chosen), len(places), 1))  # (dims, values, D)
+        for row, d in enumerate(chosen):
+            grid[row, :, d] = places
+        return self._decode_grid(grid)
+
+    def manifold(self, n: int = 20) -> np.ndarray:
+        """The plane of two latents as n x n images (n * n, C, H, W), row by row, for latent_dim = 2 (else ValueError).
+
+        The grid's points are quantiles (i + 1/2) / n of the prior, so that each image stands for an equal share of its
+        probability (Kingma & Welling 2013, figure 4): latent 1 grows to the right, latent 2 upwards.
+        """
+        if self.latent_dim != 2:
+            raise ValueError(f"the manifold is drawn for latent_dim = 2, this model has {self.latent_dim}")
+        if n < 1:
+            raise ValueError(f"n must be at least 1, got {n}")
+        points = [NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)]
+        return self.decode(np.array([(right, up) for up in reversed(points) for right in points]))
+
+    def _decode_grid(self, z: np.ndarray) -> np.ndarray:
+        """(A, B, D) -> (A, B, C, H, W)."""
+        images = self.decode(z.reshape(-1, self.latent_dim))
+        return images.reshape(*z.shape[:2], *images.shape[1:])
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         """encode(x), under scikit-learn's name."""
@@ -150,3 +325,26 @@ def _check(
         raise ValueError(f"likelihood must be one of {sorted(LIKELIHOODS)}, got {likelihood!r}")
     if not 0 <= beta < np.inf:
         raise ValueError(f"beta must be a number >= 0, got {beta}")
+
+
+def _check_training(kl_warmup: int, free_bits: float, binarize: str | None, likelihood: str) -> None:
+    if isinstance(kl_warmup, bool) or not hasattr(kl_warmup, "__index__"):
+        raise TypeError(f"kl_warmup must be an int, a number of steps, got {kl_warmup!r}")
+    if kl_warmup < 0:
+        raise ValueError(f"kl_warmup must be at least 0, got {kl_warmup}")
+    if not 0 <= free_bits < np.inf:
+        raise ValueError(f"free_bits must be a number >= 0, got {free_bits}")
+    if binarize not in (None, "dynamic"):
+        raise ValueError(f"binarize must be 'dynamic' or None, got {binarize!r}")
+    if binarize is not None and likelihood != "bernoulli":
+        raise ValueError(f"binarize makes binary images, for likelihood 'bernoulli' and not {likelihood!r}")
+
+
+def _bernoulli(p: Tensor, noise: Noise) -> Tensor:
+    """Black and white pixels with these probabilities of white; 0 and 1 stay as they are."""
+    return (Tensor.wrap(p.backend.uniform(p.shape, np.dtype(np.float32), noise)) < p).astype(p.dtype)
+
+
+def _repeat(x: Tensor, times: int) -> Tensor:
+    """(N, ...) -> (times * N, ...), all of x again and again."""
+    return F.reshape(F.broadcast_to(x, (times, *x.shape)), (times * x.shape[0], *x.shape[1:]))

@@ -22,6 +22,7 @@ from .layers import (
     Upsample,
 )
 from .module import Buffer, Module, Parameter
+from .quantizer import Quantized, VectorQuantizer
 
 __all__ = [
     "GELU",
@@ -38,6 +39,7 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "Parameter",
+    "Quantized",
     "ReLU",
     "Sequential",
     "SiLU",
@@ -46,4 +48,5 @@ __all__ = [
     "Tanh",
     "Unflatten",
     "Upsample",
+    "VectorQuantizer",
 ]

@@ -34,6 +34,7 @@ from .linear import embedding, linear, matmul
 from .noise import dropout, reparameterize
 from .norm import batch_norm, group_norm
 from .pool import max_pool2d, upsample
+from .quantize import quantize, straight_through
 from .reduce import log_softmax, logsumexp, max, mean, min, softmax, sum
 from .shape import broadcast_to, cat, flatten, gather, getitem, pad, reshape, stack, transpose
 
@@ -79,6 +80,7 @@ __all__ = [
     "neg",
     "pad",
     "pow",
+    "quantize",
     "relu",
     "reparameterize",
     "reshape",
@@ -88,6 +90,7 @@ __all__ = [
     "softplus",
     "sqrt",
     "stack",
+    "straight_through",
     "sub",
     "sum",
     "tanh",

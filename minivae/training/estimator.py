@@ -31,11 +31,13 @@ class Estimator(Trainable):
     """Base of the models.
 
     A subclass stores its constructor's arguments under their own names, builds its layers and defines loss(x). It has
-    `image_shape` (C, H, W) and `unit_interval`: whether pixels must lie in [0, 1].
+    `image_shape` (C, H, W) and `unit_interval`: whether pixels must lie in [0, 1]. One that is conditional on labels
+    has `classes`, their number, and defines loss(x, y).
     """
 
     image_shape: tuple[int, int, int]
     unit_interval: bool = False
+    classes: int | None = None
     history: list[dict[str, Any]]
 
     # ---- scikit-learn's conventions ----
@@ -72,7 +74,7 @@ class Estimator(Trainable):
         batch_size: int = 128,
         lr: float = 1e-3,
         clip_norm: float | None = None,
-        validation: np.ndarray | None = None,
+        validation: np.ndarray | tuple[np.ndarray, Any] | None = None,
         device: str | None = None,
         progress: bool | Progress = False,
         checkpoint: str | Path | None = None,
@@ -81,21 +83,22 @@ class Estimator(Trainable):
     ) -> E:
         """Train on images x with Adam, the learning rate falling from lr to 0 along half a cosine.
 
-        x, validation: (N, C, H, W), or whatever `check_images` takes. y: ignored, there for scikit-learn's Pipeline.
+        x: (N, C, H, W), or whatever `check_images` takes. y: labels (N,) for a conditional model; others ignore it, so
+        that they fit into scikit-learn's Pipeline. validation: other images, or a pair of images and their labels.
         device: 'cpu' or 'cuda', where the model goes and stays; None is where it is.
         clip_norm: bound on the norm of the gradients. progress: True for a bar on stderr, or a Progress of one's own.
         checkpoint: a .npz written after each epoch; resume: go on from it, bit by bit as if never interrupted.
         on_epoch(record): called after each epoch. Training starts from the present weights; `history` has the records.
 
-        Raises ValueError for data that does not fit (its first NaN is named), FloatingPointError if the loss diverges.
+        Raises ValueError for data that does not fit (its first NaN is named) or missing labels, TypeError for dtypes
+        that do not, FloatingPointError if the loss diverges.
         """
         if epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {epochs}")
-        x = self.check_images(x)
-        if validation is not None:
-            validation = self.check_images(validation)
+        x, y = self._check_data(x, y)
+        held_out = None if validation is None else self._check_validation(validation)
         self.to(device=device)
-        trainer = self._trainer(x, epochs, batch_size, lr, clip_norm)
+        trainer = self._trainer(Batches(x, batch_size, default_generator.seed, y), epochs, lr, clip_norm)
         if resume:
             if checkpoint is None:
                 raise ValueError("resume=True needs the checkpoint to go on from")
@@ -110,11 +113,10 @@ class Estimator(Trainable):
 
         reporter = progress_for() if progress is True else progress or None
         self.history = trainer.history
-        self.history = trainer.run(epochs, validation, reporter, after_epoch)
+        self.history = trainer.run(epochs, held_out, reporter, after_epoch)
         return self
 
-    def _trainer(self, x: np.ndarray, epochs: int, batch_size: int, lr: float, clip_norm: float | None) -> Trainer:
-        batches = Batches(x, batch_size, seed=default_generator.seed)
+    def _trainer(self, batches: Batches, epochs: int, lr: float, clip_norm: float | None) -> Trainer:
         optimizer = Adam(self.parameters(), lr)
         return Trainer(self, optimizer, batches, CosineSchedule(optimizer, epochs * len(batches)), clip_norm)
 
@@ -167,6 +169,34 @@ class Estimator(Trainable):
         if self.unit_interval and x.size and (x.min() < 0 or x.max() > 1):
             raise ValueError(f"pixels must lie in [0, 1], got {x.min():.6g} to {x.max():.6g}")
         return x.reshape(len(x), C, H, W).astype(self.parameters()[0].dtype, copy=False)
+
+    def check_labels(self, y: Any, count: int) -> np.ndarray | None:
+        """Labels (count,) as int64; None for a model that is not conditional, whatever y is.
+
+        Raises TypeError unless they are integers, ValueError if they are missing, of another number or not in
+        [0, classes).
+        """
+        if self.classes is None:
+            return None
+        if y is None:
+            raise ValueError(f"{type(self).__name__} with classes={self.classes} needs labels y")
+        y = np.asarray(y)
+        if y.dtype.kind not in "iu":
+            raise TypeError(f"labels must be integers in [0, {self.classes}), got {y.dtype}")
+        if y.shape != (count,):
+            raise ValueError(f"labels must have shape ({count},), one for each example, got {y.shape}")
+        if y.size and (y.min() < 0 or y.max() >= self.classes):
+            raise ValueError(f"labels must be in [0, {self.classes}), got {y.min()} to {y.max()}")
+        return y.astype(np.int64, copy=False)
+
+    def _check_data(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        x = self.check_images(x)
+        return x, self.check_labels(y, len(x))
+
+    def _check_validation(self, validation: Any) -> Any:
+        """Images or, for a conditional model, a pair of them and their labels."""
+        x, y = self._check_data(*(validation if isinstance(validation, tuple) else (validation, None)))
+        return x if y is None else (x, y)
 
     def tensor(self, x: Any) -> Tensor:
         """x as a constant on the model's device, in the model's dtype."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from minivae.autograd import no_grad
 from minivae.data.batches import Batches
+from minivae.kernels import backend_of
 from minivae.kernels.cpu.memory import keep_freed_memory
 from minivae.nn import Module
 from minivae.optim import Optimizer, Schedule, clip_grad_norm
@@ -26,27 +27,64 @@ EVALUATION_SEED = 0xE7A1  # evaluations always see the same noise
 
 
 class Averages:
-    """Running means of the fields of a loss, weighted by the number of examples behind each."""
+    """Running means of the fields of a loss, weighted by the number of examples behind each.
+
+    Losses on a GPU are fetched LAG at a time, so that the host does not wait for each step; until then they are not in
+    `means`. diverged: the first loss that was not finite, if there was one.
+    """
+
+    LAG = 64
 
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}
-        self.count = 0
+        self.count, self._settled = 0, 0
+        self.diverged: float | None = None
+        self._pending: list[tuple[Any, int]] = []
 
     def add(self, result: Any, examples: int) -> None:
-        for name, value in result._asdict().items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value) * examples
+        self._pending.append((result, examples))
         self.count += examples
+        if len(self._pending) == self.LAG or result.loss.device == "cpu":
+            self.settle()
+
+    def settle(self) -> None:
+        """Fetch what is pending."""
+        results, examples = [result for result, _ in self._pending], [count for _, count in self._pending]
+        for name in results[0]._fields if results else ():
+            arrays = [getattr(result, name).data.reshape(1) for result in results]
+            kernels = backend_of(arrays[0])
+            values = kernels.to_host(kernels.xp.concatenate(arrays)).tolist()
+            for value, count in zip(values, examples, strict=True):
+                self.sums[name] = self.sums.get(name, 0.0) + value * count
+                if name == "loss" and self.diverged is None and not np.isfinite(value):
+                    self.diverged = value
+        self._settled += sum(examples)
+        self._pending = []
 
     def means(self) -> dict[str, float]:
-        return {name: value / self.count for name, value in self.sums.items()}
+        return {name: value / self._settled for name, value in self.sums.items()}
 
 
 class Trainable(Module):
-    """What the loop asks of a model."""
+    """What the loop asks of a model: a loss. The other methods are for models that need more, and do nothing here."""
 
-    def loss(self, x: Any) -> Any:
-        """A named tuple of scalar Tensors, the first of them `loss`, means over the images x."""
+    def loss(self, *batch: Any) -> Any:
+        """A named tuple of scalar Tensors, the first of them `loss`: means over a batch, (x,) or (x, labels)."""
         raise NotImplementedError
+
+    def prepare(self, x: np.ndarray) -> None:
+        """Called once with all training images before the first step of a training that is not resumed."""
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Called before step 0, 1, ..., steps - 1 of training. What a loss needs that changes from step to step must be
+        put into a buffer here, as the steps themselves may be replays of the first (a CUDA graph)."""
+
+    def begin_pass(self) -> None:
+        """Called before each pass over data, in training and in evaluation."""
+
+    def end_pass(self) -> dict[str, float]:
+        """Called after the pass: numbers about the pass as a whole for its record, besides the means of the loss."""
+        return {}
 
 
 class Trainer:
@@ -67,11 +105,12 @@ class Trainer:
         self.model, self.optimizer, self.batches = model, optimizer, batches
         self.schedule, self.clip_norm = schedule, clip_norm
         self.history: list[dict[str, Any]] = []
+        self.steps, self.total_steps = 0, 0
 
     def run(
         self,
         epochs: int,
-        validation: np.ndarray | None = None,
+        validation: np.ndarray | tuple[np.ndarray, np.ndarray] | None = None,
         progress: Progress | None = None,
         on_epoch: Callable[[dict[str, Any]], None] | None = None,
     ) -> list[dict[str, Any]]:
@@ -81,6 +120,10 @@ class Trainer:
         Raises FloatingPointError when the loss or a gradient stops being finite.
         """
         progress = progress or Silent()
+        self.total_steps = epochs * len(self.batches)
+        if not self.steps:
+            self.model.prepare(self.batches.x)
+        self._learn = self._learner()
         keep_freed_memory()
         try:
             while len(self.history) < epochs:
@@ -88,7 +131,7 @@ class Trainer:
                 progress.start_epoch(epoch, epochs, len(self.batches))
                 record = {"epoch": epoch, **self._epoch(epoch, progress)}
                 if validation is not None:
-                    means = evaluate(self.model, validation)
+                    means = evaluate(self.model, *(validation if isinstance(validation, tuple) else (validation,)))
                     record |= {f"validation_{name}": value for name, value in means.items()}
                 self.history.append(record)
                 progress.end_epoch(record)
@@ -100,28 +143,56 @@ class Trainer:
 
     def _epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
         self.model.train()
+        self.model.begin_pass()
         averages, start, lr = Averages(), time.perf_counter(), self.optimizer.lr
-        for x in self.batches:
-            averages.add(self._step(x, epoch), len(x))
+        for batch in self.batches:
+            batch = batch if isinstance(batch, tuple) else (batch,)
+            averages.add(self._step(batch), len(batch[0]))
+            self._check(averages, epoch)
             speed = averages.count / (time.perf_counter() - start)
             progress.step({**averages.means(), "images_per_second": speed})
+        averages.settle()
+        self._check(averages, epoch)
         seconds = time.perf_counter() - start
-        return {**averages.means(), "lr": lr, "seconds": seconds, "images_per_second": averages.count / seconds}
+        means = {**averages.means(), **self.model.end_pass()}
+        return {**means, "lr": lr, "seconds": seconds, "images_per_second": averages.count / seconds}
 
-    def _step(self, x: np.ndarray, epoch: int) -> Any:
+    def _step(self, batch: tuple[np.ndarray, ...]) -> Any:
+        """Everything between one batch and the next."""
+        self.model.before_step(self.steps, self.total_steps)
+        result = self._learn(*batch)
+        if self.schedule is not None:
+            self.schedule.step()
+        self.steps += 1
+        return result
+
+    def _learner(self) -> Callable[..., Any]:
+        """_gradient_step, on a GPU as a captured graph unless the user has other wishes."""
+        if self.optimizer.params[0].device == "cpu":
+            return self._gradient_step
+        from minivae import cuda
+
+        if not cuda.settings.capture_steps:
+            return self._gradient_step
+        return cuda.graph(self._gradient_step, self.model, [self.optimizer])
+
+    def _gradient_step(self, *batch: Any) -> Any:
+        """One step of the optimiser. On a GPU nothing here may wait for the device."""
         self.optimizer.zero_grad()
-        result = self.model.loss(x)
-        if not np.isfinite(float(result.loss)):
-            raise FloatingPointError(
-                f"the loss became {float(result.loss)} in epoch {epoch}; a smaller learning rate may help"
-            )
+        result = self.model.loss(*batch)
+        if result.loss.device == "cpu" and not np.isfinite(float(result.loss)):
+            return result  # parameters stay as they are; _check raises
         result.loss.backward()
         if self.clip_norm is not None:
             clip_grad_norm(self.optimizer.params, self.clip_norm)
         self.optimizer.step()
-        if self.schedule is not None:
-            self.schedule.step()
         return result
+
+    def _check(self, averages: Averages, epoch: int) -> None:
+        if averages.diverged is not None:
+            raise FloatingPointError(
+                f"the loss became {averages.diverged} in epoch {epoch}; a smaller learning rate may help"
+            )
 
     # ---- saving and going on ----
 
@@ -133,6 +204,7 @@ class Trainer:
             "batches": self.batches.state_dict(),
             "generator": default_generator.state_dict(),
             "schedule": self.schedule.state_dict() if self.schedule else None,
+            "steps": self.steps,
             "history": self.history,
         }
 
@@ -151,19 +223,22 @@ class Trainer:
         self.batches.load_state_dict(meta["batches"])
         default_generator.load_state_dict(meta["generator"])
         self.history = [dict(record) for record in meta["history"]]
+        self.steps = int(meta["steps"])
 
 
 @no_grad()
-def evaluate(model: Trainable, x: np.ndarray, batch_size: int = 256) -> dict[str, float]:
-    """The means of the loss's fields over x in evaluation mode, always with the same noise."""
+def evaluate(model: Trainable, x: np.ndarray, y: np.ndarray | None = None, batch_size: int = 256) -> dict[str, float]:
+    """The means of the loss's fields over x (with labels y) in evaluation mode, always with the same noise."""
     training = model.training
     model.eval()
     averages = Averages()
     try:
+        model.begin_pass()
         with fork(EVALUATION_SEED):
             for start in range(0, len(x), batch_size):
-                batch = x[start : start + batch_size]
-                averages.add(model.loss(batch), len(batch))
+                batch = tuple(a[start : start + batch_size] for a in (x, y) if a is not None)
+                averages.add(model.loss(*batch), len(batch[0]))
+        averages.settle()
+        return {**averages.means(), **model.end_pass()}
     finally:
         model.train(training)
-    return averages.means()

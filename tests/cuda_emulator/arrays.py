@@ -14,6 +14,9 @@ names. Its purpose is to refuse what a GPU would refuse or do slowly behind one'
 * any function or method that is not listed here. Whoever adds one has seen that CuPy has it;
 * inside of captured(), as while a CUDA graph is captured, everything that copies between host and device.
 
+recording() is such a capture in earnest: what would run is taken down, not run, and can be run again and again. Only
+what makes a new array runs at once too, as its shape must be known; its values mean nothing until the replay.
+
 Python's numbers and NumPy's scalars take part in arithmetic, as they do with CuPy. Nothing here warns about a division
 by zero or an overflow, since a GPU does not. Fresh memory is full of NaN, or of -1 in integers.
 """
@@ -90,11 +93,16 @@ class DeviceArray:
         parts = tuple(_index(i) for i in (index if isinstance(index, tuple) else (index,)))
         if not any(i is Ellipsis for i in parts):
             parts += (Ellipsis,)  # a single element is a view of it, not a NumPy scalar
-        return DeviceArray(self._memory[parts])
+        if _recorded is None or not any(isinstance(i, np.ndarray) for i in parts):
+            return DeviceArray(self._memory[parts])
+        found = self._memory[tuple(map(_index_of_same_shape, parts))]  # the indices themselves are not known yet
+        _recorded.append(lambda: np.copyto(found, self._memory[parts]))
+        return DeviceArray(found)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         parts = tuple(_index(i) for i in (index if isinstance(index, tuple) else (index,)))
-        self._memory[parts] = _to_host(value)
+        source = _to_host(value)
+        do(lambda: operator.setitem(self._memory, parts, source))
 
     def __len__(self) -> int:
         return len(self._memory)
@@ -146,7 +154,8 @@ def _give_operators() -> None:
 
     def in_place(function: Callable) -> Callable:
         def method(self: DeviceArray, other: Any) -> DeviceArray:
-            _call(function, self, other)
+            mine, others = self._memory, _to_host(other)
+            do(lambda: function(mine, others))
             return self
 
         return method
@@ -243,6 +252,35 @@ def captured() -> Iterator[None]:
         _capturing = False
 
 
+@contextmanager
+def recording() -> Iterator[list[Callable[[], Any]]]:
+    """captured(), and what is done inside becomes the list, to be done by calling its members in order."""
+    global _recorded
+    _recorded = []
+    try:
+        with captured():
+            yield _recorded
+    finally:
+        _recorded = None
+
+
+_recorded: list[Callable[[], Any]] | None = None
+
+
+def is_recording() -> bool:
+    """Whether this is inside of recording()."""
+    return _recorded is not None
+
+
+def do(action: Callable[[], Any]) -> None:
+    """Something that changes memory: now, or, while recording, at each replay."""
+    if _recorded is None:
+        with np.errstate(all="ignore"):
+            action()
+    else:
+        _recorded.append(action)
+
+
 def _cross_the_border() -> None:
     if _capturing:
         raise RuntimeError("a copy between host and device while a CUDA graph is captured")
@@ -250,9 +288,15 @@ def _cross_the_border() -> None:
 
 def _call(function: Callable, *args: Any, **kwargs: Any) -> Any:
     """The function of the arrays behind the arguments, its results on the device."""
+    args, kwargs = tuple(map(_to_host, args)), {name: _to_host(value) for name, value in kwargs.items()}
+    if function is np.copyto or getattr(function, "__name__", "") == "fill":
+        return do(lambda: function(*args, **kwargs))
     with np.errstate(all="ignore"):
-        result = function(*map(_to_host, args), **{name: _to_host(value) for name, value in kwargs.items()})
-    return _to_device(result)
+        result = function(*args, **kwargs)
+    made = _to_device(result)
+    if _recorded is not None and isinstance(made, DeviceArray):
+        _recorded.append(lambda: np.copyto(made._memory, function(*args, **kwargs)))
+    return made
 
 
 def _to_host(value: Any) -> Any:
@@ -265,6 +309,14 @@ def _to_host(value: Any) -> Any:
 
 def _to_device(result: Any) -> Any:
     return DeviceArray(np.asarray(result)) if isinstance(result, (np.ndarray, np.generic)) else result
+
+
+def _index_of_same_shape(index: Any) -> Any:
+    if not isinstance(index, np.ndarray):
+        return index
+    if index.dtype == bool:
+        raise RuntimeError("the shape of what a mask selects is not known while a CUDA graph is captured")
+    return np.zeros_like(index)
 
 
 def _index(index: Any) -> Any:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from minivae.kernels.cuda.engine import Extent, LaunchError
+from minivae.kernels.cuda.engine import Extent, LaunchError, R
 from minivae.kernels.cuda.parameters import Pointer, PointerTable, Scalar, Structure, Table
 from minivae.kernels.cuda.signature import Signature
 
-from . import build
+from . import arrays, build
 from .arrays import memory
 
 Order = str | int
@@ -88,6 +88,9 @@ class Emulator:
         return function
 
     def launch(self, function: Function, grid: Extent, block: Extent, arguments: Sequence[Any], shared: int) -> None:
+        arrays.do(lambda: self._launch(function, grid, block, arguments, shared))
+
+    def _launch(self, function: Function, grid: Extent, block: Extent, arguments: Sequence[Any], shared: int) -> None:
         if shared > SHARED_LIMIT:
             raise LaunchError(f"{shared} bytes of dynamic shared memory, the limit is {SHARED_LIMIT}")
         keep_alive: list[Any] = []
@@ -130,10 +133,38 @@ class Emulator:
         """There is one device."""
 
     def upload(self, array: np.ndarray[Any, Any]) -> Any:
-        return self.xp.array(array)
+        return arrays.DeviceArray(array.copy()) if self.capturing else self.xp.array(array)
+
+    @property
+    def capturing(self) -> bool:
+        return arrays.is_recording()
 
     def synchronize(self) -> None:
         """Launches have finished when they return."""
+
+    def capture(self, function: Callable[[], R]) -> tuple[R, Recorded]:
+        with arrays.recording() as actions:
+            result = function()
+        return result, Recorded(actions)
+
+    def staging(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return np.empty(shape, dtype)
+
+    def copy_in(self, array: Any, staged: np.ndarray) -> Callable[[], None]:
+        memory(array)[...] = staged
+        return lambda: None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a captured function would have done."""
+
+    actions: list[Callable[[], Any]]
+
+    def launch(self) -> None:
+        with np.errstate(all="ignore"):
+            for action in self.actions:
+                action()
 
 
 def _order_number(order: Order) -> int:

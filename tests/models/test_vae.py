@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import scipy.stats
+from linear_gaussian import linear_gaussian
 from strategies import numbers, on_device
 
 import minivae as mv
@@ -57,31 +58,6 @@ def test_the_loss_is_the_mean_over_examples_in_nats(settings):
     np.testing.assert_allclose(kl.numpy(), expected, rtol=1e-12)
     doubled = model.loss(np.concatenate([x, x]), noise)
     assert doubled.kl.item() == pytest.approx(loss.kl.item(), rel=1e-12)
-
-
-class LinearGaussian(VAE):
-    """p(x | z) = N(W z + b, s^2 I), whose posterior is Gaussian and known; the encoder is set to it."""
-
-    def __init__(self, w, b, log_var):
-        super().__init__((1, 1, len(w)), w.shape[1], "dense", "gaussian", hidden=())
-        self.to(dtype=np.float64)
-        precision = np.eye(w.shape[1]) + w.T @ w / np.exp(log_var)
-        self.covariance = np.linalg.inv(precision)
-        to_mean = self.covariance @ w.T / np.exp(log_var)
-        encoder, (decoder, _) = self.encoder[1], self.decoder
-        decoder.weight.data, decoder.bias.data = on_device(w), on_device(b)
-        encoder.weight.data = on_device(np.concatenate([to_mean, np.zeros_like(to_mean)]))
-        encoder.bias.data = on_device(np.concatenate([-to_mean @ b, np.log(np.diag(self.covariance))]))
-        floor = 2 * np.log(nn.likelihoods.SIGMA_FLOOR)
-        self.observation.raw_log_var.data = on_device(floor + np.log(np.expm1(log_var - floor)))
-
-
-def linear_gaussian():
-    """With orthogonal columns of W the posterior's covariance is diagonal, as q's is."""
-    columns, _ = np.linalg.qr(numbers(6, 3, seed=1))
-    w, b, log_var = columns * [1.5, 0.8, 0.3], numbers(6, seed=2), -0.7
-    exact = scipy.stats.multivariate_normal(b, w @ w.T + np.exp(log_var) * np.eye(6))
-    return LinearGaussian(w, b, log_var), exact
 
 
 def test_at_the_exact_posterior_the_elbo_is_the_log_likelihood():

@@ -217,6 +217,27 @@ def test_embedding(shape, rows, width):
 conv_steps = st.integers(1, 2) | st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
+@given(shape=shapes)
+@examples
+def test_straight_through(shape):
+    """No derivative: the value is z_q's and so is a step of z of no effect; what it is instead is checked exactly."""
+    z, z_q, dy = (mv.Tensor(numbers(*shape, seed=i), requires_grad=True) for i in range(3))
+    y = F.straight_through(z, z_q)
+    y.backward(dy.data)
+    np.testing.assert_array_equal(y.numpy(), z_q.numpy())
+    np.testing.assert_array_equal(host(z.grad), dy.numpy())
+    assert z_q.grad is None
+
+
+@given(m=sizes, k=sizes, d=sizes)
+@examples
+def test_quantize(m, k, d):
+    """As a function of the codebook, far from where a choice would change."""
+    codebook = apart(k, d, gap=1.0)
+    z = codebook[np.random.default_rng(0).integers(0, k, m)] + 0.1
+    assert mv.gradcheck(lambda c: F.quantize(z, c)[0], [codebook])
+
+
 @given(
     n=st.integers(0, 2),
     channels=st.tuples(sizes, sizes),

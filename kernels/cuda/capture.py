@@ -1,0 +1,45 @@
+"""What a captured training step needs of the engine: the capture itself, and inputs that stay where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..contract import Array
+from . import launcher
+from .arrays import empty
+from .engine import Launches, R
+
+
+def capture(function: Callable[[], R]) -> tuple[R, Launches]:
+    """Take down what the function launches, without running it: what it returns, and the launches, to run them.
+
+    Raises RuntimeError, with the reason, for a function that cannot be captured.
+    """
+    return launcher.engine().capture(function)
+
+
+class Staging:
+    """An array on the device that is filled from the host again and again, while the device works on.
+
+    The host writes into one of two staging arrays, and copies from there are asynchronous; before one is written again,
+    its last copy is waited for.
+    """
+
+    def __init__(self, like: np.ndarray) -> None:
+        engine = launcher.engine()
+        self._array = empty(like.shape, like.dtype)
+        self._staged = [engine.staging(like.shape, like.dtype) for _ in range(2)]
+        self._waits: list[Callable[[], None] | None] = [None, None]
+        self._turn = 0
+
+    def put(self, array: np.ndarray) -> Array:
+        """The array's values on the device, always at the same place."""
+        self._turn ^= 1
+        wait, staged = self._waits[self._turn], self._staged[self._turn]
+        if wait is not None:
+            wait()
+        staged[...] = array
+        self._waits[self._turn] = launcher.engine().copy_in(self._array, staged)
+        return self._array

@@ -1,0 +1,473 @@
+// Convolution as a product of matrices that are never written down: implicit GEMM.
+//
+// im2col makes of every output pixel a row with everything that the pixel reads, and the convolution is the product of
+// that matrix with the kernel. Here a block of threads multiplies tiles of the two, as in gemm.cu, but gathers its tile
+// of the first matrix straight from the image, on the way to shared memory. Three operations are made of two kernels:
+//
+//   correlate        y  = columns(x) @ w         the forward pass, and the input gradient, phase by phase (../reads.py)
+//   weight gradient  dw = columns(x).T @ dy      with pixels as the long axis, cut up and summed in a second pass
+//
+// and the forward pass is a ladder again: one thread per number (correlate_naive), register blocks, tensor cores. For
+// the first layers of a network, which have few inputs, and the last, which have few outputs, most of a tile would be
+// empty; they have kernels of their own, which wait for memory and for little else.
+//
+// Images are channels-last, (N, H, W, channels); in NumPy a pixel is x[n, h, w, group * C : (group + 1) * C].
+#include "common.cuh"
+#include "mma.cuh"
+#include "pipeline.cuh"
+
+// One correlation, per group of channels. Output (n, u, v) reads x[n, first_h + u stride_h + p step_h, ...] through tap
+// (p, q); its `columns` results are a patch of rows x across pixels of the destination with `outputs` channels each:
+// 1 x 1 in the forward pass; in the input gradient all phases that read the same. The patch of (u, v) begins at row
+// u * to_stride_h + to_first_h, and what lies outside of the destination (DH, DW) is not written. k counts taps and
+// channels, (p, q, c); it may be cut into pieces of k_per_split whose results lie split_step numbers apart.
+struct Correlation {
+  int N, H, W, C, groups;
+  int first_h, first_w, stride_h, stride_w, step_h, step_w, taps_h, taps_w;
+  int U, V, columns, across, outputs;
+  int DH, DW, to_first_h, to_first_w, to_stride_h, to_stride_w;
+  int k_per_split;
+  long long split_step;
+};
+
+// The kernel as a matrix for each group, out (groups, taps_h, taps_w, C, columns), of w (O, C / groups, KH, KW). Tap
+// (p, q) of patch pixel (a, b) is w's tap (tap_h + p tap_step_h + a, ...). In the input gradient the roles of inputs
+// and outputs are exchanged.
+struct Arrangement {
+  int groups, taps_h, taps_w, C, rows, across, outputs;
+  int KH, KW, tap_h, tap_w, tap_step_h, tap_step_w;
+  bool exchanged;
+};
+
+template <typename T>
+__global__ void arrange_kernel(const T* __restrict__ w, T* __restrict__ out, Arrangement s) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  const int output = i % s.outputs, b = i / s.outputs % s.across, a = i / s.outputs / s.across % s.rows;
+  const int k = i / (s.outputs * s.across * s.rows), c = k % s.C, q = k / s.C % s.taps_w, p = k / s.C / s.taps_w % s.taps_h;
+  const int group = k / s.C / s.taps_w / s.taps_h;
+  if (group >= s.groups) return;
+  const int tap_h = s.tap_h + p * s.tap_step_h + a, tap_w = s.tap_w + q * s.tap_step_w + b;
+  const int of_y = s.exchanged ? c : output, of_x = s.exchanged ? output : c;  // channels, within the group
+  const int ys = s.exchanged ? s.C : s.outputs, xs = s.exchanged ? s.outputs : s.C;
+  out[i] = w[(((long long)(group * ys + of_y) * xs + of_x) * s.KH + tap_h) * s.KW + tap_w];
+}
+
+// ---- pixels ----
+
+// Which output pixel a row of the columns is. Rows count (n, u, v).
+struct Pixel {
+  int n, u, v;
+  __device__ __forceinline__ Pixel(long long row, int U, int V) {
+    n = row / (U * V);
+    const int rest = row - (long long)n * U * V;
+    u = rest / V;
+    v = rest - u * V;
+  }
+};
+
+// Where column j of group `group` of a pixel goes; null for a pixel outside of the destination.
+template <typename T>
+__device__ __forceinline__ T* destination(T* y, const Correlation& s, const Pixel& at, int group, int j) {
+  const int patch = j / s.outputs, c = j - patch * s.outputs;
+  const int h = at.u * s.to_stride_h + s.to_first_h + patch / s.across;
+  const int w = at.v * s.to_stride_w + s.to_first_w + patch % s.across;
+  if ((unsigned)h >= (unsigned)s.DH || (unsigned)w >= (unsigned)s.DW) return nullptr;
+  return y + (((long long)at.n * s.DH + h) * s.DW + w) * (s.groups * s.outputs) + group * s.outputs + c;
+}
+
+template <typename T>
+__device__ __forceinline__ void store(T* y, const Correlation& s, const Pixel& at, int group, int j, T value,
+                                      const T* bias) {
+  T* to = destination(y, s, at, group, j);
+  if (to != nullptr) *to = bias == nullptr ? value : value + bias[group * s.outputs + j % s.outputs];
+}
+
+// What output `row` reads: tap (p, q) and channel c of its group is first[tap_offset], if that is inside of the image.
+template <typename T>
+struct Source {
+  const T* first;
+  int h, w;  // where tap (0, 0) is
+
+  __device__ __forceinline__ void set(const T* x, const Correlation& s, long long row) {
+    const Pixel at(row, s.U, s.V);
+    h = s.first_h + at.u * s.stride_h;
+    w = s.first_w + at.v * s.stride_w;
+    first = x + (((long long)at.n * s.H + h) * s.W + w) * (s.groups * s.C);
+    if (at.n >= s.N) h = -(1 << 30);  // a row below the last is outside of every image
+  }
+  __device__ __forceinline__ bool inside(const Correlation& s, int p, int q) const {
+    return (unsigned)(h + p * s.step_h) < (unsigned)s.H && (unsigned)(w + q * s.step_w) < (unsigned)s.W;
+  }
+};
+__device__ __forceinline__ int tap_offset(const Correlation& s, int p, int q, int c) {
+  return (p * s.step_h * s.W + q * s.step_w) * (s.groups * s.C) + c;
+}
+
+// ---- step 1 of the ladder, and few channels ----
+
+// A thread computes one number of the output. Neighbouring threads compute neighbouring columns: they read the same
+// number of the image and neighbours of w.
+template <typename T>
+__global__ void correlate_naive(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,
+                                T* __restrict__ y, Correlation s) {
+  const int j = blockIdx.y * blockDim.x + threadIdx.x;  // group and column
+  const long long row = (long long)blockIdx.x * blockDim.y + threadIdx.y;
+  if (j >= s.groups * s.columns || row >= (long long)s.N * s.U * s.V) return;
+  const int group = j / s.columns, column = j % s.columns;
+  Source<T> from;
+  from.set(x + group * s.C, s, row);
+  w += (long long)group * s.taps_h * s.taps_w * s.C * s.columns + column;
+  T sum = 0;
+  for (int p = 0; p < s.taps_h; p++)
+    for (int q = 0; q < s.taps_w; q++)
+      if (from.inside(s, p, q))
+        for (int c = 0; c < s.C; c++)
+          sum += from.first[tap_offset(s, p, q, c)] * w[((p * s.taps_w + q) * s.C + c) * s.columns];
+  store(y, s, Pixel(row, s.U, s.V), group, column, sum, bias);
+}
+
+constexpr int PIXELS = 4;
+
+// Few inputs, as the first layer has: what was a loop over one pixel is one over PIXELS of them, each number of w being
+// read once for all. A warp is 32 columns of the same pixels.
+template <typename T>
+__global__ void __launch_bounds__(256, 2)
+    correlate_few_inputs(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,
+                         T* __restrict__ y, Correlation s) {
+  const int j = blockIdx.y * 32 + threadIdx.x;
+  const long long rows = (long long)s.N * s.U * s.V;
+  const long long first = ((long long)blockIdx.x * blockDim.y + threadIdx.y) * PIXELS;
+  if (j >= s.groups * s.columns || first >= rows) return;
+  const int group = j / s.columns, column = j % s.columns;
+  Source<T> from[PIXELS];
+#pragma unroll
+  for (int i = 0; i < PIXELS; i++) from[i].set(x + group * s.C, s, min(first + i, rows - 1));
+  w += (long long)group * s.taps_h * s.taps_w * s.C * s.columns + column;
+  T sum[PIXELS] = {};
+  for (int p = 0; p < s.taps_h; p++)
+    for (int q = 0; q < s.taps_w; q++)
+      for (int c = 0; c < s.C; c++, w += s.columns) {
+        const T factor = *w;
+        const int offset = tap_offset(s, p, q, c);
+#pragma unroll
+        for (int i = 0; i < PIXELS; i++)
+          if (from[i].inside(s, p, q)) sum[i] += factor * from[i].first[offset];
+      }
+#pragma unroll
+  for (int i = 0; i < PIXELS; i++)
+    if (first + i < rows) store(y, s, Pixel(first + i, s.U, s.V), group, column, sum[i], bias);
+}
+
+constexpr int FEW = 8;
+
+// Few outputs, as the last layer has: a warp takes one pixel and up to FEW columns, its lanes share the channels of the
+// input, which are neighbours in memory, and add up in the end.
+template <typename T>
+__global__ void __launch_bounds__(256, 2)
+    correlate_few_outputs(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,
+                          T* __restrict__ y, Correlation s) {
+  const int lane = threadIdx.x % 32, group = blockIdx.y;
+  const long long row = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+  if (row >= (long long)s.N * s.U * s.V) return;  // whole warps
+  Source<T> from;
+  from.set(x + group * s.C, s, row);
+  w += (long long)group * s.taps_h * s.taps_w * s.C * s.columns;
+  T sum[FEW] = {};
+  for (int p = 0; p < s.taps_h; p++)
+    for (int q = 0; q < s.taps_w; q++) {
+      if (!from.inside(s, p, q)) continue;
+      const T* of_tap = w + (long long)(p * s.taps_w + q) * s.C * s.columns;
+      for (int c = lane; c < s.C; c += 32) {
+        const T value = from.first[tap_offset(s, p, q, c)];
+#pragma unroll
+        for (int j = 0; j < FEW; j++)
+          if (j < s.columns) sum[j] += value * of_tap[c * s.columns + j];
+      }
+    }
+#pragma unroll
+  for (int j = 0; j < FEW; j++)
+    if (j < s.columns) {
+      const T value = warp_sum(sum[j]);
+      if (lane == j) store(y, s, Pixel(row, s.U, s.V), group, j, value, bias);
+    }
+}
+
+// ---- implicit GEMM ----
+
+// Where in the columns matrix a thread is along k: tap (p, q) and channel c.
+struct Tap {
+  int p, q, c;
+  __device__ __forceinline__ void start(int k, int C, int taps_w) {
+    const int tap = k / C;
+    c = k - tap * C;
+    p = tap / taps_w;
+    q = tap - p * taps_w;
+  }
+  __device__ __forceinline__ void advance(int by, int C, int taps_w) {
+    for (c += by; c >= C; c -= C)
+      if (++q == taps_w) q = 0, p++;
+  }
+  // The same where C is a multiple of `by`.
+  __device__ __forceinline__ void step(int by, int C, int taps_w) {
+    if ((c += by) < C) return;
+    c -= C;
+    if (++q == taps_w) q = 0, p++;
+  }
+};
+
+// Rows of the columns matrix on their way to a tile[k][row], a stand-in for Operand (pipeline.cuh) that looks its
+// numbers up in the image. C is a multiple of UNIT; if that is four or more, the four numbers that a thread reads are
+// neighbours, channels of one pixel.
+template <typename T, int WIDTH, int DEPTH, int UNIT>
+struct GatheredRows {
+  static constexpr int FOURS = WIDTH * DEPTH / 4 / TILE_THREADS;
+  static constexpr int PER_LINE = DEPTH / 4;
+  const Correlation& s;
+  Source<T> from[FOURS];
+  Tap tap;  // of the first of the four numbers; all fours of a thread have the same k
+  Four<T> held[FOURS];
+
+  __device__ __forceinline__ GatheredRows(const T* x, const Correlation& s, int group, long long first_row, int k)
+      : s(s) {
+    tap.start(k + k_of(), s.C, s.taps_w);
+#pragma unroll
+    for (int n = 0; n < FOURS; n++) from[n].set(x + group * s.C, s, first_row + row_of(n));
+  }
+
+  static __device__ __forceinline__ int k_of() { return threadIdx.x % PER_LINE * 4; }
+  static __device__ __forceinline__ int row_of(int n) { return (n * TILE_THREADS + threadIdx.x) / PER_LINE; }
+
+  __device__ __forceinline__ void fetch(int k_left) {
+    const int left = k_left - k_of();
+    if (UNIT >= 4) {
+      const int offset = tap_offset(s, tap.p, tap.q, tap.c);
+#pragma unroll
+      for (int n = 0; n < FOURS; n++)
+        held[n] = left > 0 && from[n].inside(s, tap.p, tap.q) ? load4(from[n].first + offset) : Four<T>{};
+      if (UNIT % DEPTH == 0) tap.step(DEPTH, s.C, s.taps_w);
+      else tap.advance(DEPTH, s.C, s.taps_w);
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int offset = tap_offset(s, tap.p, tap.q, tap.c);
+#pragma unroll
+        for (int n = 0; n < FOURS; n++)
+          held[n].v[i] = left > i && from[n].inside(s, tap.p, tap.q) ? from[n].first[offset] : T(0);
+        tap.advance(i < 3 ? 1 : DEPTH - 3, s.C, s.taps_w);
+      }
+    }
+  }
+
+  template <int PITCH>
+  __device__ __forceinline__ void put(T (&tile)[DEPTH][PITCH]) const {
+#pragma unroll
+    for (int n = 0; n < FOURS; n++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) tile[k_of() + i][row_of(n)] = held[n].v[i];
+  }
+};
+
+// The same matrix transposed, on its way to a tile[pixel][k], with pixels as the axis of the sum.
+template <typename T, int WIDTH, int DEPTH, int UNIT>
+struct GatheredColumns {
+  static constexpr int FOURS = WIDTH * DEPTH / 4 / TILE_THREADS;
+  static constexpr int PER_LINE = WIDTH / 4;
+  static constexpr int TAPS = UNIT >= 4 ? 1 : 4;
+  const Correlation& s;
+  const T* x;
+  int h[TAPS], w[TAPS], offset[TAPS];  // of the thread's four columns, which stay the same, from where the pixel is
+  int n[FOURS], u[FOURS], v[FOURS];    // the pixels, which advance
+  Four<T> held[FOURS];
+
+  __device__ __forceinline__ GatheredColumns(const T* x, const Correlation& s, int group, int first_k, int first_pixel)
+      : s(s), x(x + group * s.C) {
+#pragma unroll
+    for (int i = 0; i < TAPS; i++) {
+      Tap tap;
+      tap.start(first_k + k_of() + i, s.C, s.taps_w);
+      h[i] = tap.p < s.taps_h ? s.first_h + tap.p * s.step_h : -(1 << 30);  // a column beyond the last tap
+      w[i] = s.first_w + tap.q * s.step_w;
+      offset[i] = ((s.first_h + tap.p * s.step_h) * s.W + w[i]) * (s.groups * s.C) + tap.c;
+    }
+#pragma unroll
+    for (int f = 0; f < FOURS; f++) {
+      const Pixel at(first_pixel + pixel_of(f), s.U, s.V);
+      n[f] = at.n, u[f] = at.u, v[f] = at.v;
+    }
+  }
+
+  static __device__ __forceinline__ int k_of() { return threadIdx.x % PER_LINE * 4; }
+  static __device__ __forceinline__ int pixel_of(int f) { return (f * TILE_THREADS + threadIdx.x) / PER_LINE; }
+
+  __device__ __forceinline__ void fetch(int pixels_left) {
+#pragma unroll
+    for (int f = 0; f < FOURS; f++) {
+      const int from_h = pixel_of(f) < pixels_left ? u[f] * s.stride_h : -(1 << 30), from_w = v[f] * s.stride_w;
+      const T* from = x + (((long long)n[f] * s.H + u[f] * s.stride_h) * s.W + from_w) * (s.groups * s.C);
+      held[f] = {};
+#pragma unroll
+      for (int i = 0; i < TAPS; i++)
+        if ((unsigned)(from_h + h[i]) < (unsigned)s.H && (unsigned)(from_w + w[i]) < (unsigned)s.W) {
+          if (UNIT >= 4) held[f] = load4(from + offset[i]);
+          else held[f].v[i] = from[offset[i]];
+        }
+      for (v[f] += DEPTH; v[f] >= s.V; v[f] -= s.V)
+        if (++u[f] == s.U) u[f] = 0, n[f]++;
+    }
+  }
+
+  template <int PITCH>
+  __device__ __forceinline__ void put(T (&tile)[DEPTH][PITCH]) const {
+#pragma unroll
+    for (int f = 0; f < FOURS; f++) store4(&tile[pixel_of(f)][k_of()], held[f]);
+  }
+};
+
+// The two ways to multiply tiles. Each has the results of its thread in registers and hands them out in runs of
+// neighbours: run(row, first column, values).
+template <typename T_, int P, int Q>
+struct RegisterBlocks {
+  using T = T_;
+  static constexpr int ROWS = 16 * P, COLUMNS = 16 * Q, DEPTH = 64 / (P < Q ? P : Q), PAD = TILE_PAD, RUN = 4;
+  T sum[P][Q] = {};
+
+  template <class A, class B>
+  __device__ __forceinline__ void multiply(const A& a, const B& b) {
+    multiply_tiles<T, P, Q, DEPTH>(sum, a, b);
+  }
+  template <class Run>
+  __device__ __forceinline__ void for_each_run(Run run) const {
+#pragma unroll
+    for (int i = 0; i < P; i++)
+#pragma unroll
+      for (int j = 0; j < Q; j += RUN) run(tile_row<P>(i), tile_column<Q>(j), &sum[i][j]);
+  }
+};
+
+struct TensorCores {  // operands rounded to TF32, sums in float
+  using T = float;
+  static constexpr int ROWS = MMA_SIDE, COLUMNS = MMA_SIDE, DEPTH = MMA_DEPTH, PAD = MMA_PAD, RUN = 2;
+  float sum[4][4][4] = {};
+
+  static __device__ __forceinline__ int row() { return threadIdx.x / 32 / 4 * 64; }
+  static __device__ __forceinline__ int column() { return threadIdx.x / 32 % 4 * 32; }
+  template <class A, class B>
+  __device__ __forceinline__ void multiply(const A& a, const B& b) {
+    multiply_on_tensor_cores<1>(sum, a, b, row(), column());
+  }
+  template <class Run>
+  __device__ __forceinline__ void for_each_run(Run run) const {
+    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+      for (int j = 0; j < 4; j++)
+#pragma unroll
+        for (int l = 0; l < 4; l += RUN) run(row() + 16 * i + g + l / 2 * 8, column() + 8 * j + 2 * t, &sum[i][j][l]);
+  }
+};
+
+// Where the tile of a block begins. It is kept in shared memory, as it is needed before and after the work, but not
+// during it, when registers are scarce.
+struct Corner {
+  long long row;
+  int column;
+};
+
+// A block of 256 threads computes ROWS pixels x COLUMNS columns of group blockIdx.z, over piece blockIdx.y of k;
+// blockIdx.x counts tiles, columns fastest, so that blocks that run together read the same pixels.
+template <class Product, int UNIT, class T>
+__device__ __forceinline__ void correlate(const T* x, const T* w, const T* bias, T* y, const Correlation& s) {
+  constexpr int ROWS = Product::ROWS, COLUMNS = Product::COLUMNS, DEPTH = Product::DEPTH, PAD = Product::PAD;
+  __shared__ __align__(16) T a_tiles[2][DEPTH][ROWS + PAD], b_tiles[2][DEPTH][COLUMNS + PAD];
+  const int K = s.taps_h * s.taps_w * s.C, group = blockIdx.z, k = blockIdx.y * s.k_per_split;
+  const int across = ceil_div(s.columns, COLUMNS);
+  __shared__ Corner corner;
+  if (threadIdx.x == 0) corner = {(long long)(blockIdx.x / across) * ROWS, (int)(blockIdx.x % across) * COLUMNS};
+  __syncthreads();
+  GatheredRows<T, ROWS, DEPTH, UNIT> of_x(x, s, group, corner.row, k);
+  Operand<T, COLUMNS, DEPTH, false> of_w(w + (long long)group * K * s.columns, corner.column, s.columns, s.columns, k);
+  Product product;
+  for_each_tile<DEPTH>(of_x, of_w, a_tiles, b_tiles, min(K - k, s.k_per_split),
+                       [&](auto& a_tile, auto& b_tile) { product.multiply(a_tile, b_tile); });
+
+  y += blockIdx.y * s.split_step;
+  const long long rows = (long long)s.N * s.U * s.V;
+  product.for_each_run([&](int row, int column, const T* values) {
+    const long long r = corner.row + row;
+    const int j = corner.column + column;
+    if (r >= rows || j >= s.columns) return;
+    const Pixel at(r, s.U, s.V);
+    if (Product::RUN == 4 && s.outputs % 4 == 0) {
+      T* to = destination(y, s, at, group, j);
+      const T* b = bias + (group * s.outputs + j % s.outputs);
+      if (to == nullptr) return;
+      if (bias == nullptr) store4(to, Four<T>{{values[0], values[1], values[2], values[3]}});
+      else store4(to, Four<T>{{values[0] + b[0], values[1] + b[1], values[2] + b[2], values[3] + b[3]}});
+    } else {
+#pragma unroll
+      for (int i = 0; i < Product::RUN; i++)
+        if (j + i < s.columns) store(y, s, at, group, j + i, values[i], bias);
+    }
+  });
+}
+
+template <typename T, int P, int Q, int UNIT>
+__global__ void __launch_bounds__(TILE_THREADS, 2)
+    correlate_registers(const T* __restrict__ ALIGNED(16) x, const T* __restrict__ ALIGNED(16) w,
+                        const T* __restrict__ bias, T* __restrict__ ALIGNED(16) y, Correlation s) {
+  correlate<RegisterBlocks<T, P, Q>, UNIT>(x, w, bias, y, s);
+}
+
+template <int UNIT>
+__global__ void __launch_bounds__(TILE_THREADS)
+    correlate_tensor_cores(const float* __restrict__ ALIGNED(16) x, const float* __restrict__ ALIGNED(16) w,
+                           const float* __restrict__ bias, float* __restrict__ y, Correlation s) {
+  correlate<TensorCores, UNIT>(x, w, bias, y, s);
+}
+
+// ---- weight gradient ----
+
+// dw (splits, O, C, KH, KW) of the forward correlation s, each split the sum over k_per_split pixels. A block computes
+// ROWS of (p, q, c) x COLUMNS outputs of group blockIdx.z.
+template <class Product, int UNIT, class T>
+__device__ __forceinline__ void weight_grad(const T* dy, const T* x, T* dw, const Correlation& s) {
+  constexpr int ROWS = Product::ROWS, COLUMNS = Product::COLUMNS, DEPTH = Product::DEPTH, PAD = Product::PAD;
+  __shared__ __align__(16) T a_tiles[2][DEPTH][ROWS + PAD], b_tiles[2][DEPTH][COLUMNS + PAD];
+  const int group = blockIdx.z, first_pixel = blockIdx.y * s.k_per_split;
+  const int across = ceil_div(s.outputs, COLUMNS);
+  __shared__ Corner corner;
+  if (threadIdx.x == 0) corner = {(long long)(blockIdx.x / across) * ROWS, (int)(blockIdx.x % across) * COLUMNS};
+  __syncthreads();
+  GatheredColumns<T, ROWS, DEPTH, UNIT> of_x(x, s, group, corner.row, first_pixel);
+  Operand<T, COLUMNS, DEPTH, false> of_dy(dy + group * s.outputs, corner.column, s.outputs, s.groups * s.outputs,
+                                          first_pixel);
+  Product product;
+  for_each_tile<DEPTH>(of_x, of_dy, a_tiles, b_tiles, min(s.N * s.U * s.V - first_pixel, s.k_per_split),
+                       [&](auto& a_tile, auto& b_tile) { product.multiply(a_tile, b_tile); });
+
+  const int taps = s.taps_h * s.taps_w, K = taps * s.C;
+  dw += blockIdx.y * s.split_step + (long long)group * s.outputs * K;
+  product.for_each_run([&](int row, int column, const T* values) {
+    const int k = corner.row + row, tap = k / s.C, c = k - tap * s.C;
+#pragma unroll
+    for (int i = 0; i < Product::RUN; i++) {
+      const int o = corner.column + column + i;
+      if (k < K && o < s.outputs) dw[((long long)o * s.C + c) * taps + tap] = values[i];
+    }
+  });
+}
+
+template <typename T, int P, int Q, int UNIT>
+__global__ void __launch_bounds__(TILE_THREADS, 2)
+    weight_grad_registers(const T* __restrict__ ALIGNED(16) dy, const T* __restrict__ ALIGNED(16) x,
+                          T* __restrict__ dw, Correlation s) {
+  weight_grad<RegisterBlocks<T, P, Q>, UNIT>(dy, x, dw, s);
+}
+
+template <int UNIT>
+__global__ void __launch_bounds__(TILE_THREADS)
+    weight_grad_tensor_cores(const float* __restrict__ ALIGNED(16) dy, const float* __restrict__ ALIGNED(16) x,
+                             float* __restrict__ dw, Correlation s) {
+  weight_grad<TensorCores, UNIT>(dy, x, dw, s);
+}

@@ -1,0 +1,138 @@
+// Negative log-likelihoods in nats, and their gradients.
+//
+// Examples (N, ...) arrive as rows (N, size) of contiguous numbers. A likelihood is a sum over a row: one block adds up
+// one row, in double, since a float that has grown to some hundred nats no longer sees the small terms. A gradient
+// is element by element: a row has as many blocks as it can use, and none has to divide to find out its row.
+#include "common.cuh"
+
+constexpr int SUM_THREADS = 512;  // there are few examples, fewer than blocks that fit on a large GPU
+constexpr int MAP_THREADS = 256;
+
+// The places of a row which this thread visits, `stride` apart.
+struct Places {
+  long long first, stride;
+};
+__device__ __forceinline__ Places places_of_thread() {
+  return {blockIdx.y * (long long)blockDim.x + threadIdx.x, gridDim.y * (long long)blockDim.x};
+}
+
+// ---- Bernoulli ----
+
+// nll (N,) = (softplus(logits) - x * logits).sum(1), with softplus(l) = log(1 + exp(l)) = max(l, 0) + log(1 + exp(-|l|)),
+// in which nothing overflows. Where a large logit is right, the linear terms cancel; they are subtracted first, so that
+// the logarithm, tiny there, is not lost beside them.
+template <typename T>
+__global__ void __launch_bounds__(SUM_THREADS)
+    bernoulli_nll(const T* __restrict__ logits, const T* __restrict__ x, T* __restrict__ nll, long long size) {
+  const long long row = blockIdx.x * size;
+  double sum = 0;
+#pragma unroll 4
+  for (long long i = threadIdx.x; i < size; i += blockDim.x) {
+    const T l = logits[row + i];
+    const T linear = max(l, T(0)) - x[row + i] * l;
+    sum += linear + log1p(exp(-abs(l)));
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) nll[blockIdx.x] = sum;
+}
+
+// dlogits (N, size) = dy[:, None] * (1 / (1 + np.exp(-logits)) - x). An exponential that is infinite gives 0, rightly.
+template <typename T>
+__global__ void __launch_bounds__(MAP_THREADS)
+    bernoulli_nll_grad(const T* __restrict__ dy, const T* __restrict__ logits, const T* __restrict__ x,
+                       T* __restrict__ dlogits, long long size) {
+  const long long row = blockIdx.x * size;
+  const T scale = dy[blockIdx.x];
+  const Places at = places_of_thread();
+#pragma unroll 1  // a row longer than the grid is rare
+  for (long long i = at.first; i < size; i += at.stride)
+    dlogits[row + i] = scale * (1 / (1 + exp(-logits[row + i])) - x[row + i]);
+}
+
+// ---- Gauss ----
+
+// nll (N,) = (log(2 pi) + log_var + (x - mean)**2 * np.exp(-log_var)).sum(1) / 2. log_var has the shape of mean, or, if
+// `shared`, is one number.
+template <typename T>
+__global__ void __launch_bounds__(SUM_THREADS)
+    gaussian_nll(const T* __restrict__ mean, const T* __restrict__ log_var, const T* __restrict__ x,
+                 T* __restrict__ nll, long long size, bool shared) {
+  const double log_2pi = 1.8378770664093454836;
+  const long long row = blockIdx.x * size;
+  double sum = 0;
+#pragma unroll 4
+  for (long long i = threadIdx.x; i < size; i += blockDim.x) {
+    const T v = log_var[shared ? 0 : row + i], difference = x[row + i] - mean[row + i];
+    sum += v + difference * difference * exp(-v);
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) nll[blockIdx.x] = 0.5 * (size * log_2pi + sum);
+}
+
+// dmean = dy[:, None] * (mean - x) * np.exp(-log_var)
+// dlog_var = dy[:, None] * (1 - (x - mean)**2 * np.exp(-log_var)) / 2, both (N, size)
+template <typename T>
+__global__ void __launch_bounds__(MAP_THREADS)
+    gaussian_nll_grad(const T* __restrict__ dy, const T* __restrict__ mean, const T* __restrict__ log_var,
+                      const T* __restrict__ x, T* __restrict__ dmean, T* __restrict__ dlog_var, long long size,
+                      bool shared) {
+  const long long row = blockIdx.x * size;
+  const T scale = dy[blockIdx.x];
+  const Places at = places_of_thread();
+#pragma unroll 1  // a row longer than the grid is rare
+  for (long long i = at.first; i < size; i += at.stride) {
+    const T difference = mean[row + i] - x[row + i];
+    const T weighted = difference * exp(-log_var[shared ? 0 : row + i]);
+    dmean[row + i] = scale * weighted;
+    dlog_var[row + i] = scale * (1 - weighted * difference) * T(0.5);
+  }
+}
+
+// ---- categories ----
+//
+// Rows are short, ten classes or some hundred codes, so a warp takes a row, and a block several.
+
+constexpr int ROW_WARPS = 4;
+
+// The largest of a row (K,) and the sum of exp(row - largest), in every lane. The largest term of the sum is 1, so that
+// nothing overflows and the sum does not vanish.
+template <typename T>
+__device__ __forceinline__ void largest_and_sum(const T* row, int K, T& largest, double& sum) {
+  const int lane = threadIdx.x % 32;
+  largest = row[0];
+  for (int k = lane; k < K; k += 32) largest = max(largest, row[k]);
+  largest = warp_max(largest);
+  sum = 0;
+  for (int k = lane; k < K; k += 32) sum += exp(row[k] - largest);
+  sum = warp_sum(sum);
+}
+
+// nll (M,) = np.log(np.exp(logits).sum(1)) - logits[np.arange(M), target]
+template <typename T>
+__global__ void __launch_bounds__(ROW_WARPS * 32)
+    softmax_cross_entropy(const T* __restrict__ logits, const long long* __restrict__ target, T* __restrict__ nll,
+                          long long M, int K) {
+  const long long m = blockIdx.x * (long long)ROW_WARPS + threadIdx.x / 32;
+  if (m >= M) return;  // the whole warp
+  const T* row = logits + m * K;
+  T largest;
+  double sum;
+  largest_and_sum(row, K, largest, sum);
+  if (threadIdx.x % 32 == 0) nll[m] = log(sum) - (row[target[m]] - largest);
+}
+
+// dlogits (M, K) = dy[:, None] * (softmax(logits) - one_hot(target))
+template <typename T>
+__global__ void __launch_bounds__(ROW_WARPS * 32)
+    softmax_cross_entropy_grad(const T* __restrict__ dy, const T* __restrict__ logits,
+                               const long long* __restrict__ target, T* __restrict__ dlogits, long long M, int K) {
+  const long long m = blockIdx.x * (long long)ROW_WARPS + threadIdx.x / 32;
+  if (m >= M) return;
+  const T* row = logits + m * K;
+  T largest;
+  double sum;
+  largest_and_sum(row, K, largest, sum);
+  const T scale = dy[m];
+  for (int k = threadIdx.x % 32; k < K; k += 32)
+    dlogits[m * K + k] = scale * (exp(row[k] - largest) / T(sum) - T(k == target[m]));
+}

@@ -1,0 +1,112 @@
+"""Negative log-likelihoods in nats per example, and their gradients (kernels in likelihood.cu).
+
+All are sums and maps over the elements of an example, in any order, so images are taken in the order in which they lie
+in memory: nothing is transposed as long as all operands lie alike.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+
+from ..contract import Array
+from ..cpu.blocks import logical_order
+from . import launcher
+from .arrays import contiguous, empty, in_memory_order, xp
+from .launcher import ceil_div
+
+MODULE = launcher.Module(Path(__file__).with_name("likelihood.cu"))
+REGISTERS = {
+    "bernoulli_nll": 40,
+    "bernoulli_nll_grad": 32,
+    "gaussian_nll": 64,
+    "gaussian_nll_grad": 32,
+    "softmax_cross_entropy": 48,
+    "softmax_cross_entropy_grad": 64,
+}
+
+SUM_THREADS, MAP_THREADS = 512, 256
+ROW_WARPS = 4
+
+
+def bernoulli_nll(logits: Array, x: Array) -> Array:
+    """logits, x (N, ...) -> (N,): -log p(x) = sum of softplus(logits) - x * logits, with p = sigmoid(logits)."""
+    _, (logits, x) = in_memory_order(logits, x, fixed=1)
+    N, size = len(logits), prod(logits.shape[1:])
+    nll = empty(N, logits.dtype)
+    MODULE.kernel("bernoulli_nll", logits.dtype)[N, _threads(size, SUM_THREADS)](logits, x, nll, size)
+    return nll
+
+
+def bernoulli_nll_grad(dy: Array, logits: Array, x: Array) -> Array:
+    """dy (N,) -> dlogits (N, ...) = dy * (sigmoid(logits) - x)."""
+    order, (logits, x) = in_memory_order(logits, x, fixed=1)
+    dlogits = empty(logits.shape, logits.dtype)
+    grid, block, size = _map(logits.shape)
+    MODULE.kernel("bernoulli_nll_grad", logits.dtype)[grid, block](contiguous(dy), logits, x, dlogits, size)
+    return logical_order(dlogits, order)
+
+
+def gaussian_nll(mean: Array, log_var: Array, x: Array) -> Array:
+    """mean, x (N, ...), log_var of a shape that broadcasts to theirs -> (N,).
+
+    1/2 sum of log(2 pi) + log_var + (x - mean)^2 exp(-log_var).
+    """
+    _, mean, log_var, x = _gaussian(mean, log_var, x)
+    N, size = len(mean), prod(mean.shape[1:])
+    nll = empty(N, mean.dtype)
+    run = MODULE.kernel("gaussian_nll", mean.dtype)[N, _threads(size, SUM_THREADS)]
+    run(mean, log_var, x, nll, size, log_var.shape != mean.shape)
+    return nll
+
+
+def gaussian_nll_grad(dy: Array, mean: Array, log_var: Array, x: Array) -> tuple[Array, Array]:
+    """dy (N,) -> dmean = dy (mean - x) exp(-log_var), dlog_var = dy (1 - (x - mean)^2 exp(-log_var)) / 2.
+
+    Both have the shape of mean.
+    """
+    order, mean, log_var, x = _gaussian(mean, log_var, x)
+    dmean, dlog_var = empty(mean.shape, mean.dtype), empty(mean.shape, mean.dtype)
+    grid, block, size = _map(mean.shape)
+    run = MODULE.kernel("gaussian_nll_grad", mean.dtype)[grid, block]
+    run(contiguous(dy), mean, log_var, x, dmean, dlog_var, size, log_var.shape != mean.shape)
+    return logical_order(dmean, order), logical_order(dlog_var, order)
+
+
+def _gaussian(mean: Array, log_var: Array, x: Array) -> tuple[tuple[int, ...], Array, Array, Array]:
+    """The operands in the order of the mean's memory. A log_var that is one number stays one number, (1,)."""
+    if log_var.size == 1:
+        order, (mean, x) = in_memory_order(mean, x, fixed=1)
+        return order, mean, log_var.reshape(1), x
+    order, (mean, log_var, x) = in_memory_order(mean, xp().broadcast_to(log_var, mean.shape), x, fixed=1)
+    return order, mean, log_var, x
+
+
+def softmax_cross_entropy(logits: Array, target: Array) -> Array:
+    """logits (M, K), target (M,) in [0, K) -> (M,): logsumexp(logits) - logits[target]."""
+    M, K = logits.shape
+    nll = empty(M, logits.dtype)
+    run = MODULE.kernel("softmax_cross_entropy", logits.dtype)[ceil_div(M, ROW_WARPS), ROW_WARPS * 32]
+    run(contiguous(logits), contiguous(target), nll, M, K)
+    return nll
+
+
+def softmax_cross_entropy_grad(dy: Array, logits: Array, target: Array) -> Array:
+    """dy (M,) -> dlogits (M, K) = dy * (softmax(logits) - one_hot(target))."""
+    M, K = logits.shape
+    dlogits = empty((M, K), logits.dtype)
+    run = MODULE.kernel("softmax_cross_entropy_grad", logits.dtype)[ceil_div(M, ROW_WARPS), ROW_WARPS * 32]
+    run(contiguous(dy), contiguous(logits), contiguous(target), dlogits, M, K)
+    return dlogits
+
+
+def _threads(size: int, most: int) -> int:
+    """Of a block that works on `size` numbers: whole warps."""
+    return min(32 * max(1, ceil_div(size, 32)), most)
+
+
+def _map(shape: tuple[int, ...]) -> tuple[tuple[int, int], int, int]:
+    """Grid, block and the size of an example for a kernel that does something to each element of (N, ...)."""
+    size = prod(shape[1:])
+    block = _threads(size, MAP_THREADS)
+    return (shape[0], min(ceil_div(size, block), launcher.GRID_LIMIT[1])), block, size

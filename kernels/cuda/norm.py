@@ -1,0 +1,176 @@
+"""Normalisation by batch and by group of channels, forward and backward (norm.cu).
+
+The mathematics is in kernels/cpu/norm.py. Batch and group normalisation are one set of kernels: they differ in which
+axes count the statistics (A), which are summed (rows), and how many channels share them. Channels-last memory and
+contiguous (N, C, ...) differ in strides, and in which threads are neighbours. Sums are made in two stages, of parts and
+of the parts' sums, in float64 and in an order that follows from the shapes alone.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..contract import Array
+from ..cpu.blocks import logical_order, memory_order
+from . import launcher
+from .arrays import contiguous, empty, zeros
+from .launcher import ceil_div
+
+MODULE = launcher.Module(Path(__file__).with_name("norm.cu"))
+REGISTERS = {
+    "moments": 56,
+    "statistics": 40,
+    "normalize": 56,
+    "gradient_sums": 64,
+    "gradient_means": 40,
+    "affine_gradients": 56,
+    "input_gradient": 64,
+}
+
+THREADS = 256
+FILL = 1056  # blocks that keep a large GPU busy: eight for each of an H200's 132 multiprocessors
+ROWS = 64  # that one thread takes, at most
+AFFINE = (32, 8)
+
+
+def batch_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:
+    """x (N, C, ...) -> y, mean (C,), var (C,): y = (x - mean) / sqrt(var + eps) * weight + bias per channel."""
+    return _normalize(x, weight, bias, None, eps)
+
+
+def batch_norm_grad(
+    dy: Array, x: Array, weight: Array | None, mean: Array, var: Array, eps: float
+) -> tuple[Array, Array, Array]:
+    """dx, dweight (C,), dbias (C,) of batch_norm, with mean and var as functions of x."""
+    return _normalize_grad(dy, x, weight, mean, var, None, eps)
+
+
+def group_norm(
+    x: Array, weight: Array | None, bias: Array | None, groups: int, eps: float
+) -> tuple[Array, Array, Array]:
+    """x (N, C, ...) -> y, mean (N, groups), var (N, groups): statistics per example and group of channels."""
+    return _normalize(x, weight, bias, groups, eps)
+
+
+def group_norm_grad(
+    dy: Array, x: Array, weight: Array | None, mean: Array, var: Array, eps: float
+) -> tuple[Array, Array, Array]:
+    """dx, dweight (C,), dbias (C,) of group_norm; the number of groups is mean.shape[1]."""
+    return _normalize_grad(dy, x, weight, mean, var, mean.shape[1], eps)
+
+
+def _normalize(
+    x: Array, weight: Array | None, bias: Array | None, groups: int | None, eps: float
+) -> tuple[Array, Array, Array]:
+    shape = (x.shape[1],) if groups is None else (x.shape[0], groups)
+    if not x.size:
+        return empty(x.shape, x.dtype), zeros(shape, x.dtype), zeros(shape, x.dtype)
+    order, x = _in_order(x)
+    plan = _plan(x, order, groups)
+    sums, mean, var, y = plan.empty_sums(), empty(shape, x.dtype), empty(shape, x.dtype), empty(x.shape, x.dtype)
+    plan.launch("moments", x, sums)
+    plan.launch_per_group("statistics", sums, x, mean, var)
+    plan.launch("normalize", x, _own(weight), _own(bias), mean, var, y, eps)
+    return logical_order(y, order), mean, var
+
+
+def _normalize_grad(
+    dy: Array, x: Array, weight: Array | None, mean: Array, var: Array, groups: int | None, eps: float
+) -> tuple[Array, Array, Array]:
+    C = x.shape[1]
+    if not x.size:
+        return empty(x.shape, x.dtype), zeros(C, x.dtype), zeros(C, x.dtype)
+    order, x = _in_order(x)
+    plan = _plan(x, order, groups)
+    dy, weight, mean, var = contiguous(dy.transpose(order)), _own(weight), contiguous(mean), contiguous(var)
+    sums, means = plan.empty_sums(), empty((mean.size, 2), "float64")
+    dx, dweight, dbias = empty(x.shape, x.dtype), empty(C, x.dtype), empty(C, x.dtype)
+    plan.launch("gradient_sums", dy, x, mean, sums)
+    plan.launch_per_group("gradient_means", sums, weight, var, means, eps)
+    plan.kernel("affine_gradients")[ceil_div(C, AFFINE[0]), AFFINE](sums, var, dweight, dbias, eps, plan.layout)
+    plan.launch("input_gradient", dy, x, weight, mean, var, means, dx, eps)
+    return logical_order(dx, order), dweight, dbias
+
+
+def _own(values: Array | None) -> Array | None:
+    """Weights of channels, without gaps."""
+    return None if values is None else contiguous(values)
+
+
+def _in_order(x: Array) -> tuple[tuple[int, ...], Array]:
+    """x (N, C, ...) with its axes in the order of memory, C-contiguous, and that order, in which N comes first and C
+    second or last; where C lies between, or N is not the slowest, x is copied."""
+    order = memory_order(x, fixed=1)
+    if order[1] != 1 and order[-1] != 1:
+        order = (*(axis for axis in order if axis != 1), 1)
+    return order, contiguous(x.transpose(order))
+
+
+class _Plan(NamedTuple):
+    """How the kernels see x, and with how many threads they are launched on it."""
+
+    dtype: Any
+    layout: dict[str, int]  # the struct Layout
+
+    def kernel(self, name: str) -> launcher.Kernel:
+        return MODULE.kernel(name, self.dtype)
+
+    def empty_sums(self) -> Array:
+        """(A, parts, C, 2)."""
+        return empty((self.layout["A"], self.layout["parts"], self.layout["C"], 2), "float64")
+
+    def launch(self, name: str, *arguments: Any) -> None:
+        """A kernel over all elements."""
+        of = self.layout
+        blocks = ceil_div(of["A"], of["packed"]) * ceil_div(of["C"], of["columns"])
+        self.kernel(name)[(blocks, of["parts"]), of["columns"] * of["lanes"] * of["packed"]](*arguments, of)
+
+    def launch_per_group(self, name: str, *arguments: Any) -> None:
+        """A kernel with a block for each statistic."""
+        of = self.layout
+        sums = of["parts"] * of["C"] // of["groups"]
+        self.kernel(name)[of["A"] * of["groups"], THREADS if sums > 128 else 32](*arguments, of)
+
+
+def _plan(x: Array, order: tuple[int, ...], groups: int | None) -> _Plan:
+    """x (N, C, ...) or (N, ..., C), contiguous; groups is None for statistics over the batch."""
+    channels_last = order[-1] == 1
+    N, C = x.shape[0], x.shape[-1 if channels_last else 1]
+    pixels = prod(x.shape) // (N * C)
+    pixel_step, c_step = (C, 1) if channels_last else (1, pixels)
+    of_example = C * pixels
+    if groups is None:
+        A, R, a_step, groups = 1, N * pixels, 0, C
+    else:
+        A, R, a_step = N, pixels, of_example
+    if channels_last:  # the pixels of the next example follow those of this one
+        pixels = R
+    columns = min(C, 32) if channels_last else 1
+    lanes = _power_of_two(max(1, min(R // 4, THREADS // columns)))
+    packed = min(A, max(1, THREADS // (columns * lanes)))
+    blocks = ceil_div(A, packed) * ceil_div(C, columns)
+    per_part = _rows_per_part(R, lanes, blocks)
+    return _Plan(
+        x.dtype,
+        {
+            **{"A": A, "R": R, "pixels": pixels, "per_part": per_part},
+            **{"a_step": a_step, "line_step": of_example, "pixel_step": pixel_step, "c_step": c_step},
+            **{"C": C, "groups": groups, "columns": columns, "lanes": lanes, "packed": packed},
+            "parts": ceil_div(R, per_part),
+        },
+    )
+
+
+def _rows_per_part(R: int, lanes: int, blocks: int) -> int:
+    """At most ROWS for each thread, and less, but no less than 4, if there would be too few blocks to fill the device;
+    more only if there would be too many parts for a grid."""
+    to_fill = ceil_div(R * blocks, FILL)
+    rows = min(lanes * ROWS, max(lanes * 4, to_fill))
+    return max(rows, ceil_div(R, launcher.GRID_LIMIT[1]))
+
+
+def _power_of_two(n: int) -> int:
+    """The largest one that is not above n."""
+    return 1 << n.bit_length() - 1

@@ -1,0 +1,190 @@
+"""What belongs to the GPU alone: settings, and training steps that are captured once and then replayed.
+
+    mv.cuda.allow_tf32 = True               tensor cores for float32, with operands rounded to 10 bits of mantissa
+    mv.cuda.capture_steps = False           fit(device="cuda") launches kernel by kernel
+    step = mv.cuda.graph(step, model, [optimizer])
+
+A training step of a small model is some two hundred kernels of a few microseconds each, and Python takes longer to
+launch them than the GPU to run them. A CUDA graph is the list of those launches, taken down once (*captured*); a replay
+hands the whole list to the GPU. It repeats the same kernels with the same arguments on the same memory. So whatever
+differs between two steps must lie in memory: the batch, in buffers that stay where they are; the step of the optimiser,
+the learning rate and the draw of the noise, in words that the captured kernels read (kernels/cuda/live.py); and what a
+model changes, in buffers that it writes into (Trainable.before_step).
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from minivae.autograd import Tensor
+from minivae.kernels import backend
+from minivae.kernels.cuda.capture import Staging, capture
+from minivae.kernels.cuda.live import LiveNumbers
+from minivae.kernels.cuda.settings import settings
+from minivae.nn import Module
+from minivae.nn.module import Buffer, Parameter
+from minivae.optim import Optimizer
+from minivae.random import default_generator
+
+Array: TypeAlias = Any
+Step: TypeAlias = Callable[..., Any]
+Signature: TypeAlias = tuple[tuple[tuple[int, ...], str], ...]
+
+__all__ = ["Graph", "graph"]
+
+
+def graph(step: Step, model: Module, optimizers: Sequence[Optimizer] = ()) -> Graph:
+    """`step` as a function that is captured into a CUDA graph and replayed, with bitwise the same results.
+
+    step(*tensors): one training step, as it would run without a graph: zero_grad, loss, backward, optimizer.step() of
+    the optimizers named here. It gets the batch as Tensors on the GPU and returns a named tuple of Tensors. Inside it
+    nothing may wait for the GPU or ask it for a number, and what it changes must be Parameters and Buffers of `model`,
+    written in place. Between steps lr may change, by a schedule for instance.
+    """
+    return Graph(step, model, optimizers)
+
+
+class Graph:
+    """See graph(). The first step on a batch of given shapes runs as it is, the second is captured, then replayed.
+
+    A step that cannot be captured goes on running as it is, after a RuntimeWarning that says why.
+    """
+
+    def __init__(self, step: Step, model: Module, optimizers: Sequence[Optimizer]) -> None:
+        self._step, self._model, self._optimizers = step, model, list(optimizers)
+        backend("cuda")  # or it says what is missing
+        self._staging: dict[Signature, list[Staging]] = {}
+        self._captured: dict[Signature, _Capture] = {}
+        self.fallback: str | None = None  # why steps are not captured
+
+    def __call__(self, *batch: np.ndarray) -> Any:
+        """One step on a batch of host arrays. The Tensors returned are the caller's own."""
+        signature = tuple((array.shape, array.dtype.str) for array in batch)
+        staging = self._staging.get(signature)
+        if staging is None:
+            self._staging[signature] = staging = [Staging(array) for array in batch]
+            return self._step(*_fill(staging, batch))
+        inputs = _fill(staging, batch)
+        if self.fallback is not None:
+            return self._step(*inputs)
+        taken = self._captured.get(signature)
+        if taken is None or taken.seed != default_generator.seed:
+            try:
+                taken = self._captured[signature] = self._capture(inputs)
+            except Exception as error:
+                self.fallback = f"{type(error).__name__}: {error}"
+                warnings.warn(f"training goes on without a CUDA graph: {self.fallback}", RuntimeWarning, stacklevel=2)
+                return self._step(*inputs)
+        else:
+            taken.advance()
+        return taken.launch()
+
+    def _capture(self, inputs: list[Tensor]) -> _Capture:
+        """The step captured, the counters one step further, nothing computed yet. If it fails, all is as before."""
+        tensors = dict(self._model.named_tensors((Parameter, Buffer)))
+        before = {name: tensor._array for name, tensor in tensors.items()}
+        counts = [list(optimizer.steps) for optimizer in self._optimizers]
+        generator = default_generator.state_dict()
+        taken = _Capture(default_generator.seed, default_generator.draw, LiveNumbers())
+        try:
+            taken.follow(self._optimizers)
+            taken.result, taken.launches = capture(lambda: self._step(*inputs))
+            for name, tensor in tensors.items():
+                if tensor._array is not before[name]:
+                    raise RuntimeError(f"the step puts a new array in place of {name}; it must write into it")
+        except BaseException:
+            for name, tensor in tensors.items():
+                tensor._array = before[name]
+            for optimizer, count in zip(self._optimizers, counts, strict=True):
+                optimizer.steps = count
+            default_generator.load_state_dict(generator)
+            raise
+        finally:
+            taken.leave(self._optimizers)
+        taken.draws = default_generator.draw - taken.first_draw
+        taken.grads = [(p, p.grad) for optimizer in self._optimizers for p in optimizer.params]
+        return taken
+
+
+def _fill(staging: list[Staging], batch: Sequence[np.ndarray]) -> list[Tensor]:
+    return [Tensor.wrap(stage.put(array)) for stage, array in zip(staging, batch, strict=True)]
+
+
+@dataclass
+class _Capture:
+    """A captured step, and the numbers that differ from launch to launch."""
+
+    seed: int
+    first_draw: int
+    live: LiveNumbers  # the draw's offset, then step and learning rate of each group of parameters
+    result: Any = None
+    launches: Any = None
+    draws: int = 0
+    groups: list[tuple[Optimizer, list[int]]] = field(default_factory=list)
+    grads: list[tuple[Tensor, Array | None]] = field(default_factory=list)
+
+    def follow(self, optimizers: list[Optimizer]) -> None:
+        """From now on noise and optimisers take their numbers from `live`."""
+        default_generator.offset = self.live.add("uint64")
+        for optimizer in optimizers:
+            optimizer.live = self._numbers
+
+    def _numbers(self, optimizer: Optimizer, chosen: list[int]) -> tuple[Array, Array]:
+        self.groups.append((optimizer, chosen))
+        return self.live.add("int64"), self.live.add("float64")
+
+    def leave(self, optimizers: list[Optimizer]) -> None:
+        default_generator.offset = None
+        for optimizer in optimizers:
+            optimizer.live = None
+
+    def advance(self) -> None:
+        """The counters, as if the step had run in Python."""
+        default_generator.draw += self.draws
+        for optimizer, chosen in self.groups:
+            for i in chosen:
+                optimizer.steps[i] += 1
+        for parameter, grad in self.grads:
+            if parameter.grad is not grad:
+                parameter.grad = grad
+
+    def launch(self) -> Any:
+        """Run the step whose numbers the counters have arrived at."""
+        values: list[float] = [default_generator.draw - self.draws - self.first_draw]
+        for optimizer, chosen in self.groups:
+            values += [optimizer.steps[chosen[0]], optimizer.lr]
+        self.live.set(*values)
+        self.launches.launch()
+        return type(self.result)(*(Tensor.wrap(tensor.data.copy()) for tensor in self.result))
+
+
+class _Settings(ModuleType):
+    """This module, with the settings of the CUDA backend as attributes that are checked when they are set."""
+
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether float32 products may round operands to TF32 and use tensor cores: see kernels/cuda/settings.py."""
+        return settings.allow_tf32
+
+    @allow_tf32.setter
+    def allow_tf32(self, value: bool) -> None:
+        settings.allow_tf32 = value
+
+    @property
+    def capture_steps(self) -> bool:
+        """Whether fit(device="cuda") captures its steps: see kernels/cuda/settings.py."""
+        return settings.capture_steps
+
+    @capture_steps.setter
+    def capture_steps(self, value: bool) -> None:
+        settings.capture_steps = value
+
+
+sys.modules[__name__].__class__ = _Settings

@@ -1,0 +1,57 @@
+"""log p(x) of a latent variable model by importance sampling (Burda, Grosse & Salakhutdinov 2015, equation 8).
+
+For z_1, ..., z_k drawn from q(z | x) the weights w_i = p(x, z_i) / q(z_i | x) have the mean p(x), so that
+
+    L_k = log( (w_1 + ... + w_k) / k )
+
+estimates log p(x): from below on average (Jensen), on average the better the larger k, in the limit exactly; for k = 1
+it is the one-sample estimate of the ELBO. The weights are as small as exp(-1000), hence everything stays in logarithms:
+a chunk of them is reduced by a logsumexp, and the chunks' sums are joined in float64 as they come. No more than `rows`
+samples of z exist at a time, however many there are in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import log
+
+import numpy as np
+
+from minivae import ops as F
+from minivae.autograd import Tensor, no_grad
+
+LogWeights = Callable[[np.ndarray, int], Tensor]
+
+
+@no_grad()
+def importance_log_likelihood(
+    log_weights: LogWeights, x: np.ndarray, samples: int, rows: int, progress: bool = False
+) -> np.ndarray:
+    """L_k with k = samples for each image of x (N, ...), in nats, (N,) in float64.
+
+    log_weights(block, n): n new draws for each of the B images of a block, log w as a Tensor (n, B). rows: at most so
+    many draws are asked for at a time. progress: a bar over the images, on a terminal and where tqdm is installed.
+    ValueError for samples < 1 or rows < 1.
+    """
+    for name, value in (("samples", samples), ("rows", rows)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    images = max(1, rows // samples)  # of a block
+    result = np.full(len(x), -np.inf)
+    for start in _shown(range(0, len(x), images), progress):
+        block = slice(start, start + images)
+        for done in range(0, samples, rows):
+            weights = log_weights(x[block], min(rows, samples - done))  # (n, B)
+            result[block] = np.logaddexp(result[block], F.logsumexp(weights, axis=0).numpy())
+    return result - log(samples)
+
+
+def _shown(blocks: range, progress: bool) -> Iterable[int]:
+    if not progress:
+        return blocks
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return blocks
+    shown: Iterable[int] = tqdm(blocks, desc="log-likelihood", unit="block", leave=False, disable=None)
+    return shown

@@ -1,0 +1,90 @@
+"""`pytest --device cpu|emulator|cuda`: where the tests of operations, layers, optimisers and models run.
+
+Without the option each of them runs twice, on the CPU and on the emulated GPU. Those tests do not know it: on a device
+other than the CPU every Tensor that is made of a host array moves there at once, so whatever a test computes with
+Tensors, models included, it computes there. What a test does with bare arrays goes through on_device() and host() of
+strategies.py. A test of the CPU alone says so: @pytest.mark.cpu_only("why").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Any
+
+import pytest
+from cuda_emulator import Emulator, arrays, compiler
+
+import minivae as mv
+from minivae import kernels
+from minivae.kernels.cuda import launcher
+
+FOLDERS = {"autograd", "ops", "nn", "models"}  # whose tests have a device
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device",
+        choices=["cpu", "emulator", "cuda"],
+        help="where operations, layers, optimisers and models are tested (default: cpu and emulator)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cpu_only(reason): a test that has nothing to say about other devices")
+    if config.getoption("device") == "cuda":
+        try:
+            kernels.backend("cuda")
+        except RuntimeError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.path.parent.name not in FOLDERS:
+        return
+    chosen = metafunc.config.getoption("device")
+    devices: list[Any] = [chosen] if chosen else ["cpu", "emulator"]
+    cpu_only = metafunc.definition.get_closest_marker("cpu_only")
+    if cpu_only:
+        skip = [] if "cpu" in devices else [pytest.mark.skip(reason=cpu_only.args[0])]
+        devices = [pytest.param("cpu", marks=skip)]
+    metafunc.parametrize("device", devices, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("device") in ("emulator", "cuda"):
+        for item in items:
+            if item.path.parent.name not in FOLDERS:
+                item.add_marker(pytest.mark.skip(reason="does not depend on --device"))
+
+
+@pytest.fixture(autouse=True)
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The device of this test; 'cpu' for tests that have none."""
+    name = getattr(request, "param", "cpu")
+    if name == "cpu":
+        yield name
+        return
+    make = mv.Tensor.__init__
+
+    def make_on_device(self: mv.Tensor, array: Any, requires_grad: bool = False) -> None:
+        make(self, array, requires_grad)
+        self.convert("cuda")
+
+    with _engine(name):
+        monkeypatch.setattr(mv.Tensor, "__init__", make_on_device)
+        yield name
+
+
+def _engine(name: str) -> AbstractContextManager[Any]:
+    if name == "cuda":
+        return nullcontext()
+    if compiler() is None:
+        pytest.skip("the CUDA emulator needs g++")
+    return launcher.use_engine(_emulator())
+
+
+@cache
+def _emulator() -> Emulator:
+    return Emulator(xp=arrays)

@@ -1,0 +1,82 @@
+"""Without a GPU: every instance of every kernel compiles for the GPUs in use, and stays within its registers.
+
+A thread that uses more registers than it should leaves fewer threads to hide the latency of memory; one that runs out
+of them spills to memory itself. So every kernel has a budget, REGISTERS, beside its Module, and none may spill.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+
+import nvrtc
+import pytest
+
+from minivae.kernels import cuda
+from minivae.kernels.cuda.launcher import Module
+
+ARCHITECTURES = ["sm_80", "sm_90"]  # A100, H100 and H200
+BROKEN = Path(__file__).parents[2] / "cuda_emulator" / "kernels" / "broken.cu"
+
+pytestmark = pytest.mark.skipif(nvrtc.library() is None, reason="needs NVRTC: pip install 'nvidia-cuda-nvrtc==13.0.*'")
+
+
+def _modules() -> dict[str, tuple[Module, dict[str, int]]]:
+    """Each .cu file that a module of the backend launches from, with the budgets beside it."""
+    found = {}
+    for info in pkgutil.iter_modules(cuda.__path__):
+        python = import_module(f"{cuda.__name__}.{info.name}")
+        for value in vars(python).values():
+            if isinstance(value, Module) and value.path.stem == info.name:
+                found[value.path.name] = (value, python.REGISTERS)
+    return found
+
+
+MODULES = _modules()
+
+
+def test_every_source_is_launched_from_somewhere() -> None:
+    assert set(MODULES) == {path.name for folder in cuda.__path__ for path in Path(folder).glob("*.cu")}
+
+
+@pytest.mark.parametrize("file", MODULES)
+def test_every_kernel_has_a_budget(file: str) -> None:
+    module, budgets = MODULES[file]
+    assert set(budgets) == set(module.declarations)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("file", MODULES)
+def test_every_instance_compiles_within_its_budget(file: str, arch: str) -> None:
+    module, budgets = MODULES[file]
+    usage = nvrtc.compile(module.source, file, list(module.signatures), arch)
+    assert len(usage) == len(module.signatures) > 0
+    over = {name: used for name, used in usage.items() if used.registers > budgets[name.partition("<")[0]]}
+    assert not over, f"more registers than in {budgets}"
+    assert not {name: used for name, used in usage.items() if used.spilled}
+
+
+def test_messages_name_file_and_line() -> None:
+    module = Module(BROKEN)
+    with pytest.raises(nvrtc.CompileError, match=r"broken\.cu\(2\): error: .*undeclared_name"):
+        nvrtc.compile(module.source, BROKEN.name, list(module.signatures), "sm_90")
+
+
+HUNGRY = """
+extern "C" __global__ void __launch_bounds__(1024) hungry(float* x, int n) {
+    float kept[128];
+    #pragma unroll
+    for (int i = 0; i < 128; ++i) kept[i] = x[i * n];
+    __syncthreads();
+    #pragma unroll
+    for (int i = 0; i < 128; ++i) x[i * n + 1] = kept[i] * kept[(i + 1) % 128];
+}
+"""
+
+
+def test_spills_are_seen() -> None:
+    """Of 128 values at most 64 fit into the registers of one of 1024 threads."""
+    used = nvrtc.compile(HUNGRY, "hungry.cu", ["hungry"], "sm_90")["hungry"]
+    assert used.registers == 64
+    assert used.spilled > 0

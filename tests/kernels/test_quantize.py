@@ -1,0 +1,80 @@
+"""The nearest code against distances computed one by one, exactly on integers."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import examples, numbers
+
+from minivae.kernels.cpu import nearest_code
+from minivae.kernels.cpu.blocks import BLOCK
+
+DTYPES = [np.float32, np.float64]
+
+
+def integers(*shape: int, seed: int = 0) -> np.ndarray:
+    """Few different ones, so that there are many ties."""
+    return np.random.default_rng(seed).integers(-2, 3, shape)
+
+
+def naive(x: np.ndarray, codebook: np.ndarray) -> list[int]:
+    """Row by row and code by code; a later code must be strictly nearer."""
+    chosen = []
+    for row in x.tolist():
+        best, least = 0, float("inf")
+        for k, code in enumerate(codebook.tolist()):
+            distance = sum((a - b) ** 2 for a, b in zip(row, code, strict=True))
+            if distance < least:
+                best, least = k, distance
+        chosen.append(best)
+    return chosen
+
+
+@examples
+@given(
+    M=st.integers(0, 9),
+    K=st.integers(1, 9),
+    D=st.integers(1, 4),
+    dtype=st.sampled_from(DTYPES),
+    transposed=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_integers_are_exact_and_of_equally_near_codes_the_first_wins(M, K, D, dtype, transposed, seed) -> None:
+    x, codebook = integers(M, D, seed=seed), integers(K, D, seed=seed + 1)
+    order = "F" if transposed else "C"
+    nearest = nearest_code(x.astype(dtype, order=order), codebook.astype(dtype, order=order))
+    assert nearest.dtype == np.int64
+    assert nearest.shape == (M,)
+    assert nearest.tolist() == naive(x, codebook)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_more_rows_than_one_block(dtype) -> None:
+    """Blocks that are full, and a last one that is not; every row is its own code plus little."""
+    K, D = 300, 8
+    codebook = numbers(K, D, dtype=dtype)
+    index = np.random.default_rng(1).integers(0, K, 3 * (BLOCK // K) + 7)
+    x = codebook[index] + numbers(len(index), D, seed=2, low=-1e-3, high=1e-3, dtype=dtype)
+    np.testing.assert_array_equal(nearest_code(x, codebook), index)
+
+
+def test_codes_that_are_close_together_far_from_the_origin() -> None:
+    """A square root of the distance, or float32 norms where float64 was given, would lose the difference."""
+    codebook = np.array([[1000.0, 0.0], [1000.001, 0.0]])
+    x = np.array([[1000.0004, 0.0], [1000.0006, 0.0]])
+    assert nearest_code(x, codebook).tolist() == [0, 1]
+
+
+def test_there_is_no_buffer_of_all_distances() -> None:
+    M, K = 20_000, 256
+    x, codebook = numbers(M, 4, dtype=np.float32), numbers(K, 4, seed=1, dtype=np.float32)
+    nearest_code(x[:1], codebook)
+    tracemalloc.start()
+    nearest_code(x, codebook)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * 8 * M + 4 * BLOCK, f"{peak} bytes; M x K numbers would be {4 * M * K}"

@@ -1,0 +1,403 @@
+"""The VQ-VAE: its gradients, its bound, its codes, and what its user sees."""
+
+import json
+from math import log
+
+import numpy as np
+import pytest
+from strategies import host, numbers
+
+import minivae as mv
+import minivae.functional as F
+from minivae.models import VQVAE, load
+from minivae.models.vqvae import VQVAEBound, VQVAELoss
+
+SHAPE = (2, 8, 12)
+SMALL = {
+    "image_shape": SHAPE,
+    "codes": 6,
+    "code_dim": 3,
+    "channels": 4,
+    "residual_channels": 3,
+    "residual_blocks": 1,
+}
+CONFIGURATIONS = [
+    {**SMALL, "likelihood": likelihood, "update": update}
+    for likelihood, update in (("bernoulli", "ema"), ("gaussian", "gradient"))
+]
+configured = pytest.mark.parametrize("settings", CONFIGURATIONS, ids=lambda s: f"{s['likelihood']}-{s['update']}")
+
+
+def images(n, shape=SHAPE, seed=0, dtype=np.float32):
+    return numbers(n, *shape, seed=seed, low=0, high=1, dtype=dtype)
+
+
+def vqvae(settings=SMALL, dtype=np.float32, x=None):
+    """A model whose codebook comes from images, as after the beginning of fit()."""
+    mv.manual_seed(0)
+    model = VQVAE(**settings).to(dtype=dtype)
+    model.prepare(images(20, seed=8, dtype=dtype) if x is None else x)
+    return model.eval()
+
+
+class Uniform:
+    """A prior: P = K^-hw for every map."""
+
+    def __init__(self, model, **attributes):
+        self.codes, self.shape = model.codes, model.code_shape
+        self.calls = []
+        vars(self).update(attributes)
+
+    def sample(self, n, temperature=1.0, y=None):
+        self.calls.append((n, temperature, y))
+        return np.random.default_rng(0).integers(0, self.codes, (n, *self.shape))
+
+    def score_samples(self, maps, y=None):
+        self.calls.append((len(maps), y))
+        return np.full(len(maps), -np.prod(self.shape) * log(self.codes))
+
+
+class TestLoss:
+    @configured
+    def test_the_whole_loss_is_differentiated_right(self, settings):
+        """Indices and what the losses hold constant are frozen in a surrogate, whose gradient is a derivative: that is
+        checked by finite differences, and the loss must have the same."""
+        shape = (1, 4, 8)
+        tiny = {"image_shape": shape, "code_dim": 2, "channels": 2, "residual_channels": 2, "commitment": 0.7}
+        model = vqvae({**settings, **tiny}, np.float64, images(20, shape, dtype=np.float64))
+        x = images(2, shape, seed=1, dtype=np.float64)
+        for name, tensor in model.named_parameters():  # away from the kinks of the ReLUs at 0
+            if name != "quantizer.codebook":
+                tensor.inplace()[...] += 0.05
+        z0, codebook = model.encoder(mv.Tensor(x)).detach(), model.quantizer.codebook
+        index = model.quantizer.encode(z0)
+        e0 = model.quantizer.decode(index).detach()
+        latents = index.size
+
+        def surrogate(*_):
+            z = model.encoder(mv.Tensor(x))
+            nll = model.observation.nll(model.decoder(z + (e0 - z0)), mv.Tensor(x)).mean()
+            loss = nll + 0.7 * ((z - e0) ** 2).sum() / latents
+            if settings["update"] == "gradient":
+                e = F.transpose(F.embedding(index, codebook), (0, 3, 1, 2))
+                loss = loss + ((e - z0) ** 2).sum() / latents
+            return loss
+
+        assert mv.gradcheck(surrogate, model.parameters(), rtol=1e-4)
+        model.zero_grad()
+        surrogate().backward()
+        expected = {name: host(p.grad) for name, p in model.named_parameters()}
+        model.zero_grad()
+        loss = model.loss(x).loss
+        loss.backward()
+        assert loss.item() == pytest.approx(surrogate().item(), rel=1e-12)
+        for name, p in model.named_parameters():
+            np.testing.assert_allclose(host(p.grad), expected[name], rtol=1e-8, atol=1e-11, err_msg=name)
+        assert len(expected) == len(model.parameters())
+
+    @configured
+    def test_the_loss_is_the_mean_over_examples_in_nats(self, settings):
+        model, x = vqvae(settings, np.float64), images(4, dtype=np.float64)
+        loss = model.loss(x)
+        assert isinstance(loss, VQVAELoss)
+        assert loss.loss.item() == pytest.approx(loss.nll.item() + loss.vq.item(), rel=1e-12)
+        one_by_one = [model.loss(x[i : i + 1]) for i in range(4)]
+        for name in VQVAELoss._fields:
+            mean = np.mean([getattr(one, name).item() for one in one_by_one])
+            assert getattr(loss, name).item() == pytest.approx(mean, rel=1e-12)
+            doubled = getattr(model.loss(np.concatenate([x, x])), name)
+            assert doubled.item() == pytest.approx(mean, rel=1e-12)
+
+    def test_nll_is_the_sum_over_pixels(self):
+        model, x = vqvae(dtype=np.float64), images(3, dtype=np.float64)
+        p = model.reconstruct(x)
+        expected = -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum((1, 2, 3)).mean()
+        assert model.loss(x).nll.item() == pytest.approx(expected, rel=1e-10)
+
+    def test_the_first_relu_of_a_block_leaves_the_skip_connection_alone(self):
+        """Bug: an in-place ReLU at the head of the block."""
+        model = vqvae(dtype=np.float64)
+        block, x = model.encoder[3], numbers(2, 4, 3, 3)
+        block.project.weight.inplace()[...] = 0.0
+        block.project.bias.inplace()[...] = 0.0
+        np.testing.assert_array_equal(block(mv.Tensor(x)).numpy(), x)
+        assert x.min() < 0
+
+
+class TestBound:
+    @configured
+    def test_the_uniform_prior_costs_log_k_a_code(self, settings):
+        model, x = vqvae(settings, np.float64), images(5, dtype=np.float64)
+        bound, nll = model.bound(x), model.loss(x).nll.item()
+        assert isinstance(bound, VQVAEBound)
+        assert bound.codes == pytest.approx(2 * 3 * log(6), rel=1e-12)
+        assert bound.nll == pytest.approx(nll, rel=1e-12)
+        assert bound.nats == pytest.approx(nll + 2 * 3 * log(6), rel=1e-12)
+        scale = log(255) / log(2) if settings["likelihood"] == "gaussian" else 0.0
+        assert bound.bits_per_dim == pytest.approx(bound.nats / (2 * 8 * 12 * log(2)) + scale, rel=1e-12)
+        np.testing.assert_allclose(model.score_samples(x).mean(), -bound.nats, rtol=1e-12)
+        assert model.score_samples(x).shape == (5,)
+
+    def test_it_is_a_bound(self):
+        """With one code an image p(x) is a sum of K terms, and sums to 1 over all binary images; the bound stays below
+        it, image by image."""
+        settings = {**SMALL, "image_shape": (1, 4, 4), "codes": 5}
+        model = vqvae(settings, np.float64, images(40, (1, 4, 4), dtype=np.float64))
+        bits = np.arange(2**16)[:, None] >> np.arange(16) & 1
+        x = bits.reshape(-1, 1, 4, 4).astype(np.float64)
+        p = model.decode(np.arange(5).reshape(5, 1, 1)).reshape(5, 16)
+        exact = np.exp(bits @ np.log(p).T + (1 - bits) @ np.log(1 - p).T).mean(1)  # uniform over the 5 maps
+        assert exact.sum() == pytest.approx(1, rel=1e-9)
+        bound = model.score_samples(x[::97])
+        assert (bound <= np.log(exact[::97]) + 1e-9).all()
+        assert bound.min() > np.log(exact).min() - 20
+
+    def test_a_prior_replaces_the_uniform_cost(self):
+        model, x = vqvae(), images(5)
+        prior = Uniform(model)
+        np.testing.assert_allclose(model.score_samples(x, prior), model.score_samples(x), rtol=1e-12)
+        prior.score_samples = lambda maps: -np.arange(len(maps), dtype=float)
+        np.testing.assert_array_equal(model.code_cost(model.encode(x), prior), np.arange(5.0))
+        assert model.bound(x, prior).codes == 2.0
+        assert model.bound(x, prior).nats == pytest.approx(model.bound(x).nll + 2.0)
+
+
+class TestTraining:
+    def fitted(self, seed=0, settings=SMALL, **fit):
+        mv.manual_seed(seed)
+        return VQVAE(**settings).fit(images(40), **{"epochs": 4, "batch_size": 16, "lr": 1e-2, **fit})
+
+    @pytest.mark.parametrize("update", ["ema", "gradient"])
+    def test_it_learns_what_there_is_to_learn(self, update):
+        """Images of two 4x4 tiles, each of three kinds: a code for each of them leaves nothing of the 22 nats."""
+        mv.manual_seed(0)
+        tiles = (numbers(3, 1, 4, 4, seed=3) > 0).astype(np.float32)
+        left, right = np.random.default_rng(0).integers(0, 3, (2, 96))
+        x = np.concatenate([tiles[left], tiles[right]], axis=3)
+        settings = {**SMALL, "image_shape": (1, 4, 8), "codes": 12, "channels": 8, "decay": 0.8, "restart": 0.1}
+        model = VQVAE(**settings, update=update).fit(x, epochs=25, batch_size=16, lr=1e-2)
+        assert model.history[0]["nll"] > 20
+        assert model.history[-1]["nll"] < 5
+        assert ((model.reconstruct(x) > 0.5) == x).mean() > 0.95
+
+    def test_one_seed_is_one_run_bit_by_bit(self):
+        a, b, other = self.fitted(), self.fitted(), self.fitted(seed=1)
+        for name, array in a.state_dict().items():
+            np.testing.assert_array_equal(array, b.state_dict()[name])
+        assert not np.array_equal(a.state_dict()["quantizer.codebook"], other.state_dict()["quantizer.codebook"])
+
+    def test_validation_does_not_change_training(self):
+        a, b = self.fitted(), self.fitted(validation=images(10, seed=5))
+        for name, array in a.state_dict().items():
+            if name != "quantizer.pass_counts":
+                np.testing.assert_array_equal(array, b.state_dict()[name])
+        assert {"validation_nll", "validation_perplexity", "validation_usage"} <= b.history[0].keys()
+
+    def test_perplexity_and_usage_are_those_of_the_epoch(self):
+        """Of 40 x 6 codes, not the means over batches of 8; here from the codes themselves, in the last epoch of no
+        learning, in which nothing moves."""
+        model = self.fitted()
+        record = mv.models.VQVAE.fit(model, images(40), epochs=1, batch_size=8, lr=1e-30, validation=images(40))
+        counts = np.bincount(model.encode(images(40)).ravel(), minlength=6)
+        p = counts[counts > 0] / counts.sum()
+        last = record.history[-1]
+        assert last["validation_perplexity"] == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-9)
+        assert last["validation_usage"] == len(p) / 6
+        assert 1 <= last["perplexity"] <= 6
+
+    def test_an_interrupted_run_resumes_bit_by_bit(self, tmp_path):
+        """Bug: averages of the codebook that are missing from checkpoints."""
+        path = tmp_path / "checkpoint.npz"
+
+        def stop(record):
+            if record["epoch"] == 2:
+                raise KeyboardInterrupt
+
+        whole = self.fitted()
+        with pytest.raises(KeyboardInterrupt):
+            self.fitted(checkpoint=path, on_epoch=stop)
+        mv.manual_seed(99)
+        resumed = VQVAE(**SMALL).fit(images(40), epochs=4, batch_size=16, lr=1e-2, checkpoint=path, resume=True)
+        for name, array in whole.state_dict().items():
+            np.testing.assert_array_equal(array, resumed.state_dict()[name])
+        assert [r["loss"] for r in whole.history] == [r["loss"] for r in resumed.history]
+
+    def test_the_codebook_starts_inside_of_the_encoders_outputs(self):
+        """Bug: codes that are tiny, or far, against the encoder's outputs, of which all but a few are never chosen."""
+        model = vqvae(dtype=np.float64)
+        x = images(20, seed=8, dtype=np.float64)
+        z = np.moveaxis(model.encoder(mv.Tensor(x)).numpy(), 1, -1).reshape(-1, 3)
+        codebook = model.quantizer.codebook.numpy()
+        assert ((codebook >= z.min(0)) & (codebook <= z.max(0))).all()
+        assert len(np.unique(model.encode(x))) == 6
+
+    def test_a_second_fit_goes_on_with_the_codebook_of_the_first(self):
+        model = self.fitted()
+        codebook = model.quantizer.codebook.numpy()
+        model.prepare(images(40, seed=3))
+        np.testing.assert_array_equal(model.quantizer.codebook.numpy(), codebook)
+
+    def test_fewer_latents_than_codes(self, tmp_path):
+        path = tmp_path / "checkpoint.npz"
+        with pytest.raises(ValueError, match="12 vectors for 13 codes"):
+            VQVAE(**{**SMALL, "codes": 13}).fit(images(2), checkpoint=path)
+        assert not path.exists()
+
+
+class TestArrays:
+    @configured
+    def test_shapes_and_types(self, settings):
+        model, x = vqvae(settings), images(7)
+        codes = model.encode(x)
+        assert model.code_shape == (2, 3)
+        assert codes.shape == (7, 2, 3)
+        assert codes.dtype == np.int64
+        assert codes.min() >= 0
+        assert codes.max() < 6
+        for made, n in ((model.decode(codes), 7), (model.reconstruct(x), 7), (model.sample(4, Uniform(model)), 4)):
+            assert made.shape == (n, *SHAPE)
+            assert made.dtype == np.float32
+        np.testing.assert_array_equal(model.decode(codes), model.reconstruct(x))
+        np.testing.assert_array_equal(model.decode(codes.astype(np.uint8)), model.reconstruct(x))
+
+    def test_codes_and_scores_leave_the_model_as_it_is(self):
+        model = vqvae().train()
+        before = model.state_dict()
+        x = images(7)
+        model.decode(model.encode(x))
+        model.score_samples(x)
+        model.sample(2, Uniform(model))
+        for name, array in model.state_dict().items():
+            np.testing.assert_array_equal(array, before[name])
+
+    def test_a_code_is_seen_around_its_place(self):
+        """Codes are not transposed on the way: another one at (1, 2) changes the image there, not at (0, 0)."""
+        model = vqvae({**SMALL, "image_shape": (1, 32, 48)}, x=images(4, (1, 32, 48)))
+        codes = np.zeros((1, 8, 12), np.int64)
+        there = codes.copy()
+        there[0, 1, 10] = 1
+        change = np.abs(model.decode(codes) - model.decode(there))[0, 0]
+        i, j = np.unravel_index(change.argmax(), change.shape)
+        assert (abs(i - 6), abs(j - 42)) < (4, 4)
+        assert change[20:, :20].max() == 0
+
+    def test_flat_rows_and_missing_channel_axis(self):
+        model = vqvae({**SMALL, "image_shape": (1, 8, 12)}, x=images(20, (1, 8, 12)))
+        x = images(4, (1, 8, 12))
+        np.testing.assert_array_equal(model.transform(x.reshape(4, -1)), model.encode(x))
+        np.testing.assert_array_equal(model.transform(x[:, 0]), model.encode(x))
+        np.testing.assert_array_equal(model.inverse_transform(model.encode(x)), model.reconstruct(x))
+
+    def test_no_images(self):
+        model = vqvae()
+        assert model.encode(images(0)).shape == (0, 2, 3)
+        assert model.decode(np.zeros((0, 2, 3), int)).shape == (0, *SHAPE)
+        assert model.score_samples(images(0)).shape == (0,)
+
+    @pytest.mark.parametrize("shape", [(1, 4, 4), (3, 12, 4), (1, 28, 28)])
+    def test_sizes_come_back(self, shape):
+        model = vqvae({**SMALL, "image_shape": shape}, x=images(8, shape))
+        assert model.reconstruct(images(2, shape)).shape == (2, *shape)
+        assert model.encode(images(2, shape)).shape == (2, shape[1] // 4, shape[2] // 4)
+
+    def test_the_prior_gets_temperature_and_labels(self):
+        model = vqvae()
+        prior = Uniform(model)
+        model.sample(3, prior, temperature=0.5, y=[1, 2, 3])
+        model.score_samples(images(2), prior, y=[0, 1])
+        assert prior.calls == [(3, 0.5, [1, 2, 3]), (2, [0, 1])]
+
+
+class TestFiles:
+    @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+    @configured
+    def test_round_trip(self, tmp_path, suffix, settings):
+        if suffix == ".safetensors":
+            pytest.importorskip("safetensors")
+        model, path, x = vqvae(settings), tmp_path / f"model{suffix}", images(3)
+        model.save(path)
+        for loaded in (VQVAE.load(path), load(path)):
+            np.testing.assert_array_equal(loaded.encode(x), model.encode(x))
+            np.testing.assert_array_equal(loaded.reconstruct(x), model.reconstruct(x))
+            assert json.dumps(loaded.get_params()) == json.dumps(model.get_params())
+            assert loaded.codebook_digest == model.codebook_digest
+
+    def test_parameters(self):
+        model = VQVAE(**SMALL)
+        model.set_params(codes=9)
+        assert model.get_params()["codes"] == 9
+        assert model.quantizer.codebook.shape == (9, 3)
+
+    def test_clone_and_pipeline(self):
+        base = pytest.importorskip("sklearn.base")
+        assert base.clone(VQVAE(**SMALL)).get_params() == VQVAE(**SMALL).get_params()
+
+
+class TestPriors:
+    def test_the_prior_of_another_codebook_is_refused(self):
+        model, other = vqvae(), vqvae(x=images(20, seed=9))
+        assert model.codebook_digest != other.codebook_digest
+        assert model.codebook_digest == vqvae().codebook_digest
+        foreign = Uniform(model, codebook_digest=other.codebook_digest)
+        for call in (lambda: model.sample(1, foreign), lambda: model.score_samples(images(1), foreign)):
+            with pytest.raises(ValueError, match="another codebook"):
+                call()
+        assert foreign.calls == []
+        for digest in (model.codebook_digest, None):
+            assert model.sample(1, Uniform(model, codebook_digest=digest)).shape == (1, *SHAPE)
+
+    def test_the_digest_changes_with_training(self):
+        model = vqvae()
+        before = model.codebook_digest
+        model.train().loss(images(8))
+        assert model.codebook_digest != before
+
+    def test_maps_of_another_size(self):
+        model = vqvae()
+        prior = Uniform(model)
+        prior.shape = (3, 3)
+        with pytest.raises(ValueError, match=r"\(N, 2, 3\), got \(1, 3, 3\)"):
+            model.sample(1, prior)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"image_shape": (1, 30, 28)}, ValueError, "height must be a multiple of 4, got 30; nearest: 28 and 32"),
+        ({"image_shape": (1, 28, 3)}, ValueError, "width must be a multiple of 4, got 3; nearest: 4"),
+        ({"image_shape": (28, 28)}, ValueError, "image_shape"),
+        ({"codes": 0}, ValueError, "codes"),
+        ({"code_dim": 0}, ValueError, "code_dim must be at least 1"),
+        ({"channels": 0}, ValueError, "channels must be at least 1"),
+        ({"residual_channels": 0}, ValueError, "residual_channels must"),
+        ({"residual_blocks": -1}, ValueError, "residual_blocks"),
+        ({"likelihood": "poisson"}, ValueError, "bernoulli"),
+        ({"update": "none"}, ValueError, "ema"),
+        ({"commitment": -1.0}, ValueError, "commitment"),
+        ({"decay": 0.0}, ValueError, "decay"),
+        ({"restart": -0.1}, ValueError, "restart"),
+    ],
+)
+def test_settings_out_of_range(settings, error, message):
+    with pytest.raises(error, match=message):
+        VQVAE(**{**SMALL, **settings})
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda m: m.encode(images(2, (1, 8, 12))), ValueError, r"\(N, 2, 8, 12\).*\(2, 1, 8, 12\)"),
+        (lambda m: m.encode(images(2, (2, 8, 8))), ValueError, r"\(2, 2, 8, 8\)"),
+        (lambda m: m.encode(np.zeros((2, *SHAPE), np.uint8)), TypeError, "uint8"),
+        (lambda m: m.encode(images(2) + 1), ValueError, r"\[0, 1\], got"),
+        (lambda m: m.decode(np.zeros((2, 2, 3))), TypeError, "integers, got float64"),
+        (lambda m: m.decode(np.zeros((2, 3, 3), int)), ValueError, r"\(N, 2, 3\), got \(2, 3, 3\)"),
+        (lambda m: m.decode(np.full((2, 2, 3), 6)), IndexError, r"\[0, 6\), got 6 to 6"),
+        (lambda m: m.decode(np.full((2, 2, 3), -1)), IndexError, r"\[0, 6\), got -1"),
+        (lambda m: m.sample(0, Uniform(m)), ValueError, "at least 1"),
+        (lambda m: m.score_samples(images(2), y=[0, 1]), ValueError, "no prior"),
+    ],
+)
+def test_bad_calls(call, error, message):
+    with pytest.raises(error, match=message):
+        call(VQVAE(**SMALL))

@@ -1,0 +1,87 @@
+"""NVRTC, the CUDA compiler that CuPy uses, by itself: it needs neither CuPy nor a driver nor a GPU.
+
+It comes from PyPI, nvidia-cuda-nvrtc. With an architecture sm_XX it goes all the way to machine code, and its assembler
+tells how many registers each kernel uses and what did not fit into them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+
+OPTIONS = ("-std=c++17", "-ftz=true", "--device-as-default-execution-space")  # what launcher.py and CuPy pass
+REPORT = "--ptxas-options=-v"
+
+_USAGE = re.compile(
+    r"Function properties for (?P<name>\S+)\s+(?:ptxas\s*\.)?\s*"
+    r"\d+ bytes stack frame, (?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads\s+"
+    r"ptxas info\s*: Used (?P<registers>\d+) registers"
+)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Of one kernel: registers a thread, and bytes a thread that are stored and loaded again for want of registers."""
+
+    registers: int
+    spilled: int
+
+
+class CompileError(Exception):
+    """The compiler's messages."""
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """NVRTC, or None where it is not installed."""
+    try:
+        files = metadata.files("nvidia-cuda-nvrtc") or []
+    except metadata.PackageNotFoundError:
+        return None
+    for pattern in (r"libnvrtc-builtins\.so[.\d]*", r"libnvrtc\.so[.\d]*"):  # the first must be there for the second
+        (path,) = (file.locate() for file in files if re.fullmatch(pattern, file.name))
+        found = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    return found
+
+
+def compile(source: str, file: str, instances: Sequence[str], arch: str) -> dict[str, Usage]:
+    """Compile the instances of a source for an architecture, 'sm_90': what each of them uses.
+
+    Raises CompileError with the compiler's messages, file and line.
+    """
+    nvrtc, program = library(), ctypes.c_void_p()
+    assert nvrtc is not None
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), file.encode(), 0, None, None)
+    try:
+        for name in instances:
+            nvrtc.nvrtcAddNameExpression(program, name.encode())
+        options = [option.encode() for option in (*OPTIONS, REPORT, f"-arch={arch}")]
+        failed = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+        log = _log(nvrtc, program)
+        if failed:
+            raise CompileError(log)
+        usage = {
+            m["name"]: Usage(int(m["registers"]), int(m["stores"]) + int(m["loads"])) for m in _USAGE.finditer(log)
+        }
+        return {name: usage[_lowered(nvrtc, program, name)] for name in instances}
+    finally:
+        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def _log(nvrtc: ctypes.CDLL, program: ctypes.c_void_p) -> str:
+    size = ctypes.c_size_t()
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    return log.value.decode()
+
+
+def _lowered(nvrtc: ctypes.CDLL, program: ctypes.c_void_p, instance: str) -> str:
+    """The name that the compiler gave to an instance of a template."""
+    lowered = ctypes.c_char_p()
+    nvrtc.nvrtcGetLoweredName(program, instance.encode(), ctypes.byref(lowered))
+    return (lowered.value or b"").decode()

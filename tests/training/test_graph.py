@@ -1,0 +1,250 @@
+"""Training steps as captured graphs, on the emulator: a replay runs what was captured, on the same memory, no Python.
+
+The emulator takes down what a step does and can do it again; while it does so, nothing is computed, and a copy between
+host and device is refused, as by a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from cuda_emulator import Emulator, arrays, compiler
+
+import minivae as mv
+from minivae.kernels.cuda import launcher
+from minivae.optim import SGD, Adam, CosineSchedule
+from minivae.random import default_generator
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="the CUDA emulator needs g++")
+
+IMAGES = np.random.default_rng(0).random((20, 1, 8, 8)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def emulator() -> Iterator[None]:
+    with launcher.use_engine(Emulator(xp=arrays)):
+        yield
+
+
+def vae(**options: Any) -> mv.models.VAE:
+    return mv.models.VAE((1, 8, 8), latent_dim=3, channels=(4,), hidden=(8,), **options)
+
+
+def vqvae() -> mv.models.VQVAE:
+    return mv.models.VQVAE((1, 8, 8), codes=6, code_dim=4, channels=4, residual_channels=2, residual_blocks=1)
+
+
+def trained(make: Callable[[], Any], x: np.ndarray, captured: bool, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(mv.cuda.settings, "_capture_steps", captured)
+    mv.manual_seed(1)
+    model = make()
+    model.fit(x, epochs=4, batch_size=8, lr=1e-2, device="cuda", validation=x[:5])
+    for record in model.history:
+        del record["seconds"], record["images_per_second"]
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "x"),
+    [
+        (vae, IMAGES),
+        (lambda: vae(kl_warmup=8, free_bits=0.1, binarize="dynamic"), IMAGES),
+        (lambda: vae(likelihood="gaussian"), IMAGES),
+        (vqvae, IMAGES),
+        (
+            lambda: mv.models.PixelCNN((3, 3), values=4, channels=4, layers=2, hidden=8),
+            (IMAGES[:, 0, :3, :3] * 4).astype(int),
+        ),
+    ],
+    ids=["vae", "vae with all options", "gaussian vae", "vqvae", "pixelcnn"],
+)
+def test_captured_training_is_bitwise_training(make: Any, x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 images in batches of 8: the last batch of each epoch is ragged. Warnings are errors: nothing falls back."""
+    with_graph, without = (trained(make, x, captured, monkeypatch) for captured in (True, False))
+    assert with_graph.history == without.history
+    for name, array in without.state_dict().items():
+        np.testing.assert_array_equal(with_graph.state_dict()[name], array, err_msg=name)
+
+
+class Loss(NamedTuple):
+    loss: mv.Tensor
+
+
+class Line(mv.nn.Module):
+    def __init__(self) -> None:
+        self.w = mv.nn.Parameter(np.ones(3, np.float32))
+        self.seen = mv.nn.Buffer(np.zeros((), np.float32))
+
+
+def stepper(calls: list[int], optimizers: int = 1, **options: Any) -> tuple[Line, mv.cuda.Graph, list[Any]]:
+    line = Line().to("cuda")
+    steppers = [SGD(line.parameters(), lr=0.1, **options) for _ in range(optimizers)]
+
+    def step(x: mv.Tensor) -> Loss:
+        calls.append(1)
+        for optimizer in steppers:
+            optimizer.zero_grad()
+        loss = (line.w * x).sum()
+        loss.backward()
+        for optimizer in steppers:
+            optimizer.step()
+        line.seen.inplace()[...] += 1
+        return Loss(loss)
+
+    return line, mv.cuda.graph(step, line, steppers), steppers
+
+
+def batch(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+def test_python_runs_twice_and_the_device_every_time() -> None:
+    calls: list[int] = []
+    line, step, (optimizer,) = stepper(calls)
+    for i in range(5):
+        result = step(batch(1, 2, 3))
+        assert result.loss.item() == pytest.approx(6 - 1.4 * i, rel=1e-6)
+    assert len(calls) == 2
+    assert line.seen.item() == 5
+    assert optimizer.steps == [5]
+
+
+def test_results_are_the_callers_own() -> None:
+    _, step, _ = stepper([])
+    results = [step(batch(1, 2, 3)) for _ in range(4)]
+    assert len({r.loss.item() for r in results}) == 4
+
+
+def test_the_learning_rate_is_read_anew() -> None:
+    line, step, (optimizer,) = stepper([])
+    schedule = CosineSchedule(optimizer, total_steps=4)
+    expected = np.ones(3, np.float64)
+    for _ in range(4):
+        expected -= optimizer.lr
+        step(batch(1, 1, 1))
+        schedule.step()
+    np.testing.assert_allclose(line.w.numpy(), expected, rtol=1e-6)
+
+
+def test_gradients_are_those_of_the_last_step() -> None:
+    line, step, _ = stepper([])
+    for x in (batch(1, 2, 3), batch(4, 5, 6), batch(7, 8, 9), batch(1, 1, 2)):
+        step(x)
+        np.testing.assert_array_equal(mv.Tensor(line.w.grad).numpy(), x)
+
+
+def test_several_optimisers() -> None:
+    line, step, steppers = stepper([], optimizers=2)
+    for _ in range(4):
+        step(batch(1, 1, 1))
+    assert [o.steps for o in steppers] == [[4], [4]]
+    np.testing.assert_allclose(line.w.numpy(), 1 - 4 * 2 * 0.1, rtol=1e-5)
+
+
+def test_too_many_live_numbers_fall_back() -> None:
+    line, step, _ = stepper([], optimizers=4)
+    step(batch(1, 1, 1))
+    with pytest.warns(
+        RuntimeWarning, match="without a CUDA graph: RuntimeError: a captured step can have 8 live numbers"
+    ):
+        step(batch(1, 1, 1))
+    step(batch(1, 1, 1))
+    np.testing.assert_allclose(line.w.numpy(), 1 - 3 * 4 * 0.1, rtol=1e-5)
+
+
+def falls_back(do: Callable[[Line], None], message: str) -> None:
+    """A step that cannot be captured runs as it is, each time exactly once."""
+    line = Line().to("cuda")
+    optimizer = Adam(line.parameters(), lr=0.1)
+
+    def step(x: mv.Tensor) -> Loss:
+        optimizer.zero_grad()
+        loss = (line.w * x).sum()
+        loss.backward()
+        default_generator.next()
+        optimizer.step()
+        do(line)
+        return Loss(loss)
+
+    captured = mv.cuda.graph(step, line, [optimizer])
+    draw = default_generator.draw
+    captured(batch(1, 2, 3))
+    with pytest.warns(RuntimeWarning, match=message):
+        captured(batch(1, 2, 3))
+    captured(batch(1, 2, 3))
+    assert optimizer.steps == [3]
+    assert default_generator.draw == draw + 3
+    np.testing.assert_allclose(line.w.numpy(), 1 - 3 * 0.1, rtol=1e-4)  # Adam, gradients that stay the same
+
+
+def test_asking_the_device_falls_back() -> None:
+    falls_back(lambda line: float(line.w.data[0]), "a copy between host and device")
+
+
+def test_new_arrays_for_old_fall_back() -> None:
+    def replace(line: Line) -> None:
+        line.seen.data = line.seen.data + 1
+
+    falls_back(replace, "puts a new array in place of seen; it must write into it")
+
+
+def test_another_seed_is_captured_anew() -> None:
+    x, calls = batch(0, 0, 0), []
+
+    class Noisy(NamedTuple):
+        loss: mv.Tensor
+
+    line = Line().to("cuda")
+
+    def step(x: mv.Tensor) -> Noisy:
+        calls.append(1)
+        return Noisy(mv.functional.reparameterize(x, x).sum())
+
+    captured = mv.cuda.graph(step, line)
+    values = {}
+    for seed in (1, 2, 1):
+        mv.manual_seed(seed)
+        values.setdefault(seed, []).append([captured(x).loss.item() for _ in range(3)])
+    assert values[1][0] == values[1][1] != values[2][0]
+    assert len(set(values[1][0])) == 3
+    assert len(calls) == 1 + 3
+
+
+def test_a_diverging_loss_ends_training() -> None:
+    model = vae()
+    with pytest.raises(FloatingPointError, match="the loss became .* in epoch"):
+        model.fit(IMAGES * np.float32(0.9), epochs=30, batch_size=8, lr=1e6, device="cuda")
+
+
+@pytest.mark.parametrize("devices", [("cuda", "cpu"), ("cpu", "cuda")])
+def test_checkpoints_cross_devices(devices: tuple[str, str], tmp_path: Path) -> None:
+    """A training that is interrupted on one device goes on on the other along the same curve."""
+
+    def fit(device: str, **options: Any) -> list[float]:
+        mv.manual_seed(1)
+        model = vae()
+        with suppress(KeyboardInterrupt):
+            model.fit(IMAGES, epochs=4, batch_size=8, lr=1e-2, device=device, **options)
+        return [record["loss"] for record in model.history]
+
+    def interrupt(record: dict[str, Any]) -> None:
+        if record["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "training.npz"
+    assert len(fit(devices[0], checkpoint=checkpoint, on_epoch=interrupt)) == 2
+    continued = fit(devices[1], checkpoint=checkpoint, resume=True)
+    np.testing.assert_allclose(continued, fit("cpu"), rtol=1e-5)
+
+
+def test_settings_are_checked() -> None:
+    for name in ("allow_tf32", "capture_steps"):
+        with pytest.raises(TypeError, match=f"{name} must be True or False, got 1"):
+            setattr(mv.cuda, name, 1)
+    assert mv.cuda.allow_tf32 is False
+    assert mv.cuda.capture_steps is True
