@@ -16,8 +16,11 @@ What holds for all of them:
 * `noise` names one array of random numbers: (seed, draw), see `Noise`. The same noise gives the same numbers on every
   backend, as often as it is asked for, so a backward pass draws again instead of keeping what the forward pass drew.
 
+All of them are written by hand, on the CPU in NumPy and on the GPU as CUDA kernels (kernels/cuda/*.cu); not one calls
+cuBLAS, cuRAND or another library, so that a whole training step can be captured as a CUDA graph.
+
 Besides the primitives a backend has `xp` (the array module: numpy or cupy), whose element-wise functions serve
-everything that is not listed here, `asarray` (host array to backend array) and `to_host` (the way back).
+everything that is not listed here (sums of two arrays, activations, comparison, indexing, copies), `asarray` (host array to backend array) and `to_host` (the way back).
 """
 
 from __future__ import annotations
@@ -270,8 +273,9 @@ def adam_step(
     raise NotImplementedError
 
 
-def global_norm(arrays: Sequence[Array]) -> float:
-    """The Euclidean norm of all elements of all arrays together; squares are summed in float64."""
+def global_norm(arrays: Sequence[Array]) -> Array:
+    """The Euclidean norm of all elements of all arrays together, a float64 array without axes; squares are summed in
+    float64."""
     raise NotImplementedError
 
 

@@ -190,13 +190,25 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     if not chosen:
         return 0.0
     grads = [p.grad for p in chosen]
-    norm = backend_of(*grads).global_norm(grads)
+    norm = float(backend_of(*grads).global_norm(grads))
     if not np.isfinite(norm):
         raise FloatingPointError(f"the norm of the gradients is {norm}")
     if norm > max_norm:
         for p in chosen:
             p.grad = p.backend.asarray(p.grad * p.dtype.type(max_norm / norm))
     return norm
+
+
+def limit_grad_norm(params: Iterable[Tensor], max_norm: float) -> None:
+    """clip_grad_norm without asking the GPU for the norm, for steps that are captured into a CUDA graph.
+
+    Gradients whose norm is not finite become NaN.
+    """
+    chosen = [p for p in params if p.grad is not None]
+    kernels = backend_of(*(p.grad for p in chosen))
+    factor = kernels.xp.minimum(max_norm / kernels.global_norm([p.grad for p in chosen]), 1.0)
+    for p in chosen:
+        p.grad = p.grad * factor.astype(p.dtype)
 
 
 class Schedule:

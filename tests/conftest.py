@@ -8,9 +8,11 @@ strategies.py. A test of the CPU alone says so: @pytest.mark.cpu_only("why").
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,8 @@ from cuda_emulator import Emulator, arrays, compiler
 import minivae as mv
 from minivae import kernels
 from minivae.kernels.cuda import launcher
+
+sys.path.append(str(Path(__file__).parents[1]))  # for benchmarks/, which is not installed; minivae is found before
 
 FOLDERS = {"autograd", "ops", "nn", "models"}  # whose tests have a device
 

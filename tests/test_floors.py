@@ -14,6 +14,7 @@ FLOORS = [
     ["cuda"],
     ["training"],
     ["models"],
+    ["uses"],
     ["figures"],
     ["cli"],
 ]

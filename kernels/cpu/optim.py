@@ -78,13 +78,13 @@ def adam_step(
         p -= t
 
 
-def global_norm(arrays: Sequence[np.ndarray]) -> float:
-    """The Euclidean norm of all elements of all arrays together; squares are summed in float64."""
+def global_norm(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The Euclidean norm of all elements of all arrays together, (); squares are summed in float64."""
     total = 0.0
     for (block,) in _together(arrays):
         squares = np.square(block, out=workspace("squares", block.shape, np.dtype(np.float64)), dtype=np.float64)
         total += float(squares.sum())
-    return sqrt(total)
+    return np.array(sqrt(total))
 
 
 def _together(*lists: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ import numpy as np
 from ..contract import Array
 from ..cpu.blocks import memory_order
 from . import launcher
-from .arrays import contiguous, empty
-from .engine import Engine
+from .arrays import contiguous, empty, xp, zeros
 from .launcher import ceil_div
 from .matrix import reduce_sum
 from .parameters import PointerTable
@@ -82,19 +80,16 @@ def adam_step(
         together.write_back()
 
 
-def global_norm(arrays: Sequence[Array]) -> float:
-    """The Euclidean norm of all elements of all arrays together; squares are summed in float64.
-
-    Waits for the device, as it returns a Python number.
-    """
-    total = 0.0
+def global_norm(arrays: Sequence[Array]) -> Array:
+    """The Euclidean norm of all elements of all arrays together, (); squares are summed in float64."""
+    total = zeros((), "float64")
     for (tensors,) in _by_dtype(arrays):
         together = _Together(tensors)
         sums = empty(together.chunks, "float64")
         kernel = MODULE.kernel("sum_squares", together.dtype)
         kernel[together.chunks, THREADS](*together.tables, *together.layout, sums)
-        total += float(reduce_sum(sums, (0,), False))
-    return sqrt(total)
+        total += reduce_sum(sums, (0,), False)
+    return xp().sqrt(total)
 
 
 def _number_or_live(value: Any) -> tuple[Any, Array | None]:
@@ -159,10 +154,10 @@ class _Table(PointerTable):
 
 def _on_device(numbers: tuple[int, ...], dtype: str) -> Array:
     """An array of these numbers on the device, the same one each time unless they are for a graph."""
-    engine = launcher.engine()
+    engine: Any = launcher.engine()
     return engine.upload(np.array(numbers, dtype)) if engine.capturing else _uploaded(engine, numbers, dtype)
 
 
 @lru_cache(maxsize=256)
-def _uploaded(engine: Engine, numbers: tuple[int, ...], dtype: str) -> Array:
+def _uploaded(engine: Any, numbers: tuple[int, ...], dtype: str) -> Array:
     return engine.upload(np.array(numbers, dtype))

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from minivae.training import Estimator, load_checkpoint
 
+from .autoencoder import Autoencoder, corrupt
 from .pixelcnn import PixelCNN
 from .vae import VAE
 from .vqvae import VQVAE
 
-__all__ = ["VAE", "VQVAE", "PixelCNN", "load"]
+__all__ = ["VAE", "VQVAE", "Autoencoder", "PixelCNN", "corrupt", "load"]
 
-MODELS: dict[str, type[Estimator]] = {"PixelCNN": PixelCNN, "VAE": VAE, "VQVAE": VQVAE}
+MODELS: dict[str, type[Estimator]] = {"Autoencoder": Autoencoder, "PixelCNN": PixelCNN, "VAE": VAE, "VQVAE": VQVAE}
 
 
 def load(path: str | Path) -> Estimator:

@@ -18,7 +18,7 @@ from minivae.data.batches import Batches
 from minivae.kernels import backend_of
 from minivae.kernels.cpu.memory import keep_freed_memory
 from minivae.nn import Module
-from minivae.optim import Optimizer, Schedule, clip_grad_norm
+from minivae.optim import Optimizer, Schedule, clip_grad_norm, limit_grad_norm
 from minivae.random import default_generator, fork
 
 from .progress import Progress, Silent
@@ -184,7 +184,8 @@ class Trainer:
             return result  # parameters stay as they are; _check raises
         result.loss.backward()
         if self.clip_norm is not None:
-            clip_grad_norm(self.optimizer.params, self.clip_norm)
+            clip = clip_grad_norm if result.loss.device == "cpu" else limit_grad_norm
+            clip(self.optimizer.params, self.clip_norm)
         self.optimizer.step()
         return result
 

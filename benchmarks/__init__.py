@@ -1,0 +1,1 @@
+"""Benchmarks of minivae; nothing here is installed with it."""

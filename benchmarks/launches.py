@@ -1,0 +1,191 @@
+"""One small launch of every CUDA kernel, on numbers that are integers, for the sanitizer and for the emulator.
+
+    python -m benchmarks.launches           all of them once, on the GPU, for compute-sanitizer to watch
+
+Sums and products of small integers are exact in every order, so two machines that run the same kernels must agree in
+every bit, unless a kernel uses exp, log and the like (`exact` is False).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pkgutil import iter_modules
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minivae import kernels
+from minivae.kernels import cuda
+from minivae.kernels.contract import Noise
+from minivae.kernels.cuda import conv, gemm, launcher, live
+from minivae.kernels.geometry import conv2d_geometry
+
+Arrays = list[np.ndarray]
+
+
+class Launch(NamedTuple):
+    """run(k, a) uses the backend k and makes its arrays of host arrays by a; it returns arrays of the backend."""
+
+    name: str
+    run: Callable[[Any, Callable[[np.ndarray], Any]], Any]
+    exact: bool = True
+
+
+def integers(*shape: int, seed: int = 0, dtype: Any = np.float32) -> np.ndarray:
+    """Between -4 and 4."""
+    return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
+
+
+def _matrices() -> Iterator[Launch]:
+    for step in gemm.LADDER:
+        yield Launch(f"gemm {step}", lambda k, a, s=step: gemm.gemm_ladder(s, a(integers(70, 33)), a(integers(33, 45))))
+    yield Launch("gemm, K cut up", lambda k, a: k.matmul(a(integers(20, 600)), a(integers(600, 30))))
+    yield Launch("reduce_sum", lambda k, a: k.reduce_sum(a(integers(50, 300)), (0,), False))
+    index = np.random.default_rng(1).integers(0, 9, 700)
+    yield Launch("sum_rows_by_index", lambda k, a: k.sum_rows_by_index(a(integers(700, 40)), a(index), 9))
+    yield Launch("nearest_code", lambda k, a: k.nearest_code(a(integers(200, 17)), a(integers(90, 17, seed=1))))
+
+
+def _convolutions() -> Iterator[Launch]:
+    for name, x, w, stride in (
+        ("fours", (2, 24, 9, 9), (40, 24, 3, 3), 1),
+        ("no fours", (2, 19, 9, 9), (40, 19, 4, 4), 2),
+        ("few channels", (2, 1, 12, 12), (20, 1, 4, 4), 2),
+        ("few outputs", (2, 32, 6, 6), (3, 32, 3, 3), 1),
+    ):
+        g = conv2d_geometry(x, w, stride, 1, 1, 1)
+        bias, dy = integers(g.O, seed=2), integers(*g.y_shape, seed=3)
+
+        def forward(k: Any, a: Any, g: Any = g, bias: Any = bias) -> Any:
+            return k.conv2d(a(integers(*g.x_shape)), a(integers(*g.w_shape)), a(bias), g)
+
+        def input_grad(k: Any, a: Any, g: Any = g, dy: Any = dy) -> Any:
+            return k.conv2d_input_grad(a(dy), a(integers(*g.w_shape)), None, g)
+
+        def weight_grad(k: Any, a: Any, g: Any = g, dy: Any = dy) -> Any:
+            return k.conv2d_weight_grad(a(dy), a(integers(*g.x_shape)), g)
+
+        yield Launch(f"conv2d, {name}", forward)
+        yield Launch(f"conv2d_input_grad, {name}", input_grad)
+        yield Launch(f"conv2d_weight_grad, {name}", weight_grad)
+    g = conv2d_geometry((2, 8, 7, 7), (8, 8, 3, 3), 1, 1, 1, 1)
+    for step in conv.LADDER:
+        yield Launch(
+            f"conv {step}",
+            lambda k, a, s=step: conv.conv_ladder(s, a(integers(*g.x_shape)), a(integers(*g.w_shape)), g),
+        )
+    yield Launch("conv2d_weight_grad tf32", _weight_grad_tf32)
+
+
+def _weight_grad_tf32(k: Any, a: Any) -> Any:
+    g = conv2d_geometry((2, 8, 7, 7), (8, 8, 3, 3), 1, 1, 1, 1)
+    before, cuda.settings.settings.allow_tf32 = cuda.settings.settings.allow_tf32, True
+    try:
+        return k.conv2d_weight_grad(a(integers(*g.y_shape)), a(integers(*g.x_shape)), g)
+    finally:
+        cuda.settings.settings.allow_tf32 = before
+
+
+def _norms() -> Iterator[Launch]:
+    x, dy, w, b = integers(4, 6, 5, 5), integers(4, 6, 5, 5, seed=1), integers(6, seed=2), integers(6, seed=3)
+
+    def batch(k: Any, a: Any) -> Any:
+        y, mean, var = k.batch_norm(a(x), a(w), a(b), 1e-5)
+        return y, mean, var, *k.batch_norm_grad(a(dy), a(x), a(w), mean, var, 1e-5)
+
+    def group(k: Any, a: Any) -> Any:
+        y, mean, var = k.group_norm(a(x), a(w), a(b), 2, 1e-5)
+        return y, mean, var, *k.group_norm_grad(a(dy), a(x), a(w), mean, var, 1e-5)
+
+    yield Launch("batch_norm and gradient", batch, exact=False)
+    yield Launch("group_norm and gradient", group, exact=False)
+
+
+def _likelihoods() -> Iterator[Launch]:
+    logits, x, dy = integers(6, 1, 9, 9), np.abs(integers(6, 1, 9, 9, seed=1)) / 4, integers(6, seed=2)
+    rows, target = integers(30, 50), np.arange(30)
+    many = integers(30, seed=3)
+
+    def gaussian(k: Any, a: Any) -> Any:
+        arrays = a(logits), a(integers(6, 1, 9, 9, seed=4)), a(x)
+        return k.gaussian_nll(*arrays), *k.gaussian_nll_grad(a(dy), *arrays)
+
+    yield Launch("bernoulli_nll", lambda k, a: k.bernoulli_nll(a(logits), a(x)), exact=False)
+    yield Launch("bernoulli_nll_grad", lambda k, a: k.bernoulli_nll_grad(a(dy), a(logits), a(x)), exact=False)
+    yield Launch("gaussian_nll and gradient", gaussian, exact=False)
+    yield Launch("softmax_cross_entropy", lambda k, a: k.softmax_cross_entropy(a(rows), a(target)), exact=False)
+    yield Launch(
+        "softmax_cross_entropy_grad",
+        lambda k, a: k.softmax_cross_entropy_grad(a(many), a(rows), a(target)),
+        exact=False,
+    )
+
+
+def _noise() -> Iterator[Launch]:
+    noise, mu, log_var = Noise(2**40 + 3, 7), integers(9, 5), integers(9, 5, seed=1)
+    yield Launch("random_bits", lambda k, a: k.random_bits(1003, noise))
+    yield Launch("uniform", lambda k, a: k.uniform((101,), np.float32, noise))
+    yield Launch("uniform, float64", lambda k, a: k.uniform((101,), np.float64, noise))
+    yield Launch("normal", lambda k, a: k.normal((101,), np.float32, noise), exact=False)
+    yield Launch("reparameterize", lambda k, a: k.reparameterize(a(mu), a(log_var), noise), exact=False)
+    yield Launch("reparameterize_grad", lambda k, a: k.reparameterize_grad(a(mu), a(log_var), noise), exact=False)
+    yield Launch("erf", lambda k, a: k.erf(a(integers(77))), exact=False)
+
+
+def _optimisers() -> Iterator[Launch]:
+    shapes = [(3, 5), (4500,), (1,)]
+
+    def lists(a: Any, count: int) -> list[list[Any]]:
+        return [[a(np.abs(integers(*s, seed=seed))) for s in shapes] for seed in range(count)]
+
+    def sgd(k: Any, a: Any) -> Any:
+        p, g, v = lists(a, 3)
+        k.sgd_step(p, g, v, 0.5, 0.5, 0.0, True)
+        return [*p, *v]
+
+    def adam(k: Any, a: Any) -> Any:
+        p, g, m, s = lists(a, 4)
+        k.adam_step(p, g, m, s, 3, 0.1, (0.5, 0.75), 1e-8, 0.5, True)
+        return [*p, *m, *s]
+
+    def norm(k: Any, a: Any) -> Any:
+        return k.global_norm(lists(a, 1)[0])
+
+    def words(k: Any, a: Any) -> Any:
+        numbers = live.LiveNumbers()
+        arrays = [numbers.add("uint64"), numbers.add("float64")]
+        numbers.set(5, 0.25)
+        return arrays
+
+    yield Launch("sgd_step", sgd)
+    yield Launch("adam_step", adam, exact=False)
+    yield Launch("global_norm", norm)
+    yield Launch("write_words", words)
+
+
+LAUNCHES = [
+    *(launch for group in (_matrices, _convolutions, _norms, _likelihoods, _noise, _optimisers) for launch in group())
+]
+
+
+def results(launch: Launch) -> Arrays:
+    """What a launch computes with the engine in use, on the host."""
+    k = kernels.backend("cuda")
+    found = launch.run(k, k.asarray)
+    return [k.to_host(array) for array in (found if isinstance(found, (tuple, list)) else [found])]
+
+
+def kernel_names() -> set[str]:
+    """All kernels of all modules of the backend."""
+    from importlib import import_module
+
+    modules = [import_module(f"{cuda.__name__}.{info.name}") for info in iter_modules(cuda.__path__)]
+    found = {m.MODULE.path: m.MODULE for m in modules if isinstance(getattr(m, "MODULE", None), launcher.Module)}
+    return {name for module in found.values() for name in module.declarations}
+
+
+if __name__ == "__main__":
+    for each in LAUNCHES:
+        results(each)
+        print(each.name, flush=True)
+    launcher.engine().synchronize()

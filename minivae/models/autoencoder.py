@@ -1,0 +1,181 @@
+"""The autoencoder, and the denoising one (Vincent, Larochelle, Bengio & Manzagol 2008).
+
+An encoder maps an image x to a code z = f(x) of few numbers, a decoder maps it back to x_hat = g(z), and training
+minimises the mean over the images of the squared error
+
+    ||x - x_hat||^2, summed over channels and pixels.
+
+With a linear f and g (arch='dense', hidden=()) the best that can be reached is the error of PCA with as many
+components (Bourlard & Kamp 1988; Baldi & Hornik 1989): what a deeper one gains over that is what nonlinearity is worth.
+
+A denoising autoencoder sees in training x~ ~ q(x~ | x), a corrupted image, and is compared with the clean one:
+||x - g(f(x~))||^2. It cannot do so without knowing what images look like, and its best answer is E[x | x~], the mean of
+the images that x~ may come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minivae.autograd import Tensor
+from minivae.kernels.contract import Noise
+from minivae.nn.networks import conv_decoder, conv_encoder, dense_decoder, dense_encoder
+from minivae.random import default_generator
+from minivae.training import Estimator
+
+CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper")
+LEVEL = 0.3  # of a corruption, unless given
+
+
+class AutoencoderLoss(NamedTuple):
+    """loss: ||x - x_hat||^2 per image, averaged over the batch."""
+
+    loss: Tensor
+
+
+class Autoencoder(Estimator):
+    """Autoencoder over images.
+
+    image_shape: (C, H, W). latent_dim: D. arch: 'conv' (strided convolutions down, transposed ones up) or 'dense'.
+    corruption: 'gaussian', 'masking' or 'salt-and-pepper' makes it a denoising autoencoder, see corrupt(); level: how
+    much of it, 0.3 unless given. channels: of the strided convolutions, (32, 64) unless given. hidden: of the dense
+    layers, (256,) for 'conv' and (400,) for 'dense' unless given; () and 'dense' make a linear autoencoder.
+
+    The decoder's output is linear, in the units of the pixels, and is returned as it is: squared errors are those of
+    training, and images outside [0, 1] are no error. Whoever shows images with pixels in [0, 1] clips them.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int] = (1, 28, 28),
+        latent_dim: int = 64,
+        arch: str = "conv",
+        corruption: str | None = None,
+        level: float | None = None,
+        channels: Sequence[int] | None = None,
+        hidden: Sequence[int] | None = None,
+    ) -> None:
+        _check(image_shape, latent_dim, arch, channels)
+        if corruption is not None:
+            _check_corruption(corruption, LEVEL if level is None else level)
+        elif level is not None:
+            raise ValueError(f"level = {level} says how much of a corruption, and there is none")
+        self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
+        self.latent_dim, self.arch, self.channels, self.hidden = latent_dim, arch, channels, hidden
+        self.corruption, self.level = corruption, level
+        self.history = []
+        shape = (int(image_shape[0]), int(image_shape[1]), int(image_shape[2]))
+        if arch == "conv":
+            sizes = (32, 64) if channels is None else channels, (256,) if hidden is None else hidden
+            self.encoder = conv_encoder(shape, *sizes, latent_dim)
+            self.decoder = conv_decoder(shape, *sizes, latent_dim)
+        else:
+            layers = (400,) if hidden is None else hidden
+            self.encoder = dense_encoder(shape, layers, latent_dim)
+            self.decoder = dense_decoder(shape, layers, latent_dim)
+
+    # ---- the model ----
+
+    def forward(self, x: Any) -> Tensor:
+        """x (N, C, H, W) -> x_hat, of the same shape."""
+        return self.decoder(self.encoder(self.tensor(x)))
+
+    def loss(self, x: Any, noise: Noise | None = None) -> AutoencoderLoss:
+        """The mean squared error of images x (N, C, H, W), in training mode of what is made of corrupted ones.
+
+        noise: fixes the corruption; the next draw of minivae's generator unless given.
+        """
+        x = self.tensor(x)
+        seen = x
+        if self.training and self.corruption is not None:
+            level = LEVEL if self.level is None else self.level
+            seen = _corrupted(x, self.corruption, level, noise or default_generator.next())
+        return AutoencoderLoss(_squared_error(x, self(seen)).mean())
+
+    # ---- plain arrays ----
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """Images -> codes (N, D)."""
+        return self.batched(self.encoder, self.check_images(x))
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        """Codes (N, D) -> images (N, C, H, W), not clipped."""
+        z = np.asarray(z)
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise ValueError(f"codes must have shape (N, {self.latent_dim}), got {z.shape}")
+        return self.batched(self.decoder, z)
+
+    def reconstruct(self, x: np.ndarray) -> np.ndarray:
+        """decode(encode(x)): images are taken as they are, nothing is corrupted."""
+        return self.batched(self, self.check_images(x))
+
+    def denoise(self, x: np.ndarray) -> np.ndarray:
+        """reconstruct(x), for noisy images x."""
+        return self.reconstruct(x)
+
+    def score_samples(self, x: np.ndarray) -> np.ndarray:
+        """-||x - x_hat||^2 of each image (N,): the lower, the less it looks like the images of training."""
+        return -self.batched(lambda x: _squared_error(x, self(x)), self.check_images(x))
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        """encode(x), under scikit-learn's name."""
+        return self.encode(x)
+
+    def inverse_transform(self, z: np.ndarray) -> np.ndarray:
+        """decode(z), under scikit-learn's name."""
+        return self.decode(z)
+
+
+def corrupt(x: np.ndarray, kind: str, level: float = LEVEL, noise: Noise | None = None) -> np.ndarray:
+    """A corrupted copy of images x, of any shape, with pixels in [0, 1]; every channel of a pixel by itself.
+
+    'gaussian' adds normal noise of standard deviation `level` and does not clip. 'masking' sets each pixel to 0 with
+    probability `level`. 'salt-and-pepper' sets it to 0 or to 1, with probability level / 2 each.
+    noise: the next draw of minivae's generator unless given.
+
+    Raises ValueError for an unknown kind, a negative level or a probability above 1; TypeError unless x is floating.
+    """
+    x = np.asarray(x)
+    if x.dtype.kind != "f":
+        raise TypeError(f"images must be floating numbers, got {x.dtype}; for bytes use x / np.float32(255)")
+    _check_corruption(kind, level)
+    return _corrupted(Tensor.wrap(x), kind, level, noise or default_generator.next()).numpy()
+
+
+def _corrupted(x: Tensor, kind: str, level: float, noise: Noise) -> Tensor:
+    """corrupt() on x's own device."""
+    if kind == "gaussian":
+        return x + level * Tensor.wrap(x.backend.normal(x.shape, x.dtype, noise))
+    u = Tensor.wrap(x.backend.uniform(x.shape, np.dtype(np.float32), noise))
+    kept = x * (u >= level).astype(x.dtype)  # the others are 0
+    return kept if kind == "masking" else kept + (u < level / 2).astype(x.dtype)
+
+
+def _squared_error(x: Tensor, y: Tensor) -> Tensor:
+    """(N, C, H, W) both -> (N,)."""
+    difference = x - y
+    return (difference * difference).sum(axis=(1, 2, 3))
+
+
+def _check(image_shape: Sequence[int], latent_dim: int, arch: str, channels: Sequence[int] | None) -> None:
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"image_shape must be (C, H, W), got {image_shape!r}")
+    if latent_dim < 1:
+        raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
+    if arch not in ("conv", "dense"):
+        raise ValueError(f"arch must be 'conv' or 'dense', got {arch!r}")
+    if arch == "dense" and channels is not None:
+        raise ValueError("channels belong to arch='conv'")
+
+
+def _check_corruption(kind: str, level: float) -> None:
+    if kind not in CORRUPTIONS:
+        raise ValueError(f"corruption must be one of {CORRUPTIONS}, got {kind!r}")
+    if not level >= 0 or not isfinite(level):
+        raise ValueError(f"level must be a number >= 0, got {level}")
+    if kind != "gaussian" and level > 1:
+        raise ValueError(f"level of {kind!r} is a probability, got {level}")

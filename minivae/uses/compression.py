@@ -1,0 +1,51 @@
+"""Compression: how much of the images is left after codes of few numbers, beside PCA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from .metrics import psnr, squared_error
+from .pca import PCA
+
+
+class Reconstructs(Protocol):
+    def reconstruct(self, x: np.ndarray) -> np.ndarray:
+        """Images (N, C, H, W) -> images of the same shape."""
+
+
+class CompressionRow(NamedTuple):
+    """Of the test images at one dimension of the code: PSNR in dB and squared error per image, model and PCA."""
+
+    dim: int
+    psnr: float
+    pca_psnr: float
+    squared_error: float
+    pca_squared_error: float
+
+
+def compression(
+    train: Callable[[int], Reconstructs], x_train: np.ndarray, x_test: np.ndarray, dims: Sequence[int]
+) -> list[CompressionRow]:
+    """One row for each dimension: the model train(dim) beside PCA of x_train, on x_test, both (N, C, H, W) in [0, 1].
+
+    train: makes a model with codes of `dim` numbers and trains it, such as
+
+        lambda dim: Autoencoder(x_train.shape[1:], latent_dim=dim).fit(x_train)
+
+    What either makes is clipped to [0, 1], where pixels are, before it is compared.
+    Raises ValueError for no dimensions, or for one below 1 or above what PCA has; nothing is trained then.
+    """
+    if not len(dims):
+        raise ValueError("compression needs at least one dimension")
+    if min(dims) < 1:
+        raise ValueError(f"dimensions must be at least 1, got {list(dims)}")
+    pca = PCA(x_train, max(dims))
+    rows = []
+    for dim in dims:
+        pictures = [np.clip(m.reconstruct(x_test), 0, 1) for m in (train(dim), pca.truncated(dim))]
+        errors = [float(squared_error(x_test, y).mean()) for y in pictures]
+        rows.append(CompressionRow(dim, *(psnr(x_test, y) for y in pictures), *errors))
+    return rows

@@ -1,0 +1,39 @@
+"""Denoising: how much nearer to the clean images a model brings noisy ones."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from minivae.models.autoencoder import LEVEL, corrupt
+from minivae.random import fork
+
+from .compression import Reconstructs
+from .metrics import psnr
+
+
+class Denoising(NamedTuple):
+    """PSNR in dB before and after, gain = after - before, and the images (N, C, H, W), clipped to [0, 1]."""
+
+    noisy_psnr: float
+    denoised_psnr: float
+    gain: float
+    noisy: np.ndarray
+    denoised: np.ndarray
+
+
+def denoising(
+    model: Reconstructs, x: np.ndarray, kind: str = "gaussian", level: float = LEVEL, seed: int = 0
+) -> Denoising:
+    """Corrupt clean images x (N, C, H, W) in [0, 1] by models.corrupt(x, kind, level) and have them reconstructed.
+
+    The model sees the noise as it is. Pictures have pixels in [0, 1], so both the noisy and the denoised images are
+    clipped to that before they are compared with x, which for Gaussian noise already takes part of the noise away.
+    seed: of the noise, which is always the same for one seed.
+    """
+    with fork(seed):
+        seen = corrupt(x, kind, level)
+    noisy, denoised = np.clip(seen, 0, 1), np.clip(model.reconstruct(seen), 0, 1)
+    before, after = psnr(x, noisy), psnr(x, denoised)
+    return Denoising(before, after, after - before, noisy, denoised)

@@ -1,0 +1,54 @@
+"""The measures: squared error, peak signal-to-noise ratio, area under the ROC curve."""
+
+from __future__ import annotations
+
+from math import inf, log10
+
+import numpy as np
+
+
+def squared_error(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """||x - y||^2 of each image, summed over channels and pixels: (N, ...) both -> (N,), float64.
+
+    Raises ValueError for different shapes.
+    """
+    if x.shape != y.shape:
+        raise ValueError(f"images to compare must have one shape, got {x.shape} and {y.shape}")
+    difference = (np.float64(x) - y).reshape(len(x), -1)
+    return np.einsum("np,np->n", difference, difference)
+
+
+def psnr(x: np.ndarray, y: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of images (N, ...) with pixels in [0, 1], hence of peak 1.
+
+    -10 log10 of the mean squared error of a pixel, the mean taken over all images; infinite for equal ones.
+    Raises ValueError for different shapes and for no images.
+    """
+    if not x.size:
+        raise ValueError(f"there are no images to compare, their shape is {x.shape}")
+    mean = float(squared_error(x, y).sum()) / x.size
+    return -10 * log10(mean) if mean else inf
+
+
+def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve: scores (N,), positive (N,) of booleans -> in [0, 1], 0.5 for blind scores.
+
+    It is the probability that a positive example scores higher than a negative one, equal scores counting half. With
+    ranks R_i, equal scores sharing their mean rank, and n positive and m negative examples that is
+    (sum of R_i over the positive - n (n + 1) / 2) / (n m) (Mann & Whitney 1947).
+
+    Raises TypeError unless `positive` are booleans; ValueError for other shapes, NaN, or examples all of one kind.
+    """
+    scores, positive = np.asarray(scores), np.asarray(positive)
+    if positive.dtype != bool:
+        raise TypeError(f"positive must be booleans, got {positive.dtype}")
+    if scores.ndim != 1 or scores.shape != positive.shape:
+        raise ValueError(f"roc_auc needs (N,) scores and booleans, got {scores.shape} and {positive.shape}")
+    if np.isnan(scores).any():
+        raise ValueError("roc_auc cannot order scores that are NaN")
+    n, m = int(positive.sum()), int((~positive).sum())
+    if not n or not m:
+        raise ValueError(f"roc_auc needs positive and negative examples, got {n} and {m}")
+    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(count) - (count - 1) / 2)[place]
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * m))

@@ -1,0 +1,161 @@
+"""Transfer: drop the decoder and classify the codes by logistic regression, with few labels and with many.
+
+The encoder is trained without labels, on all images. If its codes have sorted out what images are about, a linear
+classifier on them needs fewer labels than one on the pixels. Beside it stands PCA of equal dimension, which has sorted
+out nothing but is as small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from minivae.kernels.contract import Noise
+from minivae.kernels.cpu import random_bits
+
+from .pca import PCA
+
+STRENGTHS = tuple(10.0**k for k in range(-5, 2))  # of the penalty, from which the validation data choose
+VALIDATION = 5  # every fifth label is validation data while the strength is chosen
+
+
+class Transforms(Protocol):
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        """Images (N, C, H, W) -> codes (N, ...)."""
+
+
+class ProbeRow(NamedTuple):
+    """Accuracy on the test images of a classifier on `features`, with `labels` a class (None: all of them).
+
+    The mean over several choices of the labelled images, and the standard deviation over them.
+    """
+
+    features: str
+    dim: int
+    labels: int | None
+    accuracy: float
+    deviation: float
+
+
+class LogisticRegression:
+    """p(y | x) = softmax(W x + b), fitted to the mean of -log p(y | x) + strength / 2 * ||W||^2 by L-BFGS (SciPy).
+
+    x: (N, D), y: (N,) of labels. The loss is convex: where the fit starts does not matter.
+    """
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, strength: float) -> None:
+        try:
+            from scipy.optimize import minimize
+        except ImportError as error:
+            raise ImportError("logistic regression needs SciPy: pip install scipy") from error
+        self.classes, target = np.unique(y, return_inverse=True)
+        self.strength = strength
+        x = np.float64(x)
+        shape = (len(self.classes), x.shape[1] + 1)
+        options = {"maxiter": 1000}
+        found = minimize(self._loss, np.zeros(shape).ravel(), (x, target), "L-BFGS-B", jac=True, options=options)
+        self.weight, self.bias = np.split(found.x.reshape(shape), [-1], axis=1)  # (K, D), (K, 1)
+
+    def _loss(self, theta: np.ndarray, x: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
+        """The loss and its gradient: for the logits softmax - one_hot, averaged."""
+        weight, bias = np.split(theta.reshape(len(self.classes), -1), [-1], axis=1)
+        log_p = log_softmax(x @ weight.T + bias.T)  # (N, K)
+        row = np.arange(len(x))
+        loss = -log_p[row, target].mean() + self.strength / 2 * (weight**2).sum()
+        dlogits = np.exp(log_p)
+        dlogits[row, target] -= 1
+        dlogits /= len(x)
+        dweight, dbias = dlogits.T @ x + self.strength * weight, dlogits.sum(axis=0)
+        return float(loss), np.column_stack([dweight, dbias]).ravel()
+
+    def log_probability(self, x: np.ndarray) -> np.ndarray:
+        """(N, D) -> log p(y | x) of every class (N, K)."""
+        return log_softmax(np.float64(x) @ self.weight.T + self.bias.T)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """(N, D) -> the likeliest labels (N,)."""
+        return self.classes[self.log_probability(x).argmax(axis=1)]
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """(N, K) -> (N, K)."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def probe(
+    model: Transforms,
+    x_train: np.ndarray,
+    y_train: np.ndarray,
+    x_test: np.ndarray,
+    y_test: np.ndarray,
+    labels: Sequence[int | None] = (10, 50, None),
+    repeats: int = 5,
+    seed: int = 0,
+) -> list[ProbeRow]:
+    """Accuracy of logistic regression on the model's codes, on PCA of equal dimension and on the pixels, in this order.
+
+    x: images (N, C, H, W), y: labels (N,). labels: how many images of each class come with their label, None for all;
+    `repeats` choices of these are drawn by `seed`. Classifiers on different features see the same labels, and none
+    beyond them: the strength of the penalty is chosen by the likelihood of every fifth of them, then all are fitted.
+
+    Raises ValueError for fewer labels than 2 a class or more than there are; TypeError for codes that are not floating.
+    """
+    features = {"codes": _flat(model.transform(x_train)), "pixels": _flat(x_train)}
+    tests = {"codes": _flat(model.transform(x_test)), "pixels": _flat(x_test)}
+    if features["codes"].dtype.kind != "f":
+        raise TypeError(f"a probe needs codes of floating numbers, got {features['codes'].dtype}")
+    pca = PCA(x_train, features["codes"].shape[1])
+    features["PCA"], tests["PCA"] = pca.transform(x_train), pca.transform(x_test)
+    rows = []
+    for count in labels:
+        draws = range(1 if count is None else repeats)
+        chosen = [labelled(y_train, count, seed, draw) for draw in draws]
+        for name in ("codes", "PCA", "pixels"):
+            x, t = _scaled(features[name], tests[name])
+            accuracy = [float((fit_validated(x[i], y_train[i]).predict(t) == y_test).mean()) for i in chosen]
+            rows.append(ProbeRow(name, x.shape[1], count, float(np.mean(accuracy)), float(np.std(accuracy))))
+    return rows
+
+
+def labelled(y: np.ndarray, count: int | None, seed: int, draw: int = 0) -> np.ndarray:
+    """Indices of `count` images of each class of y (N,), of all without it, in a random order class by class."""
+    order = np.argsort(random_bits(len(y), Noise(seed, draw)), kind="stable")
+    by_class = [order[y[order] == label] for label in np.unique(y)]
+    least = min(map(len, by_class))
+    if count is not None and not 2 <= count <= least:
+        raise ValueError(f"labels a class must be in [2, {least}], as the smallest class has {least}, got {count}")
+    if least < 2:
+        raise ValueError(f"a probe needs at least 2 labels a class, the smallest has {least}")
+    return np.concatenate([members[:count] for members in by_class])
+
+
+def fit_validated(x: np.ndarray, y: np.ndarray) -> LogisticRegression:
+    """Logistic regression of the strength under which held-out labels are the likeliest, fitted to all labels.
+
+    x (N, D), y (N,). Held out is every fifth image of each class, at least one.
+    """
+    held_out = np.zeros(len(y), bool)
+    for label in np.unique(y):
+        held_out[np.flatnonzero(y == label)[::VALIDATION]] = True
+    target = np.searchsorted(np.unique(y), y[held_out])
+
+    def nll(strength: float) -> float:
+        log_p = LogisticRegression(x[~held_out], y[~held_out], strength).log_probability(x[held_out])
+        return -float(log_p[np.arange(len(target)), target].mean())
+
+    return LogisticRegression(x, y, min(STRENGTHS, key=nll))
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    """(N, ...) -> (N, D)."""
+    return x.reshape(len(x), -1)
+
+
+def _scaled(x: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both centred by the means of x and divided by one number, so that a strength means the same for all features."""
+    mean = x.mean(axis=0)
+    scale = float((x - mean).std()) or 1.0
+    return (x - mean) / scale, (t - mean) / scale
