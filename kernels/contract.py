@@ -20,7 +20,8 @@ All of them are written by hand, on the CPU in NumPy and on the GPU as CUDA kern
 cuBLAS, cuRAND or another library, so that a whole training step can be captured as a CUDA graph.
 
 Besides the primitives a backend has `xp` (the array module: numpy or cupy), whose element-wise functions serve
-everything that is not listed here (sums of two arrays, activations, comparison, indexing, copies), `asarray` (host array to backend array) and `to_host` (the way back).
+everything that is not listed here (sums of two arrays, activations, comparison, indexing, copies), `asarray` (host
+array to backend array) and `to_host` (the way back).
 """
 
 from __future__ import annotations

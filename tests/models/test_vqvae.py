@@ -178,7 +178,7 @@ class TestTraining:
         model = VQVAE(**settings, update=update).fit(x, epochs=25, batch_size=16, lr=1e-2)
         assert model.history[0]["nll"] > 20
         assert model.history[-1]["nll"] < 5
-        assert ((model.reconstruct(x) > 0.5) == x).mean() > 0.95
+        assert ((model.reconstruct(x) > 0.5) == x).mean() > 0.9
 
     def test_one_seed_is_one_run_bit_by_bit(self):
         a, b, other = self.fitted(), self.fitted(), self.fitted(seed=1)

@@ -1,0 +1,72 @@
+"""What there is to measure on this machine: NumPy always, CuPy where there is a GPU, PyTorch where it is installed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+import minivae as mv
+from minivae import kernels
+
+try:
+    import torch
+except ImportError:
+    torch = None  # type: ignore[assignment]
+
+MISSING: list[str] = []  # one sentence for each column that is left out
+
+
+def find() -> Any:
+    """The CUDA backend, or None; fills MISSING and gives PyTorch as many threads as BLAS has."""
+    MISSING.clear()
+    if torch is None:
+        MISSING.append("PyTorch: not installed (pip install torch==2.13.0)")
+    else:
+        torch.set_num_threads(threads())
+    try:
+        return kernels.backend("cuda")
+    except RuntimeError as error:
+        MISSING.append(f"CuPy: {error}")
+        return None
+
+
+def threads() -> int:
+    """Of BLAS."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return int(os.environ.get("OPENBLAS_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    np.ones((2, 2)) @ np.ones((2, 2))
+    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+
+
+def machine() -> dict[str, Any]:
+    """Processor, threads, load, versions and date."""
+    names = ("numpy", "torch", "cupy-cuda12x", "cupy-cuda13x", "threadpoolctl")
+    installed = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"] in names}
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "processor": _processor(),
+        "threads": threads(),
+        "load": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "blas": f"{blas.get('name')} {blas.get('version')}",
+        "minivae": mv.__version__,
+        **dict(sorted(installed.items())),
+        "left out": list(MISSING),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor()
