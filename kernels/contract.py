@@ -99,6 +99,19 @@ def conv2d_weight_grad(dy: Array, x: Array, g: ConvGeometry) -> Array:
     raise NotImplementedError
 
 
+# ---- activation ----
+
+
+def bias_relu(x: Array, b: Array | None) -> Array:
+    """x (N, C, ...), b (C,) per channel or None -> max(x + b, 0). Without b any shape."""
+    raise NotImplementedError
+
+
+def relu_grad(dy: Array, y: Array) -> Array:
+    """dy, y of one shape, y = relu(x) -> dx = dy where y > 0, else 0."""
+    raise NotImplementedError
+
+
 # ---- normalisation ----
 
 
@@ -287,6 +300,8 @@ PRIMITIVES: tuple[Callable[..., Any], ...] = (
     conv2d,
     conv2d_input_grad,
     conv2d_weight_grad,
+    bias_relu,
+    relu_grad,
     batch_norm,
     batch_norm_grad,
     group_norm,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .activation import bias_relu, relu_grad
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .likelihood import (
     bernoulli_nll,
@@ -41,6 +42,7 @@ __all__ = [
     "batch_norm_grad",
     "bernoulli_nll",
     "bernoulli_nll_grad",
+    "bias_relu",
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
@@ -56,6 +58,7 @@ __all__ = [
     "normal",
     "random_bits",
     "reduce_sum",
+    "relu_grad",
     "reparameterize",
     "reparameterize_grad",
     "sgd_step",

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..contract import Array
 from . import launcher
+from .activation import bias_relu, relu_grad
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .gemm import matmul
 from .likelihood import (
@@ -56,6 +57,7 @@ __all__ = [
     "batch_norm_grad",
     "bernoulli_nll",
     "bernoulli_nll_grad",
+    "bias_relu",
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
@@ -71,6 +73,7 @@ __all__ = [
     "normal",
     "random_bits",
     "reduce_sum",
+    "relu_grad",
     "reparameterize",
     "reparameterize_grad",
     "sgd_step",

@@ -27,8 +27,8 @@ class Linear(Module):
         self.in_features, self.out_features = in_features, out_features
         self.weight, self.bias = init.weight_and_bias((out_features, in_features), out_features, bias, dtype)
 
-    def forward(self, x: Any) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+    def forward(self, x: Any, relu: bool = False) -> Tensor:
+        return F.linear(x, self.weight, self.bias, relu)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
@@ -74,8 +74,8 @@ class Conv2d(_Conv):
         self.stride, self.padding = as_pair("stride", stride, 1), as_pair("padding", padding, 0)
         self.dilation = as_pair("dilation", dilation, 1)
 
-    def forward(self, x: Any) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+    def forward(self, x: Any, relu: bool = False) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, relu)
 
 
 class ConvTranspose2d(_Conv):
@@ -102,9 +102,9 @@ class ConvTranspose2d(_Conv):
             as_pair("dilation", dilation, 1),
         )
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Any, relu: bool = False) -> Tensor:
         return F.conv_transpose2d(
-            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation
+            x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation, relu
         )
 
 
@@ -192,8 +192,15 @@ class Sequential(Module):
             setattr(self, str(i), layer)
 
     def forward(self, x: Any) -> Any:
-        for layer in self:
-            x = layer(x)
+        """A ReLU behind a layer with weights is done by that layer, in the pass that adds the bias."""
+        layers = list(self)
+        pairs = iter(zip(layers, [*layers[1:], None], strict=True))
+        for layer, following in pairs:
+            if type(layer) in (Linear, Conv2d, ConvTranspose2d) and type(following) is ReLU:
+                x = layer(x, relu=True)
+                next(pairs)
+            else:
+                x = layer(x)
         return x
 
     def __iter__(self) -> Iterator[Module]:

@@ -18,31 +18,42 @@ from .linear import check_dtypes
 
 
 class Conv2d(Function):
-    def forward(self, x: Array, w: Array, *b: Array, g: ConvGeometry) -> Array:
-        self.save(x, w)
-        self.g = g
-        return self.backend.conv2d(x, w, b[0] if b else None, g)
+    def forward(self, x: Array, w: Array, *b: Array, g: ConvGeometry, relu: bool) -> Array:
+        self.g, self.relu = g, relu
+        return _activated(self, self.backend.conv2d, x, w, b)
 
     def backward(self, dy: Array) -> Any:
-        x, w = self.saved
+        x, w, *y = self.saved
         k = self.backend
+        dy = k.relu_grad(dy, *y) if self.relu else dy
         dx = k.conv2d_input_grad(dy, w, None, self.g) if self.needs[0] else None
         dw = k.conv2d_weight_grad(dy, x, self.g) if self.needs[1] else None
         return (dx, dw, *_bias_grad(self, dy))
 
 
 class ConvTranspose2d(Function):
-    def forward(self, x: Array, w: Array, *b: Array, g: ConvGeometry) -> Array:
-        self.save(x, w)
-        self.g = g
-        return self.backend.conv2d_input_grad(x, w, b[0] if b else None, g)
+    def forward(self, x: Array, w: Array, *b: Array, g: ConvGeometry, relu: bool) -> Array:
+        self.g, self.relu = g, relu
+        return _activated(self, self.backend.conv2d_input_grad, x, w, b)
 
     def backward(self, dy: Array) -> Any:
-        x, w = self.saved
+        x, w, *y = self.saved
         k = self.backend
+        dy = k.relu_grad(dy, *y) if self.relu else dy
         dx = k.conv2d(dy, w, None, self.g) if self.needs[0] else None
         dw = k.conv2d_weight_grad(x, dy, self.g) if self.needs[1] else None
         return (dx, dw, *_bias_grad(self, dy))
+
+
+def _activated(function: Conv2d | ConvTranspose2d, kernel: Any, x: Array, w: Array, b: tuple[Array, ...]) -> Array:
+    """kernel(x, w) with bias; with relu, bias and ReLU are one pass."""
+    bias = b[0] if b else None
+    if function.relu:
+        y = function.backend.bias_relu(kernel(x, w, None, function.g), bias)
+        function.save(x, w, y)
+        return y
+    function.save(x, w)
+    return kernel(x, w, bias, function.g)
 
 
 def _bias_grad(function: Function, dy: Array) -> tuple[Array | None, ...]:
@@ -60,17 +71,19 @@ def conv2d(
     padding: int | Pair = 0,
     dilation: int | Pair = 1,
     groups: int = 1,
+    relu: bool = False,
 ) -> Tensor:
     """Cross-correlation: x (N, C, H, W), w (O, C / groups, KH, KW), b (O,) -> (N, O, OH, OW).
 
-    OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1. Raises ValueError where shapes or arguments do not
-    fit together, TypeError for dtypes that differ or are not float32 or float64.
+    OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1. With relu: max(y, 0), in the pass that
+    adds the bias. Raises ValueError where shapes or arguments do not fit together, TypeError for dtypes that differ or
+    are not float32 or float64.
     """
     x, w = as_tensor(x), as_tensor(w)
     g = conv2d_geometry(x.shape, w.shape, _hashable(stride), _hashable(padding), _hashable(dilation), groups)
     bias = _bias("conv2d", b, g.O, w)
     check_dtypes("conv2d", x, w, *bias)
-    return Conv2d.apply(x, w, *bias, g=g)
+    return Conv2d.apply(x, w, *bias, g=g, relu=relu)
 
 
 def conv_transpose2d(
@@ -82,11 +95,12 @@ def conv_transpose2d(
     output_padding: int | Pair = 0,
     groups: int = 1,
     dilation: int | Pair = 1,
+    relu: bool = False,
 ) -> Tensor:
     """The transpose of conv2d: x (N, C_in, H, W), w (C_in, C_out / groups, KH, KW), b (C_out,) -> (N, C_out, OH, OW).
 
     OH = (H - 1) stride - 2 padding + dilation (KH - 1) + 1 + output_padding. With stride > 1 several sizes shrink to H
-    under conv2d; output_padding chooses among them. Raises as conv2d does.
+    under conv2d; output_padding chooses among them. relu and errors as for conv2d.
     """
     x, w = as_tensor(x), as_tensor(w)
     g = conv_transpose2d_geometry(
@@ -94,7 +108,7 @@ def conv_transpose2d(
     )
     bias = _bias("conv_transpose2d", b, g.C, w)
     check_dtypes("conv_transpose2d", x, w, *bias)
-    return ConvTranspose2d.apply(x, w, *bias, g=g)
+    return ConvTranspose2d.apply(x, w, *bias, g=g, relu=relu)
 
 
 def _hashable(value: Any) -> Any:

@@ -84,13 +84,13 @@ class ReLU(Function):
     """max(x, 0). The sign of the output says where the input was positive, so the input need not be kept."""
 
     def forward(self, x: Array) -> Array:
-        y = self.backend.xp.maximum(x, 0)
+        y = self.backend.bias_relu(x, None)
         self.save(y)
         return y
 
     def backward(self, dy: Array) -> Array:
         (y,) = self.saved
-        return dy * (y > 0)
+        return self.backend.relu_grad(dy, y)
 
 
 class LeakyReLU(Function):

@@ -32,18 +32,23 @@ class MatMul(Function):
 
 
 class Linear(Function):
-    """Y = X W^T + b; dX = dY W, dW = dY^T X, db = sum of the rows of dY."""
+    """Y = X W^T + b; dX = dY W, dW = dY^T X, db = sum of the rows of dY. With relu max(Y, 0), in the pass of b."""
 
-    def forward(self, x: Array, w: Array, *b: Array) -> Array:
-        self.save(x, w)
+    def forward(self, x: Array, w: Array, *b: Array, relu: bool) -> Array:
         y = self.backend.matmul(x, w.T)  # (N, O)
-        if b:
+        self.relu = relu
+        if relu:
+            y = self.backend.bias_relu(y, b[0] if b else None)
+        elif b:
             y += b[0]
+        self.save(x, w, *([y] if relu else []))
         return y
 
     def backward(self, dy: Array) -> Any:
-        x, w = self.saved
+        x, w, *y = self.saved
         matmul = self.backend.matmul
+        if self.relu:
+            dy = self.backend.relu_grad(dy, *y)
         dx = matmul(dy, w) if self.needs[0] else None
         dw = matmul(dy.T, x) if self.needs[1] else None
         if len(self.needs) == 2:
@@ -79,8 +84,8 @@ def matmul(a: Any, b: Any) -> Tensor:
     return y if y.shape == shape else reshape(y, shape)
 
 
-def linear(x: Any, w: Any, b: Any = None) -> Tensor:
-    """x (..., I), w (O, I), b (O,) -> (..., O): x w^T + b."""
+def linear(x: Any, w: Any, b: Any = None, relu: bool = False) -> Tensor:
+    """x (..., I), w (O, I), b (O,) -> (..., O): x w^T + b, or with relu max(x w^T + b, 0) in the same pass."""
     x, w = as_tensor(x), as_tensor(w)
     if w.ndim != 2 or not x.ndim or x.shape[-1] != w.shape[1]:
         raise ValueError(f"linear: input {x.shape} does not fit weight {w.shape}; expected (..., I) and (O, I)")
@@ -89,11 +94,11 @@ def linear(x: Any, w: Any, b: Any = None) -> Tensor:
         raise ValueError(f"linear: bias must have shape {w.shape[:1]} for weight {w.shape}, got {bias[0].shape}")
     check_dtypes("linear", x, w, *bias)
     if x.ndim == 2:
-        return Linear.apply(x, w, *bias)
+        return Linear.apply(x, w, *bias, relu=relu)
     rows = 1
     for n in x.shape[:-1]:
         rows *= n
-    return reshape(Linear.apply(reshape(x, (rows, x.shape[-1])), w, *bias), (*x.shape[:-1], w.shape[0]))
+    return reshape(Linear.apply(reshape(x, (rows, x.shape[-1])), w, *bias, relu=relu), (*x.shape[:-1], w.shape[0]))
 
 
 def embedding(index: Any, table: Any) -> Tensor:

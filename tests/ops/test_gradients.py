@@ -412,3 +412,13 @@ def _record_backward_passes():
     yield
     for f, backward in originals.items():
         f.backward = backward
+
+
+@pytest.mark.parametrize("name", ["linear", "conv2d", "conv_transpose2d"])
+def test_layers_with_relu(name):
+    """Away from the kink: the inputs of the ReLU are half integers."""
+    rng = np.random.default_rng(1)
+    x_shape, w_shape = ((3, 4), (3, 4)) if name == "linear" else ((2, 3, 4, 4), (3, 3, 3, 3))
+    x, w = (rng.integers(-2, 3, shape).astype(np.float64) for shape in (x_shape, w_shape))
+    b = rng.integers(-2, 3, 3) + 0.5
+    assert mv.gradcheck(lambda *t: getattr(F, name)(*t, relu=True), [x, w, b])

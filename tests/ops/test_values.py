@@ -6,7 +6,7 @@ import scipy.special
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import examples, filled, host, numbers
+from strategies import examples, filled, host, numbers, on_device
 
 import minivae as mv
 import minivae.functional as F
@@ -255,3 +255,25 @@ def test_what_does_not_fit_is_refused(name):
     call, error, message = BAD[name]
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("name", ["linear", "conv2d", "conv_transpose2d"])
+def test_a_layer_with_relu_is_the_layer_and_then_the_relu(name, bias):
+    """Value and gradients, on integers exactly, but for the places where the layer gives 0: there both stop it."""
+    rng = np.random.default_rng(0)
+    x_shape, w_shape = ((5, 4), (3, 4)) if name == "linear" else ((2, 4, 5, 5), (4, 4, 3, 3))
+    arrays = [rng.integers(-3, 4, shape).astype(np.float64) for shape in (x_shape, w_shape, w_shape[:1])]
+    arrays = arrays if bias else arrays[:2]
+    dy = None
+    results = []
+    for fused in (True, False):
+        inputs = [mv.Tensor(a, requires_grad=True) for a in arrays]
+        layer = getattr(F, name)
+        y = layer(*inputs, relu=True) if fused else F.relu(layer(*inputs))
+        dy = on_device(rng.integers(-3, 4, y.shape).astype(np.float64)) if dy is None else dy
+        y.backward(dy)
+        results.append((y.numpy(), *(host(t.grad) for t in inputs)))
+    for fused, plain in zip(*results, strict=True):
+        np.testing.assert_array_equal(fused, plain)
+    assert 0.2 < (results[0][0] > 0).mean() < 0.8
