@@ -40,10 +40,10 @@ class AutoencoderLoss(NamedTuple):
 class Autoencoder(Estimator):
     """Autoencoder over images.
 
-    image_shape: (C, H, W). latent_dim: D. arch: 'conv' (strided convolutions down, transposed ones up) or 'dense'.
+    image_shape: (C, H, W). latent_dim: D. arch: 'dense', or 'conv' (strided convolutions down, transposed ones up).
     corruption: 'gaussian', 'masking' or 'salt-and-pepper' makes it a denoising autoencoder, see corrupt(); level: how
     much of it, 0.3 unless given. channels: of the strided convolutions, (32, 64) unless given. hidden: of the dense
-    layers, (256,) for 'conv' and (400,) for 'dense' unless given; () and 'dense' make a linear autoencoder.
+    layers, (1000,) for 'dense' and none for 'conv' unless given; 'dense' with () is a linear autoencoder.
 
     The decoder's output is linear, in the units of the pixels, and is returned as it is: squared errors are those of
     training, and images outside [0, 1] are no error. Whoever shows images with pixels in [0, 1] clips them.
@@ -53,7 +53,7 @@ class Autoencoder(Estimator):
         self,
         image_shape: Sequence[int] = (1, 28, 28),
         latent_dim: int = 64,
-        arch: str = "conv",
+        arch: str = "dense",
         corruption: str | None = None,
         level: float | None = None,
         channels: Sequence[int] | None = None,
@@ -70,11 +70,11 @@ class Autoencoder(Estimator):
         self.history = []
         shape = (int(image_shape[0]), int(image_shape[1]), int(image_shape[2]))
         if arch == "conv":
-            sizes = (32, 64) if channels is None else channels, (256,) if hidden is None else hidden
+            sizes = (32, 64) if channels is None else channels, () if hidden is None else hidden
             self.encoder = conv_encoder(shape, *sizes, latent_dim)
             self.decoder = conv_decoder(shape, *sizes, latent_dim)
         else:
-            layers = (400,) if hidden is None else hidden
+            layers = (1000,) if hidden is None else hidden
             self.encoder = dense_encoder(shape, layers, latent_dim)
             self.decoder = dense_decoder(shape, layers, latent_dim)
 

@@ -1,0 +1,199 @@
+// What a convolution reads and where its results go, and its columns matrix, which is never written down: it is gathered
+// from the image, a tile at a time, on the way to shared memory (conv.cu).
+#pragma once
+#include "common.cuh"
+#include "pipeline.cuh"
+
+// One correlation, per group of channels. Output (n, u, v) reads x[n, first_h + u stride_h + p step_h, ...] through tap
+// (p, q); its `columns` results are a patch of rows x across pixels of the destination with `outputs` channels each:
+// 1 x 1 in the forward pass; in the input gradient all phases that read the same. The patch of (u, v) begins at row
+// u * to_stride_h + to_first_h, and what lies outside of the destination (DH, DW) is not written. k counts taps and
+// channels, (p, q, c); it may be cut into pieces of k_per_split whose results lie split_step numbers apart.
+struct Correlation {
+  int N, H, W, C, groups;
+  int first_h, first_w, stride_h, stride_w, step_h, step_w, taps_h, taps_w;
+  int U, V, columns, across, outputs;
+  int DH, DW, to_first_h, to_first_w, to_stride_h, to_stride_w;
+  int k_per_split;
+  long long split_step;
+};
+
+// Which output pixel a row of the columns is. Rows count (n, u, v).
+struct Pixel {
+  int n, u, v;
+  __device__ __forceinline__ Pixel(long long row, int U, int V) {
+    n = row / (U * V);
+    const int rest = row - (long long)n * U * V;
+    u = rest / V;
+    v = rest - u * V;
+  }
+};
+
+// Where column j of group `group` of a pixel goes; null for a pixel outside of the destination.
+template <typename T>
+__device__ __forceinline__ T* destination(T* y, const Correlation& s, const Pixel& at, int group, int j) {
+  const int patch = j / s.outputs, c = j - patch * s.outputs;
+  const int h = at.u * s.to_stride_h + s.to_first_h + patch / s.across;
+  const int w = at.v * s.to_stride_w + s.to_first_w + patch % s.across;
+  if ((unsigned)h >= (unsigned)s.DH || (unsigned)w >= (unsigned)s.DW) return nullptr;
+  return y + (((long long)at.n * s.DH + h) * s.DW + w) * (s.groups * s.outputs) + group * s.outputs + c;
+}
+
+template <typename T>
+__device__ __forceinline__ void store(T* y, const Correlation& s, const Pixel& at, int group, int j, T value,
+                                      const T* bias) {
+  T* to = destination(y, s, at, group, j);
+  if (to != nullptr) *to = bias == nullptr ? value : value + bias[group * s.outputs + j % s.outputs];
+}
+
+// What output `row` reads: tap (p, q) and channel c of its group is first[tap_offset], if that is inside of the image.
+template <typename T>
+struct Source {
+  const T* first;
+  int h, w;  // where tap (0, 0) is
+
+  __device__ __forceinline__ void set(const T* x, const Correlation& s, long long row) {
+    const Pixel at(row, s.U, s.V);
+    h = s.first_h + at.u * s.stride_h;
+    w = s.first_w + at.v * s.stride_w;
+    first = x + (((long long)at.n * s.H + h) * s.W + w) * (s.groups * s.C);
+    if (at.n >= s.N) h = -(1 << 30);  // a row below the last is outside of every image
+  }
+  __device__ __forceinline__ bool inside(const Correlation& s, int p, int q) const {
+    return (unsigned)(h + p * s.step_h) < (unsigned)s.H && (unsigned)(w + q * s.step_w) < (unsigned)s.W;
+  }
+};
+__device__ __forceinline__ int tap_offset(const Correlation& s, int p, int q, int c) {
+  return (p * s.step_h * s.W + q * s.step_w) * (s.groups * s.C) + c;
+}
+
+// ---- tiles ----
+
+// Where in the columns matrix a thread is along k: tap (p, q) and channel c.
+struct Tap {
+  int p, q, c;
+  __device__ __forceinline__ void start(int k, int C, int taps_w) {
+    const int tap = k / C;
+    c = k - tap * C;
+    p = tap / taps_w;
+    q = tap - p * taps_w;
+  }
+  __device__ __forceinline__ void advance(int by, int C, int taps_w) {
+    for (c += by; c >= C; c -= C)
+      if (++q == taps_w) q = 0, p++;
+  }
+  // The same where C is a multiple of `by`.
+  __device__ __forceinline__ void step(int by, int C, int taps_w) {
+    if ((c += by) < C) return;
+    c -= C;
+    if (++q == taps_w) q = 0, p++;
+  }
+};
+
+// Rows of the columns matrix on their way to a tile[k][row], a stand-in for Operand (pipeline.cuh) that looks its
+// numbers up in the image. C is a multiple of UNIT; if that is four or more, the four numbers that a thread reads are
+// neighbours, channels of one pixel.
+template <typename T, int WIDTH, int DEPTH, int UNIT>
+struct GatheredRows {
+  static constexpr int FOURS = WIDTH * DEPTH / 4 / TILE_THREADS;
+  static constexpr int PER_LINE = DEPTH / 4;
+  const Correlation& s;
+  Source<T> from[FOURS];
+  Tap tap;  // of the first of the four numbers; all fours of a thread have the same k
+  Four<T> held[FOURS];
+
+  __device__ __forceinline__ GatheredRows(const T* x, const Correlation& s, int group, long long first_row, int k)
+      : s(s) {
+    tap.start(k + k_of(), s.C, s.taps_w);
+#pragma unroll
+    for (int n = 0; n < FOURS; n++) from[n].set(x + group * s.C, s, first_row + row_of(n));
+  }
+
+  static __device__ __forceinline__ int k_of() { return threadIdx.x % PER_LINE * 4; }
+  static __device__ __forceinline__ int row_of(int n) { return (n * TILE_THREADS + threadIdx.x) / PER_LINE; }
+
+  __device__ __forceinline__ void fetch(int k_left) {
+    const int left = k_left - k_of();
+    if (UNIT >= 4) {
+      const int offset = tap_offset(s, tap.p, tap.q, tap.c);
+#pragma unroll
+      for (int n = 0; n < FOURS; n++)
+        held[n] = left > 0 && from[n].inside(s, tap.p, tap.q) ? load4(from[n].first + offset) : Four<T>{};
+      if (UNIT % DEPTH == 0) tap.step(DEPTH, s.C, s.taps_w);
+      else tap.advance(DEPTH, s.C, s.taps_w);
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int offset = tap_offset(s, tap.p, tap.q, tap.c);
+#pragma unroll
+        for (int n = 0; n < FOURS; n++)
+          held[n].v[i] = left > i && from[n].inside(s, tap.p, tap.q) ? from[n].first[offset] : T(0);
+        tap.advance(i < 3 ? 1 : DEPTH - 3, s.C, s.taps_w);
+      }
+    }
+  }
+
+  template <int PITCH>
+  __device__ __forceinline__ void put(T (&tile)[DEPTH][PITCH]) const {
+#pragma unroll
+    for (int n = 0; n < FOURS; n++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) tile[k_of() + i][row_of(n)] = held[n].v[i];
+  }
+};
+
+// The same matrix transposed, on its way to a tile[pixel][k], with pixels as the axis of the sum.
+template <typename T, int WIDTH, int DEPTH, int UNIT>
+struct GatheredColumns {
+  static constexpr int FOURS = WIDTH * DEPTH / 4 / TILE_THREADS;
+  static constexpr int PER_LINE = WIDTH / 4;
+  static constexpr int TAPS = UNIT >= 4 ? 1 : 4;
+  const Correlation& s;
+  const T* x;
+  int h[TAPS], w[TAPS], offset[TAPS];  // of the thread's four columns, which stay the same, from where the pixel is
+  int n[FOURS], u[FOURS], v[FOURS];    // the pixels, which advance
+  Four<T> held[FOURS];
+
+  __device__ __forceinline__ GatheredColumns(const T* x, const Correlation& s, int group, int first_k, int first_pixel)
+      : s(s), x(x + group * s.C) {
+#pragma unroll
+    for (int i = 0; i < TAPS; i++) {
+      Tap tap;
+      tap.start(first_k + k_of() + i, s.C, s.taps_w);
+      h[i] = tap.p < s.taps_h ? s.first_h + tap.p * s.step_h : -(1 << 30);  // a column beyond the last tap
+      w[i] = s.first_w + tap.q * s.step_w;
+      offset[i] = ((s.first_h + tap.p * s.step_h) * s.W + w[i]) * (s.groups * s.C) + tap.c;
+    }
+#pragma unroll
+    for (int f = 0; f < FOURS; f++) {
+      const Pixel at(first_pixel + pixel_of(f), s.U, s.V);
+      n[f] = at.n, u[f] = at.u, v[f] = at.v;
+    }
+  }
+
+  static __device__ __forceinline__ int k_of() { return threadIdx.x % PER_LINE * 4; }
+  static __device__ __forceinline__ int pixel_of(int f) { return (f * TILE_THREADS + threadIdx.x) / PER_LINE; }
+
+  __device__ __forceinline__ void fetch(int pixels_left) {
+#pragma unroll
+    for (int f = 0; f < FOURS; f++) {
+      const int from_h = pixel_of(f) < pixels_left ? u[f] * s.stride_h : -(1 << 30), from_w = v[f] * s.stride_w;
+      const T* from = x + (((long long)n[f] * s.H + u[f] * s.stride_h) * s.W + from_w) * (s.groups * s.C);
+      held[f] = {};
+#pragma unroll
+      for (int i = 0; i < TAPS; i++)
+        if ((unsigned)(from_h + h[i]) < (unsigned)s.H && (unsigned)(from_w + w[i]) < (unsigned)s.W) {
+          if (UNIT >= 4) held[f] = load4(from + offset[i]);
+          else held[f].v[i] = from[offset[i]];
+        }
+      for (v[f] += DEPTH; v[f] >= s.V; v[f] -= s.V)
+        if (++u[f] == s.U) u[f] = 0, n[f]++;
+    }
+  }
+
+  template <int PITCH>
+  __device__ __forceinline__ void put(T (&tile)[DEPTH][PITCH]) const {
+#pragma unroll
+    for (int f = 0; f < FOURS; f++) store4(&tile[pixel_of(f)][k_of()], held[f]);
+  }
+};
