@@ -9,7 +9,8 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "minivae" / "__init__.py").read_text(encoding="utf-8"))[1]
 KERNELS = ["minivae.kernels"] + [f"minivae.kernels.{name}" for name in find_packages("kernels")]
 
-CLI = ["matplotlib>=3.8", "tqdm>=4.60", "pooch>=1.8"]
+USES = ["scipy>=1.11"]  # the optimiser of logistic regression
+CLI = [*USES, "matplotlib>=3.8", "tqdm>=4.60", "pooch>=1.8"]
 
 setup(
     name="minivae",
@@ -31,12 +32,12 @@ setup(
     extras_require={
         "cuda12": ["cupy-cuda12x>=14.0"],
         "cuda13": ["cupy-cuda13x>=14.0"],
+        "uses": USES,
         "cli": CLI,
         "test": [
             *CLI,
             "pytest>=8",
             "hypothesis>=6.100",
-            "scipy>=1.11",
             "build>=1",
             "safetensors>=0.4",
             "scikit-learn>=1.6",

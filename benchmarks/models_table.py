@@ -1,0 +1,121 @@
+"""The README's table of models: each trained by its default command, its numbers taken from the run's results.
+
+    python benchmarks/models_table.py --runs runs --readme README.md
+
+Runs `minivae train` for the five models on the embedded data, one after the other, then `minivae evaluate` with
+--samples importance samples for each test image. Writes the numbers to --json, with the machine they were measured on,
+and the table between the two marks in --readme. A run that is in --runs already is used as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+COMMANDS = ["ae", "dae", "vae", "vqvae", "prior"]
+BEGIN, END = "<!-- table of models -->", "<!-- end of the table -->"
+HEADER = ["command", "parameters", "on the 1,000 test images", "bits/dim", "training"]
+
+
+def main() -> None:
+    args = arguments()
+    results = {name: train(name, args.runs) for name in COMMANDS}
+    numbers = args.runs / "vae" / "likelihood.json"
+    if not numbers.is_file():
+        minivae("evaluate", args.runs / "vae", "--samples", args.samples, "--out", numbers)
+    results["vae"] |= json.loads(numbers.read_text())
+    record = {"machine": machine(), "results": results}
+    args.json.write_text(json.dumps(record, indent=1) + "\n")
+    table = markdown(results)
+    print(table)
+    if args.readme is not None:
+        marks = re.compile(f"{BEGIN}.*{END}", re.DOTALL)
+        text = args.readme.read_text(encoding="utf-8")
+        if not marks.search(text):
+            raise SystemExit(f"{args.readme} has no place for the table, {BEGIN} ... {END}")
+        args.readme.write_text(marks.sub(lambda _: f"{BEGIN}\n{table}\n{END}", text), encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the runs")
+    parser.add_argument("--samples", type=int, default=1000, help="importance samples for the VAE's log-likelihood")
+    parser.add_argument("--json", type=Path, default=HERE / "results" / "models.json")
+    parser.add_argument("--readme", type=Path, help="file to put the table into")
+    return parser.parse_args()
+
+
+def train(name: str, runs: Path) -> dict[str, Any]:
+    """The results of the default command, run unless they are there."""
+    folder = runs / ("vqvae" if name == "prior" else name)
+    results = folder / ("prior_results.json" if name == "prior" else "results.json")
+    if not results.is_file():
+        minivae("train", name, *([folder] if name == "prior" else ["--out", folder]))
+    found: dict[str, Any] = json.loads(results.read_text())
+    return found
+
+
+def minivae(*args: Any) -> None:
+    print("minivae", *args, flush=True)
+    subprocess.run([sys.executable, "-m", "minivae", *map(str, args)], check=True)
+
+
+def machine() -> dict[str, Any]:
+    """What the times depend on."""
+    busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    threads = os.environ.get("OPENBLAS_NUM_THREADS")
+    return {"machine": platform.machine(), "cores": os.cpu_count(), "load_average": busy, "blas_threads": threads}
+
+
+def markdown(results: dict[str, dict[str, Any]]) -> str:
+    lines = [HEADER, ["---"] * len(HEADER)]
+    for name, result in results.items():
+        command = "train prior runs/vqvae" if name == "prior" else f"train {name}"
+        said, bits = {"ae": _ae, "dae": _dae, "vae": _vae, "vqvae": _vqvae, "prior": _prior}[name](result)
+        lines.append([f"`{command}`", f"{result['parameters']:,}", said, bits, f"{result['seconds']:.0f} s"])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _ae(result: dict[str, Any]) -> tuple[str, str]:
+    test, pca = result["test"], result["pca"]
+    return f"squared error {test['squared_error']:.2f}, PSNR {test['psnr']:.2f} dB (PCA: {pca['psnr']:.2f})", ""
+
+
+def _dae(result: dict[str, Any]) -> tuple[str, str]:
+    found = result["denoising"]
+    return (
+        f"PSNR {found['noisy_psnr']:.2f} to {found['denoised_psnr']:.2f} dB: {found['gain']:+.2f} "
+        f"(PCA: {found['pca_gain']:+.2f})",
+        "",
+    )
+
+
+def _vae(result: dict[str, Any]) -> tuple[str, str]:
+    test, log_p = result["test"], result["log_likelihood"]
+    text = f"ELBO {test['elbo']:.2f} (nll {test['nll']:.2f}, kl {test['kl']:.2f}), log p(x) {log_p:.2f}"
+    return f"{text}, {result['active']} active latents", f"{test['bits_per_dim']:.4f}"
+
+
+def _vqvae(result: dict[str, Any]) -> tuple[str, str]:
+    test = result["test"]
+    text = f"nll {test['nll']:.2f} + codes {test['uniform']['codes']:.2f} = bound {test['uniform']['bound']:.2f}"
+    spread = f"perplexity {test['perplexity']:.0f}, {test['usage']:.0%} of the codes used"
+    return f"{text}; {spread}", f"{test['uniform']['bits_per_dim']:.4f}"
+
+
+def _prior(result: dict[str, Any]) -> tuple[str, str]:
+    test = result["test"]
+    cost = f"codes {test['pixelcnn']['codes']:.2f} ({test['codes_saved']:.0%} saved)"
+    return f"{cost}, bound {test['pixelcnn']['bound']:.2f}", f"{test['pixelcnn']['bits_per_dim']:.4f}"
+
+
+if __name__ == "__main__":
+    main()

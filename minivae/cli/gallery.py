@@ -1,0 +1,110 @@
+"""The pictures that a run is left with, by model; the commands of pictures.py draw the same ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivae import figures, uses
+from minivae.data import Dataset
+from minivae.models import VAE, VQVAE, Autoencoder
+from minivae.models.autoencoder import LEVEL
+from minivae.training import Estimator
+
+from .runs import Run
+from .tables import in_unit_interval
+
+SHEET = 64  # images on a sheet of samples
+PAIRS = 20  # images on a sheet of reconstructions
+WAYS, STEPS = 8, 10  # from image to image
+SPAN, VALUES = 3.0, 11  # of a traversal: from -SPAN to SPAN in so many steps
+MANIFOLD = 20  # images along a side of it
+
+
+def unit_of(model: Estimator) -> str:
+    """Of the loss."""
+    return "nats per image" if isinstance(model, (VAE, VQVAE)) else "squared error per image"
+
+
+def draw(model: Any, data: Dataset, folder: Path) -> None:
+    """All pictures of a model that has just been trained, but for its samples where they need a prior."""
+    draw_reconstructions(model, data.x_test[:PAIRS], folder / "reconstructions.png")
+    if isinstance(model, VQVAE):
+        counts = np.bincount(model.encode(data.x_test).ravel(), minlength=model.codes)
+        figures.save_code_usage(folder / "codes.png", counts)
+        return
+    codes = model.transform(data.x_test)
+    figures.save_latent(folder / "latent.png", codes, data.y_test, data.class_names)
+    if isinstance(model, VAE):
+        _draw_vae(model, data, folder)
+    elif isinstance(model, Autoencoder) and model.corruption is not None and in_unit_interval(data):
+        x = model.check_images(data.x_test[:PAIRS])
+        result = uses.denoising(model, x, model.corruption, LEVEL if model.level is None else model.level)
+        draw_denoising(x, result, PAIRS, folder / "denoised.png")
+
+
+def _draw_vae(model: VAE, data: Dataset, folder: Path) -> None:
+    figures.save_sheet(folder / "samples.png", model.sample(SHEET), 8, "samples from the prior")
+    draw_interpolation(model, data.x_test, WAYS, STEPS, folder / "interpolation.png")
+    draw_traversal(model, data.x_test, None, None, folder / "traversal.png")
+    if model.latent_dim == 2:
+        figures.save_manifold(folder / "manifold.png", model.manifold(MANIFOLD))
+
+
+def draw_reconstructions(model: Any, x: np.ndarray, path: Path) -> None:
+    """Images and what the model makes of them."""
+    x = model.check_images(x)
+    figures.save_reconstructions(path, x, model.reconstruct(x), min(10, len(x)))
+
+
+def draw_denoising(clean: np.ndarray, result: uses.Denoising, count: int, path: Path) -> None:
+    """The first `count` images, noisy and denoised."""
+    groups = clean[:count], result.noisy[:count], result.denoised[:count]
+    figures.save_denoising(path, *groups, columns=min(10, len(groups[0])))
+
+
+def draw_interpolation(model: VAE, x: np.ndarray, ways: int, steps: int, path: Path) -> None:
+    """From the first image to the second, from the third to the fourth, and so on."""
+    ways = min(ways, len(x) // 2)
+    if ways < 1:
+        raise ValueError(f"a way leads from one test image to another, and there are {len(x)}")
+    figures.save_interpolation(path, model.interpolate(x[: 2 * ways : 2], x[1 : 2 * ways : 2], steps))
+
+
+def draw_traversal(model: VAE, x: np.ndarray, image: int | None, rows: int | None, path: Path) -> None:
+    """Each latent alone, from the prior's mean or from the code of test image number `image`."""
+    if image is not None and image >= len(x):
+        raise ValueError(f"the test images are numbered from 0 to {len(x) - 1}, got {image}")
+    values = np.linspace(-SPAN, SPAN, VALUES).tolist()
+    images = model.traverse(None if image is None else x[image : image + 1], values=values)
+    figures.save_traversal(path, images, values, model.latent_usage(x).kl, rows)
+
+
+def draw_samples(run: Run, count: int, path: Path, temperature: float = 1.0, label: int | None = None) -> None:
+    """New images; of a VQ-VAE from its prior, which must be there. A conditional prior gives all classes in turn."""
+    model, columns = run.model, columns_of(count)
+    if isinstance(model, VAE):
+        figures.save_sheet(path, model.sample(count), columns, "samples from the prior")
+        return
+    if not isinstance(model, VQVAE):
+        raise ValueError(f"{type(model).__name__} is no distribution; there is nothing to draw samples from")
+    prior = run.prior()
+    if prior is None:
+        raise ValueError(
+            f"the VQ-VAE in {str(run.folder)!r} has no prior to draw codes from yet; "
+            f"`minivae train prior {run.folder}` trains one"
+        )
+    if label is not None and prior.classes is None:
+        raise ValueError("--label is for a prior that was trained with --conditional")
+    y = None if prior.classes is None else np.arange(count) % prior.classes if label is None else np.full(count, label)
+    if prior.classes is not None and label is None:
+        columns = min(count, prior.classes)  # a column a class
+    title = "samples from the PixelCNN prior and the decoder"
+    figures.save_sheet(path, model.sample(count, prior, temperature, y), columns, title)
+
+
+def columns_of(count: int) -> int:
+    """Of a sheet that is about square."""
+    return min(count, max(1, round(count**0.5)))

@@ -1,0 +1,56 @@
+"""`minivae info`: what this installation computes with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from typing import Any
+
+import numpy as np
+
+from minivae import __version__
+
+from .options import add_command
+
+
+def add_commands(commands: Any) -> None:
+    add_command(commands, "info", _info, "versions, BLAS and its threads, GPU")
+
+
+def _info(args: argparse.Namespace) -> None:
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    rows = [
+        ["minivae", __version__],
+        ["Python", f"{platform.python_version()} on {platform.machine()}"],
+        ["NumPy", np.__version__],
+        ["BLAS", f"{blas.get('name')} {blas.get('version')}, {_blas_threads()}"],
+        *_gpu(),
+    ]
+    for name, value in rows:
+        print(f"{name:8} {value}")
+
+
+def _blas_threads() -> str:
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+        limits = [f"{n}={os.environ[n]}" for n in names if n in os.environ]
+        return ", ".join(limits) or f"up to {os.cpu_count()} threads"
+    np.ones((2, 2)) @ np.ones((2, 2))
+    threads = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return f"{max(threads, default=1)} threads"
+
+
+def _gpu() -> list[list[str]]:
+    try:
+        import cupy
+    except ImportError:
+        return [["CuPy", "not installed"]]
+    rows = [["CuPy", cupy.__version__]]
+    if not cupy.cuda.is_available():
+        return [*rows, ["GPU", "none found"]]
+    for i in range(cupy.cuda.runtime.getDeviceCount()):
+        rows.append(["GPU", cupy.cuda.runtime.getDeviceProperties(i)["name"].decode()])
+    return rows

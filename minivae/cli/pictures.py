@@ -1,0 +1,98 @@
+"""`minivae sample|reconstruct|interpolate|traverse|manifold RUN`: pictures of what a model has learned."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from minivae import figures, manual_seed
+from minivae.models import VAE, VQVAE
+
+from . import gallery, options
+from .runs import Run
+
+
+def add_commands(commands: Any) -> None:
+    sample = options.add_command(commands, "sample", _sample, "draw new images from a trained VAE, or VQ-VAE and prior")
+    options.picture(sample, "samples.png")
+    options.count(sample, "-n", gallery.SHEET, "how many images")
+    sample.add_argument("--seed", type=int, default=0, help="of the samples")
+    sample.add_argument(
+        "--temperature", type=float, help="of a VQ-VAE's prior, below 1 for likelier codes (default: 1)"
+    )
+    options.count(sample, "--label", None, "class to draw, with a conditional prior (default: all)", least=0)
+
+    reconstruct = options.add_command(
+        commands, "reconstruct", _reconstruct, "show images beside what the model makes of them"
+    )
+    options.picture(reconstruct, "reconstructions.png")
+    options.count(reconstruct, "-n", gallery.PAIRS, "how many images")
+    options.other_data(reconstruct)
+
+    walk = "walk from one image to another through the latents of a VAE"
+    interpolate = options.add_command(commands, "interpolate", _interpolate, walk)
+    options.picture(interpolate, "interpolation.png")
+    options.count(interpolate, "-n", gallery.WAYS, "how many pairs of images")
+    options.count(interpolate, "--steps", gallery.STEPS, "images on the way, the ends included", least=2)
+    options.other_data(interpolate)
+
+    traverse = options.add_command(commands, "traverse", _traverse, "move one latent of a VAE after the other")
+    options.picture(traverse, "traversal.png")
+    options.count(traverse, "-n", None, "how many latents, those with the largest KL first (default: all)")
+    origin = "number of the test image to start from (default: the prior's mean)"
+    options.count(traverse, "--image", None, origin, least=0)
+    options.other_data(traverse)
+
+    manifold = options.add_command(commands, "manifold", _manifold, "draw the plane of a VAE with 2 latents")
+    options.picture(manifold, "manifold.png")
+    options.count(manifold, "-n", gallery.MANIFOLD, "images along a side")
+
+
+def _sample(args: argparse.Namespace) -> None:
+    run = Run.open(args.run, args.device)
+    if not isinstance(run.model, VQVAE):
+        options.refuse(args, type(run.model).__name__, "temperature", "label")
+    manual_seed(args.seed)
+    temperature = 1.0 if args.temperature is None else args.temperature
+    write(args, run, "samples.png", lambda path: gallery.draw_samples(run, args.n, path, temperature, args.label))
+
+
+def _reconstruct(args: argparse.Namespace) -> None:
+    run = Run.open(args.run, args.device)
+    x = run.data(args.data).x_test[: args.n]
+    write(args, run, "reconstructions.png", lambda path: gallery.draw_reconstructions(run.model, x, path))
+
+
+def _interpolate(args: argparse.Namespace) -> None:
+    run = Run.open(args.run, args.device)
+    model = _vae(run, "interpolate")
+    x = model.check_images(run.data(args.data).x_test)
+    write(args, run, "interpolation.png", lambda path: gallery.draw_interpolation(model, x, args.n, args.steps, path))
+
+
+def _traverse(args: argparse.Namespace) -> None:
+    run = Run.open(args.run, args.device)
+    model = _vae(run, "traverse")
+    x = model.check_images(run.data(args.data).x_test)
+    write(args, run, "traversal.png", lambda path: gallery.draw_traversal(model, x, args.image, args.n, path))
+
+
+def _manifold(args: argparse.Namespace) -> None:
+    run = Run.open(args.run, args.device)
+    images = _vae(run, "manifold").manifold(args.n)
+    write(args, run, "manifold.png", lambda path: figures.save_manifold(path, images))
+
+
+def _vae(run: Run, command: str) -> VAE:
+    if not isinstance(run.model, VAE):
+        raise ValueError(f"{command} is for a VAE; {str(run.folder)!r} holds {type(run.model).__name__}")
+    return run.model
+
+
+def write(args: argparse.Namespace, run: Run, name: str, draw: Callable[[Path], None]) -> None:
+    """Draw to --out or, without it, to `name` in the run's folder."""
+    path = args.out or run.folder / name
+    draw(path)
+    print(f"wrote {path}")

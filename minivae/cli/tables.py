@@ -1,0 +1,190 @@
+"""The numbers of a run as a table: at the end of `minivae train`, and again by `minivae evaluate RUN`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivae import uses
+from minivae.data import Dataset
+from minivae.models import VAE, VQVAE, Autoencoder, PixelCNN
+from minivae.models.autoencoder import LEVEL
+from minivae.random import fork
+from minivae.training import Estimator, evaluate
+from minivae.uses import Denoising
+
+from . import options
+from .runs import Run, write_json
+
+IMAGES, SAMPLES = 1000, 100  # of the quick estimate of log p(x)
+SEED = 0x5A  # of its noise
+Numbers = dict[str, Any]
+
+
+def add_commands(commands: Any) -> None:
+    parser = options.add_command(commands, "evaluate", _evaluate, "print the numbers of a trained model")
+    options.run(parser)
+    options.device(parser)
+    options.other_data(parser)
+    options.count(parser, "--samples", None, f"importance samples for log p(x) of a VAE (default: {SAMPLES})")
+    options.count(parser, "--images", None, f"test images to estimate it on (default: {IMAGES})")
+    parser.add_argument("--out", type=Path, help="JSON file to write the numbers to as well")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    run = Run.open(args.run, args.device)
+    if not isinstance(run.model, VAE):
+        options.refuse(args, type(run.model).__name__, "samples", "images")
+    numbers = report(run, run.data(args.data), args.images or IMAGES, args.samples or SAMPLES)
+    if args.out is not None:
+        write_json(args.out, numbers)
+
+
+def report(run: Run, data: Dataset, images: int = IMAGES, samples: int = SAMPLES) -> Numbers:
+    """Print the table of a model on a data set, and return what stands in it."""
+    model = run.model
+    if isinstance(model, VAE):
+        return _vae(model, data, images, samples)
+    if isinstance(model, VQVAE):
+        return _vqvae(model, run.prior(), data)
+    if isinstance(model, Autoencoder):
+        return _autoencoder(model, data)
+    raise TypeError(f"there is no table for a {type(model).__name__}")
+
+
+# ---- VAE ----
+
+
+def _vae(model: VAE, data: Dataset, images: int, samples: int) -> Numbers:
+    numbers: Numbers = {}
+    for name, x in (("train", data.x_train), ("test", data.x_test)):
+        terms = evaluate(model, model.binarized(x))
+        nll, kl = terms["nll"], terms["kl"]
+        numbers[name] = {"elbo": -nll - kl, "nll": nll, "kl": kl, "bits_per_dim": model.bits_per_dim(nll + kl)}
+    rows = [[name, *fixed(n["elbo"], n["nll"], n["kl"]), f"{n['bits_per_dim']:.4f}"] for name, n in numbers.items()]
+    print_table(["data", "ELBO", "nll", "kl", "bits/dim"], rows)
+    print("ELBO, nll and kl in nats per image")
+    x = data.x_test[:images]
+    with fork(SEED):
+        likelihood = float(model.log_likelihood(x, samples, progress=True).mean())
+    print(f"log p(x) = {likelihood:.2f}: {samples:,} importance samples for each of {len(x):,} test images")
+    usage = model.latent_usage(data.x_test)
+    print(f"{usage.active} of {model.latent_dim} latents active; their KL in nats:")
+    print_columns(fixed(*np.sort(usage.kl)[::-1]))
+    estimate = {"log_likelihood": likelihood, "samples": samples, "images": len(x)}
+    return {**numbers, **estimate, "active": usage.active, "kl_per_latent": usage.kl.tolist()}
+
+
+# ---- VQ-VAE ----
+
+
+def _vqvae(model: VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
+    numbers: Numbers = {}
+    rows = []
+    for name, images in (("train", data.x_train), ("test", data.x_test)):
+        x = model.check_images(images)
+        terms = evaluate(model, x)
+        numbers[name] = {key: terms[key] for key in ("nll", "perplexity", "usage")}
+        codes = model.encode(x)
+        for kind, distribution in {"uniform": None, "PixelCNN": prior}.items():
+            if kind == "PixelCNN" and (prior is None or name == "train"):
+                continue
+            y = data.y_test if distribution is not None and distribution.classes is not None else None
+            cost = float(model.code_cost(codes, distribution, y).mean())
+            bound = terms["nll"] + cost
+            numbers[name][kind.lower()] = {"codes": cost, "bound": bound, "bits_per_dim": model.bits_per_dim(bound)}
+            rows.append([name, kind, *fixed(bound, terms["nll"], cost), f"{model.bits_per_dim(bound):.4f}"])
+    print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/dim"], rows)
+    print("bound on -log p(x) = nll + cost of the codes, in nats per image")
+    test = numbers["test"]
+    print(f"{test['usage']:.1%} of {model.codes} codes used on the test images, perplexity {test['perplexity']:.1f}")
+    if prior is not None:
+        test["codes_saved"] = 1 - test["pixelcnn"]["codes"] / test["uniform"]["codes"]
+        print(f"the prior makes the codes of the test images {test['codes_saved']:.1%} cheaper than uniform ones")
+    return numbers
+
+
+# ---- autoencoder ----
+
+
+def _autoencoder(model: Autoencoder, data: Dataset) -> Numbers:
+    x_train, x_test = model.check_images(data.x_train), model.check_images(data.x_test)
+    candidates: list[tuple[str, np.ndarray, Any]] = [("train", x_train, model), ("test", x_test, model)]
+    if model.latent_dim <= min(len(x_train), x_train[0].size):
+        candidates.append((f"test, by PCA of {model.latent_dim}", x_test, uses.PCA(x_train, model.latent_dim)))
+    pictures = in_unit_interval(data)
+    numbers: Numbers = {}
+    for name, x, by in candidates:
+        seen = by.reconstruct(x)
+        found = {"squared_error": float(uses.squared_error(x, seen).mean())}
+        if pictures:
+            found["psnr"] = uses.psnr(x, np.clip(seen, 0, 1))
+        numbers["pca" if "PCA" in name else name] = found
+    rows = [[c[0], *fixed(*found.values())] for c, found in zip(candidates, numbers.values(), strict=True)]
+    print_table(["data", "squared error", "PSNR"][: len(rows[0])], rows)
+    print("squared error per image" + ("; PSNR in dB, of pictures with pixels in [0, 1]" if pictures else ""))
+    if model.corruption is not None and pictures:
+        print()
+        _, found = denoising_table(model, data, model.corruption, LEVEL if model.level is None else model.level)
+        numbers["denoising"] = found
+    return numbers
+
+
+def in_unit_interval(data: Dataset) -> bool:
+    """Whether PSNR means anything for these images."""
+    low, high = data.value_range
+    return low >= 0 and high <= 1
+
+
+def denoising_table(
+    model: Estimator, data: Dataset, kind: str, level: float, seed: int = 0
+) -> tuple[Denoising, Numbers]:
+    """Print what a model makes of noisy test images, beside PCA with as many numbers where it has codes of some."""
+    if not in_unit_interval(data):
+        raise ValueError(f"denoising is for pixels in [0, 1], those of {data.name!r} are in {list(data.value_range)}")
+    reconstructs: Any = model
+    x = model.check_images(data.x_test)
+    result = uses.denoising(reconstructs, x, kind, level, seed)
+    rows = [["noisy", *fixed(result.noisy_psnr), "+0.00"]]
+    numbers = {"noisy_psnr": result.noisy_psnr, "denoised_psnr": result.denoised_psnr, "gain": result.gain}
+    dim = getattr(model, "latent_dim", None)
+    if dim is not None and dim <= min(len(data.x_train), x[0].size):
+        linear = uses.denoising(uses.PCA(model.check_images(data.x_train), dim), x, kind, level, seed)
+        rows.append([f"through PCA of {dim}", *fixed(linear.denoised_psnr), f"{linear.gain:+.2f}"])
+        numbers["pca_gain"] = linear.gain
+    rows.append(["through the model", *fixed(result.denoised_psnr), f"{result.gain:+.2f}"])
+    print_table(["test images", "PSNR", "gain"], rows)
+    print(f"PSNR in dB, {kind} noise of level {level:g}")
+    return result, numbers
+
+
+# ---- text ----
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Words to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    left = [not _is_number(cell) for cell in rows[0]]
+    for row in [header, ["-" * w for w in widths], *rows]:
+        cells = (c.ljust(w) if words else c.rjust(w) for c, w, words in zip(row, widths, left, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _is_number(cell: str) -> bool:
+    return cell.lstrip("+-")[:1].isdigit()
+
+
+def fixed(*numbers: float) -> list[str]:
+    """With two decimals."""
+    return [f"{number:.2f}" for number in numbers]
+
+
+def print_columns(cells: Sequence[str], columns: int = 16) -> None:
+    """Short cells in lines of equal columns."""
+    width = max(map(len, cells))
+    for start in range(0, len(cells), columns):
+        print("  ".join(cell.rjust(width) for cell in cells[start : start + columns]))

@@ -1,0 +1,190 @@
+"""`minivae denoise|probe RUN`, `minivae anomaly` and `minivae compress-curve`: what autoencoders are for.
+
+Each ends in a table in which the baseline stands beside the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivae import data as datasets
+from minivae import figures, manual_seed, uses
+from minivae.data import Dataset
+from minivae.models import Autoencoder
+from minivae.models.autoencoder import CORRUPTIONS, LEVEL
+from minivae.training.progress import progress_for
+from minivae.uses.compression import CompressionRow
+
+from . import gallery, options
+from .pictures import write
+from .runs import Files, Run, write_json
+from .tables import denoising_table, fixed, print_table
+
+DIMS = [2, 4, 8, 16, 32, 64]
+LABELS = [10, 50]
+
+
+def add_commands(commands: Any) -> None:
+    denoise = options.add_command(commands, "denoise", _denoise, "take the noise from noisy images")
+    options.picture(denoise, "denoised.png")
+    options.count(denoise, "-n", gallery.PAIRS, "how many images to show; the table is about all test images")
+    kinds = "kind of noise (default: what the model was trained on, else gaussian)"
+    denoise.add_argument("--corruption", choices=CORRUPTIONS, help=kinds)
+    level = f"how much of it (default: as in training, else {LEVEL})"
+    denoise.add_argument("--level", type=float, help=level)
+    denoise.add_argument("--seed", type=int, default=0, help="of the noise")
+    options.other_data(denoise)
+
+    probe = options.add_command(commands, "probe", _probe, "classify the codes of images by logistic regression")
+    options.run(probe)
+    options.device(probe)
+    labels = "labels of each class; besides these, all there are"
+    probe.add_argument("--labels", type=int, nargs="+", default=LABELS, metavar="N", help=labels)
+    probe.add_argument("--seed", type=int, default=0, help="of the choice of labels")
+    options.other_data(probe)
+
+    anomaly = _training(commands, "anomaly", _anomaly, "train on some classes and find the images of the others")
+    options.count(anomaly, "--latent-dim", 16, "length of a code")
+    normal = "classes to train on, by number (default: the first half of them)"
+    anomaly.add_argument("--normal", type=int, nargs="+", metavar="CLASS", help=normal)
+    alarms = "share of normal images that may raise an alarm"
+    anomaly.add_argument("--false-alarms", type=options.share, default=0.05, help=alarms)
+    options.keeping(anomaly)
+
+    curve = _training(commands, "compress-curve", _compress, "compare codes of several lengths with PCA")
+    curve.add_argument("--dims", type=int, nargs="+", default=DIMS, metavar="D", help="lengths of a code")
+    curve.add_argument("--force", action="store_true", help="overwrite what is there")
+
+
+def _training(commands: Any, name: str, function: options.Command, text: str) -> argparse.ArgumentParser:
+    """A command that trains autoencoders of its own."""
+    parser = options.add_command(commands, name, function, text)
+    options.data(parser)
+    options.training(parser, 40)
+    parser.add_argument("--arch", choices=["conv", "dense"], default="dense", help="encoder and decoder")
+    parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder for the results")
+    return parser
+
+
+# ---- of a run ----
+
+
+def _denoise(args: argparse.Namespace) -> None:
+    run = Run.open(args.run, args.device)
+    trained = run.model if isinstance(run.model, Autoencoder) and run.model.corruption else None
+    kind = args.corruption or (trained.corruption if trained else None) or CORRUPTIONS[0]
+    same = trained is not None and kind == trained.corruption
+    level = args.level if args.level is not None else (trained.level if trained and same else None)
+    data = run.data(args.data)
+    result, _ = denoising_table(run.model, data, kind, LEVEL if level is None else level, args.seed)
+    clean = run.model.check_images(data.x_test)
+    write(args, run, "denoised.png", lambda path: gallery.draw_denoising(clean, result, args.n, path))
+
+
+def _probe(args: argparse.Namespace) -> None:
+    run = Run.open(args.run, args.device)
+    data = run.data(args.data)
+    if data.y_train is None or data.y_test is None:
+        raise ValueError(f"a probe needs labels, and {data.name!r} has none")
+    x_train, x_test = run.model.check_images(data.x_train), run.model.check_images(data.x_test)
+    counts = [*args.labels, None]
+    model: Any = run.model
+    rows = uses.probe(model, x_train, data.y_train, x_test, data.y_test, counts, seed=args.seed)
+    dims = {row.features: row.dim for row in rows}
+    cells, best = [], []
+    for count in counts:
+        found = {row.features: row for row in rows if row.labels == count}
+        label = "all" if count is None else str(count)
+        spread = [f"{r.accuracy:.1%}" + (f" +- {r.deviation:.1%}" if count else "") for r in found.values()]
+        cells.append([label, *spread])
+        best.append(f"{max(found, key=lambda name: found[name].accuracy)} with {label}")
+    print_table(["labels a class", *(f"{name} ({dim})" for name, dim in dims.items())], cells)
+    print("accuracy on the test images of logistic regression; in brackets, how many numbers it sees of an image")
+    print(f"best: {', '.join(best)}")
+
+
+# ---- with a training of their own ----
+
+
+def _anomaly(args: argparse.Namespace) -> None:
+    files, settings = Files(args.out), {"model": "anomaly", **options.of_training(args)}
+    files.check(settings, args.force, args.resume)
+    manual_seed(args.seed)
+    data = datasets.load(args.data)
+    normal = args.normal or _first_half(data)
+    split = uses.anomaly_split(data, normal, seed=args.seed)
+    model = Autoencoder(data.x_train.shape[1:], args.latent_dim, args.arch)
+    names = ", ".join(_names(data, normal))
+    print(f"trained on {len(split.x_train):,} images of {names}", flush=True)
+    files.begin(settings, args.resume)
+    files.fit(model, args, split.x_train, validation=split.x_validation)
+    baseline = uses.PCA(split.x_train, args.latent_dim)
+    rows, numbers = [], {}
+    for name, scorer in (("autoencoder", model), (f"PCA of {args.latent_dim}", baseline)):
+        found = uses.detect_anomalies(scorer, split.x_validation, split.x_test, split.anomalous, args.false_alarms)
+        rates = f"{found.false_alarms:.1%}", f"{found.detected:.1%}"
+        rows.append([name, f"{found.auroc:.4f}", *fixed(found.threshold), *rates])
+        numbers[name] = {k: getattr(found, k) for k in ("auroc", "threshold", "false_alarms", "detected")}
+        if scorer is model:
+            labels = None if data.y_test is None else _names(data, data.y_test)
+            figures.save_anomalies(args.out / "anomalies.png", split.x_test, found.scores, labels=labels)
+    figures.save_training(files.path("training.png"), model.history, gallery.unit_of(model))
+    print()
+    print_table(["squared error of", "AUROC", "threshold", "false alarms", "detected"], rows)
+    print(f"the threshold is to let at most {args.false_alarms:.0%} of the normal images raise an alarm")
+    write_json(files.path("results.json"), numbers)
+    print(f"model and pictures are in {args.out}/")
+
+
+def _first_half(data: Dataset) -> list[int]:
+    """Classes that are normal unless the user says which."""
+    classes = [] if data.y_train is None else np.unique(data.y_train).tolist()
+    return classes[: max(1, len(classes) // 2)]
+
+
+def _names(data: Dataset, labels: Any) -> list[str]:
+    """Class names, or numbers in their place."""
+    return [str(label) if data.class_names is None else data.class_names[int(label)] for label in labels]
+
+
+def _compress(args: argparse.Namespace) -> None:
+    files, settings = Files(args.out), {"model": "compress-curve", **options.of_training(args)}
+    files.check(settings, args.force, resume=False)
+    data = datasets.load(args.data)
+    first = Autoencoder(data.x_train.shape[1:], min(args.dims), args.arch)
+    x_train, x_test = first.check_images(data.x_train), first.check_images(data.x_test)
+
+    if max(args.dims) > (most := min(len(x_train), x_train[0].size)):
+        raise ValueError(
+            f"PCA of {len(x_train)} images has at most {most} components, --dims asks for {max(args.dims)}"
+        )
+
+    def train(dim: int) -> Autoencoder:
+        manual_seed(args.seed)
+        print(f"codes of length {dim}", flush=True)
+        schedule = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr}
+        model = Autoencoder(x_train.shape[1:], dim, args.arch)
+        return model.fit(x_train, device=args.device, progress=progress_for(), **schedule)
+
+    files.begin(settings, resume=False)
+    rows = uses.compression(train, x_train, x_test, sorted(set(args.dims)))
+    print()
+    _compression_table(rows)
+    write_json(files.path("results.json"), {"rows": [row._asdict() for row in rows]})
+    curves = {"autoencoder": [row.psnr for row in rows], "PCA": [row.pca_psnr for row in rows]}
+    title = f"{data.name}: test images through codes of few numbers"
+    out, dims = args.out / "compression.png", [row.dim for row in rows]
+    figures.save_curves(out, dims, curves, "numbers in a code", "PSNR in dB", title, log_x=True)
+    print(f"wrote {out}")
+
+
+def _compression_table(rows: list[CompressionRow]) -> None:
+    cells = [[str(r.dim), *fixed(r.psnr, r.pca_psnr, r.squared_error, r.pca_squared_error)] for r in rows]
+    print_table(["numbers in a code", "PSNR", "PSNR of PCA", "squared error", "of PCA"], cells)
+    print("PSNR in dB, squared error per image, of all test images")
+    if wins := [str(r.dim) for r in rows if r.pca_psnr > r.psnr]:
+        print(f"PCA is better with {', '.join(wins)}")
