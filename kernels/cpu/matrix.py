@@ -13,6 +13,7 @@ from math import prod
 import numpy as np
 
 from .blocks import logical_order, memory_order
+from .threads import share
 
 ROWS = 128  # added one after the other before pairs are formed, as np.add.reduce does along the fastest axis
 FEW = 4  # terms that are added as whole arrays
@@ -23,8 +24,13 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = _for_blas(a), _for_blas(b)
     if a.ndim > 2 and b.ndim == 2 and a.flags.c_contiguous:  # one product for all leading axes
         rows = a.reshape(prod(a.shape[:-1]), a.shape[-1])
-        return np.matmul(rows, b).reshape(*a.shape[:-1], b.shape[-1])
-    return np.matmul(a, b)
+        return matmul(rows, b).reshape(*a.shape[:-1], b.shape[-1])
+    if a.ndim > 2 or b.ndim > 2:
+        return np.matmul(a, b)
+    (M, K), N = a.shape, b.shape[1]
+    c = np.empty((M, N), a.dtype)
+    share(M, M * N * K // 1000, lambda part: np.matmul(a[part], b, out=c[part]))
+    return c
 
 
 def _for_blas(a: np.ndarray) -> np.ndarray:

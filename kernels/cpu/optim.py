@@ -13,6 +13,7 @@ import numpy as np
 
 from .blocks import blocks, memory_order
 from .columns import workspace
+from .threads import share
 
 
 def sgd_step(
@@ -28,7 +29,14 @@ def sgd_step(
 
     With nesterov p -= lr * (g + momentum * v). Without momentum velocities is empty and v is g.
     """
-    for p, g, *velocity in _together(params, grads, *([velocities] if momentum else [])):
+    blocks = list(_together(params, grads, *([velocities] if momentum else [])))
+    share(
+        len(blocks), sum(p.size for p in params), lambda part: _sgd(blocks[part], lr, momentum, weight_decay, nesterov)
+    )
+
+
+def _sgd(blocks: list[tuple[np.ndarray, ...]], lr: float, momentum: float, weight_decay: float, nesterov: bool) -> None:
+    for p, g, *velocity in blocks:
         t, u = (workspace(name, p.shape, p.dtype) for name in ("t", "u"))
         if weight_decay:
             g = np.add(g, np.multiply(p, weight_decay, out=t), out=t)
@@ -59,11 +67,30 @@ def adam_step(
     b1, b2 = betas
     root = sqrt(1 - b2**step)
     step_size = float(lr * root / (1 - b1**step))  # a numpy.float64 would lift the arithmetic to float64
-    for p, g, m, s in _together(params, grads, first, second):
+    shrink = 1 - lr * weight_decay if decoupled else 1.0
+    blocks = list(_together(params, grads, first, second))
+
+    def some(part: slice) -> None:
+        _adam(blocks[part], b1, b2, step_size, eps * root, shrink, 0.0 if decoupled else weight_decay)
+
+    share(len(blocks), sum(p.size for p in params), some)
+
+
+def _adam(
+    blocks: list[tuple[np.ndarray, ...]],
+    b1: float,
+    b2: float,
+    step_size: float,
+    eps: float,
+    shrink: float,
+    weight_decay: float,
+) -> None:
+    """p -= step_size * first / (sqrt(second) + eps) after p *= shrink; weight_decay * p is added to g."""
+    for p, g, m, s in blocks:
         t, u = (workspace(name, p.shape, p.dtype) for name in ("t", "u"))
-        if weight_decay and decoupled:
-            p *= 1 - lr * weight_decay
-        elif weight_decay:
+        if shrink != 1:
+            p *= shrink
+        if weight_decay:
             g = np.add(g, np.multiply(p, weight_decay, out=u), out=u)
         m *= b1
         m += np.multiply(g, 1 - b1, out=t)
@@ -72,7 +99,7 @@ def adam_step(
         t *= 1 - b2
         s += t
         np.sqrt(s, out=t)
-        t += eps * root
+        t += eps
         np.divide(m, t, out=t)
         t *= step_size
         p -= t

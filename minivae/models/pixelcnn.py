@@ -37,6 +37,7 @@ from minivae import ops as F
 from minivae.autograd import Tensor, no_grad
 from minivae.kernels import backend
 from minivae.kernels.contract import Array
+from minivae.kernels.cpu.threads import use_threads
 from minivae.nn import Conv2d, Embedding, Linear, Module, Sequential, init
 from minivae.nn.layers import ReLU
 from minivae.ops.likelihood import CrossEntropy
@@ -244,6 +245,7 @@ class _Sampler:
         self.kernels = model.embedding.weight.backend
 
     @no_grad()
+    @use_threads()
     def __call__(self, n: int, y: np.ndarray | None) -> np.ndarray:
         H, W = self.model.map_shape
         C = self.model.channels

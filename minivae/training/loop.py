@@ -17,6 +17,7 @@ from minivae.autograd import no_grad
 from minivae.data.batches import Batches
 from minivae.kernels import backend_of
 from minivae.kernels.cpu.memory import keep_freed_memory
+from minivae.kernels.cpu.threads import use_threads
 from minivae.nn import Module
 from minivae.optim import Optimizer, Schedule, clip_grad_norm, limit_grad_norm
 from minivae.random import default_generator, fork
@@ -126,20 +127,24 @@ class Trainer:
         self._learn = self._learner()
         keep_freed_memory()
         try:
-            while len(self.history) < epochs:
-                epoch = len(self.history) + 1
-                progress.start_epoch(epoch, epochs, len(self.batches))
-                record = {"epoch": epoch, **self._epoch(epoch, progress)}
-                if validation is not None:
-                    means = evaluate(self.model, *(validation if isinstance(validation, tuple) else (validation,)))
-                    record |= {f"validation_{name}": value for name, value in means.items()}
-                self.history.append(record)
-                progress.end_epoch(record)
-                if on_epoch is not None:
-                    on_epoch(record)
+            with use_threads():
+                self._epochs(epochs, validation, progress, on_epoch)
         finally:
             self.model.eval()
         return self.history
+
+    def _epochs(self, epochs: int, validation: Any, progress: Progress, on_epoch: Any) -> None:
+        while len(self.history) < epochs:
+            epoch = len(self.history) + 1
+            progress.start_epoch(epoch, epochs, len(self.batches))
+            record = {"epoch": epoch, **self._epoch(epoch, progress)}
+            if validation is not None:
+                means = evaluate(self.model, *(validation if isinstance(validation, tuple) else (validation,)))
+                record |= {f"validation_{name}": value for name, value in means.items()}
+            self.history.append(record)
+            progress.end_epoch(record)
+            if on_epoch is not None:
+                on_epoch(record)
 
     def _epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
         self.model.train()
@@ -235,7 +240,7 @@ def evaluate(model: Trainable, x: np.ndarray, y: np.ndarray | None = None, batch
     averages = Averages()
     try:
         model.begin_pass()
-        with fork(EVALUATION_SEED):
+        with fork(EVALUATION_SEED), use_threads():
             for start in range(0, len(x), batch_size):
                 batch = tuple(a[start : start + batch_size] for a in (x, y) if a is not None)
                 averages.add(model.loss(*batch), len(batch[0]))

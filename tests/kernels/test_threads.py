@@ -1,0 +1,116 @@
+"""Work shared among threads: the same results, in the same order, and BLAS as it was before."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minivae.kernels import cpu
+from minivae.kernels.cpu import threads
+from minivae.kernels.geometry import conv2d_geometry
+
+pytestmark = pytest.mark.skipif(threads._blas_threads() is None, reason="NumPy's BLAS cannot be told its threads")
+
+
+@pytest.fixture
+def three(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Three threads share whatever there is, however small."""
+    monkeypatch.setattr(threads, "LEAST", 0)
+    with threads.use_threads(3) as count:
+        assert count == 3
+        yield
+
+
+def integers(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)
+
+
+def everything() -> list[np.ndarray]:
+    """What the kernels that share their work compute, on integers: exact, in whatever order it is added."""
+    g = conv2d_geometry((7, 4, 9, 8), (6, 2, 3, 3), 2, 1, 1, 2)
+    x, w, dy = integers(*g.x_shape), integers(*g.w_shape, seed=1), integers(*g.y_shape, seed=2)
+    lists = [[np.abs(integers(5, 3, seed=k)), np.abs(integers(70_000, seed=k))] for k in range(4)]
+    cpu.adam_step(*lists, 3, 0.5, (0.5, 0.5), 1e-8, 0.25, True)
+    moving = [[integers(5, 3, seed=k), integers(70_000, seed=k)] for k in range(3)]
+    cpu.sgd_step(*moving, 0.5, 0.5, 0.25, True)
+    return [
+        *(cpu.conv2d(x, w, integers(6), g), cpu.conv2d_input_grad(dy, w, integers(4), g)),
+        *(cpu.conv2d_weight_grad(dy, x, g), cpu.bias_relu(x, integers(4)), cpu.relu_grad(x, cpu.bias_relu(x, None))),
+        *(cpu.matmul(integers(11, 5), integers(5, 7)), cpu.matmul(integers(5, 11).T, integers(5, 7))),
+        *(cpu.matmul(integers(2, 5), integers(5, 7)), cpu.matmul(integers(3, 4, 5), integers(5, 7))),
+        *(array for arrays in (*lists, *moving) for array in arrays),
+    ]
+
+
+def test_shared_work_gives_what_work_alone_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = everything()
+    monkeypatch.setattr(threads, "LEAST", 0)
+    with threads.use_threads(3):
+        shared = everything()
+    for mine, theirs in zip(shared, alone, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.usefixtures("three")
+def test_parts_cover_the_work_and_results_come_in_order() -> None:
+    for count in range(9):
+        parts = threads.share(count, 1, lambda part: (part.start, part.stop))
+        assert [i for part in parts for i in range(*part)] == list(range(count))
+        assert len(parts) == max(1, min(3, count))
+
+
+@pytest.mark.usefixtures("three")
+def test_every_part_has_a_thread_of_its_own() -> None:
+    meet = threading.Barrier(3)  # broken, unless three threads arrive
+
+    def work(part: slice) -> int:
+        meet.wait(timeout=30)
+        return threading.get_ident()
+
+    assert len(set(threads.share(3, 1, work))) == 3
+
+
+@pytest.mark.usefixtures("three")
+def test_errors_arrive() -> None:
+    def work(part: slice) -> None:
+        if part.start:
+            raise ValueError("in another thread")
+
+    with pytest.raises(ValueError, match="in another thread"):
+        threads.share(3, 1, work)
+
+
+def test_little_work_stays_in_one_thread() -> None:
+    with threads.use_threads(2):
+        assert len(threads.share(100, threads.LEAST - 1, lambda part: part)) == 1
+        assert len(threads.share(100, threads.LEAST, lambda part: part)) == 2
+
+
+def test_blas_has_its_threads_back() -> None:
+    get, _ = threads._blas_threads()
+    before = get()
+    with threads.use_threads(2):
+        assert get() == 1
+        with threads.use_threads(5) as count:  # inside of another: nothing changes
+            assert count == 2
+        assert get() == 1
+    assert get() == before
+    with pytest.raises(KeyError), threads.use_threads(2):
+        raise KeyError
+    assert get() == before
+
+
+def test_the_environment_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIVAE_NUM_THREADS", "2")
+    with threads.use_threads() as count:
+        assert count == 2
+    monkeypatch.setenv("MINIVAE_NUM_THREADS", "1")
+    with threads.use_threads() as count:
+        assert count == 1
+    for text in ("0", "many", "-1", "1.5"):
+        monkeypatch.setenv("MINIVAE_NUM_THREADS", text)
+        with pytest.raises(ValueError, match="MINIVAE_NUM_THREADS must be a number of threads"), threads.use_threads():
+            pass
