@@ -97,6 +97,8 @@ def _norms() -> Iterator[Launch]:
         y, mean, var = k.group_norm(a(x), a(w), a(b), 2, 1e-5)
         return y, mean, var, *k.group_norm_grad(a(dy), a(x), a(w), mean, var, 1e-5)
 
+    yield Launch("bias_relu", lambda k, a: k.bias_relu(a(x), a(w)))
+    yield Launch("relu_grad", lambda k, a: k.relu_grad(a(dy), a(x)))
     yield Launch("batch_norm and gradient", batch, exact=False)
     yield Launch("group_norm and gradient", group, exact=False)
 
