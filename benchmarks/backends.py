@@ -12,22 +12,25 @@ import numpy as np
 
 import minivae as mv
 from minivae import kernels
+from minivae.kernels.cpu.threads import use_threads
 
 try:
     import torch
 except ImportError:
-    torch = None  # type: ignore[assignment]
+    torch = None
 
 MISSING: list[str] = []  # one sentence for each column that is left out
 
 
 def find() -> Any:
-    """The CUDA backend, or None; fills MISSING and gives PyTorch as many threads as BLAS has."""
+    """The CUDA backend, or None; fills MISSING and gives PyTorch as many threads as minivae has."""
     MISSING.clear()
     if torch is None:
         MISSING.append("PyTorch: not installed (pip install torch==2.13.0)")
     else:
         torch.set_num_threads(threads())
+        if not torch.cuda.is_available():
+            MISSING.append("PyTorch CUDA: this PyTorch finds no GPU")
     try:
         return kernels.backend("cuda")
     except RuntimeError as error:
@@ -36,13 +39,14 @@ def find() -> Any:
 
 
 def threads() -> int:
-    """Of BLAS."""
+    """How many a training of minivae uses: its own, or those of BLAS."""
+    with use_threads() as ours:
+        own = ours
     try:
         from threadpoolctl import threadpool_info
     except ImportError:
-        return int(os.environ.get("OPENBLAS_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    np.ones((2, 2)) @ np.ones((2, 2))
-    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+        return max(own, int(os.environ.get("OPENBLAS_NUM_THREADS") or len(os.sched_getaffinity(0))))
+    return max([own, *(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")])
 
 
 def machine() -> dict[str, Any]:

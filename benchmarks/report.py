@@ -3,43 +3,88 @@
 from __future__ import annotations
 
 import json
+from math import exp, log
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from minivae.training.checkpoint import atomic_write
 
 Record = dict[str, Any]
-COLUMNS = ("NumPy", "CuPy", "CuPy alone", "PyTorch")
 
 
-def best(record: Record) -> dict[str, float]:
-    """Median seconds by column; PyTorch's is that of its better memory format."""
-    found: dict[str, float] = {}
-    for name, (median, *_) in record.get("times", {}).items():
-        column = name.partition(" ")[0] if name.startswith("PyTorch") else name
-        found[column] = min(median, found.get(column, median))
+def best(record: Record) -> dict[str, tuple[float, float, float]]:
+    """Median and quartiles in seconds by column; of "PyTorch, contiguous" and "PyTorch, channels_last" the faster."""
+    found: dict[str, tuple[float, float, float]] = {}
+    for name, spread in record.get("times", {}).items():
+        column = name.partition(",")[0] if name.startswith("PyTorch") else name
+        if column not in found or spread[0] < found[column][0]:
+            found[column] = tuple(spread)
     return found
 
 
 def ratio(record: Record) -> float | None:
     """How many times as fast as PyTorch NumPy is."""
     times = best(record)
-    return times["PyTorch"] / times["NumPy"] if {"PyTorch", "NumPy"} <= times.keys() else None
+    return times["PyTorch"][0] / times["NumPy"][0] if {"PyTorch", "NumPy"} <= times.keys() else None
+
+
+def growth_exponents(records: list[Record]) -> dict[str, float]:
+    """p in time = constant * size^p, fitted to the rows by batch size and to those by image size; 1 is linear."""
+    found = {}
+    for name, points in growth_points(records).items():
+        if len(points) > 1:
+            sizes, seconds = np.log(np.array(points)).T
+            found[name] = float(np.polyfit(sizes, seconds, 1)[0])
+    return found
+
+
+def growth_points(records: list[Record], key: str = "times") -> dict[str, list[tuple[int, float]]]:
+    """(pixels in a batch, seconds or MiB of NumPy) of the rows 'conv VAE HxW, batch N', in ascending order."""
+    found: dict[str, list[tuple[int, float]]] = {"batch size": [], "image size": []}
+    for record in records:
+        words = record["name"].replace(",", "").split()
+        if key not in record or "x" not in words[2]:
+            continue
+        side, batch = int(words[2].split("x")[0]), int(words[4])
+        value = best(record)["NumPy"][0] if key == "times" else record[key]["NumPy"]
+        found["batch size" if side == 28 else "image size"].append((side**2 * batch, value))
+    return {name: sorted(points) for name, points in found.items() if points}
+
+
+def summary(sections: dict[str, list[Record]]) -> list[str]:
+    """Sentences: the geometric mean of the convolutions, how times grow."""
+    text = []
+    ratios = [r for record in sections.get("conv", []) if (r := ratio(record))]
+    if ratios:
+        mean = exp(sum(map(log, ratios)) / len(ratios))
+        text.append(f"Convolutions, PyTorch / NumPy: geometric mean {mean:.2f}, lowest {min(ratios):.2f}.")
+    for name, power in growth_exponents(sections.get("growth", [])).items():
+        text.append(f"The conv VAE's step grows with {name} as pixels to the power {power:.2f}.")
+    return text
+
+
+# ---- text ----
 
 
 def duration(seconds: float) -> str:
     """'12.3 us', three digits."""
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= scale or unit == "us":
+    for unit, scale in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= scale:
             return f"{seconds / scale:.3g} {unit}"
-    raise AssertionError
+    return f"{seconds / 1e-6:.3g} us"
 
 
 def line(record: Record) -> str:
-    """A row of the terminal's table."""
+    """A row of the terminal's table: medians, and half of what lies between the quartiles in percent."""
     if "error" in record:
         return f"{record['name']:58}  ERROR: {record['error']}"
-    cells = [f"{column} {duration(seconds)}" for column, seconds in best(record).items()]
+    cells = [
+        f"{column} {duration(median)} ±{50 * (high - low) / median:.0f}%"
+        for column, (median, low, high) in best(record).items()
+    ]
+    cells += [f"{column} {mib:.1f} MiB" for column, mib in record.get("MiB", {}).items()]
     times = ratio(record)
     return f"{record['name']:58}  " + "  ".join(cells) + (f"  ({times:.2f}x)" if times else "")
 
@@ -47,50 +92,59 @@ def line(record: Record) -> str:
 def markdown(report: dict[str, Any], plots: list[str]) -> str:
     """RESULTS.md."""
     text = ["# Results", "", "Written by `python -m benchmarks`; not edited by hand.", ""]
-    text += [f"* {name}: {value}" for name, value in report["machine"].items() if value != []]
+    if report.get("interrupted"):
+        text += ["**Interrupted: these are the rows measured until then.**", ""]
+    text += [f"* {name}: {value}" for name, value in report["machine"].items() if name != "left out"]
+    text += [f"* left out: {sentence}" for sentence in report["machine"]["left out"]]
+    if ceilings := report.get("ceilings"):
+        gflops, gbytes = ceilings["flop/s"] / 1e9, ceilings["byte/s"] / 1e9
+        text.append(f"* ceilings of NumPy: {gflops:.0f} GFLOP/s (product), {gbytes:.1f} GB/s (copy)")
     text += [
         "",
         "Medians of runs measured in turns, quartiles in brackets. The last column says how many times as fast as",
+        "PyTorch (its better memory format, fused Adam, as many threads) NumPy is; above 1, NumPy is faster.",
     ]
-    text += ["PyTorch (its better memory format, fused Adam, as many threads) NumPy is; above 1, NumPy is faster."]
+    if sentences := summary(report["sections"]):
+        text += ["", *(f"* {sentence}" for sentence in sentences)]
     for section, records in report["sections"].items():
-        text += ["", f"## {section}", ""]
-        if section == "memory":
-            text += _memory(records)
-            continue
-        columns = list(dict.fromkeys(c for record in records for c in best(record)))
-        text += [f"| | {' | '.join(columns)} | PyTorch / NumPy |", "|---" * (len(columns) + 2) + "|"]
-        text += [_row(record, columns) for record in records]
-    if "geometric mean" in report:
-        text += ["", f"Geometric mean of the convolutions' ratios: {report['geometric mean']:.2f}."]
-    text += ["", *(f"![{Path(plot).stem}](results/{Path(plot).name})" for plot in plots)]
+        text += ["", f"## {section}", "", *(_memory(records) if section == "memory" else _times(records))]
+    for plot in plots:
+        text += ["", f"![{Path(plot).stem}](results/{Path(plot).name})"]
     return "\n".join(text) + "\n"
 
 
-def _row(record: Record, columns: list[str]) -> str:
-    if "error" in record:
-        return f"| {record['name']} | {record['error']} |" + " |" * len(columns)
-    spreads = {}
-    for name, spread in record["times"].items():
-        column = name.partition(" ")[0] if name.startswith("PyTorch") else name
-        if spread[0] == best(record)[column]:
-            spreads[column] = f"{duration(spread[0])} [{duration(spread[1])}, {duration(spread[2])}]"
-    times = ratio(record)
-    cells = [spreads.get(column, "") for column in columns] + [f"{times:.2f}" if times else ""]
-    return f"| {record['name']} | {' | '.join(cells)} |"
+def _times(records: list[Record]) -> list[str]:
+    columns = list(dict.fromkeys(c for record in records for c in best(record)))
+    text = [f"| | {' | '.join(columns)} | PyTorch / NumPy |", "|---" * (len(columns) + 2) + "|"]
+    for record in records:
+        times, times_as_fast = best(record), ratio(record)
+        cells = [_spread(times[column]) if column in times else "" for column in columns]
+        cells.append(f"{times_as_fast:.2f}" if times_as_fast else "")
+        text.append(_row(record, cells))
+    return text
+
+
+def _spread(spread: tuple[float, float, float]) -> str:
+    median, low, high = map(duration, spread)
+    return f"{median} [{low}, {high}]"
 
 
 def _memory(records: list[Record]) -> list[str]:
-    text = [
-        "Growth of the peak of resident memory through 20 training steps, MiB.",
-        "",
-        "| | NumPy | PyTorch |",
-        "|---|---|---|",
-    ]
+    text = ["By how much the peak of resident memory rises in training steps, MiB.", ""]
+    columns = list(dict.fromkeys(c for record in records for c in record.get("MiB", {})))
+    text += [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for record in records:
-        cells = [f"{record[c]:.0f}" if c in record else "" for c in ("NumPy", "PyTorch")]
-        text.append(f"| {record['name']} | {' | '.join(cells)} |")
+        text.append(_row(record, [f"{record['MiB'][c]:.1f}" if c in record.get("MiB", {}) else "" for c in columns]))
     return text
+
+
+def _row(record: Record, cells: list[str]) -> str:
+    if "error" in record:
+        cells = [f"not measured: {record['error']}".replace("|", "/"), *[""] * (len(cells) - 1)]
+    return f"| {record['name']} | {' | '.join(cells)} |"
+
+
+# ---- files ----
 
 
 def write(folder: Path, report: dict[str, Any], plots: list[str]) -> None:

@@ -1,28 +1,32 @@
-"""Whole training steps, throughput of trained models, growth, memory, and the time to import."""
+"""Whole training steps, throughput of trained models, growth, and the time to import."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 import minivae as mv
+from minivae.kernels.contract import Noise
+from minivae.kernels.cpu.memory import keep_freed_memory
 
 from . import cases
 from .backends import torch
-from .timing import Run, Work
+from .rows import LAYOUTS, check, torch_devices, torch_tensor, waiter
+from .timing import Run, Work, same
 
 IMPORTS = ("import numpy", "import minivae", "import minivae as mv; mv.Tensor; mv.models", "import torch")
+MANY = 512  # images, for throughput
 
 
-def steps(gpu: Any, batches: tuple[int, ...] = cases.BATCHES) -> Iterator[Work]:
+def steps(gpu: Any, quick: bool = False) -> Iterator[Work]:
     """zero_grad, loss, backward, Adam: three models at three batch sizes."""
     for name, case in cases.MODELS.items():
-        for batch in batches:
+        for batch in cases.BATCHES[:1] if quick else cases.BATCHES:
             yield step_work(name, case, batch, gpu)
 
 
@@ -32,24 +36,38 @@ def step_work(name: str, case: cases.Model, batch: int, gpu: Any) -> Work:
     candidates: dict[str, Run] = {"NumPy": own_step(case, x, "cpu")}
     if gpu is not None:
         candidates["CuPy"] = own_step(case, x, "cuda")
-    if torch is not None:
-        for layout in (False, True):
-            candidates[f"PyTorch {'channels_last' if layout else 'contiguous_format'}"] = _torch_step(case, x, layout)
-    wait = gpu.launcher.engine().synchronize if gpu is not None else lambda: None
-    return Work(f"{name}, batch {batch}", candidates, partial(_check, case, x), wait=wait)
+    for column, device in torch_devices().items():
+        for layout in LAYOUTS:
+            candidates[f"{column}, {layout}"] = torch_step(case, x, layout, device)
+    return Work(f"{name}, batch {batch}", candidates, partial(_check, case, x[:8], gpu), wait=waiter(gpu))
 
 
-def _check(case: cases.Model, x: np.ndarray) -> None:
-    """Loss and gradients of the model and of its twin in PyTorch."""
+def _check(case: cases.Model, x: np.ndarray, gpu: Any) -> None:
+    """Loss and gradients of a model on NumPy, on the GPU and of its twin in PyTorch, with the same noise."""
     if torch is not None:
         from .twins import check_equal
 
         mv.manual_seed(0)
-        check_equal(case.make(), x[:8])
+        check_equal(case.make(), x)
+    if gpu is not None:
+        on_cpu, on_gpu = (_gradients(case, x, device) for device in ("cpu", "cuda"))
+        for name, expected in on_cpu.items():
+            same({f"{name} on NumPy": expected, "CuPy": on_gpu[name]}, 1e-3)
+
+
+def _gradients(case: cases.Model, x: np.ndarray, device: str) -> dict[str, np.ndarray]:
+    mv.manual_seed(0)
+    model = case.make().to(device)
+    model.train()
+    result = model.loss(x, Noise(0, 0)) if isinstance(model, mv.models.VAE) else model.loss(x)
+    result.loss.backward()
+    grads = {name: p.backend.to_host(p.grad) for name, p in model.named_parameters()}
+    return {"loss": result.loss.numpy(), **grads}
 
 
 def own_step(case: cases.Model, x: np.ndarray, device: str) -> Run:
-    """A training step of minivae; on the GPU as fit() takes it, captured."""
+    """A training step of minivae as fit() takes it: with memory kept from step to step, captured on the GPU."""
+    keep_freed_memory()
     mv.manual_seed(0)
     model = case.make().to(device)
     model.train()
@@ -67,76 +85,85 @@ def own_step(case: cases.Model, x: np.ndarray, device: str) -> Run:
     return partial(step, x)
 
 
-def _torch_step(case: cases.Model, x: np.ndarray, channels_last: bool) -> Run:
+def torch_step(case: cases.Model, x: np.ndarray, layout: str, device: str) -> Run:
+    """A training step of the model's twin."""
     from .twins import training_step, twin
 
     mv.manual_seed(0)
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    batch = torch.from_numpy(x).to(memory_format=memory_format)
-    return training_step(twin(case.make(), channels_last=channels_last), batch)
+    net = twin(case.make(), device, channels_last=layout == "channels_last")
+    return training_step(net, torch_tensor(x, device, layout))
 
 
-def throughput(gpu: Any) -> Iterator[Work]:
-    """Encoding 512 images, and drawing 512."""
-    for device in ("cpu", *(["cuda"] if gpu is not None else [])):
-        column = "NumPy" if device == "cpu" else "CuPy"
-        for name in ("dense VAE", "conv VAE"):
-            case = cases.MODELS[name]
+def throughput(gpu: Any, quick: bool = False) -> Iterator[Work]:
+    """Encoding 512 images, and drawing 512, as a user does: arrays of the host go in and come out."""
+    for name in ("dense VAE", "conv VAE"):
+        case = cases.MODELS[name]
+        mv.manual_seed(0)
+        model, x = case.make(), cases.images(MANY, case.image_shape)
+        z = np.random.default_rng(0).standard_normal((MANY, model.latent_dim), dtype=np.float32)
+        encode: dict[str, Run] = {"NumPy": partial(model.encode, x)}
+        decode: dict[str, Run] = {"NumPy": partial(model.decode, z)}
+        sample: dict[str, Run] = {"NumPy": partial(model.sample, MANY)}
+        if gpu is not None:
             mv.manual_seed(0)
-            model, x = case.make().to(device), cases.images(512, case.image_shape)
-            runs: dict[str, Run] = {"encode": partial(model.encode, x), "sample": partial(model.sample, len(x))}
-            for what, run in runs.items():
-                yield Work(f"{what} 512 images, {name}", {column: run}, lambda: None)
+            moved = case.make().to("cuda")
+            encode["CuPy"], decode["CuPy"] = partial(moved.encode, x), partial(moved.decode, z)
+            sample["CuPy"] = partial(moved.sample, MANY)
+        for column, device in torch_devices().items():
+            for layout in LAYOUTS:
+                runs = _torch_inference(model, x, z, device, layout)
+                for candidates, run in zip((encode, decode, sample), runs, strict=True):
+                    candidates[f"{column}, {layout}"] = run
+        yield Work(f"encode {MANY} images, {name}", encode, partial(check, encode, gpu, 1e-4), wait=waiter(gpu))
+        yield Work(f"sample {MANY} images, {name}", sample, partial(check, decode, gpu, 1e-4), wait=waiter(gpu))
 
 
-def growth(gpu: Any) -> Iterator[Work]:
-    """The conv VAE's step by batch size and by image size: twice the pixels, twice the time."""
-    small = cases.MODELS["conv VAE"]
-    for batch in (16, 32, 64, 128, 256):
-        x = cases.images(batch, small.image_shape)
-        yield Work(f"conv VAE 28x28, batch {batch}", {"NumPy": own_step(small, x, "cpu")}, lambda: None)
-    for side in (16, 32, 64):
+def _torch_inference(model: Any, x: np.ndarray, z: np.ndarray, device: str, layout: str) -> tuple[Run, Run, Run]:
+    """Encode x, decode z, sample: on the twin of a model."""
+    from .twins import twin
+
+    net = twin(model, device, channels_last=layout == "channels_last").eval()
+
+    def without_grad(run: Callable[[], Any]) -> Run:
+        def inference() -> Any:
+            with torch.inference_mode():
+                return run().cpu().numpy()
+
+        return inference
+
+    def decode(codes: Any) -> Any:
+        return torch.sigmoid(net.decoder(codes))
+
+    return (
+        without_grad(lambda: net.encoder(torch_tensor(x, device, layout)).chunk(2, 1)[0]),
+        without_grad(lambda: decode(torch.from_numpy(z).to(device))),
+        without_grad(lambda: decode(torch.randn(z.shape, device=device))),
+    )
+
+
+def growing(quick: bool = False) -> Iterator[tuple[str, cases.Model, int]]:
+    """(name, model, batch size) of the conv VAE by batch size, then by image size."""
+    for batch in (16, 32) if quick else (16, 32, 64, 128, 256):
+        yield f"conv VAE 28x28, batch {batch}", cases.MODELS["conv VAE"], batch
+    for side in (16, 32) if quick else (16, 32, 64, 96):
         shape = (1, side, side)
-        case = cases.Model(shape, partial(mv.models.VAE, shape, latent_dim=16, channels=(32, 64), hidden=(256,)))
-        work = own_step(case, cases.images(32, shape), "cpu")
-        yield Work(f"conv VAE {side}x{side}, batch 32", {"NumPy": work}, lambda: None)
+        make = partial(mv.models.VAE, shape, latent_dim=16, channels=(32, 64), hidden=(256,))
+        yield f"conv VAE {side}x{side}, batch 32", cases.Model(shape, make), 32
 
 
-def imports(gpu: Any) -> Iterator[Work]:
+def growth(gpu: Any, quick: bool = False) -> Iterator[Work]:
+    """The conv VAE's step on NumPy: twice the images, or twice the pixels, twice the time."""
+    for name, case, batch in growing(quick):
+        run = own_step(case, cases.images(batch, case.image_shape), "cpu")
+        yield Work(name, {"NumPy": run}, partial(_check, case, cases.images(2, case.image_shape), gpu))
+
+
+def imports(gpu: Any, quick: bool = False) -> Iterator[Work]:
     """A new interpreter that imports, and ends."""
     candidates: dict[str, Run] = {}
     for statement in IMPORTS:
-        if "torch" in statement and torch is None:
+        if "torch" in statement and (torch is None or quick):
             continue
         command = [sys.executable, "-c", statement]
         candidates[statement] = partial(subprocess.run, command, check=True, capture_output=True)
     yield Work("time to import", candidates, lambda: None)
-
-
-# ---- memory, in processes of their own ----
-
-_PEAK = """
-import resource, sys
-from benchmarks import cases, steps
-case, batch, who, count = cases.MODELS[sys.argv[1]], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-x = cases.images(batch, case.image_shape)
-small = cases.images(2, case.image_shape)
-make = steps.own_step if who == "NumPy" else steps._torch_step
-make(case, small, *(["cpu"] if who == "NumPy" else [False]))()  # libraries, threads and weights are there before
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-run = make(case, x, *(["cpu"] if who == "NumPy" else [False]))
-for i in range(count):
-    run()
-    if i == 9:
-        early = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print((after - before) / 1024, (after - early) / 1024)
-"""
-
-
-def memory(name: str, batch: int, column: str, count: int = 20) -> tuple[float, float]:
-    """MiB by which the peak of the resident memory of a process grows through `count` steps, and after the tenth."""
-    command = [sys.executable, "-c", _PEAK, name, str(batch), column, str(count)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    grown, late = map(float, done.stdout.split())
-    return grown, late

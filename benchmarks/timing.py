@@ -34,15 +34,19 @@ class Spread(NamedTuple):
     high: float
 
 
+LONGEST, FEWEST = 20.0, 3  # seconds that a row may take, unless that leaves fewer rounds than these
+
+
 def measure(work: Work, rounds: int, seconds_per_turn: float) -> dict[str, Spread]:
     """Each candidate once per round, for long enough that the clock is exact. The first calls are a warm-up."""
-    calls = {}
+    calls, a_round = {}, 0.0
     for name, run in work.candidates.items():
         run()
         once = _seconds(run, 1, work.wait)
         calls[name] = max(1, min(1000, int(seconds_per_turn / max(once, 1e-7))))
+        a_round += calls[name] * once
     times: dict[str, list[float]] = {name: [] for name in work.candidates}
-    for _ in range(rounds):
+    for _ in range(max(FEWEST, min(rounds, int(LONGEST / max(a_round, 1e-7))))):
         for name, run in work.candidates.items():
             times[name].append(_seconds(run, calls[name], work.wait) / calls[name])
     quartiles = {name: np.percentile(values, (50, 25, 75)) for name, values in times.items()}
@@ -71,3 +75,12 @@ def same(results: dict[str, Any], tolerance: float) -> None:
             raise ValueError(
                 f"{name} differs from {first} by {error:.2g} of the largest number, allowed: {tolerance:g}"
             )
+
+
+def ceilings() -> dict[str, float]:
+    """What NumPy reaches on this very machine, now: flop/s of a large product, byte/s of a large copy."""
+    a, b = (np.random.default_rng(i).random((1024, 1024), dtype=np.float32) for i in range(2))
+    source, target = np.zeros(1 << 25, np.float32), np.zeros(1 << 25, np.float32)
+    candidates: dict[str, Run] = {"product": lambda: a @ b, "copy": lambda: np.copyto(target, source)}
+    times = measure(Work("ceilings", candidates, lambda: None), 5, 0.1)
+    return {"flop/s": 2 * 1024**3 / times["product"].low, "byte/s": 2 * source.nbytes / times["copy"].low}

@@ -136,7 +136,7 @@ def check_equal(model: Any, x: np.ndarray, tolerance: float = 2e-4) -> None:
     model.zero_grad()
     result = model.loss(x, **noise)
     result.loss.backward()
-    _same("the loss", float(result.loss), float(loss), tolerance)
+    _same("the loss", float(result.loss), loss.item(), tolerance)
     for name, parameter in net.named_parameters():
         mine = dict(model.named_parameters())[name].grad
         _same(name, np.asarray(mine), parameter.grad.numpy(), tolerance)

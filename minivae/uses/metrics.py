@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, log10
+from math import inf, log10, prod
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def squared_error(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """
     if x.shape != y.shape:
         raise ValueError(f"images to compare must have one shape, got {x.shape} and {y.shape}")
-    difference = (np.float64(x) - y).reshape(len(x), -1)
+    difference = (np.float64(x) - y).reshape(len(x), prod(x.shape[1:]))
     return np.einsum("np,np->n", difference, difference)
 
 

@@ -7,7 +7,11 @@ values.
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
+
+from minivae.data import check_finite
 
 from .metrics import squared_error
 
@@ -15,14 +19,18 @@ from .metrics import squared_error
 class PCA:
     """The first `dim` principal components of images x (N, ...), at most min(N, numbers in an image).
 
-    components: (dim, P), orthonormal rows, P numbers in an image; mean: (P,). Raises ValueError for other dim.
+    components: (dim, P), orthonormal rows, P numbers in an image; mean: (P,).
+    Raises ValueError for other dim, NaN or infinity; TypeError unless images are floating numbers.
     """
 
     def __init__(self, x: np.ndarray, dim: int) -> None:
+        if x.dtype.kind != "f":
+            raise TypeError(f"images must be floating numbers, got {x.dtype}; for bytes use x / np.float32(255)")
         self.shape = x.shape[1:]
-        rows = x.reshape(len(x), -1)  # (N, P)
+        rows = x.reshape(len(x), prod(self.shape))  # (N, P)
         if not 1 <= dim <= min(rows.shape):
             raise ValueError(f"dim must be in [1, {min(rows.shape)}] for images {x.shape}, got {dim}")
+        check_finite(x, "images")
         self.mean = rows.mean(axis=0, dtype=np.float64).astype(x.dtype)
         self.components = np.linalg.svd(rows - self.mean, full_matrices=False)[2][:dim]
 
@@ -38,7 +46,7 @@ class PCA:
         """Images (N, ...) -> codes (N, dim)."""
         if x.shape[1:] != self.shape:
             raise ValueError(f"images must have shape {('N', *self.shape)}, got {x.shape}")
-        return (x.reshape(len(x), -1) - self.mean) @ self.components.T
+        return (x.reshape(len(x), prod(self.shape)) - self.mean) @ self.components.T
 
     def inverse_transform(self, z: np.ndarray) -> np.ndarray:
         """Codes (N, dim) -> images (N, ...)."""

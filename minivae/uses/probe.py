@@ -102,8 +102,13 @@ def probe(
     `repeats` choices of these are drawn by `seed`. Classifiers on different features see the same labels, and none
     beyond them: the strength of the penalty is chosen by the likelihood of every fifth of them, then all are fitted.
 
-    Raises ValueError for fewer labels than 2 a class or more than there are; TypeError for codes that are not floating.
+    Raises ValueError for fewer labels than 2 a class or more than there are, for y of another shape and for repeats
+    below 1; TypeError for codes that are not floating.
     """
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    _check_labels(x_train, y_train, "y_train")
+    _check_labels(x_test, y_test, "y_test")
     features = {"codes": _flat(model.transform(x_train)), "pixels": _flat(x_train)}
     tests = {"codes": _flat(model.transform(x_test)), "pixels": _flat(x_test)}
     if features["codes"].dtype.kind != "f":
@@ -151,6 +156,11 @@ def fit_validated(x: np.ndarray, y: np.ndarray) -> LogisticRegression:
             break
         chosen, least = strength, nll
     return LogisticRegression(x, y, chosen)
+
+
+def _check_labels(x: np.ndarray, y: np.ndarray, name: str) -> None:
+    if np.shape(y) != (len(x),):
+        raise ValueError(f"{name} must have shape ({len(x)},), a label for each image, got {np.shape(y)}")
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

@@ -39,6 +39,11 @@ def vqvae() -> mv.models.VQVAE:
     return mv.models.VQVAE((1, 8, 8), codes=6, code_dim=4, channels=4, residual_channels=2, residual_blocks=1)
 
 
+def autoencoder(corruption: str, arch: str) -> mv.models.Autoencoder:
+    sizes = {"hidden": (8,), **({"channels": (4,)} if arch == "conv" else {})}
+    return mv.models.Autoencoder((1, 8, 8), 3, arch, corruption, **sizes)
+
+
 def trained(make: Callable[[], Any], x: np.ndarray, captured: bool, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(mv.cuda.settings, "_capture_steps", captured)
     mv.manual_seed(1)
@@ -55,13 +60,25 @@ def trained(make: Callable[[], Any], x: np.ndarray, captured: bool, monkeypatch:
         (vae, IMAGES),
         (lambda: vae(kl_warmup=8, free_bits=0.1, binarize="dynamic"), IMAGES),
         (lambda: vae(likelihood="gaussian"), IMAGES),
+        (lambda: autoencoder("gaussian", "dense"), IMAGES),
+        (lambda: autoencoder("masking", "conv"), IMAGES),
+        (lambda: autoencoder("salt-and-pepper", "dense"), IMAGES),
         (vqvae, IMAGES),
         (
             lambda: mv.models.PixelCNN((3, 3), values=4, channels=4, layers=2, hidden=8),
             (IMAGES[:, 0, :3, :3] * 4).astype(int),
         ),
     ],
-    ids=["vae", "vae with all options", "gaussian vae", "vqvae", "pixelcnn"],
+    ids=[
+        "vae",
+        "vae with all options",
+        "gaussian vae",
+        "gaussian dae",
+        "masking dae",
+        "salt-and-pepper dae",
+        "vqvae",
+        "pixelcnn",
+    ],
 )
 def test_captured_training_is_bitwise_training(make: Any, x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """20 images in batches of 8: the last batch of each epoch is ragged. Warnings are errors: nothing falls back."""

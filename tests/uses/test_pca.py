@@ -44,6 +44,8 @@ def test_new_images_are_projected_on_the_plane_of_the_old_ones():
     [
         (lambda: PCA(numbers(3, 1, 4, 4), 4), r"\[1, 3\].*got 4"),
         (lambda: PCA(numbers(3, 1, 4, 4), 0), "got 0"),
+        (lambda: PCA(numbers(0, 1, 4, 4), 1), r"\[1, 0\].*got 1"),
+        (lambda: PCA(np.full((3, 1, 2, 2), np.nan), 1), "images.*0"),
         (lambda: PCA(numbers(9, 1, 2, 2), 2).truncated(3), r"\[1, 2\], got 3"),
         (lambda: PCA(numbers(9, 1, 2, 2), 2).transform(numbers(3, 1, 4, 1)), r"\(3, 1, 4, 1\)"),
     ],
@@ -51,3 +53,15 @@ def test_new_images_are_projected_on_the_plane_of_the_old_ones():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_bytes_are_refused():
+    """Their differences from the mean would wrap around."""
+    with pytest.raises(TypeError, match="uint8"):
+        PCA(np.zeros((3, 1, 2, 2), np.uint8), 1)
+
+
+def test_no_images_have_no_scores():
+    pca, none = PCA(numbers(9, 1, 2, 2), 2), numbers(0, 1, 2, 2)
+    assert pca.score_samples(none).shape == (0,)
+    assert pca.reconstruct(none).shape == (0, 1, 2, 2)

@@ -139,3 +139,16 @@ class TestProbe:
 
         with pytest.raises(TypeError, match="int64"):
             probe(Names(), clusters(), Y, clusters(), Y)
+
+    @pytest.mark.parametrize("y", [Y[:50], Y[:, None], np.append(Y, 0), None], ids=["fewer", "column", "more", "none"])
+    def test_labels_that_do_not_fit_the_images(self, y):
+        """A column would be compared with every image, and missing labels go unnoticed."""
+        x = clusters()
+        with pytest.raises(ValueError, match=r"y_train.*\(60,\)"):
+            probe(Identity(), x, y, x, Y, labels=(5,))
+        with pytest.raises(ValueError, match=r"y_test.*\(60,\)"):
+            probe(Identity(), x, Y, x, y, labels=(5,))
+
+    def test_no_repeats(self):
+        with pytest.raises(ValueError, match="repeats.*0"):
+            probe(Identity(), clusters(), Y, clusters(), Y, labels=(5,), repeats=0)

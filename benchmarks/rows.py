@@ -1,0 +1,108 @@
+"""One row of the results: the same operation in every column that this machine has.
+
+    NumPy, CuPy       the kernels of this project
+    CuPy alone        CuPy's own functions, as plain.py writes it
+    PyTorch           on the CPU, images in both memory formats, of which the report takes the faster one
+    PyTorch CUDA      the same on the GPU
+
+All of them, and plain.py on NumPy, must agree before any is timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from minivae.kernels import cpu
+
+from .backends import torch
+from .timing import Run, Work, same
+
+LAYOUTS = ("contiguous_format", "channels_last")
+Arrays = Sequence[np.ndarray]
+
+
+def random(*shape: int, seed: int = 0) -> np.ndarray:
+    """Standard normal float32 numbers."""
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def row(
+    name: str,
+    arrays: Arrays,
+    gpu: Any,
+    ours: Callable[..., Any],
+    plain: Callable[..., Any] | None = None,
+    theirs: Callable[..., Any] | None = None,
+    tolerance: float = 1e-4,
+    **costs: float,
+) -> Work:
+    """ours(backend, *arrays), plain(xp, *arrays) and PyTorch's theirs(*tensors), each on arrays of its own device."""
+    candidates: dict[str, Run] = {"NumPy": partial(ours, cpu, *arrays)}
+    if gpu is not None:
+        there = [gpu.asarray(a) for a in arrays]
+        candidates["CuPy"] = partial(ours, gpu, *there)
+        if plain is not None:
+            candidates["CuPy alone"] = partial(plain, gpu.xp, *there)
+    if theirs is not None:
+        candidates |= {column: partial(theirs, *tensors) for column, tensors in torch_arguments(arrays)}
+    reference = {"plain NumPy": partial(plain, np, *arrays)} if plain is not None else {}
+    return Work(
+        name, candidates, partial(check, {**reference, **candidates}, gpu, tolerance), **costs, wait=waiter(gpu)
+    )
+
+
+def check(candidates: dict[str, Run], gpu: Any, tolerance: float) -> None:
+    """ValueError unless all candidates give the same arrays, each to `tolerance` of its largest number."""
+    results = {name: hosted(run(), gpu) for name, run in candidates.items()}
+    for arrays in zip(*results.values(), strict=True):
+        same(dict(zip(results, arrays, strict=True)), tolerance)
+
+
+def hosted(result: Any, gpu: Any) -> list[np.ndarray]:
+    """The array or arrays of a result, on the host."""
+    found = []
+    for array in result if isinstance(result, (tuple, list)) else [result]:
+        if torch is not None and isinstance(array, torch.Tensor):
+            found.append(array.detach().cpu().numpy())
+        else:
+            found.append(array if isinstance(array, np.ndarray) else gpu.to_host(array))
+    return found
+
+
+def torch_devices() -> dict[str, str]:
+    """PyTorch's columns: {'PyTorch': 'cpu', 'PyTorch CUDA': 'cuda'}, those that there are."""
+    if torch is None:
+        return {}
+    return {"PyTorch": "cpu", **({"PyTorch CUDA": "cuda"} if torch.cuda.is_available() else {})}
+
+
+def torch_arguments(arrays: Arrays) -> Iterator[tuple[str, list[Any]]]:
+    """(column, tensors) for each device and, if there are images among the arrays, for each memory format."""
+    for column, device in torch_devices().items():
+        layouts = LAYOUTS if any(a.ndim == 4 for a in arrays) else LAYOUTS[:1]
+        for layout in layouts:
+            tensors = [torch_tensor(a, device, layout) for a in arrays]
+            yield column if len(layouts) == 1 else f"{column}, {layout}", tensors
+
+
+def torch_tensor(array: np.ndarray, device: str, layout: str = LAYOUTS[0]) -> Any:
+    """A copy of the array, images in that memory format."""
+    tensor = torch.from_numpy(np.array(array, order="C")).to(device)
+    return tensor.to(memory_format=getattr(torch, layout)) if array.ndim == 4 else tensor
+
+
+def waiter(gpu: Any) -> Callable[[], None]:
+    """What waits until the GPU has done what it was asked for."""
+    waits: list[Callable[[], Any]] = [gpu.launcher.engine().synchronize] if gpu is not None else []
+    if "PyTorch CUDA" in torch_devices():
+        waits.append(torch.cuda.synchronize)
+
+    def wait() -> None:
+        for each in waits:
+            each()
+
+    return wait
