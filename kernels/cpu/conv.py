@@ -19,6 +19,7 @@ from ..geometry import ConvGeometry
 from ..reads import Phase, Phases, forward_reads, phases
 from .columns import columns, tiles, workspace
 from .correlate import by_group, correlate
+from .matrix import PER_MICROSECOND
 from .threads import share
 
 
@@ -32,7 +33,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry) 
         for _ in correlate(x[part].transpose(0, 2, 3, 1), kernel, bias, *forward_reads(g), out=y[part]):
             pass
 
-    share(g.N, _size(g), some)
+    share(g.N, _microseconds(g), some)
     return y.reshape(g.N, g.OH, g.OW, g.O).transpose(0, 3, 1, 2)
 
 
@@ -51,7 +52,7 @@ def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.nda
             dw += np.matmul(transposed, by_group(grad[tile.batch, tile.rows]), out=of_tile)
         return dw
 
-    dw, *others = share(g.N, _size(g), of_some)
+    dw, *others = share(g.N, _microseconds(g), of_some)
     for other in others:
         dw += other
     dw = dw.reshape(g.groups, g.KH, g.KW, C, g.O // g.groups)
@@ -71,7 +72,7 @@ def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: Co
             for cols in across:
                 _write_phases(dx[part], dy[part].transpose(0, 2, 3, 1), w, bias, rows, cols, g)
 
-    share(g.N, _size(g), some)
+    share(g.N, _microseconds(g), some)
     return dx.reshape(g.N, g.H, g.W, g.C).transpose(0, 3, 1, 2)
 
 
@@ -118,9 +119,10 @@ def _every(stride: int, phase: Phase, first_u: int, count: int) -> tuple[slice, 
     return slice(start, start + (last - first) * stride, stride), slice(first - first_u, last - first_u)
 
 
-def _size(g: ConvGeometry) -> int:
-    """Thousands of multiplications."""
-    return g.N * g.OH * g.OW * g.O * g.C // g.groups * g.KH * g.KW // 1000 + g.N * g.C * g.H * g.W
+def _microseconds(g: ConvGeometry) -> float:
+    """About how long a pass takes."""
+    products = g.N * g.OH * g.OW * g.O * g.C // g.groups * g.KH * g.KW
+    return products / PER_MICROSECOND + 1e-3 * g.N * g.C * g.H * g.W
 
 
 def _channels_last(w: np.ndarray, g: ConvGeometry) -> np.ndarray:

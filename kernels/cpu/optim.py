@@ -1,7 +1,8 @@
 """One step of an optimiser, in place, a block at a time: temporaries are never larger than a block.
 
 The mathematics is in minivae/optim.py. Adam needs 12 ufuncs; over whole parameters each would stream its operands
-through memory, over blocks only the seven unavoidable reads and writes of p, g, m and s do.
+through memory, over blocks only the seven unavoidable reads and writes of p, g, m and s do. Threads share the numbers of
+all parameters evenly.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from math import sqrt
 
 import numpy as np
 
-from .blocks import blocks, memory_order
+from .blocks import memory_order
 from .columns import workspace
 from .threads import share
+
+BLOCK = 1 << 18  # numbers; in smaller blocks two threads wait for the interpreter more than they share
 
 
 def sgd_step(
@@ -29,13 +32,16 @@ def sgd_step(
 
     With nesterov p -= lr * (g + momentum * v). Without momentum velocities is empty and v is g.
     """
-    blocks = list(_together(params, grads, *([velocities] if momentum else [])))
-    share(
-        len(blocks), sum(p.size for p in params), lambda part: _sgd(blocks[part], lr, momentum, weight_decay, nesterov)
-    )
+    lists = [params, grads, velocities] if momentum else [params, grads]
+
+    def some(part: slice) -> None:
+        _sgd(_together(part, *lists), lr, momentum, weight_decay, nesterov)
+
+    count = sum(p.size for p in params)
+    share(count, 1e-3 * count, some)
 
 
-def _sgd(blocks: list[tuple[np.ndarray, ...]], lr: float, momentum: float, weight_decay: float, nesterov: bool) -> None:
+def _sgd(blocks: Iterator[tuple[np.ndarray, ...]], lr: float, momentum: float, weight_decay: float, nesterov: bool) -> None:
     for p, g, *velocity in blocks:
         t, u = (workspace(name, p.shape, p.dtype) for name in ("t", "u"))
         if weight_decay:
@@ -68,16 +74,17 @@ def adam_step(
     root = sqrt(1 - b2**step)
     step_size = float(lr * root / (1 - b1**step))  # a numpy.float64 would lift the arithmetic to float64
     shrink = 1 - lr * weight_decay if decoupled else 1.0
-    blocks = list(_together(params, grads, first, second))
+    count = sum(p.size for p in params)
 
     def some(part: slice) -> None:
-        _adam(blocks[part], b1, b2, step_size, eps * root, shrink, 0.0 if decoupled else weight_decay)
+        blocks = _together(part, params, grads, first, second)
+        _adam(blocks, b1, b2, step_size, eps * root, shrink, 0.0 if decoupled else weight_decay)
 
-    share(len(blocks), sum(p.size for p in params), some)
+    share(count, 3e-3 * count, some)
 
 
 def _adam(
-    blocks: list[tuple[np.ndarray, ...]],
+    blocks: Iterator[tuple[np.ndarray, ...]],
     b1: float,
     b2: float,
     step_size: float,
@@ -108,23 +115,26 @@ def _adam(
 def global_norm(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """The Euclidean norm of all elements of all arrays together, (); squares are summed in float64."""
     total = 0.0
-    for (block,) in _together(arrays):
+    for (block,) in _together(slice(0, sum(a.size for a in arrays)), arrays):
         squares = np.square(block, out=workspace("squares", block.shape, np.dtype(np.float64)), dtype=np.float64)
         total += float(squares.sum())
     return np.array(sqrt(total))
 
 
-def _together(*lists: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
-    """Views of the same elements of the k-th array of every list, block by block, for all k.
+def _together(part: slice, *lists: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Views of a part of the elements of each list, its arrays laid end to end, block by block.
 
-    An array of its own memory layout, or with gaps, is taken whole instead.
+    An array of its own memory layout, or with gaps, is taken whole, if its first element is in the part.
     """
+    end = 0
     for arrays in zip(*lists, strict=True):
+        begin, end = end, end + arrays[0].size
+        first, last = max(part.start, begin) - begin, min(part.stop, end) - begin
         order = memory_order(arrays[0])
         aligned = [a.transpose(order) for a in arrays]
         if all(a.flags.c_contiguous for a in aligned):
             flat = [a.reshape(-1) for a in aligned]
-            for block in blocks(flat[0].size):
-                yield tuple(a[block] for a in flat)
-        else:
+            for start in range(first, last, BLOCK):
+                yield tuple(a[start : min(start + BLOCK, last)] for a in flat)
+        elif part.start <= begin < part.stop:
             yield arrays

@@ -3,7 +3,7 @@
 A product of matrices runs on all cores, inside of BLAS; copies, sums and every other ufunc run on one. Since NumPy
 releases the interpreter's lock while it computes, two Python threads with half of the examples each keep two cores busy
 in all of it. BLAS must not have threads of its own meanwhile: they would fight ours for the cores, and OpenBLAS's wait
-for work by spinning, which on a busy machine costs more than they bring.
+for each other by spinning, which on a busy machine costs more than they bring.
 
     with use_threads():        # a training does so
         ...                    # kernels of this package share their work, and BLAS runs in each thread by itself
@@ -12,29 +12,33 @@ How many: MINIVAE_NUM_THREADS, else as many as BLAS has. With one, or a BLAS tha
 thread writes its own part of a result, or returns a sum that is added in order, so for one number of threads results
 are equal bit by bit.
 
-On two cores of which another program took one, a training step of the conv VAE went from 2,700 ms, with two threads of
-OpenBLAS, to 180 ms; PyTorch's took 1,060 ms.
+Two things about the interpreter's lock. A thread that wants it while another holds it goes to sleep, so work that is to
+be shared comes in long calls; in ufuncs of a few microseconds two threads are slower than one. And a thread that sleeps
+takes long to wake, on a virtual machine 250 microseconds, in which a small product would have been finished. So threads
+stay awake for a moment when they have nothing to do; handing work over then takes 12 microseconds.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from queue import SimpleQueue
+from time import perf_counter
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 R = TypeVar("R")
-LEAST = 1 << 17  # numbers or, in products, thousands of multiplications: less is done before another thread has woken
+LEAST = 300  # microseconds of work: less is not shared
+LOOKS = 1 << 21  # into an empty mailbox, about a nanosecond each
 
-_pool: ThreadPoolExecutor | None = None
-_threads = 1
+_workers: list[_Mailbox] = []
 
 
 @contextmanager
@@ -43,31 +47,77 @@ def use_threads(count: int | None = None) -> Iterator[int]:
 
     Inside of another use_threads() it changes nothing.
     """
-    global _pool, _threads
+    global _workers
     blas, wanted = _blas_threads(), count or _wanted()
-    if blas is None or wanted == 1 or _pool is not None:
-        yield _threads
+    if blas is None or wanted == 1 or _workers:
+        yield len(_workers) + 1
         return
     get, set_ = blas
     before = get()
-    with ThreadPoolExecutor(wanted - 1, "minivae") as pool:
-        _pool, _threads = pool, wanted
-        set_(1)
-        try:
-            yield wanted
-        finally:
-            _pool, _threads = None, 1
-            set_(before)
+    _workers = [_Mailbox() for _ in range(wanted - 1)]
+    threads = [threading.Thread(target=_work_off, args=(tasks,), name="minivae") for tasks in _workers]
+    for thread in threads:
+        thread.start()
+    set_(1)
+    try:
+        yield wanted
+    finally:
+        set_(before)
+        for tasks in _workers:
+            tasks.put(None)
+        for thread in threads:
+            thread.join()
+        _workers = []
 
 
-def share(count: int, size: int, work: Callable[[slice], R]) -> list[R]:
-    """work(part) for parts of range(count), one for each thread; its results, in order. `size` is how much it is."""
-    pool, threads = _pool, min(_threads, count)
-    if pool is None or threads < 2 or size < LEAST:
+def share(count: int, microseconds: float, work: Callable[[slice], R]) -> list[R]:
+    """work(part) for parts of range(count), one for each thread; its results, in order.
+
+    `microseconds` is about how long one thread would take for all of it. work must not call share.
+    """
+    parts = min(len(_workers) + 1, count)
+    if parts < 2 or microseconds < LEAST:
         return [work(slice(0, count))]
-    first, *others = (slice(*edges) for edges in pairwise(count * k // threads for k in range(threads + 1)))
-    futures = [pool.submit(work, part) for part in others]
-    return [work(first), *(future.result() for future in futures)]
+    first, *others = (slice(*edges) for edges in pairwise(count * k // parts for k in range(parts + 1)))
+    outcomes: _Mailbox[tuple[int, R | None, BaseException | None]] = _Mailbox()
+    for k, (worker, part) in enumerate(zip(_workers, others)):
+        worker.put((k, work, part, outcomes))
+    try:
+        result = work(first)
+    finally:
+        done = sorted(outcomes.get() for _ in others)
+    for _, _, error in done:
+        if error is not None:
+            raise error
+    return [result, *(each[1] for each in done)]
+
+
+def _work_off(tasks: _Mailbox) -> None:
+    while (task := tasks.get()) is not None:
+        k, work, part, outcomes = task
+        try:
+            outcomes.put((k, work(part), None))
+        except BaseException as error:
+            outcomes.put((k, None, error))
+
+
+class _Mailbox(Generic[R]):
+    """A queue whose reader waits awake, and after a moment asleep."""
+
+    def __init__(self) -> None:
+        self.queue: SimpleQueue[R] = SimpleQueue()
+        self.filled = np.zeros(1, bool)
+        self.looks = np.ndarray(LOOKS, bool, self.filled, 0, (0,))  # the same byte, again and again
+
+    def put(self, thing: R) -> None:
+        self.queue.put(thing)
+        self.filled[0] = True
+
+    def get(self) -> R:
+        self.filled[0] = False
+        if self.queue.empty():
+            self.looks.any()
+        return self.queue.get()
 
 
 def _wanted() -> int:
