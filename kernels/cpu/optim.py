@@ -1,8 +1,8 @@
 """One step of an optimiser, in place, a block at a time: temporaries are never larger than a block.
 
 The mathematics is in minivae/optim.py. Adam needs 12 ufuncs; over whole parameters each would stream its operands
-through memory, over blocks only the seven unavoidable reads and writes of p, g, m and s do. Threads share the numbers of
-all parameters evenly.
+through memory, over blocks only the seven unavoidable reads and writes of p, g, m and s do. Threads share the numbers
+of all parameters evenly.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def sgd_step(
     share(count, 1e-3 * count, some)
 
 
-def _sgd(blocks: Iterator[tuple[np.ndarray, ...]], lr: float, momentum: float, weight_decay: float, nesterov: bool) -> None:
+def _sgd(
+    blocks: Iterator[tuple[np.ndarray, ...]], lr: float, momentum: float, weight_decay: float, nesterov: bool
+) -> None:
     for p, g, *velocity in blocks:
         t, u = (workspace(name, p.shape, p.dtype) for name in ("t", "u"))
         if weight_decay:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,30 @@ def test_every_part_has_a_thread_of_its_own() -> None:
         return threading.get_ident()
 
     assert len(set(threads.share(3, 1, work))) == 3
+
+
+@pytest.mark.parametrize("looks", [1, 1 << 24])
+def test_threads_that_sleep_and_threads_that_wait_awake_are_found(looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "LOOKS", looks)
+    with threads.use_threads(3):
+        for turn in range(300):
+            sleep(1e-3 * (turn % 3 == 0))
+            assert threads.share(3, 1e6, lambda part: part.start) == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("three")
+def test_nothing_is_left_at_work_when_an_error_arrives() -> None:
+    finished = []
+
+    def work(part: slice) -> None:
+        if part.start == 0:
+            raise ValueError("in the first thread")
+        sleep(0.05)
+        finished.append(part.start)
+
+    with pytest.raises(ValueError, match="in the first thread"):
+        threads.share(3, 1, work)
+    assert sorted(finished) == [1, 2]
 
 
 @pytest.mark.usefixtures("three")
