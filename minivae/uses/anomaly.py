@@ -72,6 +72,7 @@ def detect_anomalies(
     anomalous: (N,) booleans for x_test. false_alarms: the share of normal images that may raise an alarm, see
     alarm_threshold(). Raises ValueError and TypeError as alarm_threshold() and roc_auc() do.
     """
+    anomalous = np.asarray(anomalous)
     threshold = alarm_threshold(-model.score_samples(x_validation), false_alarms)
     scores = -model.score_samples(x_test)
     auroc, alarm = roc_auc(scores, anomalous), scores > threshold
@@ -85,8 +86,10 @@ def alarm_threshold(scores: np.ndarray, rate: float) -> float:
     If all n + 1 are exchangeable, the new one is as likely to take any place among them, and exceeds the k-th smallest
     of the others in at most n + 1 - k of n + 1 places: k = ceil((1 - rate) (n + 1)) (split conformal prediction).
 
-    Raises ValueError for a rate outside (0, 1), and where n < 1 / rate - 1, too few to tell.
+    Raises ValueError for a rate outside (0, 1), for NaN, and where n < 1 / rate - 1, too few to tell.
     """
+    if np.isnan(scores).any():
+        raise ValueError("there is no threshold for scores that are NaN")
     if not 0 < rate < 1:
         raise ValueError(f"the rate of false alarms must lie in (0, 1), got {rate}")
     k = ceil((1 - rate) * (len(scores) + 1) - 1e-9)  # of 0.9 * 10 nothing must be left over by rounding

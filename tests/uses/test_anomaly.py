@@ -49,6 +49,7 @@ def test_detection_counts_alarms():
     assert found.strangest.tolist() == [2, 4, 0, 5, 3, 1]
     np.testing.assert_array_equal(found.scores, test[:, 0, 0, 0])
     assert found.auroc == roc_auc(test[:, 0, 0, 0], anomalous)
+    assert detect_anomalies(Known(), validation, test, anomalous.tolist(), 0.2).detected == found.detected
 
 
 def test_what_lies_off_the_plane_of_the_normal_images_is_found():
@@ -79,6 +80,7 @@ def test_equal_scores_raise_no_alarm():
     ("call", "error", "message"),
     [
         (lambda: alarm_threshold(np.arange(18.0), 0.05), ValueError, "18 validation images are too few"),
+        (lambda: alarm_threshold(np.array([1.0, np.nan] * 20), 0.5), ValueError, "NaN"),
         (lambda: alarm_threshold(np.arange(18.0), 0.0), ValueError, r"\(0, 1\), got 0"),
         (lambda: alarm_threshold(np.arange(18.0), 1.0), ValueError, r"\(0, 1\), got 1"),
         (lambda: anomaly_split(data(labelled=False), [0]), ValueError, "needs labels, and 'toy'"),
