@@ -18,6 +18,7 @@ the same as a convolutional layer?", for its phases.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import gcd
 from typing import NamedTuple
 
@@ -75,12 +76,13 @@ class Phase(NamedTuple):
 class Phases(NamedTuple):
     """Phases of one axis that read the same positions of dy: `reads`, for outputs u = first_u, first_u + 1, ..."""
 
-    phases: list[Phase]
+    phases: tuple[Phase, ...]
     reads: Reads
     first_u: int
 
 
-def phases(g: ConvGeometry, axis: int) -> list[Phases]:
+@lru_cache(maxsize=1000)
+def phases(g: ConvGeometry, axis: int) -> tuple[Phases, ...]:
     """The phases of an axis that read anything, those that read the same together."""
     s, d, padding = g.stride[axis], g.dilation[axis], g.padding[axis]
     kernel, size = (g.KH, g.KW)[axis], (g.H, g.W)[axis]
@@ -98,8 +100,8 @@ def phases(g: ConvGeometry, axis: int) -> list[Phases]:
     for (reads_first, count), alike in together.items():
         first_u, end_u = min(each.first_u for each in alike), max(each.end_u for each in alike)
         reads = Reads(first_u + reads_first, 1, step * d // s, count, end_u - first_u)
-        result.append(Phases(alike, reads, first_u))
-    return result
+        result.append(Phases(tuple(alike), reads, first_u))
+    return tuple(result)
 
 
 def _first_tap(a: int, stride: int, dilation: int, kernel: int) -> int:

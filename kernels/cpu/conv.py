@@ -66,48 +66,54 @@ def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: Co
     down, across = phases(g, 0), phases(g, 1)
     if sum(len(each.phases) for each in down) * sum(len(each.phases) for each in across) < g.stride[0] * g.stride[1]:
         dx[...] = 0 if bias is None else bias  # some pixels are read by no output
+    source = _channels_last(w, g)
+    kernels = [(rows, cols, _phases_kernel(source, rows, cols)) for rows in down for cols in across]
 
     def some(part: slice) -> None:
-        for rows in down:
-            for cols in across:
-                _write_phases(dx[part], dy[part].transpose(0, 2, 3, 1), w, bias, rows, cols, g)
+        for rows, cols, kernel in kernels:
+            _write_phases(dx[part], dy[part].transpose(0, 2, 3, 1), kernel, bias, rows, cols, g.stride)
 
     share(g.N, _microseconds(g), some)
     return dx.reshape(g.N, g.H, g.W, g.C).transpose(0, 3, 1, 2)
 
 
+def _phases_kernel(w: np.ndarray, down: Phases, across: Phases) -> np.ndarray:
+    """w (groups, O, KH, KW, C) -> (groups, taps down, taps across, O, phases down * phases across * C)."""
+    groups, O, _, _, C = w.shape  # noqa: E741
+    A, B = len(down.phases), len(across.phases)
+    kernel = np.empty((groups, down.reads.taps, across.reads.taps, O, A, B, C), w.dtype)
+    for i, row in enumerate(down.phases):
+        for j, col in enumerate(across.phases):
+            kernel[:, :, :, :, i, j] = w[:, :, row.taps, col.taps].transpose(0, 2, 3, 1, 4)
+    return kernel.reshape(*kernel.shape[:4], A * B * C)
+
+
 def _write_phases(
     dx: np.ndarray,
     dy: np.ndarray,
-    w: np.ndarray,
+    kernel: np.ndarray,
     bias: np.ndarray | None,
     down: Phases,
     across: Phases,
-    g: ConvGeometry,
+    stride: tuple[int, int],
 ) -> None:
     """Writes the pixels of dx (N, H, W, groups, C / groups) that have one of these row and one of these column phases.
 
-    dy (N, OH, OW, O), bias (groups, C / groups).
+    dy (N, OH, OW, O), kernel as _phases_kernel makes it, bias (groups, C / groups).
     """
-    A, B, O, C = len(down.phases), len(across.phases), g.O // g.groups, g.C // g.groups  # noqa: E741
-    source = _channels_last(w, g)
-    kernel = np.empty((g.groups, down.reads.taps, across.reads.taps, O, A, B, C), w.dtype)
-    for i, row in enumerate(down.phases):
-        for j, col in enumerate(across.phases):
-            kernel[:, :, :, :, i, j] = source[:, :, row.taps, col.taps].transpose(0, 2, 3, 1, 4)
-    kernel = kernel.reshape(*kernel.shape[:4], A * B * C)
-    if bias is not None:
-        bias = np.tile(bias, A * B)
-    if g.stride == (1, 1):
+    if stride == (1, 1):
         for _ in correlate(dy, kernel, bias, down.reads, across.reads, out=dx):
             pass
         return
+    A, B, C = len(down.phases), len(across.phases), dx.shape[4]
+    if bias is not None:
+        bias = np.tile(bias, A * B)
     for batch, rows, pixels in correlate(dy, kernel, bias, down.reads, across.reads):
         pixels = pixels.reshape(*pixels.shape[:4], A, B, C)
         for i, row in enumerate(down.phases):
-            to_h, from_u = _every(g.stride[0], row, down.first_u + rows.start, pixels.shape[1])
+            to_h, from_u = _every(stride[0], row, down.first_u + rows.start, pixels.shape[1])
             for j, col in enumerate(across.phases):
-                to_w, from_v = _every(g.stride[1], col, across.first_u, pixels.shape[2])
+                to_w, from_v = _every(stride[1], col, across.first_u, pixels.shape[2])
                 dx[batch, to_h, to_w] = pixels[:, from_u, from_v, :, i, j]
 
 

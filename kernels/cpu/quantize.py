@@ -10,6 +10,8 @@ import numpy as np
 
 from .blocks import blocks
 from .columns import workspace
+from .matrix import PER_MICROSECOND
+from .threads import share
 
 
 def nearest_code(x: np.ndarray, codebook: np.ndarray) -> np.ndarray:
@@ -21,9 +23,14 @@ def nearest_code(x: np.ndarray, codebook: np.ndarray) -> np.ndarray:
     codebook = np.ascontiguousarray(codebook)
     half_norms = np.einsum("kd,kd->k", codebook, codebook) / 2  # (K,)
     nearest = np.empty(len(x), np.int64)
-    for rows in blocks(len(x), K):
-        distances = workspace("distances", (rows.stop - rows.start, K), x.dtype)
-        np.matmul(np.ascontiguousarray(x[rows]), codebook.T, out=distances)
-        np.subtract(half_norms, distances, out=distances)
-        np.argmin(distances, axis=1, out=nearest[rows])
+
+    def some(part: slice) -> None:
+        of_x, of_nearest = x[part], nearest[part]
+        for rows in blocks(len(of_x), K):
+            distances = workspace("distances", (rows.stop - rows.start, K), x.dtype)
+            np.matmul(np.ascontiguousarray(of_x[rows]), codebook.T, out=distances)
+            np.subtract(half_norms, distances, out=distances)
+            np.argmin(distances, axis=1, out=of_nearest[rows])
+
+    share(len(x), x.size * K / PER_MICROSECOND + 1e-3 * len(x) * K, some)
     return nearest

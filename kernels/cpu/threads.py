@@ -78,7 +78,7 @@ def share(count: int, microseconds: float, work: Callable[[slice], R]) -> list[R
     if parts < 2 or microseconds < LEAST:
         return [work(slice(0, count))]
     first, *others = (slice(*edges) for edges in pairwise(count * k // parts for k in range(parts + 1)))
-    outcomes: _Mailbox[tuple[int, R | None, BaseException | None]] = _Mailbox()
+    outcomes: _Mailbox[tuple[int, Any, BaseException | None]] = _Mailbox()
     for k, (worker, part) in enumerate(zip(_workers, others, strict=False)):
         worker.put((k, work, part, outcomes))
     try:

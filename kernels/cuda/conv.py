@@ -164,10 +164,10 @@ def _runs(g: ConvGeometry, axis: int) -> Iterator[Phases]:
         run = together.phases[:1]
         for phase in together.phases[1:]:
             if g.dilation[axis] == 1 and phase.offset == run[-1].offset + 1:
-                run.append(phase)
+                run = (*run, phase)
             else:
                 yield together._replace(phases=run)
-                run = [phase]
+                run = (phase,)
         yield together._replace(phases=run)
 
 
