@@ -73,20 +73,21 @@ def sum_rows_by_index(rows: Array, index: Array, count: int) -> Array:
 # ---- convolution, see geometry.py ----
 
 
-def conv2d(x: Array, w: Array, b: Array | None, g: ConvGeometry) -> Array:
+def conv2d(x: Array, w: Array, b: Array | None, g: ConvGeometry, relu: bool = False) -> Array:
     """Cross-correlation of x (N, C, H, W) with w (O, C/groups, KH, KW), plus b (O,) -> y (N, O, OH, OW).
 
     y[n,o,i,j] = b[o] + sum_{c,p,q} w[o,c,p,q] * x[n, c0+c, i*sh - ph + p*dh, j*sw - pw + q*dw], zero outside x;
-    c0 is the first channel of o's group.
+    c0 is the first channel of o's group. With relu max(y, 0).
     """
     raise NotImplementedError
 
 
-def conv2d_input_grad(dy: Array, w: Array, b: Array | None, g: ConvGeometry) -> Array:
+def conv2d_input_grad(dy: Array, w: Array, b: Array | None, g: ConvGeometry, relu: bool = False) -> Array:
     """The transpose of conv2d as a map of x: dy (N, O, OH, OW) -> dx (N, C, H, W), plus b (C,).
 
     dx[n,c,h,v] = b[c] + sum of w[o,c,p,q] * dy[n,o,i,j] over all (o,p,q,i,j) in which conv2d reads x[n,c,h,v].
-    As the gradient of a convolution it has no b; as the forward pass of the transposed convolution it may.
+    As the gradient of a convolution it has no b; as the forward pass of the transposed convolution it may, and with
+    relu it is max(dx, 0).
     """
     raise NotImplementedError
 

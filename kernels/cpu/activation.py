@@ -55,6 +55,11 @@ def relu_grad(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
     return logical_order(dx.reshape([y.shape[axis] for axis in order]), order)
 
 
+def cut_off(x: np.ndarray) -> None:
+    """max(x, 0) in place; x (..., n) with long rows."""
+    np.maximum(x, _zeros(x.shape[-1:], x.dtype), out=x)
+
+
 def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     size = prod(shape)
     zeros = _zero_block(dtype) if size <= BLOCK else np.zeros(size, dtype)

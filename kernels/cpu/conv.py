@@ -23,14 +23,14 @@ from .matrix import PER_MICROSECOND
 from .threads import share
 
 
-def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry) -> np.ndarray:
+def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool = False) -> np.ndarray:
     """Cross-correlation of x (N, C, H, W) with w (O, C / groups, KH, KW), plus b (O,) -> y (N, O, OH, OW)."""
     y = np.empty((g.N, g.OH, g.OW, g.groups, g.O // g.groups), x.dtype)
     kernel = _channels_last(w, g).transpose(0, 2, 3, 4, 1)  # (groups, KH, KW, C / groups, O / groups)
     bias = None if b is None else b.reshape(g.groups, -1)
 
     def some(part: slice) -> None:
-        for _ in correlate(x[part].transpose(0, 2, 3, 1), kernel, bias, *forward_reads(g), out=y[part]):
+        for _ in correlate(x[part].transpose(0, 2, 3, 1), kernel, bias, *forward_reads(g), relu, out=y[part]):
             pass
 
     share(g.N, _microseconds(g), some)
@@ -59,19 +59,22 @@ def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.nda
     return np.ascontiguousarray(dw.transpose(0, 4, 3, 1, 2)).reshape(g.w_shape)
 
 
-def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry) -> np.ndarray:
+def conv2d_input_grad(
+    dy: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool = False
+) -> np.ndarray:
     """The transpose of conv2d as a map of x: dy (N, O, OH, OW) -> dx (N, C, H, W), plus b (C,)."""
     dx = np.empty((g.N, g.H, g.W, g.groups, g.C // g.groups), dy.dtype)
     bias = None if b is None else b.reshape(g.groups, -1)
     down, across = phases(g, 0), phases(g, 1)
     if sum(len(each.phases) for each in down) * sum(len(each.phases) for each in across) < g.stride[0] * g.stride[1]:
-        dx[...] = 0 if bias is None else bias  # some pixels are read by no output
+        constant = np.zeros(dx.shape[3:], dx.dtype) if bias is None else bias
+        dx[...] = np.maximum(constant, 0) if relu else constant  # some pixels are read by no output
     source = _channels_last(w, g)
     kernels = [(rows, cols, _phases_kernel(source, rows, cols)) for rows in down for cols in across]
 
     def some(part: slice) -> None:
         for rows, cols, kernel in kernels:
-            _write_phases(dx[part], dy[part].transpose(0, 2, 3, 1), kernel, bias, rows, cols, g.stride)
+            _write_phases(dx[part], dy[part].transpose(0, 2, 3, 1), kernel, bias, rows, cols, g.stride, relu)
 
     share(g.N, _microseconds(g), some)
     return dx.reshape(g.N, g.H, g.W, g.C).transpose(0, 3, 1, 2)
@@ -96,19 +99,20 @@ def _write_phases(
     down: Phases,
     across: Phases,
     stride: tuple[int, int],
+    relu: bool,
 ) -> None:
     """Writes the pixels of dx (N, H, W, groups, C / groups) that have one of these row and one of these column phases.
 
     dy (N, OH, OW, O), kernel as _phases_kernel makes it, bias (groups, C / groups).
     """
     if stride == (1, 1):
-        for _ in correlate(dy, kernel, bias, down.reads, across.reads, out=dx):
+        for _ in correlate(dy, kernel, bias, down.reads, across.reads, relu, out=dx):
             pass
         return
     A, B, C = len(down.phases), len(across.phases), dx.shape[4]
     if bias is not None:
         bias = np.tile(bias, A * B)
-    for batch, rows, pixels in correlate(dy, kernel, bias, down.reads, across.reads):
+    for batch, rows, pixels in correlate(dy, kernel, bias, down.reads, across.reads, relu):
         pixels = pixels.reshape(*pixels.shape[:4], A, B, C)
         for i, row in enumerate(down.phases):
             to_h, from_u = _every(stride[0], row, down.first_u + rows.start, pixels.shape[1])

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..reads import Reads
+from .activation import cut_off
 from .columns import columns, tiles, workspace
 
 FEW = 3  # adding a number to a shifted plane takes about as long as copying so many into the columns
@@ -31,9 +32,12 @@ def correlate(
     bias: np.ndarray | None,
     down: Reads,
     across: Reads,
+    relu: bool,
     out: np.ndarray | None = None,
 ) -> Iterator[Pixels]:
     """Yields (batch, rows, pixels), where pixels (n, rows, width, groups, O / groups) are a part of the result.
+
+    With relu negative pixels become 0, while they are in the cache.
 
     image (N, H, W, C), kernel (groups, taps down, taps across, C / groups, O / groups), bias (groups, O / groups).
     With `out` (N, rows, width, groups, O / groups), contiguous, the result is written there and pixels are a part of
@@ -42,7 +46,7 @@ def correlate(
     taps, C, O = down.taps * across.taps, *kernel.shape[3:]  # noqa: E741 - as in geometry.py, but of one group
     few = FEW * O * down.extent * across.extent <= C * down.outputs * across.outputs
     order = _multiply_then_shift if few and taps > 1 == down.stride == across.stride else _shift_then_multiply
-    return order(image, kernel, bias, down, across, out)
+    return order(image, kernel, bias, down, across, relu, out)
 
 
 def _shift_then_multiply(
@@ -51,10 +55,12 @@ def _shift_then_multiply(
     bias: np.ndarray | None,
     down: Reads,
     across: Reads,
+    relu: bool,
     out: np.ndarray | None,
 ) -> Iterator[Pixels]:
     groups, O = len(kernel), kernel.shape[4]  # noqa: E741
     matrix = kernel.reshape(groups, -1, O)
+    per_row = across.outputs * groups * O
     if bias is not None:
         bias = np.tile(bias.ravel(), across.outputs)
     for tile in tiles(image, down, across, groups * matrix.shape[1] * image.itemsize):
@@ -64,9 +70,11 @@ def _shift_then_multiply(
         else:
             pixels = out[tile.batch, tile.rows]
         np.matmul(columns(tile, groups), matrix, out=by_group(pixels))
+        whole_rows = pixels.reshape(pixels.size // per_row, per_row)  # few long loops instead of one for each pixel
         if bias is not None:
-            whole_rows = pixels.reshape(-1, bias.size)  # few long loops instead of one for each pixel
             whole_rows += bias
+        if relu:
+            cut_off(whole_rows)
         yield tile.batch, tile.rows, pixels
 
 
@@ -76,6 +84,7 @@ def _multiply_then_shift(
     bias: np.ndarray | None,
     down: Reads,
     across: Reads,
+    relu: bool,
     out: np.ndarray | None,
 ) -> Iterator[Pixels]:
     groups, taps, O = len(kernel), down.taps * across.taps, kernel.shape[4]  # noqa: E741
@@ -92,6 +101,8 @@ def _multiply_then_shift(
             total += planes[:, tap, :, shifts[tap] : shifts[tap] + total.shape[2]]
         if bias is not None:
             total += bias[:, :, None]
+        if relu:
+            cut_off(total)
         # Where a shift ran over the end of a row or an image the sum means nothing: these pixels are cut off.
         grid = planes[:, 0].reshape(groups, O, n, height, width)[..., : tile.down.outputs, : across.outputs]
         pixels = grid.transpose(2, 3, 4, 0, 1)

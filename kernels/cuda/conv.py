@@ -16,6 +16,7 @@ from ..contract import Array
 from ..geometry import ConvGeometry
 from ..reads import Phases, Reads, forward_reads, phases
 from . import launcher
+from .activation import bias_relu
 from .arrays import aligned, channels_last, empty, xp
 from .launcher import ceil_div
 from .matrix import FILL, reduce_sum
@@ -55,8 +56,10 @@ FEW_OUTPUTS = 8  # FEW of conv.cu
 DEEPEST_TILE = 16
 
 
-def conv2d(x: Array, w: Array, b: Array | None, g: ConvGeometry) -> Array:
+def conv2d(x: Array, w: Array, b: Array | None, g: ConvGeometry, relu: bool = False) -> Array:
     """Cross-correlation of x (N, C, H, W) with w (O, C / groups, KH, KW), plus b (O,) -> y (N, O, OH, OW)."""
+    if relu:
+        return bias_relu(conv2d(x, w, None, g), b)
     return _forward(None, x, w, b, g)
 
 
@@ -75,8 +78,10 @@ def conv_ladder(step: str, x: Array, w: Array, g: ConvGeometry) -> Array:
     return _forward(step, x, w, None, g)
 
 
-def conv2d_input_grad(dy: Array, w: Array, b: Array | None, g: ConvGeometry) -> Array:
+def conv2d_input_grad(dy: Array, w: Array, b: Array | None, g: ConvGeometry, relu: bool = False) -> Array:
     """The transpose of conv2d as a map of x: dy (N, O, OH, OW) -> dx (N, C, H, W), plus b (C,)."""
+    if relu:
+        return bias_relu(conv2d_input_grad(dy, w, None, g), b)
     jobs = [_phase_job(g, down, across) for down in _runs(g, 0) for across in _runs(g, 1)]
     covered = sum(arrangement["rows"] * arrangement["across"] for arrangement, _ in jobs)
     dx = _correlate(None, dy, w, b, (g.N, g.H, g.W, g.C), jobs, covered == prod(g.stride))

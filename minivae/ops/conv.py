@@ -46,14 +46,10 @@ class ConvTranspose2d(Function):
 
 
 def _activated(function: Conv2d | ConvTranspose2d, kernel: Any, x: Array, w: Array, b: tuple[Array, ...]) -> Array:
-    """kernel(x, w) with bias; with relu, bias and ReLU are one pass."""
-    bias = b[0] if b else None
-    if function.relu:
-        y = function.backend.bias_relu(kernel(x, w, None, function.g), bias)
-        function.save(x, w, y)
-        return y
-    function.save(x, w)
-    return kernel(x, w, bias, function.g)
+    """kernel(x, w) with bias and ReLU, of which the backward pass needs y."""
+    y = kernel(x, w, b[0] if b else None, function.g, function.relu)
+    function.save(x, w, *([y] if function.relu else []))
+    return y
 
 
 def _bias_grad(function: Function, dy: Array) -> tuple[Array | None, ...]:

@@ -64,12 +64,17 @@ def random_arrays(g: ConvGeometry, rng: np.random.Generator, dtype: type) -> dic
     return arrays | {"by": rng.standard_normal(g.O).astype(dtype), "bx": rng.standard_normal(g.C).astype(dtype)}
 
 
-def fast_and_naive(g: ConvGeometry, a: dict[str, np.ndarray], biased: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+def fast_and_naive(
+    g: ConvGeometry, a: dict[str, np.ndarray], biased: bool, relu: bool = False
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """(kernel's result, oracle's result) for the three passes."""
     by, bx = (a["by"], a["bx"]) if biased else (None, None)
+    y, dx = naive_conv2d(a["x"], a["w"], by, g), naive_conv2d_input_grad(a["dy"], a["w"], bx, g)
+    if relu:
+        y, dx = np.maximum(y, 0), np.maximum(dx, 0)
     return [
-        (conv2d(a["x"], a["w"], by, g), naive_conv2d(a["x"], a["w"], by, g)),
-        (conv2d_input_grad(a["dy"], a["w"], bx, g), naive_conv2d_input_grad(a["dy"], a["w"], bx, g)),
+        (conv2d(a["x"], a["w"], by, g, relu), y),
+        (conv2d_input_grad(a["dy"], a["w"], bx, g, relu), dx),
         (conv2d_weight_grad(a["dy"], a["x"], g), naive_conv2d_weight_grad(a["dy"], a["x"], g)),
     ]
 
@@ -81,7 +86,7 @@ def check_random_configurations(seeds: range) -> None:
         dtype, tolerance = ((np.float64, 1e-10), (np.float32, 1e-4))[seed % 2]
         a = random_arrays(g, rng, dtype)
         before = {name: array.copy() for name, array in a.items()}
-        for fast, naive in fast_and_naive(g, a, biased=seed % 3 > 0):
+        for fast, naive in fast_and_naive(g, a, biased=seed % 3 > 0, relu=seed % 5 > 2):
             assert fast.shape == naive.shape, (seed, g)
             assert fast.dtype == dtype, (seed, g)
             scale = np.abs(naive).max(initial=1e-30)
