@@ -37,49 +37,74 @@ R = TypeVar("R")
 LEAST = 300  # microseconds of work: less is not shared
 LOOKS = 1 << 21  # into an empty mailbox before the reader sleeps, about a nanosecond each
 
-_workers: list[_Mailbox] = []
+_lock = threading.Lock()
+_users = 0
+_team: _Team | None = None  # of all users
+_mine = threading.local()  # .team, inside of use_threads()
 
 
 @contextmanager
 def use_threads(count: int | None = None) -> Iterator[int]:
     """Share work among `count` threads; yields how many it became. ValueError for MINIVAE_NUM_THREADS that is no count.
 
-    Inside of another use_threads() it changes nothing.
+    Inside of another use_threads(), of this thread or another one, it changes nothing. The last to leave ends them.
     """
-    global _workers
-    blas, wanted = _blas_threads(), count or _wanted()
-    if blas is None or wanted == 1 or _workers:
-        yield len(_workers) + 1
-        return
-    get, set_ = blas
-    before = get()
-    _workers = [_Mailbox() for _ in range(wanted - 1)]
-    threads = [threading.Thread(target=_work_off, args=(tasks,), name="minivae") for tasks in _workers]
-    for thread in threads:
-        thread.start()
-    set_(1)
+    global _users, _team
+    wanted = count or _wanted()
+    with _lock:
+        if _team is None:
+            _team = _Team(wanted)
+        _users += 1
+        team = _team
+    outer, _mine.team = getattr(_mine, "team", None), team
     try:
-        yield wanted
+        yield len(team.workers) + 1
     finally:
-        set_(before)
-        for tasks in _workers:
+        _mine.team = outer
+        with _lock:
+            _users -= 1
+            if not _users:
+                _team = None
+                team.disband()
+
+
+class _Team:
+    """Workers beside the thread that calls them, and a BLAS of one thread as long as they live."""
+
+    def __init__(self, count: int) -> None:
+        blas = _blas_threads()
+        self.workers: list[_Mailbox] = [_Mailbox() for _ in range(count - 1 if blas else 0)]
+        self.threads = [threading.Thread(target=_work_off, args=(tasks,), name="minivae") for tasks in self.workers]
+        for thread in self.threads:
+            thread.start()
+        if blas and self.workers:
+            get, self.set_blas_threads = blas
+            self.blas_threads = get()
+            self.set_blas_threads(1)
+
+    def disband(self) -> None:
+        for tasks in self.workers:
             tasks.put(None)
-        for thread in threads:
+        for thread in self.threads:
             thread.join()
-        _workers = []
+        if self.workers:
+            self.set_blas_threads(self.blas_threads)
 
 
 def share(count: int, microseconds: float, work: Callable[[slice], R]) -> list[R]:
     """work(part) for parts of range(count), one for each thread; its results, in order.
 
-    `microseconds` is about how long one thread would take for all of it. work must not call share.
+    `microseconds` is about how long one thread would take for all of it. A thread shares inside of use_threads() only;
+    what workers do they do alone.
     """
-    parts = min(len(_workers) + 1, count)
+    team: _Team | None = getattr(_mine, "team", None)
+    workers = team.workers if team is not None else []
+    parts = min(len(workers) + 1, count)
     if parts < 2 or microseconds < LEAST:
         return [work(slice(0, count))]
     first, *others = (slice(*edges) for edges in pairwise(count * k // parts for k in range(parts + 1)))
     outcomes: _Mailbox[tuple[int, Any, BaseException | None]] = _Mailbox()
-    for k, (worker, part) in enumerate(zip(_workers, others, strict=False)):
+    for k, (worker, part) in enumerate(zip(workers, others, strict=False)):
         worker.put((k, work, part, outcomes))
     try:
         result = work(first)

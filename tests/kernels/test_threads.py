@@ -150,6 +150,42 @@ def test_blas_has_its_threads_back() -> None:
     assert get() == before
 
 
+def test_the_last_user_ends_the_threads() -> None:
+    """The first one to enter may leave first; nobody is left waiting for workers that have gone home."""
+    entered, left = threading.Event(), threading.Event()
+    found = []
+
+    def second() -> None:
+        with threads.use_threads(2) as count:
+            entered.set()
+            left.wait(timeout=30)
+            found.append((count, threads.share(2, 1e6, lambda part: part.start)))
+
+    thread = threading.Thread(target=second)
+    with threads.use_threads(2):
+        thread.start()
+        assert entered.wait(timeout=30)
+    left.set()
+    thread.join(timeout=30)
+    assert found == [(2, [0, 1])]
+    assert threads._team is None
+
+
+@pytest.mark.usefixtures("three")
+def test_shared_work_may_share() -> None:
+    inner = threads.share(3, 1e6, lambda part: threads.share(5, 1e6, lambda each: range(10)[each]))
+    assert [[i for each in parts for i in each] for parts in inner] == 3 * [[0, 1, 2, 3, 4]]
+
+
+def test_threads_outside_work_alone() -> None:
+    found = []
+    with threads.use_threads(2):
+        thread = threading.Thread(target=lambda: found.extend(threads.share(2, 1e6, lambda part: part.start)))
+        thread.start()
+        thread.join()
+    assert found == [0]
+
+
 def test_the_environment_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIVAE_NUM_THREADS", "2")
     with threads.use_threads() as count:
