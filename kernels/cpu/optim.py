@@ -16,7 +16,7 @@ from .blocks import memory_order
 from .columns import workspace
 from .threads import share
 
-BLOCK = 1 << 18  # numbers; in smaller blocks two threads wait for the interpreter more than they share
+BLOCK = 1 << 17  # numbers; in smaller blocks two threads wait for the interpreter more than they share
 
 
 def sgd_step(
