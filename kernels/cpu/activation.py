@@ -14,7 +14,6 @@ import numpy as np
 
 from .blocks import BLOCK, blocks, logical_order, memory_order
 from .columns import workspace
-from .threads import share
 
 
 def bias_relu(x: np.ndarray, b: np.ndarray | None) -> np.ndarray:
@@ -27,15 +26,10 @@ def bias_relu(x: np.ndarray, b: np.ndarray | None) -> np.ndarray:
         shape = prod(lengths[:channel]), lengths[channel], prod(lengths[channel + 1 :])
     y = np.empty(lengths, x.dtype)
     rows, out = np.ascontiguousarray(x.transpose(order)).reshape(shape), y.reshape(shape)  # (A, C, B)
-
-    def some(part: slice) -> None:
-        of_x, of_y = rows[part], out[part]
-        for block in blocks(len(of_x), shape[1] * shape[2]):
-            to = of_y[block]
-            source = of_x[block] if b is None else np.add(of_x[block], b[:, None], out=to)
-            np.maximum(source, _zeros(to.shape, x.dtype), out=to)
-
-    share(shape[0], 5e-4 * x.size, some)
+    for block in blocks(len(rows), shape[1] * shape[2]):
+        to = out[block]
+        source = rows[block] if b is None else np.add(rows[block], b[:, None], out=to)
+        np.maximum(source, _zeros(to.shape, x.dtype), out=to)
     return logical_order(y, order)
 
 
@@ -44,14 +38,10 @@ def relu_grad(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
     order = memory_order(y)
     of_y, of_dy = (np.ascontiguousarray(a.transpose(order)).reshape(-1) for a in (y, dy))
     dx = np.empty_like(of_dy)
-
-    def some(part: slice) -> None:
-        for block in blocks(part.stop - part.start):
-            to = dx[part][block]
-            np.copyto(to, np.greater(of_y[part][block], 0, out=workspace("mask", to.shape, np.dtype(bool))))
-            to *= of_dy[part][block]
-
-    share(dx.size, 5e-4 * dx.size, some)
+    for block in blocks(dx.size):
+        to = dx[block]
+        np.copyto(to, np.greater(of_y[block], 0, out=workspace("mask", to.shape, np.dtype(bool))))
+        to *= of_dy[block]
     return logical_order(dx.reshape([y.shape[axis] for axis in order]), order)
 
 

@@ -7,14 +7,13 @@ multiplied first: log(1 + a) + log(1 + b) = log(1 + (a + b + a b)), again withou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from math import log, pi, prod
 
 import numpy as np
 
 from .blocks import blocks, logical_order, memory_order
 from .columns import workspace
-from .threads import share
 
 FOLDS = 5  # 2^5 factors of at most 2 are multiplied, far from the overflow of float32 at 2^128
 
@@ -24,8 +23,7 @@ def bernoulli_nll(logits: np.ndarray, x: np.ndarray) -> np.ndarray:
     order = memory_order(logits, fixed=1)
     logits, x = logits.transpose(order), x.transpose(order)
     nll = np.empty(len(logits), logits.dtype)
-
-    def some(block: slice) -> None:
+    for block in _examples(logits):
         shape = logits[block].shape
         linear, product, e = (workspace(name, shape, logits.dtype) for name in ("linear", "product", "e"))
         np.abs(logits[block], out=e)
@@ -36,8 +34,6 @@ def bernoulli_nll(logits: np.ndarray, x: np.ndarray) -> np.ndarray:
         np.negative(e, out=e)
         np.exp(e, out=e)
         nll[block] += _sum_of_log1p(e)
-
-    _for_examples(logits, 8e-3, some)
     return nll
 
 
@@ -60,18 +56,15 @@ def bernoulli_nll_grad(dy: np.ndarray, logits: np.ndarray, x: np.ndarray) -> np.
     order = memory_order(logits, fixed=1)
     logits, x, dy = logits.transpose(order), x.transpose(order), _per_example(dy, logits.ndim)
     dlogits = np.empty(logits.shape, logits.dtype)
-
-    def some(block: slice) -> None:
-        d = dlogits[block]
-        np.negative(logits[block], out=d)
-        with np.errstate(over="ignore"):  # exp(-logits) = inf is right: the sigmoid is 0
+    with np.errstate(over="ignore"):  # exp(-logits) = inf is right: the sigmoid is 0
+        for block in _examples(logits):
+            d = dlogits[block]
+            np.negative(logits[block], out=d)
             np.exp(d, out=d)
-        d += 1
-        np.reciprocal(d, out=d)
-        d -= x[block]
-        d *= dy[block]
-
-    _for_examples(logits, 4e-3, some)
+            d += 1
+            np.reciprocal(d, out=d)
+            d -= x[block]
+            d *= dy[block]
     return logical_order(dlogits, order)
 
 
@@ -85,16 +78,13 @@ def gaussian_nll(mean: np.ndarray, log_var: np.ndarray, x: np.ndarray) -> np.nda
     log_var = np.broadcast_to(log_var, mean.shape).transpose(order)
     mean, x = mean.transpose(order), x.transpose(order)
     nll = np.empty(len(mean), mean.dtype)
-
-    def some(block: slice) -> None:
+    for block in _examples(mean):
         d = workspace("e", mean[block].shape, mean.dtype)
         np.subtract(x[block], mean[block], out=d)
         d *= d
         d *= precision[block]
         d += log_var[block]
         _sum(d, nll[block])
-
-    _for_examples(mean, 3e-3, some)
     nll += prod(mean.shape[1:]) * log(2 * pi)
     nll *= 0.5
     return nll
@@ -111,8 +101,7 @@ def gaussian_nll_grad(
     precision = np.broadcast_to(np.exp(-log_var), mean.shape).transpose(order)
     mean, x, dy = mean.transpose(order), x.transpose(order), _per_example(dy, mean.ndim)
     dmean, dlog_var = np.empty(mean.shape, mean.dtype), np.empty(mean.shape, mean.dtype)
-
-    def some(block: slice) -> None:
+    for block in _examples(mean):
         d, v = dmean[block], dlog_var[block]
         difference = np.subtract(mean[block], x[block], out=workspace("e", d.shape, d.dtype))
         np.multiply(difference, precision[block], out=d)
@@ -121,52 +110,38 @@ def gaussian_nll_grad(
         v *= 0.5
         for gradient in (d, v):
             gradient *= dy[block]
-
-    _for_examples(mean, 3e-3, some)
     return logical_order(dmean, order), logical_order(dlog_var, order)
 
 
 def softmax_cross_entropy(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
     """logits (M, K), target (M,) in [0, K) -> (M,): logsumexp(logits) - logits[target]."""
     nll = np.empty(len(logits), logits.dtype)
-
-    def some(block: slice) -> None:
+    for block in _examples(logits):
         shifted = workspace("e", logits[block].shape, logits.dtype)
         np.subtract(logits[block], logits[block].max(axis=1, keepdims=True), out=shifted)
         of_target = shifted[np.arange(len(shifted)), target[block]]
         np.exp(shifted, out=shifted)
         np.log(shifted.sum(axis=1), out=nll[block])
         nll[block] -= of_target
-
-    _for_examples(logits, 3e-3, some)
     return nll
 
 
 def softmax_cross_entropy_grad(dy: np.ndarray, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
     """dy (M,) -> dlogits (M, K) = dy * (softmax(logits) - one_hot(target))."""
     dlogits = np.empty(logits.shape, logits.dtype)
-
-    def some(block: slice) -> None:
+    for block in _examples(logits):
         d = dlogits[block]
         np.subtract(logits[block], logits[block].max(axis=1, keepdims=True), out=d)
         np.exp(d, out=d)
         d /= d.sum(axis=1, keepdims=True)
         d[np.arange(len(d)), target[block]] -= 1
         d *= dy[block, None]
-
-    _for_examples(logits, 3e-3, some)
     return dlogits
 
 
-def _for_examples(x: np.ndarray, microseconds: float, work: Callable[[slice], None]) -> None:
-    """work(block) for blocks of the examples of x (N, ...), shared; `microseconds` are those of one number."""
-    size = prod(x.shape[1:])
-
-    def some(part: slice) -> None:
-        for block in blocks(part.stop - part.start, size):
-            work(slice(part.start + block.start, part.start + block.stop))
-
-    share(len(x), microseconds * x.size, some)
+def _examples(x: np.ndarray) -> Iterator[slice]:
+    """Blocks of the examples of x (N, ...)."""
+    return blocks(len(x), prod(x.shape[1:]))
 
 
 def _sum(terms: np.ndarray, out: np.ndarray) -> None:

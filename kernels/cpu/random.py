@@ -18,7 +18,6 @@ import numpy as np
 
 from ..contract import Noise
 from .blocks import blocks
-from .threads import share
 
 ROUNDS = 10
 MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)  # M0, M1
@@ -46,16 +45,12 @@ def random_bits(count: int, noise: Noise) -> np.ndarray:
     """The first `count` words of the draw, uint32 (count,)."""
     seed, draw = int(noise.seed), int(noise.draw)
     words = np.empty((-(-count // 4), 4), np.uint32)
-
-    def some(part: slice) -> None:
-        for block in blocks(part.stop - part.start, 4):
-            i = np.arange(part.start + block.start, part.start + block.stop, dtype=np.uint64)
-            counter = np.empty((4, i.size), np.uint64)
-            counter[0], counter[1] = i & LOW, i >> 32
-            counter[2], counter[3] = draw & LOW, draw >> 32
-            words[part][block] = philox4x32(counter, (seed & LOW, seed >> 32)).T
-
-    share(len(words), 0.07 * len(words), some)
+    for block in blocks(len(words), 4):
+        i = np.arange(block.start, block.stop, dtype=np.uint64)
+        counter = np.empty((4, i.size), np.uint64)
+        counter[0], counter[1] = i & LOW, i >> 32
+        counter[2], counter[3] = draw & LOW, draw >> 32
+        words[block] = philox4x32(counter, (seed & LOW, seed >> 32)).T
     return words.reshape(-1)[:count]
 
 
@@ -81,17 +76,12 @@ def normal(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
     """
     count = prod(shape)
     pairs = random_bits(count + count % 2, noise).reshape(-1, 2).astype(np.float64)
-
-    def some(part: slice) -> None:
-        some_pairs = pairs[part]
-        some_pairs += 0.5
-        some_pairs *= 2.0**-32  # in (0, 1), so that the logarithm is finite
-        r = np.sqrt(-2 * np.log(some_pairs[:, 0]))
-        t = 2 * pi * some_pairs[:, 1]
-        np.multiply(r, np.cos(t), out=some_pairs[:, 0])
-        np.multiply(r, np.sin(t), out=some_pairs[:, 1])
-
-    share(len(pairs), 0.05 * len(pairs), some)
+    pairs += 0.5
+    pairs *= 2.0**-32  # in (0, 1), so that the logarithm is finite
+    r = np.sqrt(-2 * np.log(pairs[:, 0]))
+    t = 2 * pi * pairs[:, 1]
+    np.multiply(r, np.cos(t), out=pairs[:, 0])
+    np.multiply(r, np.sin(t), out=pairs[:, 1])
     return pairs.reshape(-1)[:count].astype(dtype).reshape(shape)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from minivae.kernels import cpu
-from minivae.kernels.contract import Noise
 from minivae.kernels.cpu import threads
 from minivae.kernels.geometry import conv2d_geometry
 
@@ -40,32 +39,12 @@ def everything() -> list[np.ndarray]:
     cpu.sgd_step(*moving, 0.5, 0.5, 0.25, True)
     return [
         *(cpu.conv2d(x, w, integers(6), g), cpu.conv2d_input_grad(dy, w, integers(4), g)),
-        *(cpu.conv2d_weight_grad(dy, x, g), cpu.bias_relu(x, integers(4)), cpu.relu_grad(x, cpu.bias_relu(x, None))),
+        *(cpu.conv2d_weight_grad(dy, x, g), cpu.conv2d_input_grad(dy, w, integers(4), g, relu=True)),
         *(cpu.matmul(integers(11, 5), integers(5, 7)), cpu.matmul(integers(5, 11).T, integers(5, 7))),
+        *(cpu.nearest_code(integers(50, 6), integers(9, 6, seed=1)), cpu.conv2d(x, w, integers(6), g, relu=True)),
         *(cpu.matmul(integers(2, 5), integers(5, 7)), cpu.matmul(integers(3, 4, 5), integers(5, 7))),
         *(array for arrays in (*lists, *moving) for array in arrays),
     ]
-
-
-def statistics() -> list[np.ndarray]:
-    """Of the others, what does not depend on how many examples are computed at once, but for the last digit."""
-    logits, x, dy = integers(500, 300) / 4, np.abs(integers(500, 300, seed=1)) / 4, integers(500, seed=2)
-    target, noise = np.arange(500) % 300, Noise(3, 4)
-    return [
-        *(cpu.bernoulli_nll(logits, x), cpu.bernoulli_nll_grad(dy, logits, x), cpu.gaussian_nll(logits, x, x)),
-        *(cpu.gaussian_nll_grad(dy, logits, x, x)[0], cpu.softmax_cross_entropy(logits, target)),
-        *(cpu.softmax_cross_entropy_grad(dy, logits, target), cpu.nearest_code(logits, logits[:9])),
-        *(cpu.random_bits(100_003, noise), cpu.normal((333, 7), np.float32, noise)),
-    ]
-
-
-def test_shared_statistics_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = statistics()
-    monkeypatch.setattr(threads, "LEAST", 0)
-    with threads.use_threads(3):
-        shared = statistics()
-    for mine, theirs in zip(shared, alone, strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-6)
 
 
 def test_shared_work_gives_what_work_alone_gives(monkeypatch: pytest.MonkeyPatch) -> None:
