@@ -57,6 +57,9 @@ def _train(args: argparse.Namespace) -> None:
     x_train, x_test = model.check_images(data.x_train), model.check_images(data.x_test)
     print(f"{settings['model']} with {model.num_parameters():,} parameters on {data.name}: ", end="")
     print(f"{len(x_train):,} training and {len(x_test):,} test images {x_train.shape[1:]}", flush=True)
+    model.to(device=args.device)
+    if not args.resume:
+        model.prepare(x_train)  # here, so that what cannot be trained does not overwrite what was
     files.begin(settings, args.resume)
     seconds = files.fit(model, args, x_train, validation=x_test)
     _finish(files, model, Run(args.out, model, args.device), data, seconds)

@@ -1,5 +1,6 @@
 """`minivae train`, and what it leaves behind."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -90,6 +91,18 @@ class TestRuns:
         succeeded("train", "vae", "--data", data, "--out", tmp_path, "--force", *QUICK["vae"])
         assert "old" not in (tmp_path / "metrics.jsonl").read_text()
         assert not (tmp_path / "prior.npz").exists()
+
+    @pytest.mark.parametrize("impossible", [["--codes", "100000"], ["--device", "cuda"]], ids=["codes", "device"])
+    def test_what_cannot_be_trained_overwrites_nothing(self, impossible, data, tmp_path):
+        if "cuda" in impossible and importlib.util.find_spec("cupy") is not None:
+            pytest.skip("there may be a GPU")
+        succeeded("train", "vqvae", "--data", data, "--out", tmp_path, *QUICK["vqvae"])
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        options = ["--data", data, "--force", *QUICK["vqvae"], *impossible]
+        refused(minivae_command("train", "vqvae", "--out", tmp_path, *options), *impossible[1:])
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        refused(minivae_command("train", "vqvae", "--out", tmp_path / "new", *options), *impossible[1:])
+        assert not (tmp_path / "new").exists()
 
     @pytest.mark.parametrize("seed", [0, 1])
     def test_one_seed_is_one_model(self, runs, data, tmp_path, seed):
