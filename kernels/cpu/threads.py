@@ -14,9 +14,9 @@ are equal bit by bit.
 
 Two things about the interpreter's lock. A thread that wants it while another holds it goes to sleep, so work that is to
 be shared comes in long calls: ReLUs and likelihoods, in calls of 30 microseconds, took twice as long in two threads as
-in one, and are not shared. And to wake a thread
-takes long: on a virtual machine, handing over nothing and getting it back took 245 microseconds, in which a small
-product is finished. So threads stay awake for two milliseconds when they have nothing to do. Then it takes 94.
+in one, and are not shared. And to wake a thread takes long: on a virtual machine, handing over nothing and getting it
+back took 245 microseconds, in which a small product is finished. So threads stay awake for two milliseconds when they
+have nothing to do. Then it takes 94.
 """
 
 from __future__ import annotations
