@@ -65,8 +65,11 @@ def _gradients(case: cases.Model, x: np.ndarray, device: str) -> dict[str, np.nd
     return {"loss": result.loss.numpy(), **grads}
 
 
-def own_step(case: cases.Model, x: np.ndarray, device: str) -> Run:
-    """A training step of minivae as fit() takes it: with memory kept from step to step, captured on the GPU."""
+def own_step(case: cases.Model, x: np.ndarray, device: str, captured: bool = True) -> Run:
+    """A training step of minivae as fit() takes it: with memory kept from step to step, on the GPU captured as a graph.
+
+    Without `captured` the GPU's kernels are launched one by one. Raises RuntimeError where the step cannot be captured.
+    """
     keep_freed_memory()
     mv.manual_seed(0)
     model = case.make().to(device)
@@ -80,9 +83,14 @@ def own_step(case: cases.Model, x: np.ndarray, device: str) -> Run:
         optimizer.step()
         return result
 
-    if device == "cuda":
-        return partial(mv.cuda.graph(step, model, [optimizer]), x)
-    return partial(step, x)
+    if device == "cpu" or not captured:
+        return partial(step, x)
+    graph = mv.cuda.graph(step, model, [optimizer])
+    for _ in range(2):  # the first step runs, the second is captured
+        graph(x)
+    if graph.fallback is not None:
+        raise RuntimeError(f"the step was not captured: {graph.fallback}")
+    return partial(graph, x)
 
 
 def torch_step(case: cases.Model, x: np.ndarray, layout: str, device: str) -> Run:

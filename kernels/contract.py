@@ -109,7 +109,7 @@ def bias_relu(x: Array, b: Array | None) -> Array:
 
 
 def relu_grad(dy: Array, y: Array) -> Array:
-    """dy, y of one shape, y = relu(x) -> dx = dy where y > 0, else 0."""
+    """dy, y of one shape, y = relu(x) -> dx = dy * (y > 0)."""
     raise NotImplementedError
 
 

@@ -205,8 +205,11 @@ def limit_grad_norm(params: Iterable[Tensor], max_norm: float) -> None:
     Gradients whose norm is not finite become NaN.
     """
     chosen = [p for p in params if p.grad is not None]
-    kernels = backend_of(*(p.grad for p in chosen))
-    factor = kernels.xp.minimum(max_norm / kernels.global_norm([p.grad for p in chosen]), 1.0)
+    if not chosen:
+        return
+    grads = [p.grad for p in chosen]
+    kernels = backend_of(*grads)
+    factor = kernels.xp.minimum(max_norm / kernels.global_norm(grads), 1.0)
     for p in chosen:
         p.grad = p.grad * factor.astype(p.dtype)
 

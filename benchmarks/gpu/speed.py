@@ -15,6 +15,7 @@ from minivae.kernels.cuda import conv, gemm, launcher
 
 from .. import cases
 from ..launches import integers
+from ..steps import own_step
 from .machine import Machine, Rows
 
 
@@ -121,12 +122,12 @@ def steps(machine: Machine) -> Rows:
         for batch in (8,) if machine.rehearsal else cases.BATCHES:
             x = cases.images(batch, case.image_shape)
             candidates: dict[str, Callable[[], Any]] = {
-                "kernel by kernel": _own_step(case, x, "cuda", captured=False),
-                "graph": _own_step(case, x, "cuda", captured=True),
+                "kernel by kernel": own_step(case, x, "cuda", captured=False),
+                "graph": own_step(case, x, "cuda"),
                 **_torch_steps(machine, case, x),
             }
             milli = {k: 1e3 * s for k, s in machine.seconds(candidates, 0.1).items()}
-            on_cpu = _own_step(case, x, "cpu", captured=False)
+            on_cpu = own_step(case, x, "cpu")
             on_cpu()
             start = time.perf_counter()
             on_cpu()
@@ -134,30 +135,6 @@ def steps(machine: Machine) -> Rows:
             ratios = [("PyTorch eager", "graph"), ("PyTorch compiled", "graph")]
             rows.append({"model": name, "batch": batch, **milli, **_ratios(milli, ratios), **_memory(machine)})
     return rows
-
-
-def _own_step(case: cases.Model, x: np.ndarray, device: str, captured: bool) -> Callable[[], Any]:
-    mv.manual_seed(0)
-    model = case.make().to(device)
-    model.prepare(x)
-    model.train()
-    optimizer = mv.optim.Adam(model.parameters(), 1e-3)
-
-    def step(batch: Any) -> Any:
-        optimizer.zero_grad()
-        result = model.loss(batch)
-        result.loss.backward()
-        optimizer.step()
-        return result
-
-    if not captured:
-        return lambda: step(x)
-    graph = mv.cuda.graph(step, model, [optimizer])
-    for _ in range(2):  # the first step runs, the second is captured
-        graph(x)
-    if graph.fallback is not None:
-        raise RuntimeError(f"the step was not captured: {graph.fallback}")
-    return lambda: graph(x)
 
 
 def _torch_steps(machine: Machine, case: cases.Model, x: np.ndarray) -> dict[str, Callable[[], Any]]:

@@ -34,7 +34,7 @@ def bias_relu(x: np.ndarray, b: np.ndarray | None) -> np.ndarray:
 
 
 def relu_grad(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """dy, y of one shape, y = relu(x) -> dx = dy where y > 0, else 0."""
+    """dy, y of one shape, y = relu(x) -> dx = dy * (y > 0)."""
     order = memory_order(y)
     of_y, of_dy = (np.ascontiguousarray(a.transpose(order)).reshape(-1) for a in (y, dy))
     dx = np.empty_like(of_dy)

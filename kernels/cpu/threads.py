@@ -75,7 +75,7 @@ class _Team:
     def __init__(self, count: int) -> None:
         blas = _blas_threads()
         self.workers: list[_Mailbox] = [_Mailbox() for _ in range(count - 1 if blas else 0)]
-        self.threads = [threading.Thread(target=_work_off, args=(tasks,), name="minivae") for tasks in self.workers]
+        self.threads = [threading.Thread(target=_work_off, args=(tasks,), daemon=True) for tasks in self.workers]
         for thread in self.threads:
             thread.start()
         if blas and self.workers:

@@ -30,7 +30,7 @@ def bias_relu(x: Array, b: Array | None) -> Array:
 
 
 def relu_grad(dy: Array, y: Array) -> Array:
-    """dy, y of one shape, y = relu(x) -> dx = dy where y > 0, else 0."""
+    """dy, y of one shape, y = relu(x) -> dx = dy * (y > 0)."""
     order, (of_y, of_dy) = in_memory_order(y, dy)
     dx = empty(of_y.shape, y.dtype)
     MODULE.kernel("relu_grad", y.dtype)[ceil_div(dx.size, THREADS), THREADS](of_dy, of_y, dx, dx.size)

@@ -178,6 +178,7 @@ def _train_prior(args: argparse.Namespace) -> None:
     h, w = model.code_shape
     print(f"prior with {prior.num_parameters():,} parameters on the {h} x {w} codes of {run.folder}", flush=True)
     maps, test_maps = model.encode(data.x_train), model.encode(data.x_test)
+    prior.check_labels(y_test, len(test_maps))  # while nothing is overwritten yet
     files.begin(settings, args.resume)
     held_out = test_maps if y_test is None else (test_maps, y_test)
     seconds = files.fit(prior, args, maps, y_train, validation=held_out)

@@ -23,7 +23,7 @@ import numpy as np
 
 from minivae.autograd import Tensor
 from minivae.kernels.contract import Noise
-from minivae.nn.networks import conv_decoder, conv_encoder, dense_decoder, dense_encoder
+from minivae.nn.networks import check_architecture, conv_decoder, conv_encoder, dense_decoder, dense_encoder
 from minivae.random import default_generator
 from minivae.training import Estimator
 
@@ -59,7 +59,7 @@ class Autoencoder(Estimator):
         channels: Sequence[int] | None = None,
         hidden: Sequence[int] | None = None,
     ) -> None:
-        _check(image_shape, latent_dim, arch, channels)
+        check_architecture(image_shape, latent_dim, arch, channels)
         if corruption is not None:
             _check_corruption(corruption, LEVEL if level is None else level)
         elif level is not None:
@@ -159,17 +159,6 @@ def _squared_error(x: Tensor, y: Tensor) -> Tensor:
     """(N, C, H, W) both -> (N,)."""
     difference = x - y
     return (difference * difference).sum(axis=(1, 2, 3))
-
-
-def _check(image_shape: Sequence[int], latent_dim: int, arch: str, channels: Sequence[int] | None) -> None:
-    if len(image_shape) != 3 or min(image_shape) < 1:
-        raise ValueError(f"image_shape must be (C, H, W), got {image_shape!r}")
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
-    if arch not in ("conv", "dense"):
-        raise ValueError(f"arch must be 'conv' or 'dense', got {arch!r}")
-    if arch == "dense" and channels is not None:
-        raise ValueError("channels belong to arch='conv'")
 
 
 def _check_corruption(kind: str, level: float) -> None:

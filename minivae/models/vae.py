@@ -33,7 +33,7 @@ from minivae.kernels import cpu
 from minivae.kernels.contract import Noise
 from minivae.nn.likelihoods import LIKELIHOODS
 from minivae.nn.module import Buffer
-from minivae.nn.networks import conv_decoder, conv_encoder, dense_decoder, dense_encoder
+from minivae.nn.networks import check_architecture, conv_decoder, conv_encoder, dense_decoder, dense_encoder
 from minivae.random import default_generator
 from minivae.training import Estimator
 from minivae.training.importance import importance_log_likelihood
@@ -87,7 +87,8 @@ class VAE(Estimator):
         free_bits: float = 0.0,
         binarize: str | None = None,
     ) -> None:
-        _check(image_shape, latent_dim, arch, likelihood, beta, channels)
+        check_architecture(image_shape, latent_dim, arch, channels)
+        _check(likelihood, beta)
         _check_training(kl_warmup, free_bits, binarize, likelihood)
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.latent_dim, self.arch, self.beta = latent_dim, arch, beta
@@ -310,17 +311,7 @@ class VAE(Estimator):
         return self.observation.bits_per_dim(nats, tuple(self.image_shape))
 
 
-def _check(
-    image_shape: Sequence[int], latent_dim: int, arch: str, likelihood: str, beta: float, channels: Sequence[int] | None
-) -> None:
-    if len(image_shape) != 3 or min(image_shape) < 1:
-        raise ValueError(f"image_shape must be (C, H, W), got {image_shape!r}")
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
-    if arch not in ("conv", "dense"):
-        raise ValueError(f"arch must be 'conv' or 'dense', got {arch!r}")
-    if arch == "dense" and channels is not None:
-        raise ValueError("channels belong to arch='conv'")
+def _check(likelihood: str, beta: float) -> None:
     if likelihood not in LIKELIHOODS:
         raise ValueError(f"likelihood must be one of {sorted(LIKELIHOODS)}, got {likelihood!r}")
     if not 0 <= beta < np.inf:

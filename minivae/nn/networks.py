@@ -12,6 +12,18 @@ from .module import Module
 ImageShape = tuple[int, int, int]
 
 
+def check_architecture(image_shape: Sequence[int], latent_dim: int, arch: str, channels: Sequence[int] | None) -> None:
+    """ValueError for arguments of which no encoder and decoder can be made."""
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"image_shape must be (C, H, W), got {image_shape!r}")
+    if latent_dim < 1:
+        raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
+    if arch not in ("conv", "dense"):
+        raise ValueError(f"arch must be 'conv' or 'dense', got {arch!r}")
+    if arch == "dense" and channels is not None:
+        raise ValueError("channels belong to arch='conv'")
+
+
 def dense(sizes: Sequence[int]) -> list[Module]:
     """Linear layers from size to size, a ReLU after each but the last."""
     layers: list[Module] = []

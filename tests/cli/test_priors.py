@@ -122,6 +122,18 @@ class TestBadInput:
         refused(minivae_command("sample", with_prior[0], "--temperature", "-1"), "temperature")
         refused(minivae_command("sample", runs("vae")[0], "--temperature", "0.5"), "VAE", "--temperature")
 
+    def test_labels_that_were_not_trained_cost_no_older_prior(self, with_prior, data, tmp_path):
+        """Class 3 is among the test images alone."""
+        arrays = dict(np.load(data))
+        np.savez(tmp_path / "other.npz", **{**arrays, "y_test": arrays["y_test"] + 1})
+        out = copy(with_prior[0], tmp_path / "run", "model.npz", "prior.npz", "prior_config.json", "config.json")
+        config = json.loads((out / "config.json").read_text())
+        (out / "config.json").write_text(json.dumps({**config, "data": str(tmp_path / "other.npz")}))
+        before = {path.name: path.read_bytes() for path in out.iterdir()}
+        options = ["--conditional", "--force", *QUICK["prior"]]
+        refused(minivae_command("train", "prior", out, *options), "[0, 3), got 1 to 3")
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
     def test_a_conditional_prior_without_labels(self, runs, tmp_path):
         np.save(tmp_path / "x.npy", np.random.default_rng(0).random((40, 1, 8, 8), np.float32))
         out = tmp_path / "run"
