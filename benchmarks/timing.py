@@ -34,11 +34,15 @@ class Spread(NamedTuple):
     high: float
 
 
+SETTLE = 0.03  # seconds before a turn: idle threads of OpenMP wait awake for 10 ms, those of OpenBLAS for 27 ms
 LONGEST, FEWEST = 20.0, 3  # seconds that a row may take, unless that leaves fewer rounds than these
 
 
 def measure(work: Work, rounds: int, seconds_per_turn: float) -> dict[str, Spread]:
-    """Each candidate once per round, for long enough that the clock is exact. The first calls are a warm-up."""
+    """Each candidate once per round, for long enough that the clock is exact. The first calls are a warm-up.
+
+    Before each turn the threads of the one before get the time to fall asleep.
+    """
     calls, a_round = {}, 0.0
     for name, run in work.candidates.items():
         run()
@@ -48,6 +52,7 @@ def measure(work: Work, rounds: int, seconds_per_turn: float) -> dict[str, Sprea
     times: dict[str, list[float]] = {name: [] for name in work.candidates}
     for _ in range(max(FEWEST, min(rounds, int(LONGEST / max(a_round, 1e-7))))):
         for name, run in work.candidates.items():
+            time.sleep(SETTLE)
             times[name].append(_seconds(run, calls[name], work.wait) / calls[name])
     quartiles = {name: np.percentile(values, (50, 25, 75)) for name, values in times.items()}
     return {name: Spread(*map(float, values)) for name, values in quartiles.items()}

@@ -34,6 +34,9 @@ def everything() -> list[np.ndarray]:
     g = conv2d_geometry((7, 4, 9, 8), (6, 2, 3, 3), 2, 1, 1, 2)
     x, w, dy = integers(*g.x_shape), integers(*g.w_shape, seed=1), integers(*g.y_shape, seed=2)
     lists = [[np.abs(integers(5, 3, seed=k)), np.abs(integers(70_000, seed=k))] for k in range(4)]
+    lists[1].append(np.abs(integers(300, 400)).T)  # a gradient of another memory layout than its parameter
+    for numbers in (lists[0], *lists[2:]):
+        numbers.append(np.abs(integers(400, 300)))
     cpu.adam_step(*lists, 3, 0.5, (0.5, 0.5), 1e-8, 0.25, True)
     moving = [[integers(5, 3, seed=k), integers(70_000, seed=k)] for k in range(3)]
     cpu.sgd_step(*moving, 0.5, 0.5, 0.25, True)
