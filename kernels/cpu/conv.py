@@ -41,22 +41,21 @@ def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.nda
     """The transpose of conv2d as a map of w: dy (N, O, OH, OW), x (N, C, H, W) -> dw (O, C / groups, KH, KW)."""
     dy = np.ascontiguousarray(dy.transpose(0, 2, 3, 1)).reshape(g.N, g.OH, g.OW, g.groups, g.O // g.groups)
     taps, C = g.KH * g.KW, g.C // g.groups
-    shape = (g.groups, taps * C, g.O // g.groups)
+    shape = (g.groups, g.O // g.groups, taps * C)  # of dw^T, which is nearer to the layout of w than dw
 
     def of_some(part: slice) -> np.ndarray:
         dw = np.zeros(shape, x.dtype)
         of_tile, image, grad = workspace("weight", shape, x.dtype), x[part].transpose(0, 2, 3, 1), dy[part]
         # Each tile adds a whole dw to the sum. Tiles that are larger than dw made 256 channels 1.5 times faster.
         for tile in tiles(image, *forward_reads(g), taps * g.C * x.itemsize, least_bytes=4 * dw.nbytes):
-            transposed = columns(tile, g.groups).transpose(0, 2, 1)
-            dw += np.matmul(transposed, by_group(grad[tile.batch, tile.rows]), out=of_tile)
+            transposed = by_group(grad[tile.batch, tile.rows]).transpose(0, 2, 1)
+            dw += np.matmul(transposed, columns(tile, g.groups), out=of_tile)
         return dw
 
     dw, *others = share(g.N, _microseconds(g), of_some)
     for other in others:
         dw += other
-    dw = dw.reshape(g.groups, g.KH, g.KW, C, g.O // g.groups)
-    return np.ascontiguousarray(dw.transpose(0, 4, 3, 1, 2)).reshape(g.w_shape)
+    return np.ascontiguousarray(dw.reshape(g.O, g.KH, g.KW, C).transpose(0, 3, 1, 2))
 
 
 def conv2d_input_grad(
