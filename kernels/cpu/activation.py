@@ -40,7 +40,7 @@ def relu_grad(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
     dx = np.empty_like(of_dy)
     for block in blocks(dx.size):
         to = dx[block]
-        np.copyto(to, np.greater(of_y[block], 0, out=workspace("mask", to.shape, np.dtype(bool))))
+        np.copyto(to, np.greater(of_y[block], 0, out=workspace(0, to.shape, np.dtype(bool))))
         to *= of_dy[block]
     return logical_order(dx.reshape([y.shape[axis] for axis in order]), order)
 

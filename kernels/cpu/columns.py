@@ -23,6 +23,7 @@ import numpy as np
 
 from ..reads import Reads
 
+REGION, COLUMNS, RESULT = 0, 1, 2  # slots of workspace()
 TILE_BYTES = 2 << 20  # the best of 0.5, 1 and 2 MB; with 4 MB the products are about 10 % slower
 
 
@@ -55,6 +56,11 @@ def tiles(image: np.ndarray, down: Reads, across: Reads, pixel_bytes: int, least
             yield Tile(batch, rows, region, part._replace(start=0), across._replace(start=0))
 
 
+def kernel_rows(KH: int, tile_bytes: int) -> Iterator[slice]:
+    """Cuts the rows of a kernel so that their columns need TILE_BYTES each, if all together need tile_bytes."""
+    return _cut(KH, -(-tile_bytes // KH), TILE_BYTES)
+
+
 def _cut(count: int, size: int, tile_bytes: int) -> Iterator[slice]:
     """Cuts `count` things of `size` bytes each into equal parts of at most tile_bytes, but of one thing at least."""
     parts = min(max(-(-count * size // tile_bytes), 1), count)
@@ -68,7 +74,7 @@ def _padded(image: np.ndarray, down: Reads, across: Reads) -> np.ndarray:
     shape = (n, down.extent, across.extent, C)
     if h == slice(0, H) and w == slice(0, W) and image.shape == shape and image.flags.c_contiguous:
         return image
-    region = workspace("region", shape, image.dtype)
+    region = workspace(REGION, shape, image.dtype)
     top, left = h.start - down.start, w.start - across.start
     bottom, right = top + h.stop - h.start, left + w.stop - w.start
     region[:, :top] = region[:, bottom:] = 0
@@ -77,18 +83,22 @@ def _padded(image: np.ndarray, down: Reads, across: Reads) -> np.ndarray:
     return region
 
 
-def columns(tile: Tile, groups: int) -> np.ndarray:
+def columns(tile: Tile, groups: int, rows: slice | None = None) -> np.ndarray:
     """The columns of a tile, (groups, pixels, taps * C / groups), valid until the next call.
+
+    With `rows` for these rows of the kernel only.
 
     Numbers that lie side by side in the region, the channels of a pixel or those of a whole kernel row, are copied as
     *one* element of a type of that size: NumPy's loop then runs over pixels and not over a handful of numbers. This
     makes the copy 8 times faster for one channel, 2 times for eight, and costs nothing for many.
     """
-    region, down, across = tile.region, tile.down, tile.across
+    region, down, across, first = tile.region, tile.down, tile.across, 0
+    if rows is not None:
+        down, first = down._replace(taps=rows.stop - rows.start), rows.start * down.dilation
     n, _, width, C = region.shape
     size, of_pixel, of_row = region.itemsize, C * region.itemsize, width * C * region.itemsize
     pixels = n * down.outputs * across.outputs
-    if down.taps == across.taps == down.stride == across.stride == 1:
+    if tile.down.taps == across.taps == down.stride == across.stride == 1:
         return region.reshape(pixels, groups, C // groups).transpose(1, 0, 2)
     run = C // groups
     axes = [
@@ -104,22 +114,22 @@ def columns(tile: Tile, groups: int) -> np.ndarray:
         axes.append((across.taps, across.dilation * of_pixel))
     shape, strides = zip(*axes, strict=True)
     element = np.dtype((np.void, run * size))
-    matrix = workspace("columns", (*shape, run), region.dtype)
-    matrix.view(element)[..., 0] = np.ndarray(shape, element, region, 0, strides)
+    matrix = workspace(COLUMNS, (*shape, run), region.dtype)
+    matrix.view(element)[..., 0] = np.ndarray(shape, element, region, first * of_row, strides)
     return matrix.reshape(groups, pixels, down.taps * across.taps * C // groups)
 
 
-_buffers = threading.local()
+_buffers = threading.local()  # .slots
 
 
-def workspace(name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An uninitialised array in a buffer that all calls with this name in this thread share.
+def workspace(slot: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An uninitialised array in the slot-th buffer of this thread, valid until somebody asks for that slot again.
 
-    Fresh memory would cost a page fault every 4 KiB and would not be in the cache.
+    Fresh memory would cost a page fault every 4 KiB and would not be in the cache. Functions number the arrays that
+    they need at the same time, so that there are no more buffers than any one of them needs.
     """
+    slots: dict[int, np.ndarray] = _buffers.__dict__.setdefault("slots", {})
     size = prod(shape) * dtype.itemsize
-    buffer = getattr(_buffers, name, None)
-    if buffer is None or buffer.nbytes < size:
-        buffer = np.empty(size, np.uint8)
-        setattr(_buffers, name, buffer)
-    return buffer[:size].view(dtype).reshape(shape)
+    if slot not in slots or slots[slot].nbytes < size:
+        slots[slot] = np.empty(size, np.uint8)
+    return slots[slot][:size].view(dtype).reshape(shape)

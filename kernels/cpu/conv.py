@@ -17,7 +17,7 @@ import numpy as np
 
 from ..geometry import ConvGeometry
 from ..reads import Phase, Phases, forward_reads, phases
-from .columns import columns, tiles, workspace
+from .columns import RESULT, columns, kernel_rows, tiles, workspace
 from .correlate import by_group, correlate
 from .matrix import PER_MICROSECOND
 from .threads import share
@@ -45,11 +45,15 @@ def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.nda
 
     def of_some(part: slice) -> np.ndarray:
         dw = np.zeros(shape, x.dtype)
-        of_tile, image, grad = workspace("weight", shape, x.dtype), x[part].transpose(0, 2, 3, 1), dy[part]
+        image, grad = x[part].transpose(0, 2, 3, 1), dy[part]
         # Each tile adds a whole dw to the sum. Tiles that are larger than dw made 256 channels 1.5 times faster.
-        for tile in tiles(image, *forward_reads(g), taps * g.C * x.itemsize, least_bytes=4 * dw.nbytes):
+        tile_bytes = 4 * dw.nbytes
+        for tile in tiles(image, *forward_reads(g), taps * g.C * x.itemsize, least_bytes=tile_bytes):
             transposed = by_group(grad[tile.batch, tile.rows]).transpose(0, 2, 1)
-            dw += np.matmul(transposed, columns(tile, g.groups), out=of_tile)
+            for rows in kernel_rows(g.KH, tile_bytes):
+                some_dw = dw[:, :, rows.start * g.KW * C : rows.stop * g.KW * C]
+                of_tile = workspace(RESULT, some_dw.shape, x.dtype)
+                some_dw += np.matmul(transposed, columns(tile, g.groups, rows), out=of_tile)
         return dw
 
     dw, *others = share(g.N, _microseconds(g), of_some)

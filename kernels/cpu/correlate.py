@@ -19,7 +19,7 @@ import numpy as np
 
 from ..reads import Reads
 from .activation import cut_off
-from .columns import columns, tiles, workspace
+from .columns import RESULT, columns, tiles, workspace
 
 FEW = 3  # adding a number to a shifted plane takes about as long as copying so many into the columns
 
@@ -66,7 +66,7 @@ def _shift_then_multiply(
     for tile in tiles(image, down, across, groups * matrix.shape[1] * image.itemsize):
         if out is None:
             shape = (len(tile.region), tile.down.outputs, across.outputs, groups, O)
-            pixels = workspace("pixels", shape, image.dtype)
+            pixels = workspace(RESULT, shape, image.dtype)
         else:
             pixels = out[tile.batch, tile.rows]
         np.matmul(columns(tile, groups), matrix, out=by_group(pixels))
@@ -89,10 +89,10 @@ def _multiply_then_shift(
 ) -> Iterator[Pixels]:
     groups, taps, O = len(kernel), down.taps * across.taps, kernel.shape[4]  # noqa: E741
     matrix = kernel.transpose(0, 1, 2, 4, 3).reshape(groups, taps * O, -1)
-    for tile in tiles(image, down, across, groups * taps * O * image.itemsize):
+    for tile in tiles(image, down, across, max(groups * taps * O, image.shape[3]) * image.itemsize):
         n, height, width, C = tile.region.shape
         count = n * height * width
-        planes = workspace("planes", (groups, taps, O, count), image.dtype)
+        planes = workspace(RESULT, (groups, taps, O, count), image.dtype)
         by_pixel = tile.region.reshape(count, groups, C // groups)
         np.matmul(matrix, by_pixel.transpose(1, 2, 0), out=planes.reshape(groups, taps * O, count))
         shifts = [p * down.dilation * width + q * across.dilation for p, q in np.ndindex(down.taps, across.taps)]

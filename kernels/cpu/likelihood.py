@@ -25,7 +25,7 @@ def bernoulli_nll(logits: np.ndarray, x: np.ndarray) -> np.ndarray:
     nll = np.empty(len(logits), logits.dtype)
     for block in _examples(logits):
         shape = logits[block].shape
-        linear, product, e = (workspace(name, shape, logits.dtype) for name in ("linear", "product", "e"))
+        linear, product, e = (workspace(slot, shape, logits.dtype) for slot in (0, 1, 2))
         np.abs(logits[block], out=e)
         np.add(logits[block], e, out=linear)
         linear *= 0.5  # max(logits, 0), for NumPy's maximum with a scalar is slow
@@ -44,7 +44,7 @@ def _sum_of_log1p(e: np.ndarray) -> np.ndarray:
     for _ in range(FOLDS):
         half = width // 2
         first, last = e[:, :half], e[:, width - half : width]  # of an odd width the middle one stays as it is
-        both = np.multiply(first, last, out=workspace("product", first.shape, e.dtype))
+        both = np.multiply(first, last, out=workspace(1, first.shape, e.dtype))
         first += last
         first += both
         width -= half
@@ -79,7 +79,7 @@ def gaussian_nll(mean: np.ndarray, log_var: np.ndarray, x: np.ndarray) -> np.nda
     mean, x = mean.transpose(order), x.transpose(order)
     nll = np.empty(len(mean), mean.dtype)
     for block in _examples(mean):
-        d = workspace("e", mean[block].shape, mean.dtype)
+        d = workspace(0, mean[block].shape, mean.dtype)
         np.subtract(x[block], mean[block], out=d)
         d *= d
         d *= precision[block]
@@ -103,7 +103,7 @@ def gaussian_nll_grad(
     dmean, dlog_var = np.empty(mean.shape, mean.dtype), np.empty(mean.shape, mean.dtype)
     for block in _examples(mean):
         d, v = dmean[block], dlog_var[block]
-        difference = np.subtract(mean[block], x[block], out=workspace("e", d.shape, d.dtype))
+        difference = np.subtract(mean[block], x[block], out=workspace(0, d.shape, d.dtype))
         np.multiply(difference, precision[block], out=d)
         np.multiply(d, difference, out=v)
         np.subtract(1, v, out=v)
@@ -117,7 +117,7 @@ def softmax_cross_entropy(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
     """logits (M, K), target (M,) in [0, K) -> (M,): logsumexp(logits) - logits[target]."""
     nll = np.empty(len(logits), logits.dtype)
     for block in _examples(logits):
-        shifted = workspace("e", logits[block].shape, logits.dtype)
+        shifted = workspace(0, logits[block].shape, logits.dtype)
         np.subtract(logits[block], logits[block].max(axis=1, keepdims=True), out=shifted)
         of_target = shifted[np.arange(len(shifted)), target[block]]
         np.exp(shifted, out=shifted)

@@ -82,7 +82,7 @@ def _normalize_grad(
     mean_g, mean_gx = (_spread(_mean(each * w, x, groups), x) for each in (sums, products))
     dx *= _along(-scale * scale * mean_gx, x, order)
     of_dy = _along(scale * w, x, order)
-    dx += np.multiply(upstream, of_dy, out=workspace("product", dx.shape, dx.dtype))
+    dx += np.multiply(upstream, of_dy, out=workspace(0, dx.shape, dx.dtype))
     dx -= _along(scale * mean_g, x, order)
     return logical_order(dx, order), reduce_sum(products, (0,), False), reduce_sum(sums, (0,), False)
 
@@ -94,7 +94,7 @@ def _pixel_sums(x: np.ndarray) -> np.ndarray:
 
 def _pixel_products(a: np.ndarray, b: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
     """The pixel sums of a * b, both in the given order of axes."""
-    product = np.multiply(a, b, out=workspace("product", a.shape, a.dtype))
+    product = np.multiply(a, b, out=workspace(0, a.shape, a.dtype))
     return _pixel_sums(logical_order(product, order))
 
 

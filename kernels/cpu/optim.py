@@ -45,7 +45,7 @@ def _sgd(
     blocks: Iterator[tuple[np.ndarray, ...]], lr: float, momentum: float, weight_decay: float, nesterov: bool
 ) -> None:
     for p, g, *velocity in blocks:
-        t, u = (workspace(name, p.shape, p.dtype) for name in ("t", "u"))
+        t, u = (workspace(slot, p.shape, p.dtype) for slot in (0, 1))
         if weight_decay:
             g = np.add(g, np.multiply(p, weight_decay, out=t), out=t)
         for v in velocity:
@@ -96,7 +96,7 @@ def _adam(
 ) -> None:
     """p -= step_size * first / (sqrt(second) + eps) after p *= shrink; weight_decay * p is added to g."""
     for p, g, m, s in blocks:
-        t, u = (workspace(name, p.shape, p.dtype) for name in ("t", "u"))
+        t, u = (workspace(slot, p.shape, p.dtype) for slot in (0, 1))
         if shrink != 1:
             p *= shrink
         if weight_decay:
@@ -118,7 +118,7 @@ def global_norm(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """The Euclidean norm of all elements of all arrays together, (); squares are summed in float64."""
     total = 0.0
     for (block,) in _together(slice(0, sum(a.size for a in arrays)), arrays):
-        squares = np.square(block, out=workspace("squares", block.shape, np.dtype(np.float64)), dtype=np.float64)
+        squares = np.square(block, out=workspace(0, block.shape, np.dtype(np.float64)), dtype=np.float64)
         total += float(squares.sum())
     return np.array(sqrt(total))
 

@@ -27,7 +27,7 @@ def nearest_code(x: np.ndarray, codebook: np.ndarray) -> np.ndarray:
     def some(part: slice) -> None:
         of_x, of_nearest = x[part], nearest[part]
         for rows in blocks(len(of_x), K):
-            distances = workspace("distances", (rows.stop - rows.start, K), x.dtype)
+            distances = workspace(0, (rows.stop - rows.start, K), x.dtype)
             np.matmul(np.ascontiguousarray(of_x[rows]), codebook.T, out=distances)
             np.subtract(half_norms, distances, out=distances)
             np.argmin(distances, axis=1, out=of_nearest[rows])

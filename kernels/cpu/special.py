@@ -71,8 +71,8 @@ def erf(x: np.ndarray) -> np.ndarray:
 
 
 def _erf(x: np.ndarray, out: np.ndarray) -> None:
-    x = np.clip(x, -6.0, 6.0, out=workspace("x", x.shape, x.dtype))
-    t = np.multiply(x, x, out=workspace("t", x.shape, x.dtype))
+    x = np.clip(x, -6.0, 6.0, out=workspace(0, x.shape, x.dtype))
+    t = np.multiply(x, x, out=workspace(1, x.shape, x.dtype))
     t += 18.0
     np.divide(-54.0, t, out=t)
     t += 2.0

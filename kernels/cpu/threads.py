@@ -119,11 +119,15 @@ def share(count: int, microseconds: float, work: Callable[[slice], R]) -> list[R
 
 def _work_off(tasks: _Mailbox) -> None:
     while (task := tasks.get()) is not None:
-        k, work, part, outcomes = task
-        try:
-            outcomes.put((k, work(part), None))
-        except BaseException as error:
-            outcomes.put((k, None, error))
+        _work(*task)
+        del task  # or its arrays would live until the next one comes
+
+
+def _work(k: int, work: Callable[[slice], Any], part: slice, outcomes: _Mailbox[Any]) -> None:
+    try:
+        outcomes.put((k, work(part), None))
+    except BaseException as error:
+        outcomes.put((k, None, error))
 
 
 class _Mailbox(Generic[R]):
@@ -136,7 +140,7 @@ class _Mailbox(Generic[R]):
 
     def __init__(self) -> None:
         self.queue: SimpleQueue[R] = SimpleQueue()
-        self.filled = np.zeros(1 << 17, bool)  # set in some 5 microseconds
+        self.filled = np.zeros(1 << 16, bool)  # set in some microseconds
         self.looks = np.ndarray(LOOKS, bool, self.filled, strides=(0,))
 
     def put(self, thing: R) -> None:

@@ -124,11 +124,14 @@ class Function:
     def _overlap(self, a: Array, b: Array) -> bool:
         return type(a) not in SCALARS and self.backend.xp.may_share_memory(a, b)
 
-    def gradients(self, dy: Array) -> list[Array | None]:
-        """backward(dy) as a list, checked: a gradient has the shape and dtype of its input."""
+    def gradients(self, dy: list[Array]) -> list[Array | None]:
+        """backward of the one array in dy, as a list, checked: a gradient has the shape and dtype of its input.
+
+        dy is taken out of the list: nobody but backward() holds it then, and can let go of it before it is done.
+        """
         if self._saved is None:
             _ = self.saved  # raises
-        result = self.backward(dy)
+        result = self.backward(dy.pop())
         result = [_as_array(g) for g in (result if type(result) is tuple else (result,))]
         if len(result) != len(self.edges):
             raise RuntimeError(
@@ -174,9 +177,8 @@ def run_backward(result: Tensor, dy: Array, retain_graph: bool) -> None:
 
     pending = {result._creator: dy}
     for function in reversed(topological_order(result._creator)):
-        dy = pending.pop(function, None)
-        if dy is not None:
-            for edge, gradient in zip(function.edges, function.gradients(dy), strict=True):
+        if function in pending:
+            for edge, gradient in zip(function.edges, function.gradients([pending.pop(function)]), strict=True):
                 if gradient is None or edge is None:
                     continue
                 if isinstance(edge, Tensor):

@@ -143,6 +143,25 @@ def test_backward_frees_what_was_saved():
     assert references[0]() is None
 
 
+def test_a_gradient_is_freed_as_soon_as_its_function_has_done_with_it():
+    freed = []
+
+    class Double(Function):
+        def forward(self, x):
+            return x * 2
+
+        def backward(self, dy):
+            first = weakref.ref(dy)
+            dy = dy * 2
+            freed.append(first() is None)
+            return dy
+
+    x = mv.Tensor(np.ones(3), requires_grad=True)
+    (Double.apply(x) * np.arange(3.0)).sum().backward()
+    assert freed == [True]
+    np.testing.assert_array_equal(host(x.grad), [0, 2, 4])
+
+
 def test_intermediate_results_that_nobody_saved_are_freed_at_once():
     a = mv.Tensor(np.zeros(3), requires_grad=True)
     middle = a + 1.0

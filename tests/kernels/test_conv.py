@@ -133,6 +133,15 @@ def test_any_cut_into_tiles_gives_the_same(tile_bytes: int, monkeypatch: pytest.
     check_random_configurations(range(60))
 
 
+def test_columns_of_a_large_kernel_stay_within_a_tile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weight gradient reads four kernels' worth of columns at once, but makes them row by row."""
+    monkeypatch.setattr(columns, "TILE_BYTES", 1 << 16)
+    monkeypatch.setattr(columns, "_buffers", threading.local())
+    g = conv2d_geometry((8, 32, 16, 16), (32, 32, 4, 4), 2, 1, 1, 1)
+    conv2d_weight_grad(np.ones(g.y_shape, np.float32), np.ones(g.x_shape, np.float32), g)
+    assert columns._buffers.slots[columns.COLUMNS].nbytes <= 1 << 16
+
+
 @pytest.mark.parametrize("few", [0, 10**9], ids=["multiply then shift", "shift then multiply"])
 def test_both_orders_of_a_correlation_give_the_same(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(correlate, "FEW", few)

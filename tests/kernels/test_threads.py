@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from time import sleep
+import weakref
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,19 @@ def test_errors_arrive() -> None:
 
     with pytest.raises(ValueError, match="in another thread"):
         threads.share(3, 1, work)
+
+
+@pytest.mark.usefixtures("three")
+def test_what_was_shared_is_let_go_of() -> None:
+    """A worker that waits for its next task holds nothing of the last one."""
+    array = np.zeros(1000)
+    gone = weakref.ref(array)
+    threads.share(3, 1, lambda part, array=array: None)
+    del array
+    deadline = monotonic() + 10
+    while gone() is not None and monotonic() < deadline:
+        sleep(0.001)
+    assert gone() is None
 
 
 def test_little_work_stays_in_one_thread() -> None:
