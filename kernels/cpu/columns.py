@@ -49,8 +49,8 @@ def tiles(image: np.ndarray, down: Reads, across: Reads, pixel_bytes: int, least
     """
     tile_bytes = max(TILE_BYTES, least_bytes)
     row_bytes = across.outputs * pixel_bytes
-    for batch in _cut(len(image), down.outputs * row_bytes, tile_bytes):
-        for rows in _cut(down.outputs, row_bytes, tile_bytes):
+    for batch in cut(len(image), down.outputs * row_bytes, tile_bytes):
+        for rows in cut(down.outputs, row_bytes, tile_bytes):
             part = down.part(rows)
             region = _padded(image[batch], part, across)
             yield Tile(batch, rows, region, part._replace(start=0), across._replace(start=0))
@@ -58,10 +58,10 @@ def tiles(image: np.ndarray, down: Reads, across: Reads, pixel_bytes: int, least
 
 def kernel_rows(KH: int, tile_bytes: int) -> Iterator[slice]:
     """Cuts the rows of a kernel so that their columns need TILE_BYTES each, if all together need tile_bytes."""
-    return _cut(KH, -(-tile_bytes // KH), TILE_BYTES)
+    return cut(KH, -(-tile_bytes // KH), TILE_BYTES)
 
 
-def _cut(count: int, size: int, tile_bytes: int) -> Iterator[slice]:
+def cut(count: int, size: int, tile_bytes: int) -> Iterator[slice]:
     """Cuts `count` things of `size` bytes each into equal parts of at most tile_bytes, but of one thing at least."""
     parts = min(max(-(-count * size // tile_bytes), 1), count)
     return (slice(*edges) for edges in pairwise(count * k // parts for k in range(parts + 1) if parts))

@@ -125,25 +125,31 @@ def _work_off(tasks: _Mailbox) -> None:
 
 def _work(k: int, work: Callable[[slice], Any], part: slice, outcomes: _Mailbox[Any]) -> None:
     try:
-        outcomes.put((k, work(part), None))
+        outcomes.put_and_yield((k, work(part), None))
     except BaseException as error:
-        outcomes.put((k, None, error))
+        outcomes.put_and_yield((k, None, error))
 
 
 class _Mailbox(Generic[R]):
     """A queue whose reader waits awake, and after a moment asleep.
 
     np.any of an array whose elements are all one and the same byte reads it until it is set, without the interpreter's
-    lock: a loop of Python would take the lock from the threads that work. The byte is the first of many that are set,
-    also without the lock: while the writer is busy with the others the reader finds the lock free and need not sleep.
+    lock: a loop of Python would take the lock from the threads that work.
     """
 
     def __init__(self) -> None:
         self.queue: SimpleQueue[R] = SimpleQueue()
-        self.filled = np.zeros(1 << 16, bool)  # set in some microseconds
+        self.filled = np.zeros(1 << 16, bool)
         self.looks = np.ndarray(LOOKS, bool, self.filled, strides=(0,))
 
     def put(self, thing: R) -> None:
+        """For a writer that goes on working: it keeps the lock until it computes."""
+        self.queue.put(thing)
+        self.filled[0] = True
+
+    def put_and_yield(self, thing: R) -> None:
+        """For a writer that is done. The byte is the first of many that are set without the lock: while the writer is
+        busy with the others the reader finds the lock free, and need not sleep until it is."""
         self.queue.put(thing)
         self.filled[:] = True
 
