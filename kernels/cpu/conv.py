@@ -6,14 +6,13 @@ pair of tap and input channel):
     forward            y  = columns(x) @ w                                   (pixels, O)
     weight gradient    dw = columns(x)^T @ dy                                (KH * KW * C, O)
 
-since y is linear in w. The input gradient is a correlation for each phase of the stride (see ../reads.py).
+since y is linear in w. The input gradient is a correlation for each phase of the stride (see ../reads.py). Kernels of
+twice the stride with many channels are done with fewer products (see karatsuba.py).
 
 Source: Dumoulin & Visin 2016, "A guide to convolution arithmetic for deep learning".
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
@@ -29,7 +28,7 @@ from .threads import share
 def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool = False) -> np.ndarray:
     """Cross-correlation of x (N, C, H, W) with w (O, C / groups, KH, KW), plus b (O,) -> y (N, O, OH, OW)."""
     if karatsuba.applies(g):
-        return _in_tiles_of_four(karatsuba.forward, x, w, b, g, relu, (g.OH, g.OW, g.O))
+        return karatsuba.conv2d(x, w, b, g, relu)
     y = np.empty((g.N, g.OH, g.OW, g.groups, g.O // g.groups), x.dtype)
     kernel = _channels_last(w, g).transpose(0, 2, 3, 4, 1)  # (groups, KH, KW, C / groups, O / groups)
     bias = None if b is None else b.reshape(g.groups, -1)
@@ -44,12 +43,10 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, 
 
 def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.ndarray:
     """The transpose of conv2d as a map of w: dy (N, O, OH, OW), x (N, C, H, W) -> dw (O, C / groups, KH, KW)."""
+    if karatsuba.applies(g):
+        return karatsuba.conv2d_weight_grad(dy, x, g)
     dy = np.ascontiguousarray(dy.transpose(0, 2, 3, 1)).reshape(g.N, g.OH, g.OW, g.groups, g.O // g.groups)
     taps, C = g.KH * g.KW, g.C // g.groups
-    if karatsuba.applies(g):
-        images, grads = x.transpose(0, 2, 3, 1), dy.reshape(g.N, g.OH, g.OW, g.O)
-        parts = share(g.N, _microseconds(g), lambda n: karatsuba.weight_grad(grads[n], images[n], g))
-        return karatsuba.halves_transposed(sum(parts[1:], parts[0]), g)
     shape = (g.groups, g.O // g.groups, taps * C)  # of dw^T, which is nearer to the layout of w than dw
 
     def of_some(part: slice) -> np.ndarray:
@@ -76,7 +73,7 @@ def conv2d_input_grad(
 ) -> np.ndarray:
     """The transpose of conv2d as a map of x: dy (N, O, OH, OW) -> dx (N, C, H, W), plus b (C,)."""
     if karatsuba.applies(g):
-        return _in_tiles_of_four(karatsuba.input_grad, dy, w, b, g, relu, (g.H, g.W, g.C))
+        return karatsuba.conv2d_input_grad(dy, w, b, g, relu)
     dx = np.empty((g.N, g.H, g.W, g.groups, g.C // g.groups), dy.dtype)
     bias = None if b is None else b.reshape(g.groups, -1)
     down, across = phases(g, 0), phases(g, 1)
@@ -92,22 +89,6 @@ def conv2d_input_grad(
 
     share(g.N, _microseconds(g), some)
     return dx.reshape(g.N, g.H, g.W, g.C).transpose(0, 3, 1, 2)
-
-
-def _in_tiles_of_four(
-    run: Callable[..., None],
-    images: np.ndarray,
-    w: np.ndarray,
-    b: np.ndarray | None,
-    g: ConvGeometry,
-    relu: bool,
-    shape: tuple[int, int, int],
-) -> np.ndarray:
-    """Forward pass or input gradient as karatsuba.py has it, by parts of the examples; shape is that of a result."""
-    last = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-    result, k = np.empty((g.N, *shape), images.dtype), karatsuba.halves(w, g)
-    share(g.N, _microseconds(g), lambda n: run(last[n], k, b, g, relu, out=result[n]))
-    return result.transpose(0, 3, 1, 2)
 
 
 def _phases_kernel(w: np.ndarray, down: Phases, across: Phases) -> np.ndarray:

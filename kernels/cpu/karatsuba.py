@@ -1,7 +1,7 @@
 """Convolutions whose kernel is twice their stride, with 9 products instead of 16.
 
-Cut the pixels of a row into bundles a_0, a_1, ... of as many as the stride, and the kernel into halves k_0 and k_1 of the
-same size: output i is a_i k_0 + a_(i+1) k_1. Two neighbours see three bundles, and can be had with three products:
+Cut the pixels of a row into bundles a_0, a_1, ... of as many as the stride, and the kernel into halves k_0 and k_1 of
+the same size: output i is a_i k_0 + a_(i+1) k_1. Two neighbours see three bundles, and need three products:
 
     y_0 = a_0 k_0 + a_1 k_1  =  (a_0 - a_1) k_0  +  a_1 (k_0 + k_1)
     y_1 = a_1 k_0 + a_2 k_1  =                      a_1 (k_0 + k_1)  +  (a_2 - a_1) k_1
@@ -31,6 +31,8 @@ from ..geometry import ConvGeometry
 from ..reads import Reads
 from .activation import cut_off
 from .columns import COLUMNS, REGION, RESULT, TILE_BYTES, Tile, cut, tiles, workspace
+from .matrix import PER_MICROSECOND
+from .threads import share
 
 PLANE, SUM = 3, 4  # slots of workspace()
 CHANNELS = 64  # with fewer the sums cost more than they save
@@ -38,8 +40,39 @@ CHANNELS = 64  # with fewer the sums cost more than they save
 
 def applies(g: ConvGeometry) -> bool:
     """Whether a convolution is of this kind, with an even number of outputs both ways, and has enough channels."""
-    fits = (g.KH, g.KW) == (2 * g.stride[0], 2 * g.stride[1]) and g.OH % 2 == g.OW % 2 == 0
-    return fits and g.dilation == (1, 1) and g.groups == 1 and min(g.C, g.O) >= CHANNELS
+    twice = all(size == 2 * stride for size, stride in zip((g.KH, g.KW), g.stride, strict=True))
+    even = g.OH % 2 == g.OW % 2 == 0
+    return twice and even and g.dilation == (1, 1) and g.groups == 1 and min(g.C, g.O) >= CHANNELS
+
+
+def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool) -> np.ndarray:
+    """x (N, C, H, W), w (O, C, KH, KW), b (O,) -> y (N, O, OH, OW)."""
+    last, k = x.transpose(0, 2, 3, 1), halves(w, g)
+    y = np.empty((g.N, g.OH, g.OW, g.O), x.dtype)
+    share(g.N, _microseconds(g), lambda part: _forward(last[part], k, b, g, relu, y[part]))
+    return y.transpose(0, 3, 1, 2)
+
+
+def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool) -> np.ndarray:
+    """dy (N, O, OH, OW), w (O, C, KH, KW), b (C,) -> dx (N, C, H, W)."""
+    last, k = np.ascontiguousarray(dy.transpose(0, 2, 3, 1)), halves(w, g)
+    dx = np.empty((g.N, g.H, g.W, g.C), dy.dtype)
+    share(g.N, _microseconds(g), lambda part: _input_grad(last[part], k, b, g, relu, dx[part]))
+    return dx.transpose(0, 3, 1, 2)
+
+
+def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.ndarray:
+    """dy (N, O, OH, OW), x (N, C, H, W) -> dw (O, C, KH, KW)."""
+    of_dy, of_x = np.ascontiguousarray(dy.transpose(0, 2, 3, 1)), x.transpose(0, 2, 3, 1)
+    dk, *others = share(g.N, _microseconds(g), lambda part: _weight_grad(of_dy[part], of_x[part], g))
+    for other in others:
+        dk += other
+    return halves_transposed(dk, g)
+
+
+def _microseconds(g: ConvGeometry) -> float:
+    """About how long a pass takes one thread."""
+    return g.N * g.OH * g.OW * g.O * g.C * g.KH * g.KW * 9 / 16 / PER_MICROSECOND
 
 
 def halves(w: np.ndarray, g: ConvGeometry) -> np.ndarray:
@@ -144,7 +177,7 @@ def add_spread_transposed(y: np.ndarray, i: int, matrix: np.ndarray) -> None:
         y[:, :, 1] += rows
 
 
-def forward(x: np.ndarray, k: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool, out: np.ndarray) -> None:
+def _forward(x: np.ndarray, k: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool, out: np.ndarray) -> None:
     """Some examples x (n, H, W, C), k = halves(w), b (O,) -> out (n, OH, OW, O)."""
     for tile in tiles_of_four(x, g):
         y = out[tile.batch, 2 * tile.rows.start : 2 * tile.rows.stop]
@@ -155,17 +188,22 @@ def forward(x: np.ndarray, k: np.ndarray, b: np.ndarray | None, g: ConvGeometry,
         _finish(y, b, relu)
 
 
-def weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.ndarray:
+def _weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.ndarray:
     """Some examples dy (n, OH, OW, O), x (n, H, W, C) -> their share of the gradient of halves(w), (3, 3, O, K)."""
     dk = np.zeros((3, 3, g.O, g.stride[0] * g.stride[1] * g.C), x.dtype)
     for tile in tiles_of_four(x, g):
         of_tile = dy[tile.batch, 2 * tile.rows.start : 2 * tile.rows.stop]
         for i, (of_x, of_dy) in enumerate(zip(differences(tile, g), spread(of_tile), strict=True)):
-            dk[i] += np.matmul(of_dy.transpose(0, 2, 1), of_x)
+            if tile.batch.start == tile.rows.start == 0:
+                np.matmul(of_dy.transpose(0, 2, 1), of_x, out=dk[i])
+            else:
+                dk[i] += np.matmul(of_dy.transpose(0, 2, 1), of_x)
     return dk
 
 
-def input_grad(dy: np.ndarray, k: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool, out: np.ndarray) -> None:
+def _input_grad(
+    dy: np.ndarray, k: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool, out: np.ndarray
+) -> None:
     """Some examples dy (n, OH, OW, O), k = halves(w), b (C,) -> out (n, H, W, C)."""
     (s, t), (top, left) = g.stride, g.padding
     K, tiles_each = s * t * g.C, g.OH * g.OW // 4
