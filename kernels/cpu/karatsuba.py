@@ -35,6 +35,7 @@ from .matrix import PER_MICROSECOND
 from .threads import share
 
 PLANE, SUM = 3, 4  # slots of workspace()
+BUNDLES = 5  # that four outputs read, about: (2 I + 1) (2 J + 1) / (I J)
 CHANNELS = 64  # with fewer the sums cost more than they save
 
 
@@ -64,9 +65,10 @@ def conv2d_input_grad(dy: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: Co
 def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.ndarray:
     """dy (N, O, OH, OW), x (N, C, H, W) -> dw (O, C, KH, KW)."""
     of_dy, of_x = np.ascontiguousarray(dy.transpose(0, 2, 3, 1)), x.transpose(0, 2, 3, 1)
-    dk, *others = share(g.N, _microseconds(g), lambda part: _weight_grad(of_dy[part], of_x[part], g))
-    for other in others:
-        dk += other
+    parts = share(g.N, _microseconds(g), lambda part: _weight_grad(of_dy[part], of_x[part], g))
+    dk = parts.pop(0)
+    while parts:
+        dk += parts.pop(0)
     return halves_transposed(dk, g)
 
 
@@ -104,7 +106,7 @@ def tiles_of_four(image: np.ndarray, g: ConvGeometry) -> Iterator[Tile]:
         Reads(-padding, 2 * stride, 1, 3 * stride, outputs // 2)
         for padding, stride, outputs in zip(g.padding, g.stride, (g.OH, g.OW), strict=True)
     )
-    return tiles(image, down, across, 3 * g.stride[0] * g.stride[1] * g.C * image.itemsize)
+    return tiles(image, down, across, BUNDLES * g.stride[0] * g.stride[1] * g.C * image.itemsize)
 
 
 def differences(tile: Tile, g: ConvGeometry) -> Iterator[np.ndarray]:
@@ -207,7 +209,7 @@ def _input_grad(
     """Some examples dy (n, OH, OW, O), k = halves(w), b (C,) -> out (n, H, W, C)."""
     (s, t), (top, left) = g.stride, g.padding
     K, tiles_each = s * t * g.C, g.OH * g.OW // 4
-    for batch in cut(len(dy), 3 * tiles_each * K * dy.itemsize, TILE_BYTES):
+    for batch in cut(len(dy), BUNDLES * tiles_each * K * dy.itemsize, TILE_BYTES):
         part = out[batch]
         region = workspace(REGION, (len(part), (g.OH + 1) * s, (g.OW + 1) * t, g.C), dy.dtype)
         for i, of_dy in enumerate(spread(dy[batch])):
