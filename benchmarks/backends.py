@@ -12,6 +12,7 @@ import numpy as np
 
 import minivae as mv
 from minivae import kernels
+from minivae.kernels.cpu.memory import keep_freed_memory
 from minivae.kernels.cpu.threads import use_threads
 
 try:
@@ -23,8 +24,12 @@ MISSING: list[str] = []  # one sentence for each column that is left out
 
 
 def find() -> Any:
-    """The CUDA backend, or None; fills MISSING and gives PyTorch as many threads as minivae has."""
+    """The CUDA backend, or None; fills MISSING and gives PyTorch as many threads as minivae has.
+
+    As in fit(), freed memory is kept from now on: for both of them, since both ask the same C library for it.
+    """
     MISSING.clear()
+    keep_freed_memory()
     if torch is None:
         MISSING.append("PyTorch: not installed (pip install torch==2.13.0)")
     else:

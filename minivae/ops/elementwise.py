@@ -105,9 +105,9 @@ class LeakyReLU(Function):
 
 
 def stable_sigmoid(xp: Any, x: Array) -> Array:
-    """1 / (1 + exp(-x)), which is exp(x) / (1 + exp(x)): with exp(-|x|) both are exact, and nothing overflows."""
-    e = xp.exp(-xp.abs(x))
-    return xp.where(x < 0, e, 1) / (1 + e)
+    """1 / (1 + exp(-x)). Where exp(-x) overflows the sigmoid is below the smallest number, and 1 / inf = 0 is right."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + xp.exp(-x))
 
 
 class Sigmoid(Function):

@@ -24,25 +24,25 @@ class MaxPool2d(Function):
         ph, pw = padding
         padded = xp.full((N, C, H + 2 * ph, W + 2 * pw), -xp.inf, x.dtype)
         padded[:, :, ph : ph + H, pw : pw + W] = x
-        y = xp.full((N, C, *self.out), -xp.inf, x.dtype)
-        winner = xp.zeros(y.shape, xp.int32)
-        for i, window in enumerate(self._windows()):
-            candidate = padded[window]
-            better = candidate > y
-            if i == 0:
-                better[...] = True
-            xp.copyto(y, candidate, where=better)
-            winner[better] = i
-        self.save(winner)
+        candidates = [padded[window] for window in self._windows()]
+        y = candidates[0].copy()
+        for candidate in candidates[1:]:
+            y = xp.maximum(y, candidate)
+        taken = xp.zeros(y.shape, bool)
+        winners = []
+        for candidate in candidates:
+            winners.append((candidate == y) & ~taken)
+            taken |= winners[-1]
+        self.save(*winners)
         return y
 
     def backward(self, dy: Array) -> Array:
-        (winner,) = self.saved
+        winners = self.saved
         (N, C, H, W), _ = self.inputs[0]
         ph, pw = self.padding
         padded = self.backend.xp.zeros((N, C, H + 2 * ph, W + 2 * pw), dy.dtype)
-        for i, window in enumerate(self._windows()):
-            padded[window] += dy * (winner == i)
+        for window, winner in zip(self._windows(), winners, strict=True):
+            padded[window] += dy * winner
         return padded[:, :, ph : ph + H, pw : pw + W]
 
     def _windows(self) -> Any:
