@@ -41,18 +41,20 @@ LONGEST, FEWEST = 20.0, 3  # seconds that a row may take, unless that leaves few
 def measure(work: Work, rounds: int, seconds_per_turn: float) -> dict[str, Spread]:
     """Each candidate once per round, for long enough that the clock is exact. The first calls are a warm-up.
 
-    Before each turn the threads of the one before get the time to fall asleep.
+    Before each turn the threads of the one before get the time to fall asleep, and one call brings the caches and the
+    threads of this one back, for a training takes its steps one after the other.
     """
     calls, a_round = {}, 0.0
     for name, run in work.candidates.items():
         run()
         once = _seconds(run, 1, work.wait)
         calls[name] = max(1, min(1000, int(seconds_per_turn / max(once, 1e-7))))
-        a_round += calls[name] * once
+        a_round += (1 + calls[name]) * once
     times: dict[str, list[float]] = {name: [] for name in work.candidates}
     for _ in range(max(FEWEST, min(rounds, int(LONGEST / max(a_round, 1e-7))))):
         for name, run in work.candidates.items():
             time.sleep(SETTLE)
+            run()
             times[name].append(_seconds(run, calls[name], work.wait) / calls[name])
     quartiles = {name: np.percentile(values, (50, 25, 75)) for name, values in times.items()}
     return {name: Spread(*map(float, values)) for name, values in quartiles.items()}

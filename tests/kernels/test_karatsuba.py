@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import minivae as mv
+from minivae import functional as F
 from minivae.kernels.cpu import columns, karatsuba
 from minivae.kernels.cpu.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from minivae.kernels.cpu.threads import use_threads
@@ -73,6 +75,14 @@ def test_without_bias_and_in_threads() -> None:
         shared = passes()
     for mine, alone in zip(shared, passes(), strict=True):
         np.testing.assert_array_equal(mine, alone)
+
+
+def test_finite_differences_agree() -> None:
+    rng = np.random.default_rng(0)
+    x, w, b = rng.standard_normal((2, 3, 8, 8)), rng.standard_normal((2, 3, 4, 4)), rng.standard_normal(2)
+    assert mv.gradcheck(lambda x, w, b: F.conv2d(x, w, b, 2, 1), [x, w, b])
+    small = rng.standard_normal((2, 2, 4, 4))
+    assert mv.gradcheck(lambda x, w: F.conv_transpose2d(x, w, None, 2, 1), [small, w])
 
 
 def test_float32_loses_no_more_than_a_digit() -> None:
