@@ -143,7 +143,7 @@ def test_candidates_take_turns() -> None:
     order: list[str] = []
     work = timing.Work("", {name: lambda name=name: order.append(name) for name in "ab"}, lambda: None)
     timing.measure(work, rounds=3, seconds_per_turn=0.0)
-    assert order == ["a", "a", "b", "b", *"ababab"]
+    assert order == ["a", "a", "b", "b", *"aabb" * 3], "each turn begins with a call that is not measured"
 
 
 def test_a_layer_row_gives_output_and_all_gradients() -> None:
