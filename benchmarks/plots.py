@@ -14,13 +14,13 @@ from .report import best, growth_points
 from .steps import own_step
 
 PARTS = {
-    "convolutions": ("kernels/cpu/conv.py", "cpu/correlate.py", "cpu/columns.py", "ops/conv.py"),
+    "convolutions": ("kernels/cpu/conv.py", "cpu/correlate.py", "cpu/columns.py", "cpu/karatsuba.py", "ops/conv.py"),
     "bias and ReLU": ("kernels/cpu/activation.py",),
     "dense products": ("kernels/cpu/matrix.py", "minivae/ops/linear.py"),
     "likelihood and noise": ("kernels/cpu/likelihood.py", "kernels/cpu/random.py", "kernels/cpu/special.py"),
     "quantisation": ("kernels/cpu/quantize.py", "minivae/nn/quantizer.py"),
     "optimiser": ("kernels/cpu/optim.py", "minivae/optim.py"),
-    "other operations": ("minivae/ops/",),
+    "other operations": ("minivae/ops/", "kernels/cpu/norm.py"),
     "engine": ("minivae/autograd/",),
 }
 

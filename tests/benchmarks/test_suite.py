@@ -175,6 +175,12 @@ def test_linear_growth_has_exponent_one() -> None:
     assert found == pytest.approx({"batch size": 1.0, "image size": 2.0})
 
 
+def test_every_kernel_belongs_to_a_part_of_the_step() -> None:
+    shared = {"__init__.py", "blocks.py", "memory.py", "threads.py"}  # what all of them use
+    files = {file for file in Path(cpu.__file__).parent.glob("*.py") if file.name not in shared}
+    assert [file.name for file in sorted(files) if plots._part(str(file)) is None] == []
+
+
 def test_shares_of_a_step_sum_to_one() -> None:
     shares = plots.step_shares(cases.MODELS["conv VAE"], batch=8)
     assert sum(shares.values()) == pytest.approx(1)
