@@ -3,7 +3,7 @@
 Notation, used in every kernel, on the CPU and on the GPU alike:
 
     N        examples in the batch
-    C, O     input and output channels of the convolution
+    C, OC    input and output channels of the convolution
     H, W     input height and width
     OH, OW   output height and width
     KH, KW   kernel height and width
@@ -16,7 +16,7 @@ A transposed convolution walks that map backwards and must be told which of them
 many rows and columns to add to the smallest one. It adds no zeros to anything.
 
 The transposed convolution *is* the input gradient of a convolution, so its geometry is that of this convolution: what
-it reads is (N, O, OH, OW), what it writes is (N, C, H, W). Three kernels therefore serve both operations.
+it reads is (N, OC, OH, OW), what it writes is (N, C, H, W). Three kernels therefore serve both operations.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ConvGeometry(NamedTuple):
     C: int
     H: int
     W: int
-    O: int  # noqa: E741 - the notation above
+    OC: int
     KH: int
     KW: int
     OH: int
@@ -49,19 +49,23 @@ class ConvGeometry(NamedTuple):
     groups: int
 
     @property
+    def O(self) -> int:  # noqa: E743, N802 - goes when all users say OC
+        return self.OC
+
+    @property
     def x_shape(self) -> tuple[int, int, int, int]:
         """(N, C, H, W): what the convolution reads and the transposed convolution writes."""
         return self.N, self.C, self.H, self.W
 
     @property
     def w_shape(self) -> tuple[int, int, int, int]:
-        """(O, C / groups, KH, KW)."""
-        return self.O, self.C // self.groups, self.KH, self.KW
+        """(OC, C / groups, KH, KW)."""
+        return self.OC, self.C // self.groups, self.KH, self.KW
 
     @property
     def y_shape(self) -> tuple[int, int, int, int]:
-        """(N, O, OH, OW): what the convolution writes and the transposed convolution reads."""
-        return self.N, self.O, self.OH, self.OW
+        """(N, OC, OH, OW): what the convolution writes and the transposed convolution reads."""
+        return self.N, self.OC, self.OH, self.OW
 
 
 def output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
@@ -94,21 +98,21 @@ def conv2d_geometry(
     dilation: int | Pair,
     groups: int,
 ) -> ConvGeometry:
-    """Geometry of conv2d(x, w) with x (N, C, H, W) and w (O, C / groups, KH, KW).
+    """Geometry of conv2d(x, w) with x (N, C, H, W) and w (OC, C / groups, KH, KW).
 
     Raises ValueError where the shapes or the arguments do not fit together, TypeError where they are not integers.
     """
-    _check_layout("conv2d", x_shape, w_shape, "(O, C / groups, KH, KW)")
+    _check_layout("conv2d", x_shape, w_shape, "(OC, C / groups, KH, KW)")
     stride, padding, dilation, groups = _check_steps(stride, padding, dilation, groups)
     N, C, H, W = x_shape
-    O, per_group, KH, KW = w_shape  # noqa: E741
+    OC, per_group, KH, KW = w_shape
     if per_group * groups != C:
         raise ValueError(
             f"conv2d: input {x_shape} has {C} channels, but weight {w_shape} with groups={groups} "
             f"expects {per_group * groups}"
         )
-    if O % groups:
-        raise ValueError(f"conv2d: groups={groups} does not divide the {O} output channels of weight {w_shape}")
+    if OC % groups:
+        raise ValueError(f"conv2d: groups={groups} does not divide the {OC} output channels of weight {w_shape}")
     OH = output_size(H, KH, stride[0], padding[0], dilation[0])
     OW = output_size(W, KW, stride[1], padding[1], dilation[1])
     if OH < 1 or OW < 1:
@@ -116,7 +120,7 @@ def conv2d_geometry(
             f"conv2d: the kernel of weight {w_shape} with dilation={dilation} does not fit into input {x_shape} "
             f"with padding={padding}: the output would be {OH} x {OW}"
         )
-    return ConvGeometry(N, C, H, W, O, KH, KW, OH, OW, stride, padding, dilation, groups)
+    return ConvGeometry(N, C, H, W, OC, KH, KW, OH, OW, stride, padding, dilation, groups)
 
 
 @lru_cache(maxsize=1024)
@@ -132,19 +136,19 @@ def conv_transpose2d_geometry(
     """Geometry of conv_transpose2d(x, w) with x (N, C_in, H, W) and w (C_in, C_out / groups, KH, KW).
 
     It is the geometry of the convolution that this operation transposes: x is that convolution's output, so
-    C_in is called O here, and the result of the operation has `x_shape` of the geometry returned.
+    C_in is called OC here, and the result of the operation has `x_shape` of the geometry returned.
 
     Raises ValueError where the shapes or the arguments do not fit together, TypeError where they are not integers.
     """
     _check_layout("conv_transpose2d", x_shape, w_shape, "(C_in, C_out / groups, KH, KW)")
     stride, padding, dilation, groups = _check_steps(stride, padding, dilation, groups)
     extra = as_pair("output_padding", output_padding, 0)
-    N, O, OH, OW = x_shape  # noqa: E741
+    N, OC, OH, OW = x_shape
     w_in, per_group, KH, KW = w_shape
-    if w_in != O:
-        raise ValueError(f"conv_transpose2d: input {x_shape} has {O} channels, but weight {w_shape} expects {w_in}")
-    if O % groups:
-        raise ValueError(f"conv_transpose2d: groups={groups} does not divide the {O} channels of input {x_shape}")
+    if w_in != OC:
+        raise ValueError(f"conv_transpose2d: input {x_shape} has {OC} channels, but weight {w_shape} expects {w_in}")
+    if OC % groups:
+        raise ValueError(f"conv_transpose2d: groups={groups} does not divide the {OC} channels of input {x_shape}")
     for e, s, d in zip(extra, stride, dilation, strict=True):
         if e >= max(s, d):
             raise ValueError(
@@ -158,7 +162,7 @@ def conv_transpose2d_geometry(
             f"conv_transpose2d: input {x_shape} and weight {w_shape} with padding={padding} "
             f"leave an output of {H} x {W}"
         )
-    return ConvGeometry(N, per_group * groups, H, W, O, KH, KW, OH, OW, stride, padding, dilation, groups)
+    return ConvGeometry(N, per_group * groups, H, W, OC, KH, KW, OH, OW, stride, padding, dilation, groups)
 
 
 def _check_layout(name: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], layout: str) -> None:

@@ -1,0 +1,87 @@
+"""Random numbers from counters: Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers").
+
+Philox is a bijection of 128-bit counters under a 64-bit key that mixes so well that the images of 0, 1, 2, ... pass for
+random. There is no state: word i of a draw is a function of (seed, draw, i), so every device computes the same numbers,
+in any order, and a backward pass draws its noise again instead of keeping it.
+"""
+
+from __future__ import annotations
+
+from math import pi, prod
+from typing import Any
+
+import numpy as np
+
+from ..contract import Noise
+
+ROUNDS = 10
+M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+BUMP0, BUMP1 = 0x9E3779B9, 0xBB67AE85  # the golden ratio and sqrt(3) - 1, as in the paper
+LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+
+
+def philox4x32(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
+    """Philox4x32-10 of counters (4, n) under a key of two words -> (4, n): words below 2^32, held in uint64.
+
+    Each round multiplies two of the words by constants, mixes the upper halves of the 64-bit products with the other
+    two words and with the key, and moves the key on.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(ROUNDS):
+        product0, product1 = M0 * c0, M1 * c2
+        c0, c1 = (product1 >> HALF) ^ c1 ^ np.uint64(k0), product1 & LOW
+        c2, c3 = (product0 >> HALF) ^ c3 ^ np.uint64(k1), product0 & LOW
+        k0, k1 = (k0 + BUMP0) % 2**32, (k1 + BUMP1) % 2**32
+    return np.stack([c0, c1, c2, c3])
+
+
+def random_bits(count: int, noise: Noise) -> np.ndarray:
+    """The first `count` words of the draw, uint32 (count,)."""
+    seed, draw = int(noise.seed), int(noise.draw)
+    i = np.arange(-(-count // 4), dtype=np.uint64)
+    halves = np.full_like(i, draw % 2**32), np.full_like(i, draw >> 32)
+    words = philox4x32(np.stack([i & LOW, i >> HALF, *halves]), (seed % 2**32, seed >> 32))
+    return words.T.astype(np.uint32).reshape(-1)[:count]
+
+
+def uniform(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
+    """Uniform in [0, 1), equal on all backends. float32: (word >> 8) / 2^24, one word each.
+
+    float64: ((word[2i] >> 5) * 2^26 + (word[2i+1] >> 6)) / 2^53, two words each.
+    """
+    if np.dtype(dtype) == np.float32:
+        values = (random_bits(prod(shape), noise) >> 8) * np.float32(2.0**-24)
+    else:
+        high, low = random_bits(2 * prod(shape), noise).reshape(-1, 2).T
+        values = ((high >> 5) * 2.0**26 + (low >> 6)) * 2.0**-53
+    return values.reshape(shape)
+
+
+def normal(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
+    """Standard normal by Box & Muller (1958), a pair of them from two words: with u = (word + 1/2) / 2^32,
+
+    element 2i is r cos(t), element 2i+1 is r sin(t), with r = sqrt(-2 log u[2i]) and t = 2 pi u[2i+1].
+
+    A point of the plane with independent standard normal coordinates has polar coordinates (r, t) for which r^2 / 2 is
+    exponentially distributed and t uniform. float32 and float64 are the same numbers, rounded; backends agree to
+    rounding (2e-6 in float32).
+    """
+    count = prod(shape)
+    u = (random_bits(count + count % 2, noise).reshape(-1, 2) + 0.5) * 2.0**-32  # in (0, 1): the logarithm is finite
+    r, t = np.sqrt(-2 * np.log(u[:, 0])), 2 * pi * u[:, 1]
+    pairs = np.stack([r * np.cos(t), r * np.sin(t)], axis=1)
+    return pairs.reshape(-1)[:count].astype(dtype).reshape(shape)
+
+
+def reparameterize(mu: np.ndarray, log_var: np.ndarray, noise: Noise) -> np.ndarray:
+    """z = mu + exp(log_var / 2) normal(noise), all of one shape: a sample of N(mu, exp(log_var)).
+
+    Written so (Kingma & Welling 2013, section 2.4), z is a differentiable function of mu and log_var.
+    """
+    return mu + np.exp(log_var / 2) * normal(mu.shape, mu.dtype, noise)
+
+
+def reparameterize_grad(dz: np.ndarray, log_var: np.ndarray, noise: Noise) -> np.ndarray:
+    """dlog_var = dz exp(log_var / 2) normal(noise) / 2, with the same noise drawn again. (dmu is dz itself.)"""
+    return dz * np.exp(log_var / 2) * normal(dz.shape, dz.dtype, noise) / 2
