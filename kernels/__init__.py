@@ -1,30 +1,46 @@
-"""The hand-written passes, written once per device; installed as minivae.kernels.
+"""The hand-written passes, once for each backend; installed as minivae.kernels.
 
-`contract` states what a backend offers; `cpu` offers it with NumPy, `cuda` with CUDA kernels and CuPy, which are
-imported when a device or an array first asks for them. This floor knows arrays only: that somebody takes gradients with
-its functions is not its business.
+`contract` says what a backend offers. `reference` offers it in NumPy and is the one to read; `native` offers it in C,
+`cuda` in CUDA C++ through CuPy. This floor knows arrays only: that somebody takes gradients with its functions is not
+its business.
+
+NumPy arrays belong to the native backend where it can be built, else to the reference. The environment variable
+MINIVAE_CPU=reference or MINIVAE_CPU=native decides by hand.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import cpu
+__all__ = ["backend", "backend_of", "cpu_choice", "use_cpu"]
 
-__all__ = ["backend", "backend_of", "cpu"]
+
+class CpuChoice(NamedTuple):
+    """The backend of NumPy arrays, its name and one sentence on why it is this one."""
+
+    backend: ModuleType
+    name: str
+    why: str
+
+
+_chosen: CpuChoice | None = None  # when it is first asked for
 
 
 def backend(device: str) -> ModuleType:
     """The backend of a device, 'cpu' or 'cuda'.
 
-    Raises ValueError for another name, RuntimeError that says what is missing where 'cuda' finds no CuPy or no GPU.
+    Raises ValueError for another name, RuntimeError that says what is missing where 'cuda' finds no CuPy or no GPU, or
+    where MINIVAE_CPU asks for a native backend that cannot be built.
     """
     if device == "cpu":
-        return cpu
+        return (_chosen or cpu_choice()).backend
     if device == "cuda":
         _cuda().launcher.engine()
         return _cuda()
@@ -39,7 +55,53 @@ def backend_of(*arrays: Any) -> ModuleType:
     for array in arrays:
         if type(array) is not np.ndarray:
             return _common_backend(arrays)
-    return cpu
+    return (_chosen or cpu_choice()).backend
+
+
+def cpu_choice() -> CpuChoice:
+    """Which backend NumPy arrays belong to, and why; it is chosen, and the native one built, at the first call."""
+    global _chosen
+    if _chosen is None:
+        _chosen = _choose(os.environ.get("MINIVAE_CPU"))
+    return _chosen
+
+
+@contextmanager
+def use_cpu(name: str) -> Iterator[ModuleType]:
+    """Inside, NumPy arrays belong to the backend 'reference' or 'native'; for tests and benchmarks that compare them.
+
+    It holds for all threads. Raises as MINIVAE_CPU does for another name or a native backend that cannot be built.
+    """
+    global _chosen
+    before, _chosen = _chosen, _choose(name)
+    try:
+        yield _chosen.backend
+    finally:
+        _chosen = before
+
+
+def _choose(wanted: str | None) -> CpuChoice:
+    if wanted not in (None, "", "reference", "native"):
+        raise ValueError(f"MINIVAE_CPU must be 'reference' or 'native', got {wanted!r}")
+    if wanted == "reference":
+        return CpuChoice(_reference(), "reference", "it was asked for")
+    from .native.build import BuildError, library
+
+    try:
+        built = library()
+    except BuildError as error:
+        if wanted:
+            raise RuntimeError(f"the native kernels were asked for and cannot be built: {error}") from error
+        return CpuChoice(_reference(), "reference", f"the native kernels cannot be built: {error}")
+    from . import native
+
+    return CpuChoice(native, "native", f"compiled by {built.compiler}")
+
+
+def _reference() -> ModuleType:
+    from . import reference
+
+    return reference
 
 
 @cache
@@ -60,7 +122,7 @@ def _common_backend(arrays: tuple[Any, ...]) -> ModuleType:
 
 def _backend_of_type(kind: type) -> ModuleType:
     if issubclass(kind, np.ndarray):
-        return cpu
+        return backend("cpu")
     if hasattr(kind, "__cuda_array_interface__") and issubclass(kind, _cuda().launcher.engine().array_type):
         return _cuda()
     name = f"{kind.__module__}.{kind.__qualname__}"

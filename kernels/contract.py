@@ -10,7 +10,7 @@ What holds for every primitive, on every backend:
 * Results have the dtype of the inputs, float32 or float64. Index arrays are int64 unless stated.
 * Inputs may have any memory layout. Images are (N, C, H, W) by shape; in memory they are best channels-last, an
   (N, H, W, C) buffer seen through transpose(0, 3, 1, 2), because then all channels of a pixel are one contiguous run.
-  Convolutions return that layout, and element-wise functions keep the layout of their input.
+  The native and the CUDA convolutions return that layout, and their element-wise functions keep the input's.
 * Two calls with equal inputs return bitwise equal results, whatever the number of threads.
 * float32 sums are accumulated at least as accurately as by pairwise summation.
 * The operation that calls has checked the shapes; a primitive trusts them.

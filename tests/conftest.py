@@ -1,9 +1,11 @@
-"""`pytest --device cpu|emulator|cuda`: where the tests of operations, layers, optimisers and models run.
+"""`pytest --device reference|native|emulator|cuda`: the backend under the tests of operations, layers and models.
 
-Without the option each of them runs twice, on the CPU and on the emulated GPU. Those tests do not know it: on a device
-other than the CPU every Tensor that is made of a host array moves there at once, so whatever a test computes with
-Tensors, models included, it computes there. What a test does with bare arrays goes through on_device() and host() of
-strategies.py. A test of the CPU alone says so: @pytest.mark.cpu_only("why").
+Without the option each of them runs three times: on NumPy's kernels, on those in C, and on the emulated GPU. The tests
+do not know it. NumPy arrays belong to the backend of the CPU under test; on a GPU every Tensor that is made of a host
+array moves there at once, so whatever a test computes with Tensors, models included, it computes there. What a test
+does with bare arrays goes through on_device() and host() of strategies.py. The tests of the primitives themselves
+(tests/kernels) run on both backends of the CPU; their `k` is in strategies.py. A test that has nothing to say about the
+GPU is marked @pytest.mark.cpu_only("why").
 """
 
 from __future__ import annotations
@@ -24,14 +26,15 @@ from minivae.kernels.cuda import launcher
 
 sys.path.append(str(Path(__file__).parents[1]))  # for benchmarks/, which is not installed; minivae is found before
 
-FOLDERS = {"autograd", "ops", "nn", "models"}  # whose tests have a device
+FOLDERS = {"autograd", "ops", "nn", "models"}  # whose tests run on every backend
+CPU = ["reference", "native"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--device",
-        choices=["cpu", "emulator", "cuda"],
-        help="where operations, layers, optimisers and models are tested (default: cpu and emulator)",
+        choices=[*CPU, "emulator", "cuda"],
+        help="what operations, layers, optimisers and models are tested on (default: all but cuda)",
     )
 
 
@@ -45,30 +48,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.definition.path.parent.name not in FOLDERS:
+    folder = metafunc.definition.path.parent.name
+    if folder not in FOLDERS | {"kernels"}:
         return
     chosen = metafunc.config.getoption("device")
-    devices: list[Any] = [chosen] if chosen else ["cpu", "emulator"]
+    devices: list[Any] = [chosen] if chosen else [*CPU, "emulator"]
     cpu_only = metafunc.definition.get_closest_marker("cpu_only")
-    if cpu_only:
-        skip = [] if "cpu" in devices else [pytest.mark.skip(reason=cpu_only.args[0])]
-        devices = [pytest.param("cpu", marks=skip)]
+    if cpu_only or folder == "kernels":
+        reason = cpu_only.args[0] if cpu_only else "the GPU's kernels have tests of their own"
+        skipped = [pytest.param("reference", marks=pytest.mark.skip(reason=reason))]
+        devices = [device for device in devices if device in CPU] or skipped
     metafunc.parametrize("device", devices, indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("device") in ("emulator", "cuda"):
         for item in items:
-            if item.path.parent.name not in FOLDERS:
+            if item.path.parent.name not in FOLDERS | {"kernels"}:
                 item.add_marker(pytest.mark.skip(reason="does not depend on --device"))
 
 
 @pytest.fixture(autouse=True)
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The device of this test; 'cpu' for tests that have none."""
-    name = getattr(request, "param", "cpu")
-    if name == "cpu":
-        yield name
+    """The device of this test, 'cpu' or 'cuda'; tests that have none run on the CPU, on the backend of the user."""
+    name = getattr(request, "param", None)
+    if name is None or name in CPU:
+        with kernels.use_cpu(name) if name else nullcontext():
+            yield "cpu"
         return
     make = mv.Tensor.__init__
 
@@ -78,7 +84,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
     with _engine(name):
         monkeypatch.setattr(mv.Tensor, "__init__", make_on_device)
-        yield name
+        yield "cuda"
 
 
 def _engine(name: str) -> AbstractContextManager[Any]:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 import minivae as mv
-from minivae.kernels import backend_of
+from minivae.kernels import backend, backend_of
 
 # The same test runs once for each device (conftest.py), which Hypothesis takes for a mistake in methods of classes.
 examples = settings(
@@ -53,6 +53,16 @@ def apart(*shape: int, gap: float = 0.05, seed: int = 0, dtype: type = np.float6
     count = int(np.prod(shape))
     values = (np.arange(count) - count // 2 + 0.5) * gap
     return np.random.default_rng(seed).permutation(values).reshape(shape).astype(dtype)
+
+
+class _CpuKernels:
+    """The primitives of the CPU backend under test (see conftest.py)."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(backend("cpu"), name)
+
+
+k = _CpuKernels()
 
 
 def on_device(array: Any) -> Any:

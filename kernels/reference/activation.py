@@ -81,20 +81,17 @@ def _normal_cdf(x: np.ndarray) -> np.ndarray:
 
 
 def erf(x: np.ndarray) -> np.ndarray:
-    """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x, to 5 units in the last place.
+    """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x; computed in float64, to 5 ulp.
 
     NumPy has none. atanh(erf(x)) is odd and grows smoothly, so erf(x) = tanh(x R(x)) with a smooth, even R, which is a
     short Chebyshev series in t = 2 - 54 / (x^2 + 18); t runs from -1 at x = 0 to 1 at |x| = 6, where erf is 1.
     """
     from numpy.polynomial.chebyshev import chebval  # a few milliseconds that `import minivae` need not pay
 
-    x = np.clip(x, -6, 6)
-    t = 2 - 54 / (x * x + 18)
-    series = np.array(CHEBYSHEV[: TERMS[x.dtype.name]], x.dtype)
-    return np.tanh(x * chebval(t, series))
+    wide = np.clip(x.astype(np.float64), -6, 6)
+    return np.tanh(wide * chebval(2 - 54 / (wide * wide + 18), CHEBYSHEV)).astype(x.dtype)
 
 
-TERMS = {"float32": 14, "float64": 32}  # that are needed for the resolution of the dtype
 CHEBYSHEV = (  # of R, interpolated at 60 nodes in 50-digit arithmetic
     2.03763235531591,
     1.0293783150955693,

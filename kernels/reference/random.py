@@ -51,11 +51,11 @@ def uniform(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
     float64: ((word[2i] >> 5) * 2^26 + (word[2i+1] >> 6)) / 2^53, two words each.
     """
     if np.dtype(dtype) == np.float32:
-        values = (random_bits(prod(shape), noise) >> 8) * np.float32(2.0**-24)
+        values = (random_bits(prod(shape), noise) >> 8) * 2.0**-24
     else:
         high, low = random_bits(2 * prod(shape), noise).reshape(-1, 2).T
         values = ((high >> 5) * 2.0**26 + (low >> 6)) * 2.0**-53
-    return values.reshape(shape)
+    return values.astype(dtype).reshape(shape)
 
 
 def normal(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minivae.kernels.contract import Noise
-from minivae.kernels.cpu import random_bits
+from minivae.kernels.reference import random_bits
 
 ORDER = 0x0DE4 << 48  # xor-ed into the seed, so that the order shares no draws with other noise of that seed
 

@@ -18,7 +18,7 @@ from math import pi, sqrt
 import numpy as np
 
 from minivae.kernels.contract import Noise
-from minivae.kernels.cpu import uniform
+from minivae.kernels.reference import uniform
 
 SHAPES = ("square", "ellipse", "heart")
 FACTORS = ("shape", "scale", "rotation", "x", "y")

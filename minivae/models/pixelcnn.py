@@ -37,7 +37,6 @@ from minivae import ops as F
 from minivae.autograd import Tensor, no_grad
 from minivae.kernels import backend
 from minivae.kernels.contract import Array
-from minivae.kernels.cpu.threads import use_threads
 from minivae.nn import Conv2d, Embedding, Linear, Module, Sequential, init
 from minivae.nn.layers import ReLU
 from minivae.ops.likelihood import CrossEntropy
@@ -183,7 +182,8 @@ class PixelCNN(Estimator):
         try:
             parts = [slice(k, min(k + SAMPLES_AT_A_TIME, n)) for k in range(0, n, SAMPLES_AT_A_TIME)]
             draw = _Sampler(self, temperature)
-            return np.concatenate([draw(p.stop - p.start, None if labels is None else labels[p]) for p in parts])
+            with draw.kernels.session():
+                return np.concatenate([draw(p.stop - p.start, None if labels is None else labels[p]) for p in parts])
         finally:
             self.train(training)
 
@@ -245,7 +245,6 @@ class _Sampler:
         self.kernels = model.embedding.weight.backend
 
     @no_grad()
-    @use_threads()
     def __call__(self, n: int, y: np.ndarray | None) -> np.ndarray:
         H, W = self.model.map_shape
         C = self.model.channels

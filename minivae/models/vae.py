@@ -224,7 +224,8 @@ class VAE(Estimator):
         training = self.training
         self.eval()
         try:
-            return importance_log_likelihood(self.log_weights, x, samples, rows, progress)
+            with self.parameters()[0].backend.session():
+                return importance_log_likelihood(self.log_weights, x, samples, rows, progress)
         finally:
             self.train(training)
 

@@ -33,8 +33,8 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor, as_tensor
+from minivae.kernels import backend
 from minivae.kernels.contract import Array
-from minivae.kernels.cpu import nearest_code, sum_rows_by_index
 from minivae.random import default_generator
 
 from . import init
@@ -147,7 +147,7 @@ class VectorQuantizer(Module):
         """How often each code was chosen, (K,)."""
         kernels = self.codebook.backend
         ones = kernels.xp.ones((len(index), 1), dtype)
-        return kernels.sum_rows_by_index(ones, index, self.codes).reshape(self.codes)
+        return kernels.segment_sum(ones, index, self.codes).reshape(self.codes)
 
     def _spread(self, counts: Array) -> tuple[Tensor, Tensor]:
         """Perplexity and usage."""
@@ -161,7 +161,7 @@ class VectorQuantizer(Module):
         """The moving averages, the codebook that follows from them, and the restart of dead codes."""
         _decay(self.counts, counts, self.decay)
         if self.sums is not None:
-            _decay(self.sums, self.codebook.backend.sum_rows_by_index(rows, index, self.codes), self.decay)
+            _decay(self.sums, self.codebook.backend.segment_sum(rows, index, self.codes), self.decay)
             N = self.counts.data
             total = N.sum()
             smoothed = (N + self.eps) / (total + self.codes * self.eps) * total
@@ -236,11 +236,11 @@ def k_means(rows: np.ndarray, k: int) -> np.ndarray:
         centres[i] = rows[chosen]
         to_centre = ((rows - centres[i]) ** 2).sum(axis=1)
         distance = np.minimum(distance, to_centre) if i else to_centre.astype(np.float64)
-    ones = np.ones((M, 1), rows.dtype)
+    kernels, ones = backend("cpu"), np.ones((M, 1), rows.dtype)
     for _ in range(LLOYD_STEPS):
-        index = nearest_code(rows, centres)
-        counts = sum_rows_by_index(ones, index, k)  # (k, 1)
-        means = sum_rows_by_index(rows, index, k) / np.maximum(counts, 1)
+        index = kernels.nearest_code(rows, centres)
+        counts = kernels.segment_sum(ones, index, k)  # (k, 1)
+        means = kernels.segment_sum(rows, index, k) / np.maximum(counts, 1)
         centres = np.where(counts > 0, means, centres)
     return centres
 

@@ -69,7 +69,7 @@ def conv2d(
     groups: int = 1,
     relu: bool = False,
 ) -> Tensor:
-    """Cross-correlation: x (N, C, H, W), w (O, C / groups, KH, KW), b (O,) -> (N, O, OH, OW).
+    """Cross-correlation: x (N, C, H, W), w (OC, C / groups, KH, KW), b (OC,) -> (N, OC, OH, OW).
 
     OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1. With relu: max(y, 0), in the pass that
     adds the bias. Raises ValueError where shapes or arguments do not fit together, TypeError for dtypes that differ or
@@ -77,7 +77,7 @@ def conv2d(
     """
     x, w = as_tensor(x), as_tensor(w)
     g = conv2d_geometry(x.shape, w.shape, _hashable(stride), _hashable(padding), _hashable(dilation), groups)
-    bias = _bias("conv2d", b, g.O, w)
+    bias = _bias("conv2d", b, g.OC, w)
     check_dtypes("conv2d", x, w, *bias)
     return Conv2d.apply(x, w, *bias, g=g, relu=relu)
 

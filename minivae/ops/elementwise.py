@@ -5,7 +5,6 @@ Each backward pass uses whichever of input and output makes the derivative cheap
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -71,13 +70,13 @@ class Abs(Function):
 
 class Tanh(Function):
     def forward(self, x: Array) -> Array:
-        y = self.backend.xp.tanh(x)
+        y = self.backend.tanh(x)
         self.save(y)
         return y
 
     def backward(self, dy: Array) -> Array:
         (y,) = self.saved
-        return dy * (1 - y * y)
+        return self.backend.tanh_grad(dy, y)
 
 
 class ReLU(Function):
@@ -104,34 +103,27 @@ class LeakyReLU(Function):
         return self.backend.xp.where(x > 0, dy, self.slope * dy)
 
 
-def stable_sigmoid(xp: Any, x: Array) -> Array:
-    """1 / (1 + exp(-x)). Where exp(-x) overflows the sigmoid is below the smallest number, and 1 / inf = 0 is right."""
-    with np.errstate(over="ignore"):
-        return 1 / (1 + xp.exp(-x))
-
-
 class Sigmoid(Function):
     def forward(self, x: Array) -> Array:
-        y = stable_sigmoid(self.backend.xp, x)
+        y = self.backend.sigmoid(x)
         self.save(y)
         return y
 
     def backward(self, dy: Array) -> Array:
         (y,) = self.saved
-        return dy * y * (1 - y)
+        return self.backend.sigmoid_grad(dy, y)
 
 
 class Softplus(Function):
-    """log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)); its derivative is the sigmoid."""
+    """log(1 + exp(x)); its derivative is the sigmoid."""
 
     def forward(self, x: Array) -> Array:
         self.save(x)
-        xp = self.backend.xp
-        return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
+        return self.backend.softplus(x)
 
     def backward(self, dy: Array) -> Array:
         (x,) = self.saved
-        return dy * stable_sigmoid(self.backend.xp, x)
+        return self.backend.softplus_grad(dy, x)
 
 
 class SiLU(Function):
@@ -139,12 +131,11 @@ class SiLU(Function):
 
     def forward(self, x: Array) -> Array:
         self.save(x)
-        return x * stable_sigmoid(self.backend.xp, x)
+        return self.backend.silu(x)
 
     def backward(self, dy: Array) -> Array:
         (x,) = self.saved
-        s = stable_sigmoid(self.backend.xp, x)
-        return dy * s * (1 + x * (1 - s))
+        return self.backend.silu_grad(dy, x)
 
 
 class GELU(Function):
@@ -152,15 +143,11 @@ class GELU(Function):
 
     def forward(self, x: Array) -> Array:
         self.save(x)
-        return x * self._normal_cdf(x)
+        return self.backend.gelu(x)
 
     def backward(self, dy: Array) -> Array:
         (x,) = self.saved
-        density = self.backend.xp.exp(-x * x / 2) * (1 / math.sqrt(2 * math.pi))
-        return dy * (self._normal_cdf(x) + x * density)
-
-    def _normal_cdf(self, x: Array) -> Array:
-        return (1 + self.backend.erf(x * (1 / math.sqrt(2)))) / 2
+        return self.backend.gelu_grad(dy, x)
 
 
 class AsType(Function):

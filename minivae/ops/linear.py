@@ -32,15 +32,11 @@ class MatMul(Function):
 
 
 class Linear(Function):
-    """Y = X W^T + b; dX = dY W, dW = dY^T X, db = sum of the rows of dY. With relu max(Y, 0), in the pass of b."""
+    """Y = X W^T + b; dX = dY W, dW = dY^T X, db = sum of the rows of dY. With relu: max(Y, 0)."""
 
     def forward(self, x: Array, w: Array, *b: Array, relu: bool) -> Array:
-        y = self.backend.matmul(x, w.T)  # (N, O)
+        y = self.backend.matmul(x, w.T, b[0] if b else None, relu)  # (N, O)
         self.relu = relu
-        if relu:
-            y = self.backend.bias_relu(y, b[0] if b else None)
-        elif b:
-            y += b[0]
         self.save(x, w, *([y] if relu else []))
         return y
 
@@ -67,7 +63,7 @@ class Embedding(Function):
         (index,) = self.saved
         (rows, width), _ = self.inputs[0]
         index = index.reshape(-1).astype(np.int64, copy=False)
-        return self.backend.sum_rows_by_index(dy.reshape(-1, width), index, rows), None
+        return self.backend.segment_sum(dy.reshape(-1, width), index, rows), None
 
 
 def matmul(a: Any, b: Any) -> Tensor:

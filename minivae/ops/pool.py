@@ -7,63 +7,31 @@ from typing import Any
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
 from minivae.kernels.contract import Array
-from minivae.kernels.geometry import Pair, as_pair, output_size
+from minivae.kernels.geometry import Pair, as_pair
 
 
 class MaxPool2d(Function):
-    """A running maximum over the KH * KW positions in the window, each a strided slice of the whole batch.
-
-    The first largest element of a window, in row-major order, gets the gradient. Windows may overlap: gradients add up.
-    """
+    """The largest number of each window. The first of equal ones, in row-major order, gets the gradient."""
 
     def forward(self, x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
-        xp = self.backend.xp
-        N, C, H, W = x.shape
-        self.kernel, self.stride, self.padding = kernel, stride, padding
-        self.out = tuple(output_size(*nksp, 1) for nksp in zip((H, W), kernel, stride, padding, strict=True))
-        ph, pw = padding
-        padded = xp.full((N, C, H + 2 * ph, W + 2 * pw), -xp.inf, x.dtype)
-        padded[:, :, ph : ph + H, pw : pw + W] = x
-        candidates = [padded[window] for window in self._windows()]
-        y = candidates[0].copy()
-        for candidate in candidates[1:]:
-            y = xp.maximum(y, candidate)
-        taken = xp.zeros(y.shape, bool)
-        winners = []
-        for candidate in candidates:
-            winners.append((candidate == y) & ~taken)
-            taken |= winners[-1]
-        self.save(*winners)
+        self.window = kernel, stride, padding
+        y, winner = self.backend.max_pool2d(x, *self.window)
+        self.save(winner)
         return y
 
     def backward(self, dy: Array) -> Array:
-        winners = self.saved
-        (N, C, H, W), _ = self.inputs[0]
-        ph, pw = self.padding
-        padded = self.backend.xp.zeros((N, C, H + 2 * ph, W + 2 * pw), dy.dtype)
-        for window, winner in zip(self._windows(), winners, strict=True):
-            padded[window] += dy * winner
-        return padded[:, :, ph : ph + H, pw : pw + W]
-
-    def _windows(self) -> Any:
-        """For each position in the window the slice that all windows have there."""
-        for p in range(self.kernel[0]):
-            for q in range(self.kernel[1]):
-                rows, columns = (
-                    slice(start, start + step * (n - 1) + 1, step)
-                    for start, step, n in zip((p, q), self.stride, self.out, strict=True)
-                )
-                yield (slice(None), slice(None), rows, columns)
+        (winner,) = self.saved
+        shape, _ = self.inputs[0]
+        return self.backend.max_pool2d_grad(dy, winner, shape, *self.window)
 
 
 class Upsample(Function):
     def forward(self, x: Array, scale: Pair) -> Array:
         self.scale = scale
-        return x.repeat(scale[0], axis=2).repeat(scale[1], axis=3)
+        return self.backend.upsample(x, scale)
 
     def backward(self, dy: Array) -> Array:
-        (N, C, H, W), _ = self.inputs[0]
-        return self.backend.reduce_sum(dy.reshape(N, C, H, self.scale[0], W, self.scale[1]), (3, 5), False)
+        return self.backend.upsample_grad(dy, self.scale)
 
 
 def max_pool2d(x: Any, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> Tensor:

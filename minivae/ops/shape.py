@@ -58,7 +58,7 @@ class GetItem(Function):
             return dx
         size = int(np.prod(self.shape))
         positions = xp.arange(size).reshape(self.shape)[self.index].reshape(-1)
-        return self.backend.sum_rows_by_index(dy.reshape(-1, 1), positions, size).reshape(self.shape)
+        return self.backend.segment_sum(dy.reshape(-1, 1), positions, size).reshape(self.shape)
 
 
 class Gather(Function):
@@ -72,7 +72,7 @@ class Gather(Function):
         xp = self.backend.xp
         size = int(np.prod(self.shape))
         positions = xp.take_along_axis(xp.arange(size).reshape(self.shape), index, self.axis).reshape(-1)
-        return self.backend.sum_rows_by_index(dy.reshape(-1, 1), positions, size).reshape(self.shape), None
+        return self.backend.segment_sum(dy.reshape(-1, 1), positions, size).reshape(self.shape), None
 
 
 class Concatenate(Function):

@@ -16,7 +16,6 @@ import numpy as np
 from minivae.autograd import Tensor, no_grad
 from minivae.data.batches import Batches, check_finite
 from minivae.kernels import backend
-from minivae.kernels.cpu.threads import use_threads
 from minivae.optim import Adam, CosineSchedule
 from minivae.random import default_generator
 
@@ -211,7 +210,7 @@ class Estimator(Trainable):
         training = self.training
         self.eval()
         try:
-            with no_grad(), use_threads():
+            with no_grad(), self.parameters()[0].backend.session():
                 count = len(arrays[0])
                 parts = [
                     function(*(self.tensor(a[start : start + EVALUATION_BATCH]) for a in arrays)).numpy()

@@ -19,13 +19,11 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor, no_grad
-from minivae.kernels.cpu.threads import use_threads
 
 LogWeights = Callable[[np.ndarray, int], Tensor]
 
 
 @no_grad()
-@use_threads()
 def importance_log_likelihood(
     log_weights: LogWeights, x: np.ndarray, samples: int, rows: int, progress: bool = False
 ) -> np.ndarray:

@@ -16,8 +16,6 @@ import numpy as np
 from minivae.autograd import no_grad
 from minivae.data.batches import Batches
 from minivae.kernels import backend_of
-from minivae.kernels.cpu.memory import keep_freed_memory
-from minivae.kernels.cpu.threads import use_threads
 from minivae.nn import Module
 from minivae.optim import Optimizer, Schedule, clip_grad_norm, limit_grad_norm
 from minivae.random import default_generator, fork
@@ -125,9 +123,8 @@ class Trainer:
         if not self.steps:
             self.model.prepare(self.batches.x)
         self._learn = self._learner()
-        keep_freed_memory()
         try:
-            with use_threads():
+            with self.optimizer.params[0].backend.session():
                 self._epochs(epochs, validation, progress, on_epoch)
         finally:
             self.model.eval()
@@ -240,7 +237,7 @@ def evaluate(model: Trainable, x: np.ndarray, y: np.ndarray | None = None, batch
     averages = Averages()
     try:
         model.begin_pass()
-        with fork(EVALUATION_SEED), use_threads():
+        with fork(EVALUATION_SEED), model.parameters()[0].backend.session():
             for start in range(0, len(x), batch_size):
                 batch = tuple(a[start : start + batch_size] for a in (x, y) if a is not None)
                 averages.add(model.loss(*batch), len(batch[0]))

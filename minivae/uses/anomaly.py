@@ -10,7 +10,7 @@ import numpy as np
 
 from minivae.data import Dataset
 from minivae.kernels.contract import Noise
-from minivae.kernels.cpu import random_bits
+from minivae.kernels.reference import random_bits
 
 from .metrics import roc_auc
 

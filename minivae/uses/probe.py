@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from minivae.kernels.contract import Noise
-from minivae.kernels.cpu import random_bits
+from minivae.kernels.reference import random_bits
 
 from .pca import PCA
 

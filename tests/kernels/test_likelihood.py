@@ -8,9 +8,7 @@ import scipy.special
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import examples, numbers
-
-from minivae.kernels import cpu as k
+from strategies import examples, k, numbers
 
 DTYPES = [np.float32, np.float64]
 batches = st.tuples(st.integers(0, 4), st.lists(st.integers(1, 4), max_size=3)).map(lambda t: (t[0], *t[1]))

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import examples, numbers
-
-from minivae.kernels.cpu import matmul, reduce_sum, sum_rows_by_index
+from strategies import examples, k, numbers
 
 DTYPES = [np.float32, np.float64]
 lengths = st.integers(0, 5)
@@ -24,7 +22,7 @@ def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
     if layout == "transposed":
         return np.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2)
     if layout == "gaps":
-        gaps = np.full([2 * n for n in x.shape], np.nan, x.dtype)[tuple(slice(0, 2 * n, 2) for n in x.shape)]
+        gaps = np.full([2 * n for n in x.shape], np.nan, x.dtype)[(..., *(slice(0, 2 * n, 2) for n in x.shape))]
         gaps[...] = x
         return gaps
     if layout == "reversed":
@@ -50,7 +48,7 @@ def test_matmul_is_exact_on_integers(lead, M, K, N, shared, layouts, dtype) -> N
     of_b = {"both": lead, "left": [], "right": lead, "ones": [1] * len(lead)}[shared]
     a = laid_out(integers(*of_a, M, K, dtype=dtype), layouts[0])
     b = laid_out(integers(*of_b, K, N, dtype=dtype, seed=1), layouts[1])
-    y = matmul(a, b)
+    y = k.matmul(a, b)
     expected = (np.int64(a)[..., :, :, None] * np.int64(b)[..., None, :, :]).sum(-2)
     assert y.dtype == dtype
     np.testing.assert_array_equal(y, expected)
@@ -70,7 +68,7 @@ def test_reduce_sum_is_exact_on_integers_in_any_layout(data, shape, keepdims, dt
     x = integers(*(shape[a] for a in layout), dtype=dtype).transpose(np.argsort(layout))
     x = laid_out(x, "gaps") if gaps else x
     before = x.copy()
-    y = reduce_sum(x, axis, keepdims)
+    y = k.reduce_sum(x, axis, keepdims)
     assert isinstance(y, np.ndarray)
     assert y.dtype == dtype
     assert not np.shares_memory(x, y)
@@ -82,7 +80,7 @@ def test_reduce_sum_is_exact_on_integers_in_any_layout(data, shape, keepdims, dt
 @pytest.mark.parametrize("columns", [1, 3, 64])
 def test_reduce_sum_over_rows_in_blocks(rows, columns) -> None:
     x = integers(rows, columns)
-    np.testing.assert_array_equal(reduce_sum(x, (0,), False), np.int64(x).sum(0))
+    np.testing.assert_array_equal(k.reduce_sum(x, (0,), False), np.int64(x).sum(0))
 
 
 @pytest.mark.parametrize(
@@ -96,34 +94,34 @@ def test_reduce_sum_adds_pairwise(shape, axis) -> None:
     """
     x = numbers(*shape, low=0.9, high=1.1, dtype=np.float32)
     exact = np.float64(x).sum(axis)
-    errors = np.abs(reduce_sum(x, axis, False) / exact - 1) / np.finfo(np.float32).eps
+    errors = np.abs(k.reduce_sum(x, axis, False) / exact - 1) / np.finfo(np.float32).eps
     assert errors.max() < 8
 
 
 def test_reduce_sum_of_a_broadcast_view_and_of_channels_last_images() -> None:
-    assert reduce_sum(np.broadcast_to(np.float32(3), (7, 5)), (0, 1), False) == 105
+    assert k.reduce_sum(np.broadcast_to(np.float32(3), (7, 5)), (0, 1), False) == 105
     x = integers(4, 6, 6, 8).transpose(0, 3, 1, 2)
-    y = reduce_sum(x, (0,), True)
+    y = k.reduce_sum(x, (0,), True)
     assert y.strides[1] == y.itemsize  # still channels-last
-    np.testing.assert_array_equal(reduce_sum(x, (0, 2, 3), False), np.int64(x).sum((0, 2, 3)))
+    np.testing.assert_array_equal(k.reduce_sum(x, (0, 2, 3), False), np.int64(x).sum((0, 2, 3)))
 
 
 @examples
 @given(M=st.integers(0, 30), D=st.integers(1, 4), count=st.integers(1, 9), dtype=st.sampled_from(DTYPES))
-def test_sum_rows_by_index_is_the_transpose_of_a_lookup(M, D, count, dtype) -> None:
+def test_segment_sum_is_the_transpose_of_a_lookup(M, D, count, dtype) -> None:
     rows, index = integers(M, D, dtype=dtype), np.random.default_rng(M).integers(0, count, M)
-    sums = sum_rows_by_index(rows, index, count)
+    sums = k.segment_sum(rows, index, count)
     expected = np.zeros((count, D))
-    for row, k in zip(rows, index, strict=True):
-        expected[k] += row
+    for row, i in zip(rows, index, strict=True):
+        expected[i] += row
     assert sums.dtype == dtype
     np.testing.assert_array_equal(sums, expected)
     table = integers(count, D, dtype=dtype, seed=1)
     assert np.vdot(table[index], rows) == np.vdot(table, sums)  # <lookup(table), rows> = <table, transpose(rows)>
 
 
-def test_sum_rows_by_index_of_nothing_and_of_views() -> None:
-    np.testing.assert_array_equal(sum_rows_by_index(np.zeros((0, 3)), np.zeros(0, np.int64), 2), np.zeros((2, 3)))
-    np.testing.assert_array_equal(sum_rows_by_index(np.zeros((4, 0)), np.zeros(4, np.int64), 2), np.zeros((2, 0)))
+def test_segment_sum_of_nothing_and_of_views() -> None:
+    np.testing.assert_array_equal(k.segment_sum(np.zeros((0, 3)), np.zeros(0, np.int64), 2), np.zeros((2, 3)))
+    np.testing.assert_array_equal(k.segment_sum(np.zeros((4, 0)), np.zeros(4, np.int64), 2), np.zeros((2, 0)))
     rows = integers(6, 10).T[::2]
-    np.testing.assert_array_equal(sum_rows_by_index(rows, np.array([2, 0, 2, 2, 0]), 3)[2], rows[[0, 2, 3]].sum(0))
+    np.testing.assert_array_equal(k.segment_sum(rows, np.array([2, 0, 2, 2, 0]), 3)[2], rows[[0, 2, 3]].sum(0))

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import examples, numbers
-
-from minivae.kernels import cpu as k
+from strategies import examples, k, numbers
 
 DTYPES = [np.float32, np.float64]
 EPS, STEP = 1e-3, 1e-5
@@ -141,6 +139,7 @@ def test_a_large_mean_does_not_spoil_the_variance(groups) -> None:
     np.testing.assert_allclose(y, expected[0], atol=1e-3)
 
 
+@pytest.mark.usefixtures("keeps_layouts")
 @pytest.mark.parametrize("groups", [None, 2])
 def test_results_are_channels_last_where_the_input_was(groups) -> None:
     x, dy = (laid_out(numbers(3, 4, 5, 6, seed=s), "channels last") for s in (0, 1))

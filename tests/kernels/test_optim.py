@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import examples, numbers
-
-from minivae.kernels.cpu import adam_step, global_norm, sgd_step
+from strategies import examples, k, numbers
 
 DTYPES = [np.float32, np.float64]
 SHAPES = [(3, 4), (), (0, 5), (2, 3, 2, 1), (7,), (300, 301)]  # the last one is larger than a block
@@ -66,7 +64,7 @@ def test_sgd_is_its_formula(layouts, momentum, weight_decay, nesterov, dtype) ->
     p, g0, v = ([a.astype(np.float64) for a in arrays] for arrays in (params, grads, velocities))
     lr = 0.1
     for _ in range(3):
-        sgd_step(params, grads, velocities, lr, momentum, weight_decay, nesterov and momentum > 0)
+        k.sgd_step(params, grads, velocities, lr, momentum, weight_decay, nesterov and momentum > 0)
         for i in range(len(p)):
             g = g0[i] + weight_decay * p[i]
             if momentum:
@@ -93,7 +91,7 @@ def test_adam_is_algorithm_1(layouts, weight_decay, decoupled, betas, dtype) -> 
     p, g0, m, v = ([a.astype(np.float64) for a in arrays] for arrays in (params, grads, first, second))
     lr, eps, (b1, b2) = 0.05, 1e-3, betas
     for t in range(1, 5):
-        adam_step(params, grads, first, second, t, lr, betas, eps, weight_decay, decoupled)
+        k.adam_step(params, grads, first, second, t, lr, betas, eps, weight_decay, decoupled)
         for i in range(len(p)):
             g = g0[i] if decoupled else g0[i] + weight_decay * p[i]
             p[i] = p[i] * (1 - lr * weight_decay) if decoupled else p[i]
@@ -105,7 +103,7 @@ def test_adam_is_algorithm_1(layouts, weight_decay, decoupled, betas, dtype) -> 
 
 def test_moments_that_are_given_are_used() -> None:
     params, grads, first, second = ([np.array([value])] for value in (1.0, 2.0, 3.0, 4.0))
-    adam_step(params, grads, first, second, 2, 0.1, (0.5, 0.75), 0.5, 0.0, False)
+    k.adam_step(params, grads, first, second, 2, 0.1, (0.5, 0.75), 0.5, 0.0, False)
     m, v = 0.5 * 3 + 0.5 * 2, 0.75 * 4 + 0.25 * 4
     np.testing.assert_allclose([first[0][0], second[0][0]], [m, v])
     np.testing.assert_allclose(params[0], 1 - 0.1 * (m / 0.75) / (np.sqrt(v / (1 - 0.75**2)) + 0.5))
@@ -118,9 +116,9 @@ def test_hyperparameters_do_not_change_the_dtype_or_the_result(scalar) -> None:
         for kind in (float, scalar):
             p, g, m, s = ([numbers(50, seed=i, low=0, dtype=np.float32)] for i in range(4))
             if step:
-                adam_step(p, g, m, s, 3, kind(0.1), (kind(0.9), kind(0.99)), kind(1e-8), kind(0.1), True)
+                k.adam_step(p, g, m, s, 3, kind(0.1), (kind(0.9), kind(0.99)), kind(1e-8), kind(0.1), True)
             else:
-                sgd_step(p, g, m, kind(0.1), kind(0.9), kind(0.1), True)
+                k.sgd_step(p, g, m, kind(0.1), kind(0.9), kind(0.1), True)
             results.append([p[0], m[0], s[0]])
         for a, b in zip(*results, strict=True):
             assert a.dtype == b.dtype == np.float32
@@ -129,7 +127,7 @@ def test_hyperparameters_do_not_change_the_dtype_or_the_result(scalar) -> None:
 
 def test_a_gradient_may_be_a_broadcast_view() -> None:
     p = [np.ones((3, 4), np.float32)]
-    sgd_step(p, [np.broadcast_to(np.float32(2), (3, 4))], [], 0.25, 0.0, 0.0, False)
+    k.sgd_step(p, [np.broadcast_to(np.float32(2), (3, 4))], [], 0.25, 0.0, 0.0, False)
     np.testing.assert_array_equal(p[0], np.full((3, 4), 0.5))
 
 
@@ -138,13 +136,13 @@ def test_a_gradient_may_be_a_broadcast_view() -> None:
 def test_global_norm(dtype, layout) -> None:
     arrays = parameters(dtype, (layout,))[0]
     expected = np.sqrt(sum(np.sum(np.float64(a) ** 2) for a in arrays))
-    norm = global_norm(arrays)
+    norm = k.global_norm(arrays)
     assert (norm.shape, norm.dtype) == ((), np.float64)
     np.testing.assert_allclose(norm, expected, rtol=1e-13)
 
 
 def test_global_norm_accumulates_in_float64_and_does_not_overflow() -> None:
-    assert global_norm([]) == 0
-    assert global_norm([np.array([3e30], np.float32), np.array([-4e30], np.float32)]) == pytest.approx(5e30, rel=1e-6)
-    assert global_norm([np.array([1e4], np.float32), np.full(10_000, 1e-2, np.float32)]) > 1e4
-    assert np.isnan(global_norm([np.array([np.nan])]))
+    assert k.global_norm([]) == 0
+    assert k.global_norm([np.array([3e30], np.float32), np.array([-4e30], np.float32)]) == pytest.approx(5e30, rel=1e-6)
+    assert k.global_norm([np.array([1e4], np.float32), np.full(10_000, 1e-2, np.float32)]) > 1e4
+    assert np.isnan(k.global_norm([np.array([np.nan])]))
