@@ -1,4 +1,4 @@
-"""The benchmark suite: NumPy, CuPy and PyTorch on the same work, in turns, after their results were found equal.
+"""The benchmark suite: C, NumPy, CuPy and PyTorch on the same work, in turns, after their results were found equal.
 
     python -m benchmarks                        all, under 15 minutes; writes benchmarks/RESULTS.md and results/
     python -m benchmarks conv steps             some benchmarks; writes to runs/benchmarks/
@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from minivae.kernels.cpu.threads import use_threads
+from minivae import kernels
 
-from . import backends, convolutions, layers, memory, operations, plots, report, steps, timing
+from . import accuracy, backends, convolutions, layers, memory, operations, plots, report, steps, timing
 from .report import Record
 from .timing import Work
 
@@ -39,8 +38,7 @@ BENCHMARKS: dict[str, Callable[[Any, bool], Iterator[Work]]] = {
     "growth": steps.growth,
     "imports": steps.imports,
 }
-NAMES = (*BENCHMARKS, "memory")
-UNSHARED = ("throughput", "imports", "memory")  # the others run as in fit(), which shares work among threads
+NAMES = (*BENCHMARKS, "accuracy", "memory")
 ROUNDS, QUICK_ROUNDS = (9, 0.1), (3, 0.01)  # how many, and seconds for each candidate in each
 COMMITTED, ELSEWHERE = Path(__file__).parent, Path("runs/benchmarks")
 
@@ -74,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="NumPy, CuPy and PyTorch side by side.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help=f"some of: {', '.join(NAMES)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="fewer rounds of fewer rows, under a minute")
     parser.add_argument("--out", type=Path, help="folder of RESULTS.md and results/")
@@ -92,7 +90,7 @@ def _run(names: Iterable[str], gpu: Any, quick: bool, found: dict[str, Any]) -> 
         records: list[Record] = found["sections"].setdefault(name, [])
         for title, measure in _rows(name, gpu, quick):
             bar.set_postfix_str(title)
-            with nullcontext() if name in UNSHARED else use_threads():
+            with kernels.backend("cpu").session():  # as in fit()
                 records.append(_record(title, measure))
             bar.write(report.line(records[-1]))
             code |= "error" in records[-1]
@@ -106,6 +104,8 @@ def _rows(name: str, gpu: Any, quick: bool) -> Iterator[tuple[str, Callable[[], 
     if name == "memory":
         for peak in memory.peaks(quick):
             yield f"{peak.name}, batch {peak.batch}", partial(memory.measure, peak)
+    elif name == "accuracy":
+        yield from accuracy.convolutions(quick)
     else:
         for work in BENCHMARKS[name](gpu, quick):
             yield work.name, partial(_checked, work, *(QUICK_ROUNDS if quick else ROUNDS))

@@ -1,4 +1,4 @@
-"""What there is to measure on this machine: NumPy always, CuPy where there is a GPU, PyTorch where it is installed."""
+"""What there is to measure on this machine: NumPy always, C where there is a compiler, CuPy on a GPU, PyTorch."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ import numpy as np
 
 import minivae as mv
 from minivae import kernels
-from minivae.kernels.cpu.memory import keep_freed_memory
-from minivae.kernels.cpu.threads import use_threads
+from minivae.kernels.native.library import why_not
 
 try:
     import torch
 except ImportError:
     torch = None
 
+CPU: dict[str, str] = {"C": "native", "NumPy": "reference"}  # columns and backends; the first is the user's
 MISSING: list[str] = []  # one sentence for each column that is left out
 
 
 def find() -> Any:
-    """The CUDA backend, or None; fills MISSING and gives PyTorch as many threads as minivae has.
-
-    As in fit(), freed memory is kept from now on: for both of them, since both ask the same C library for it.
-    """
+    """The CUDA backend, or None; fills MISSING and gives PyTorch as many threads as minivae has."""
     MISSING.clear()
-    keep_freed_memory()
+    if "C" in CPU and (missing := why_not()):
+        del CPU["C"]
+        MISSING.append(f"C: {missing}")
     if torch is None:
         MISSING.append("PyTorch: not installed (pip install torch==2.13.0)")
     else:
@@ -44,14 +43,8 @@ def find() -> Any:
 
 
 def threads() -> int:
-    """How many a training of minivae uses: its own, or those of BLAS."""
-    with use_threads() as ours:
-        own = ours
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        return max(own, int(os.environ.get("OPENBLAS_NUM_THREADS") or len(os.sched_getaffinity(0))))
-    return max([own, *(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")])
+    """How many each column may use."""
+    return int(os.environ.get("MINIVAE_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def machine() -> dict[str, Any]:

@@ -33,21 +33,21 @@ MODELS = {
 
 
 class Layer(NamedTuple):
-    """A convolution (C, H, W) -> O with a square kernel."""
+    """A convolution (C, H, W) -> OC with a square kernel."""
 
     C: int
     H: int
-    O: int  # noqa: E741 - the notation of geometry.py
+    OC: int
     kernel: int
     stride: int = 1
     padding: int = 0
 
     def geometry(self, batch: int) -> ConvGeometry:
-        x, w = (batch, self.C, self.H, self.H), (self.O, self.C, self.kernel, self.kernel)
+        x, w = (batch, self.C, self.H, self.H), (self.OC, self.C, self.kernel, self.kernel)
         return conv2d_geometry(x, w, self.stride, self.padding, 1, 1)
 
     def __str__(self) -> str:
-        return f"{self.C}x{self.H}x{self.H} -> {self.O}, {self.kernel}x{self.kernel} stride {self.stride}"
+        return f"{self.C}x{self.H}x{self.H} -> {self.OC}, {self.kernel}x{self.kernel} stride {self.stride}"
 
 
 LAYERS = (

@@ -26,21 +26,26 @@ def conv(gpu: Any, quick: bool = False) -> Iterator[Work]:
     """All passes of all layers."""
     for layer in cases.LAYERS[:3] if quick else cases.LAYERS:
         g = layer.geometry(BATCH)
-        x, w, dy = (random(*shape, seed=i) for i, shape in enumerate((g.x_shape, g.w_shape, g.y_shape)))
-        x, dy = _channels_last(x), _channels_last(dy)
         costs = {
-            "flops": 2.0 * g.N * g.OH * g.OW * g.O * g.C * g.KH * g.KW,
+            "flops": 2.0 * g.N * g.OH * g.OW * g.OC * g.C * g.KH * g.KW,
             "bytes": 4.0 * (prod(g.x_shape) + prod(g.w_shape) + prod(g.y_shape)),
         }
-        for name, arrays, functions in (
-            ("forward", (x, w), _forward(g)),
-            ("input gradient", (dy, x, w), _input_grad(g)),
-            ("weight gradient", (dy, x, w), _weight_grad(g)),
-        ):
+        for name, arrays, functions in passes(g):
             yield row(f"conv {layer}: {name}", arrays, gpu, *functions, tolerance=1e-3, **costs)
 
 
 Functions = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]  # ours, plain, PyTorch's
+
+
+def passes(g: ConvGeometry) -> list[tuple[str, tuple[np.ndarray, ...], Functions]]:
+    """Name, random arrays and functions of the three passes."""
+    x, w, dy = (random(*shape, seed=i) for i, shape in enumerate((g.x_shape, g.w_shape, g.y_shape)))
+    x, dy = _channels_last(x), _channels_last(dy)
+    return [
+        ("forward", (x, w), _forward(g)),
+        ("input gradient", (dy, x, w), _input_grad(g)),
+        ("weight gradient", (dy, x, w), _weight_grad(g)),
+    ]
 
 
 def _channels_last(x: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 
 import minivae as mv
 
-from .backends import torch
-from .rows import check, random, torch_arguments, waiter
+from .backends import CPU, torch
+from .rows import check, on_cpu, random, torch_arguments, waiter
 from .timing import Run, Work
 
 
@@ -60,7 +60,7 @@ def layers(gpu: Any, quick: bool = False) -> Iterator[Work]:
         state = layer.state_dict()
         x = random(*case.shape)
         dy = random(*layer(x).shape, seed=1)
-        candidates: dict[str, Run] = {"NumPy": _ours(layer, x, dy, "cpu")}
+        candidates: dict[str, Run] = {column: on_cpu(column, _ours(layer, x, dy, "cpu")) for column in CPU}
         if gpu is not None:
             moved = case.make(mv.nn)
             moved.load_state_dict(state)
@@ -69,7 +69,7 @@ def layers(gpu: Any, quick: bool = False) -> Iterator[Work]:
             candidates[column] = _theirs(case, state, tensor, upstream)
         checked = partial(check, dict(candidates), gpu, 1e-3)
         if i == 0:
-            candidates["three bare products, one thread"] = _bare_products(case)
+            candidates["three bare products of NumPy"] = _bare_products(case)
         yield Work(str(case), candidates, checked, wait=waiter(gpu))
 
 
@@ -106,8 +106,8 @@ def _theirs(case: Case, state: dict[str, np.ndarray], x: Any, dy: Any) -> Run:
 def _bare_products(case: Case) -> Run:
     """The arithmetic of a convolution that keeps H and W, and nothing else: three products of ready-made matrices."""
     N, C, H, W = case.shape
-    O, taps = case.arguments["out_channels"], case.arguments["kernel_size"] ** 2  # noqa: E741
-    columns, w, dy = random(N * H * W, C * taps), random(C * taps, O), random(N * H * W, O)
+    OC, taps = case.arguments["out_channels"], case.arguments["kernel_size"] ** 2
+    columns, w, dy = random(N * H * W, C * taps), random(C * taps, OC), random(N * H * W, OC)
 
     def run() -> None:
         columns @ w

@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minivae.kernels.cpu.threads import use_threads
+from minivae import kernels
 
 from . import cases
-from .backends import torch
+from .backends import CPU, torch
 from .steps import growing, own_step, torch_step
 
 ROOT = Path(__file__).parents[1]
@@ -41,13 +41,13 @@ def available() -> bool:
 
 def peaks(quick: bool = False) -> Iterator[Peak]:
     """All that is measured."""
-    columns = ("NumPy", *(["PyTorch"] if torch is not None else []))
+    columns = (*CPU, *(["PyTorch"] if torch is not None else []))
     for name in list(cases.MODELS)[:1] if quick else cases.MODELS:
         for batch in cases.BATCHES[:1] if quick else cases.BATCHES[:2]:
             yield Peak(name, batch, columns)
     for name, _, batch in growing(quick):
-        yield Peak(name, batch, ("NumPy",))
-    yield Peak("dense VAE", 32, ("NumPy",), 100 if quick else 1000)
+        yield Peak(name, batch, tuple(CPU))
+    yield Peak("dense VAE", 32, tuple(CPU), 100 if quick else 1000)
 
 
 def measure(peak: Peak) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def _status(key: str) -> float:
 
 def _main(name: str, batch: int, column: str, count: int) -> None:
     case = {**cases.MODELS, **{row: case for row, case, _ in growing()}}[name]
-    if column == "NumPy":
+    if column in CPU:
         make = partial(own_step, device="cpu")
     else:
         make = partial(torch_step, layout="contiguous_format", device="cpu")
@@ -92,5 +92,5 @@ def _main(name: str, batch: int, column: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    with use_threads():  # as in fit()
+    with kernels.use_cpu(CPU.get(sys.argv[3], "reference")) as used, used.session():  # as in fit()
         _main(sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from minivae.kernels import cpu
 from minivae.kernels.contract import Noise
 
 from . import plain
 from .backends import torch
-from .rows import check, random, row, torch_devices, torch_tensor, waiter
+from .rows import check, primitives, random, row, torch_devices, torch_tensor, waiter
 from .timing import Run, Work
 
 PRODUCTS = ((128, 784, 400), (128, 400, 784), (512, 784, 400), (6272, 512, 64), (25088, 16, 32), (1024, 1024, 1024))
@@ -129,13 +128,15 @@ def adam(gpu: Any, quick: bool = False) -> Iterator[Work]:
 
         return step
 
-    candidates: dict[str, Run] = {"NumPy": stepper(cpu.adam_step, cpu.asarray, 0.0, False)}
+    candidates: dict[str, Run] = {
+        column: stepper(k.adam_step, np.asarray, 0.0, False) for column, k in primitives().items()
+    }
     if gpu is not None:
         candidates["CuPy"] = stepper(gpu.adam_step, gpu.asarray, 0.0, False)
         candidates["CuPy alone"] = stepper(partial(plain.adam_step, gpu.xp), gpu.asarray)
     for column, device in torch_devices().items():
         candidates[column] = _torch_adam(lists(partial(torch_tensor, device=device)), *settings)
-    compared = {"plain NumPy": stepper(partial(plain.adam_step, np), cpu.asarray), **candidates}
+    compared = {"plain NumPy": stepper(partial(plain.adam_step, np), np.asarray), **candidates}
     count = float(sum(np.prod(s) for s in PARAMETERS))
     name = f"Adam, {count / 1e6:.2f} M parameters"
     yield Work(name, candidates, partial(check, compared, gpu, 1e-4), bytes=28 * count, wait=waiter(gpu))
@@ -166,7 +167,7 @@ def noise(gpu: Any, quick: bool = False) -> Iterator[Work]:
         "normal": lambda k: k.normal((count,), np.dtype(np.float32), named),
     }
     for name, make in makers.items():
-        candidates: dict[str, Run] = {"NumPy": partial(make, cpu)}
+        candidates: dict[str, Run] = {column: partial(make, k) for column, k in primitives().items()}
         if gpu is not None:
             candidates["CuPy"] = partial(make, gpu)
         compared = dict(candidates)

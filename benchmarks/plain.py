@@ -38,7 +38,7 @@ def _pad(xp: Any, x: Array, g: ConvGeometry) -> Array:
 
 
 def conv2d(xp: Any, x: Array, w: Array, g: ConvGeometry) -> Array:
-    y = xp.zeros((g.O, g.N, g.OH, g.OW), x.dtype)
+    y = xp.zeros((g.OC, g.N, g.OH, g.OW), x.dtype)
     for p, q, seen in _taps(_pad(xp, x, g), g):
         y += xp.tensordot(w[:, :, p, q], seen, (1, 1))
     return y.transpose(1, 0, 2, 3)

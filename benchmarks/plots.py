@@ -14,13 +14,13 @@ from .report import best, growth_points
 from .steps import own_step
 
 PARTS = {
-    "convolutions": ("kernels/cpu/conv.py", "cpu/correlate.py", "cpu/columns.py", "cpu/karatsuba.py", "ops/conv.py"),
-    "bias and ReLU": ("kernels/cpu/activation.py",),
-    "dense products": ("kernels/cpu/matrix.py", "minivae/ops/linear.py"),
-    "likelihood and noise": ("kernels/cpu/likelihood.py", "kernels/cpu/random.py", "kernels/cpu/special.py"),
-    "quantisation": ("kernels/cpu/quantize.py", "minivae/nn/quantizer.py"),
-    "optimiser": ("kernels/cpu/optim.py", "minivae/optim.py"),
-    "other operations": ("minivae/ops/", "kernels/cpu/norm.py"),
+    "convolutions": ("native/conv.py", "native/plans.py", "ops/conv.py"),
+    "bias and ReLU": ("native/activation.py",),
+    "dense products": ("native/matrix.py", "minivae/ops/linear.py"),
+    "likelihood and noise": ("native/likelihood.py", "native/random.py"),
+    "quantisation": ("native/quantize.py", "minivae/nn/quantizer.py"),
+    "optimiser": ("native/optim.py", "minivae/optim.py"),
+    "other operations": ("minivae/ops/", "native/norm.py", "native/resample.py"),
     "engine": ("minivae/autograd/",),
 }
 
@@ -52,9 +52,9 @@ def _steps(report: dict[str, Any]) -> Any:
 
 
 def _cupy(report: dict[str, Any]) -> Any:
-    """The same for NumPy and CuPy alone, where there is a GPU."""
+    """The same without PyTorch, where there is a GPU."""
     records = report["sections"].get("steps", [])
-    return _by_batch(report, ("NumPy", "CuPy")) if any("CuPy" in best(r) for r in records) else None
+    return _by_batch(report, ("C", "NumPy", "CuPy")) if any("CuPy" in best(r) for r in records) else None
 
 
 def _by_batch(report: dict[str, Any], columns: tuple[str, ...] | None) -> Any:
@@ -81,7 +81,7 @@ def _by_batch(report: dict[str, Any], columns: tuple[str, ...] | None) -> Any:
 
 
 def _parts(report: dict[str, Any]) -> Any:
-    """Where the time of a NumPy step goes, by the files of the profile."""
+    """Where the time of a step in C goes, by the files of the profile."""
     if not report["sections"].get("steps"):
         return None
     figure = _figure(7.2, 2.6)
@@ -93,16 +93,13 @@ def _parts(report: dict[str, Any]) -> Any:
         axes.barh(list(shares), widths, left=left, label=part)
         left += widths
     axes.invert_yaxis()
-    axes.set_xlabel("share of a training step on NumPy, %, batch 128, under Python's profiler")
+    axes.set_xlabel("share of a training step in C, %, batch 128, under Python's profiler")
     axes.legend(fontsize=7, ncols=1, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
 def step_shares(case: cases.Model, batch: int = 128) -> dict[str, float]:
-    """The share of each part, and of the rest, in the time of a training step. They sum to 1.
-
-    Without threads of minivae's own, as the profiler sees one thread only.
-    """
+    """The share of each part, and of the rest, in the time of a training step. They sum to 1."""
     step = own_step(case, cases.images(batch, case.image_shape), "cpu")
     step()
     profile = cProfile.Profile()
@@ -138,7 +135,7 @@ def _roofline(report: dict[str, Any]) -> Any:
     intensity = np.logspace(-1, 3, 100)
     label = f"ceilings: {compute / 1e9:.0f} GFLOP/s, {bandwidth / 1e9:.1f} GB/s"
     axes.loglog(intensity, np.minimum(compute, intensity * bandwidth) / 1e9, color="black", label=label)
-    for column, marker in (("NumPy", "o"), ("PyTorch", "x")):
+    for column, marker in (("C", "o"), ("NumPy", "."), ("PyTorch", "x")):
         points = [
             (r["flops"] / r["bytes"], r["flops"] / best(r)[column][0] / 1e9) for r in records if column in best(r)
         ]

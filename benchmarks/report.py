@@ -25,9 +25,10 @@ def best(record: Record) -> dict[str, tuple[float, float, float]]:
 
 
 def ratio(record: Record) -> float | None:
-    """How many times as fast as PyTorch NumPy is."""
+    """How many times as fast as PyTorch the kernels in C are; without a C compiler, those in NumPy."""
     times = best(record)
-    return times["PyTorch"][0] / times["NumPy"][0] if {"PyTorch", "NumPy"} <= times.keys() else None
+    own = times.get("C", times.get("NumPy"))
+    return times["PyTorch"][0] / own[0] if own and "PyTorch" in times else None
 
 
 def growth_exponents(records: list[Record]) -> dict[str, float]:
@@ -41,14 +42,14 @@ def growth_exponents(records: list[Record]) -> dict[str, float]:
 
 
 def growth_points(records: list[Record], key: str = "times") -> dict[str, list[tuple[int, float]]]:
-    """(pixels in a batch, seconds or MiB of NumPy) of the rows 'conv VAE HxW, batch N', in ascending order."""
+    """(pixels in a batch, seconds or MiB of the first column) of the rows 'conv VAE HxW, batch N', ascending."""
     found: dict[str, list[tuple[int, float]]] = {"batch size": [], "image size": []}
     for record in records:
         words = record["name"].replace(",", "").split()
         if key not in record or "x" not in words[2]:
             continue
         side, batch = int(words[2].split("x")[0]), int(words[4])
-        value = best(record)["NumPy"][0] if key == "times" else record[key]["NumPy"]
+        value = next(iter(best(record).values()))[0] if key == "times" else next(iter(record[key].values()))
         found["batch size" if side == 28 else "image size"].append((side**2 * batch, value))
     return {name: sorted(points) for name, points in found.items() if points}
 
@@ -59,7 +60,7 @@ def summary(sections: dict[str, list[Record]]) -> list[str]:
     ratios = [r for record in sections.get("conv", []) if (r := ratio(record))]
     if ratios:
         mean = exp(sum(map(log, ratios)) / len(ratios))
-        text.append(f"Convolutions, PyTorch / NumPy: geometric mean {mean:.2f}, lowest {min(ratios):.2f}.")
+        text.append(f"Convolutions, PyTorch / C: geometric mean {mean:.2f}, lowest {min(ratios):.2f}.")
     for name, power in growth_exponents(sections.get("growth", [])).items():
         text.append(f"The conv VAE's step grows with {name} as pixels to the power {power:.2f}.")
     return text
@@ -84,7 +85,8 @@ def line(record: Record) -> str:
         f"{column} {duration(median)} ±{50 * (high - low) / median:.0f}%"
         for column, (median, low, high) in best(record).items()
     ]
-    cells += [f"{column} {mib:.1f} MiB" for column, mib in record.get("MiB", {}).items()]
+    for _, key, form in OTHERS.values():
+        cells += [f"{column} {form.format(value)} {key}" for column, value in record.get(key, {}).items()]
     times = ratio(record)
     return f"{record['name']:58}  " + "  ".join(cells) + (f"  ({times:.2f}x)" if times else "")
 
@@ -102,12 +104,12 @@ def markdown(report: dict[str, Any], plots: list[str]) -> str:
     text += [
         "",
         "Medians of runs measured in turns, quartiles in brackets. The last column says how many times as fast as",
-        "PyTorch (its better memory format, fused Adam, as many threads) NumPy is; above 1, NumPy is faster.",
+        "PyTorch (its better memory format, fused Adam, as many threads) the kernels in C are; above 1, C is faster.",
     ]
     if sentences := summary(report["sections"]):
         text += ["", *(f"* {sentence}" for sentence in sentences)]
     for section, records in report["sections"].items():
-        text += ["", f"## {section}", "", *(_memory(records) if section == "memory" else _times(records))]
+        text += ["", f"## {section}", "", *_table(section, records)]
     for plot in plots:
         text += ["", f"![{Path(plot).stem}](results/{Path(plot).name})"]
     return "\n".join(text) + "\n"
@@ -115,7 +117,7 @@ def markdown(report: dict[str, Any], plots: list[str]) -> str:
 
 def _times(records: list[Record]) -> list[str]:
     columns = list(dict.fromkeys(c for record in records for c in best(record)))
-    text = [f"| | {' | '.join(columns)} | PyTorch / NumPy |", "|---" * (len(columns) + 2) + "|"]
+    text = [f"| | {' | '.join(columns)} | PyTorch / C |", "|---" * (len(columns) + 2) + "|"]
     for record in records:
         times, times_as_fast = best(record), ratio(record)
         cells = [_spread(times[column]) if column in times else "" for column in columns]
@@ -129,12 +131,21 @@ def _spread(spread: tuple[float, float, float]) -> str:
     return f"{median} [{low}, {high}]"
 
 
-def _memory(records: list[Record]) -> list[str]:
-    text = ["By how much the peak of resident memory rises in training steps, MiB.", ""]
-    columns = list(dict.fromkeys(c for record in records for c in record.get("MiB", {})))
-    text += [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+# Sections that are no times: what their numbers are, the key of a record that holds them, and how they are written.
+OTHERS = {
+    "memory": ("By how much the peak of resident memory rises in training steps, MiB.", "MiB", "{:.1f}"),
+    "accuracy": ("Root mean square error of float32 passes, relative to the exact result.", "rms", "{:.1e}"),
+}
+
+
+def _table(section: str, records: list[Record]) -> list[str]:
+    if section not in OTHERS:
+        return _times(records)
+    sentence, key, form = OTHERS[section]
+    columns = list(dict.fromkeys(c for record in records for c in record.get(key, {})))
+    text = [sentence, "", f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for record in records:
-        text.append(_row(record, [f"{record['MiB'][c]:.1f}" if c in record.get("MiB", {}) else "" for c in columns]))
+        text.append(_row(record, [form.format(record[key][c]) if c in record.get(key, {}) else "" for c in columns]))
     return text
 
 

@@ -1,6 +1,6 @@
 """One row of the results: the same operation in every column that this machine has.
 
-    NumPy, CuPy       the kernels of this project
+    C, NumPy, CuPy    the kernels of this project: native, reference and cuda
     CuPy alone        CuPy's own functions, as plain.py writes it
     PyTorch           on the CPU, images in both memory formats, of which the report takes the faster one
     PyTorch CUDA      the same on the GPU
@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from minivae.kernels import cpu
+from minivae import kernels
 
-from .backends import torch
+from .backends import CPU, torch
 from .timing import Run, Work, same
 
 LAYOUTS = ("contiguous_format", "channels_last")
@@ -41,7 +41,7 @@ def row(
     **costs: float,
 ) -> Work:
     """ours(backend, *arrays), plain(xp, *arrays) and PyTorch's theirs(*tensors), each on arrays of its own device."""
-    candidates: dict[str, Run] = {"NumPy": partial(ours, cpu, *arrays)}
+    candidates: dict[str, Run] = {column: partial(ours, kernel, *arrays) for column, kernel in primitives().items()}
     if gpu is not None:
         there = [gpu.asarray(a) for a in arrays]
         candidates["CuPy"] = partial(ours, gpu, *there)
@@ -53,6 +53,25 @@ def row(
     return Work(
         name, candidates, partial(check, {**reference, **candidates}, gpu, tolerance), **costs, wait=waiter(gpu)
     )
+
+
+def primitives() -> dict[str, Any]:
+    """The backends of the CPU by column."""
+    found = {}
+    for column, name in CPU.items():
+        with kernels.use_cpu(name) as found[column]:
+            pass
+    return found
+
+
+def on_cpu(column: str, run: Run) -> Run:
+    """run() with the kernels of a column."""
+
+    def with_its_kernels() -> Any:
+        with kernels.use_cpu(CPU[column]):
+            return run()
+
+    return with_its_kernels
 
 
 def check(candidates: dict[str, Run], gpu: Any, tolerance: float) -> None:

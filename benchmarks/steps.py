@@ -12,11 +12,10 @@ import numpy as np
 
 import minivae as mv
 from minivae.kernels.contract import Noise
-from minivae.kernels.cpu.memory import keep_freed_memory
 
 from . import cases
-from .backends import torch
-from .rows import LAYOUTS, check, torch_devices, torch_tensor, waiter
+from .backends import CPU, torch
+from .rows import LAYOUTS, check, on_cpu, torch_devices, torch_tensor, waiter
 from .timing import Run, Work, same
 
 IMPORTS = ("import numpy", "import minivae", "import minivae as mv; mv.Tensor; mv.models", "import torch")
@@ -33,7 +32,7 @@ def steps(gpu: Any, quick: bool = False) -> Iterator[Work]:
 def step_work(name: str, case: cases.Model, batch: int, gpu: Any) -> Work:
     """One training step of a model in every column."""
     x = cases.images(batch, case.image_shape)
-    candidates: dict[str, Run] = {"NumPy": own_step(case, x, "cpu")}
+    candidates: dict[str, Run] = {column: on_cpu(column, own_step(case, x, "cpu")) for column in CPU}
     if gpu is not None:
         candidates["CuPy"] = own_step(case, x, "cuda")
     for column, device in torch_devices().items():
@@ -43,16 +42,18 @@ def step_work(name: str, case: cases.Model, batch: int, gpu: Any) -> Work:
 
 
 def _check(case: cases.Model, x: np.ndarray, gpu: Any) -> None:
-    """Loss and gradients of a model on NumPy, on the GPU and of its twin in PyTorch, with the same noise."""
+    """Loss and gradients of a model in every column and of its twin in PyTorch, with the same noise."""
     if torch is not None:
         from .twins import check_equal
 
         mv.manual_seed(0)
         check_equal(case.make(), x)
+    runs = {column: on_cpu(column, partial(_gradients, case, x, "cpu")) for column in CPU}
     if gpu is not None:
-        on_cpu, on_gpu = (_gradients(case, x, device) for device in ("cpu", "cuda"))
-        for name, expected in on_cpu.items():
-            same({f"{name} on NumPy": expected, "CuPy": on_gpu[name]}, 1e-3)
+        runs["CuPy"] = partial(_gradients, case, x, "cuda")
+    found = {column: run() for column, run in runs.items()}
+    for name in found["NumPy"]:
+        same({f"{name}, {column}": gradients[name] for column, gradients in found.items()}, 1e-3)
 
 
 def _gradients(case: cases.Model, x: np.ndarray, device: str) -> dict[str, np.ndarray]:
@@ -66,11 +67,10 @@ def _gradients(case: cases.Model, x: np.ndarray, device: str) -> dict[str, np.nd
 
 
 def own_step(case: cases.Model, x: np.ndarray, device: str, captured: bool = True) -> Run:
-    """A training step of minivae as fit() takes it: with memory kept from step to step, on the GPU captured as a graph.
+    """A training step of minivae as fit() takes it; on the GPU captured as a graph.
 
     Without `captured` the GPU's kernels are launched one by one. Raises RuntimeError where the step cannot be captured.
     """
-    keep_freed_memory()
     mv.manual_seed(0)
     model = case.make().to(device)
     model.train()
@@ -109,9 +109,9 @@ def throughput(gpu: Any, quick: bool = False) -> Iterator[Work]:
         mv.manual_seed(0)
         model, x = case.make(), cases.images(MANY, case.image_shape)
         z = np.random.default_rng(0).standard_normal((MANY, model.latent_dim), dtype=np.float32)
-        encode: dict[str, Run] = {"NumPy": partial(model.encode, x)}
-        decode: dict[str, Run] = {"NumPy": partial(model.decode, z)}
-        sample: dict[str, Run] = {"NumPy": partial(model.sample, MANY)}
+        encode: dict[str, Run] = {column: on_cpu(column, partial(model.encode, x)) for column in CPU}
+        decode: dict[str, Run] = {column: on_cpu(column, partial(model.decode, z)) for column in CPU}
+        sample: dict[str, Run] = {column: on_cpu(column, partial(model.sample, MANY)) for column in CPU}
         if gpu is not None:
             mv.manual_seed(0)
             moved = case.make().to("cuda")
@@ -160,10 +160,11 @@ def growing(quick: bool = False) -> Iterator[tuple[str, cases.Model, int]]:
 
 
 def growth(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """The conv VAE's step on NumPy: twice the images, or twice the pixels, twice the time."""
+    """The conv VAE's step: twice the images, or twice the pixels, twice the time."""
     for name, case, batch in growing(quick):
         run = own_step(case, cases.images(batch, case.image_shape), "cpu")
-        yield Work(name, {"NumPy": run}, partial(_check, case, cases.images(2, case.image_shape), gpu))
+        candidates = {column: on_cpu(column, run) for column in CPU}
+        yield Work(name, candidates, partial(_check, case, cases.images(2, case.image_shape), gpu))
 
 
 def imports(gpu: Any, quick: bool = False) -> Iterator[Work]:

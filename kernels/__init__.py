@@ -85,17 +85,16 @@ def _choose(wanted: str | None) -> CpuChoice:
         raise ValueError(f"MINIVAE_CPU must be 'reference' or 'native', got {wanted!r}")
     if wanted == "reference":
         return CpuChoice(_reference(), "reference", "it was asked for")
-    from .native.build import BuildError, library
+    from .native.library import why_not
 
-    try:
-        built = library()
-    except BuildError as error:
-        if wanted:
-            raise RuntimeError(f"the native kernels were asked for and cannot be built: {error}") from error
-        return CpuChoice(_reference(), "reference", f"the native kernels cannot be built: {error}")
+    missing = why_not()
+    if missing and wanted:
+        raise RuntimeError(f"the native kernels were asked for and cannot be had: {missing}")
+    if missing:
+        return CpuChoice(_reference(), "reference", f"the C kernels cannot be had: {missing}")
     from . import native
 
-    return CpuChoice(native, "native", f"compiled by {built.compiler}")
+    return CpuChoice(native, "native", "it was asked for" if wanted else "the C kernels are compiled for this CPU")
 
 
 def _reference() -> ModuleType:

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import cases, layers, memory, plots, report, rows, timing
 from benchmarks.__main__ import BENCHMARKS, NAMES, main
-from minivae.kernels import cpu
+from minivae.kernels import contract, native, reference
 from minivae.kernels.geometry import conv2d_geometry
 
 
@@ -55,12 +55,12 @@ def test_unknown_names_list_the_known_ones(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_wrong_kernel_is_not_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    right = cpu.bernoulli_nll
+    right = reference.bernoulli_nll
 
     def wrong(logits: np.ndarray, x: np.ndarray) -> np.ndarray:
         return right(logits, x) * 1.01
 
-    monkeypatch.setattr(cpu, "bernoulli_nll", wrong)
+    monkeypatch.setattr(reference, "bernoulli_nll", wrong)
     assert main(["losses", "--quick", "--out", str(tmp_path)]) == 1
     bernoulli, *others = read(tmp_path)["sections"]["losses"]
     assert bernoulli["error"].startswith("NumPy differs from plain NumPy by 0.0")
@@ -118,9 +118,9 @@ def test_plain_convolutions_are_the_kernels(stride: int, padding: int, dilation:
     g = conv2d_geometry((2, 3, 7, 8), (4, 3, 3, 3), stride, padding, dilation, 1)
     rng = np.random.default_rng(0)
     x, w, dy = (rng.integers(-4, 5, shape).astype(np.float64) for shape in (g.x_shape, g.w_shape, g.y_shape))
-    np.testing.assert_array_equal(plain.conv2d(np, x, w, g), cpu.conv2d(x, w, None, g))
-    np.testing.assert_array_equal(plain.conv2d_input_grad(np, dy, w, g), cpu.conv2d_input_grad(dy, w, None, g))
-    np.testing.assert_array_equal(plain.conv2d_weight_grad(np, dy, x, g), cpu.conv2d_weight_grad(dy, x, g))
+    np.testing.assert_array_equal(plain.conv2d(np, x, w, g), reference.conv2d(x, w, None, g))
+    np.testing.assert_array_equal(plain.conv2d_input_grad(np, dy, w, g), reference.conv2d_input_grad(dy, w, None, g))
+    np.testing.assert_array_equal(plain.conv2d_weight_grad(np, dy, x, g), reference.conv2d_weight_grad(dy, x, g))
 
 
 def test_check_compares_every_array_of_a_result() -> None:
@@ -176,9 +176,8 @@ def test_linear_growth_has_exponent_one() -> None:
 
 
 def test_every_kernel_belongs_to_a_part_of_the_step() -> None:
-    shared = {"__init__.py", "blocks.py", "memory.py", "threads.py"}  # what all of them use
-    files = {file for file in Path(cpu.__file__).parent.glob("*.py") if file.name not in shared}
-    assert [file.name for file in sorted(files) if plots._part(str(file)) is None] == []
+    families = [str(Path(native.__file__).with_name(f"{family}.py")) for family in contract.PRIMITIVES]
+    assert [file for file in families if plots._part(file) is None] == []
 
 
 def test_shares_of_a_step_sum_to_one() -> None:
