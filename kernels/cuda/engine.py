@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
+from .installation import import_cupy
 from .parameters import PointerTable
 from .signature import Signature
 
@@ -84,7 +85,7 @@ class CupyEngine:
     """
 
     def __init__(self) -> None:
-        self._cupy = _import_cupy()
+        self._cupy = import_cupy()
         _explain_exhaustion(self._cupy)
         self.capturing = False
         self._uploads: list[tuple[Array, np.ndarray[Any, Any]]] = []  # put off while capturing
@@ -176,20 +177,6 @@ def _cupy_argument(value: Any) -> Any:
     if value is None:
         return np.uint64(0)
     return value.addresses if isinstance(value, PointerTable) else value
-
-
-def _import_cupy() -> Any:
-    try:
-        import cupy
-    except ImportError as error:
-        raise RuntimeError(
-            "device cuda needs CuPy: pip install 'minivae[cuda13]' (CUDA 13 driver) or 'minivae[cuda12]'"
-        ) from error
-    if not cupy.cuda.is_available():
-        raise RuntimeError(
-            f"device cuda: CuPy {cupy.__version__} is installed, but finds no GPU that its driver can use"
-        )
-    return cupy
 
 
 def _explain_exhaustion(cupy: Any) -> None:
