@@ -210,6 +210,71 @@ def test_new_arrays_for_old_fall_back() -> None:
     falls_back(replace, "puts a new array in place of seen; it must write into it")
 
 
+CHANGES: dict[str, Callable[[Line, SGD], None]] = {
+    "parameter": lambda line, _: setattr(line.w, "data", line.w.data * 0.5),
+    "buffer": lambda line, _: setattr(line.seen, "data", line.seen.data + 10),
+    "state": lambda _, optimizer: optimizer.state["velocity"].__setitem__(0, optimizer.state["velocity"][0] * 0.5),
+    "setting": lambda _, optimizer: setattr(optimizer, "weight_decay", 0.5),
+    "mode": lambda line, _: line.eval(),
+    "tf32": lambda line, _: setattr(mv.cuda, "allow_tf32", True),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_changed_between_two_steps_counts(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A captured step has addresses and values in it: where one of them is another one now, it is captured anew."""
+    monkeypatch.setattr(mv.cuda.settings, "_allow_tf32", False)
+
+    def trained(captured: bool) -> list[Any]:
+        line, optimizer, calls = Line().to("cuda"), None, []
+        optimizer = SGD(line.parameters(), lr=0.1, momentum=0.5)
+
+        def step(x: mv.Tensor) -> Loss:
+            calls.append(1)
+            optimizer.zero_grad()
+            loss = (line.w * x).sum() * (2.0 if line.training else 3.0) * (5.0 if mv.cuda.allow_tf32 else 1.0)
+            loss.backward()
+            optimizer.step()
+            line.seen.inplace()[...] += 1
+            return Loss(loss)
+
+        run = mv.cuda.graph(step, line, [optimizer]) if captured else lambda x: step(mv.Tensor(x).to("cuda"))
+        losses = []
+        for i in range(6):
+            if i == 4:
+                CHANGES[change](line, optimizer)
+            losses.append(run(batch(1, 2, 3)).loss.item())
+        assert len(calls) == (3 if captured else 6)
+        mv.cuda.allow_tf32 = False
+        return [*losses, *line.w.numpy(), line.seen.item()]
+
+    assert trained(captured=True) == trained(captured=False)
+
+
+def test_parameters_that_no_longer_count_the_same_steps() -> None:
+    """Adam corrects each by its own count, which a checkpoint may bring."""
+
+    def trained(captured: bool) -> list[float]:
+        lines = mv.nn.Sequential(Line(), Line()).to("cuda")
+        optimizer = Adam(lines.parameters(), lr=0.1)
+
+        def step(x: mv.Tensor) -> Loss:
+            optimizer.zero_grad()
+            loss = sum((p * x).sum() for p in optimizer.params)
+            loss.backward()
+            optimizer.step()
+            return Loss(loss)
+
+        run = mv.cuda.graph(step, lines, [optimizer]) if captured else lambda x: step(mv.Tensor(x).to("cuda"))
+        for i in range(5):
+            if i == 3:
+                optimizer.steps = [1, 50]
+            run(batch(1, 2, 3))
+        return [number for p in optimizer.params for number in p.numpy()]
+
+    assert trained(captured=True) == trained(captured=False)
+
+
 def test_another_seed_is_captured_anew() -> None:
     x, calls = batch(0, 0, 0), []
 
