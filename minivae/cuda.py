@@ -87,8 +87,7 @@ class Graph:
         except Exception as error:
             self.fallback = f"{type(error).__name__}: {error}"
             warnings.warn(f"training goes on without a CUDA graph: {self.fallback}", RuntimeWarning, stacklevel=2)
-            return self._step(*inputs)
-        return taken.launch()
+        return self._step(*inputs) if taken is None else taken.launch()
 
     def _current(self, signature: Signature) -> _Capture | None:
         """The step captured for these shapes, if Python would still do the same; if not, its memory is let go of."""
@@ -112,7 +111,7 @@ class Graph:
     def _capture(self, inputs: list[Tensor]) -> _Capture:
         """The step captured, the counters one step further, nothing computed yet. If it fails, all is as before."""
         tensors = dict(self._model.named_tensors((Parameter, Buffer)))
-        before = {name: tensor._array for name, tensor in tensors.items()}
+        before = {name: (tensor._array, tensor.grad) for name, tensor in tensors.items()}
         counts = [list(optimizer.steps) for optimizer in self._optimizers]
         generator = default_generator.state_dict()
         taken = _Capture(self._circumstances(), default_generator.draw, LiveNumbers())
@@ -120,11 +119,11 @@ class Graph:
             taken.follow(self._optimizers)
             taken.result, taken.launches = capture(lambda: self._step(*inputs))
             for name, tensor in tensors.items():
-                if tensor._array is not before[name]:
+                if tensor._array is not before[name][0]:
                     raise RuntimeError(f"the step puts a new array in place of {name}; it must write into it")
         except BaseException:
             for name, tensor in tensors.items():
-                tensor._array = before[name]
+                tensor._array, tensor.grad = before[name]
             for optimizer, count in zip(self._optimizers, counts, strict=True):
                 optimizer.steps = count
             default_generator.load_state_dict(generator)

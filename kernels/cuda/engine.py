@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from traceback import clear_frames
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
+from .graph_memory import GraphMemory, exhausted
 from .installation import import_cupy
 from .parameters import PointerTable
 from .signature import Signature
@@ -87,7 +89,8 @@ class CupyEngine:
     def __init__(self) -> None:
         self._cupy = import_cupy()
         _explain_exhaustion(self._cupy)
-        self.capturing = False
+        self._graph_memory: dict[int, GraphMemory] = {}  # by device
+        self._outside: Any = None  # while capturing, the allocator of what is no part of the graph
         self._uploads: list[tuple[Array, np.ndarray[Any, Any]]] = []  # put off while capturing
         self.array_type: type = self._cupy.ndarray
         self.xp = self._cupy
@@ -115,10 +118,15 @@ class CupyEngine:
         if array.device.id != current:
             raise ValueError(f"the array is on device {array.device.id}, the current device is {current}")
 
+    @property
+    def capturing(self) -> bool:
+        return self._outside is not None
+
     def upload(self, array: np.ndarray[Any, Any]) -> Array:
         if not self.capturing:
             return self._cupy.asarray(array)
-        buffer = self._cupy.empty(array.shape, array.dtype)
+        with self._cupy.cuda.using_allocator(self._outside):  # or a kernel that was captured before might write to it
+            buffer = self._cupy.empty(array.shape, array.dtype)
         self._uploads.append((buffer, array))
         return buffer
 
@@ -126,26 +134,22 @@ class CupyEngine:
         self._cupy.cuda.get_current_stream().synchronize()
 
     def capture(self, function: Callable[[], R]) -> tuple[R, Launches]:
-        """On a stream of its own, with memory of its own that nothing else is given while the graph lives.
-
-        What `upload` is asked for meanwhile is copied when the capture is over.
-        """
-        self.capturing = True
-        stream, pool = self._cupy.cuda.Stream(non_blocking=True), self._cupy.cuda.MemoryPool()
-        try:
-            with self._cupy.cuda.using_allocator(pool.malloc), stream:
-                stream.begin_capture()
-                try:
-                    result = function()
-                except BaseException:
-                    _abandon(stream)
-                    raise
-                graph = stream.end_capture()
-            for buffer, array in self._uploads:
-                buffer.set(array)
-            return result, CupyGraph(self._cupy, graph, (pool, self._uploads))
-        finally:
-            self.capturing, self._uploads = False, []
+        """On a stream of its own, with memory of its own. What `upload` is asked for is copied when it is over."""
+        cuda = self._cupy.cuda
+        memory = self._graph_memory.setdefault(cuda.runtime.getDevice(), GraphMemory(self._cupy))
+        self._outside = cuda.get_allocator()
+        with memory.capturing() as stream:
+            try:
+                result, graph = _record(stream, function)
+            except BaseException as error:
+                clear_frames(error.__traceback__)  # their arrays: they would outlive the handling of the error
+                memory.release()
+                raise
+            finally:
+                self._outside, uploads, self._uploads = None, self._uploads, []
+        for buffer, array in uploads:
+            buffer.set(array)
+        return result, CupyGraph(self._cupy, graph, uploads, memory.release)
 
     def staging(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
         import cupyx
@@ -158,19 +162,29 @@ class CupyEngine:
 
 
 class CupyGraph:
-    """A captured graph, and what its kernels use and nobody else must get meanwhile."""
+    """A captured graph, and what its kernels read that nobody else refers to."""
 
-    def __init__(self, cupy: Any, graph: Any, memory: Any) -> None:
-        self._cupy, self._graph, self._memory = cupy, graph, memory
+    def __init__(self, cupy: Any, graph: Any, uploads: list[Any], release: Callable[[], None]) -> None:
+        self._cupy, self._graph, self._uploads, self._release = cupy, graph, uploads, release
+
+    def __del__(self) -> None:
+        self._graph = None  # before its memory
+        self._release()
 
     def launch(self) -> None:
         self._graph.launch(self._cupy.cuda.get_current_stream())
 
 
-def _abandon(stream: Any) -> None:
-    """End a capture that failed; the driver says so once more."""
-    with suppress(Exception):
-        stream.end_capture()
+def _record(stream: Any, function: Callable[[], R]) -> tuple[R, Any]:
+    """What the function returns, and the graph of what it launched on the stream."""
+    stream.begin_capture()
+    try:
+        result = function()
+    except BaseException:
+        with suppress(Exception):  # the driver says once more that it failed
+            stream.end_capture()
+        raise
+    return result, stream.end_capture()
 
 
 def _cupy_argument(value: Any) -> Any:
@@ -187,7 +201,6 @@ def _explain_exhaustion(cupy: Any) -> None:
         try:
             return allocate(size)
         except cupy.cuda.memory.OutOfMemoryError as error:
-            free, total = cupy.cuda.runtime.memGetInfo()
-            raise MemoryError(f"out of device memory: {size:,} bytes asked for, {free:,} of {total:,} free") from error
+            raise exhausted(cupy, size) from error
 
     cupy.cuda.set_allocator(explained)

@@ -203,6 +203,23 @@ def test_asking_the_device_falls_back() -> None:
     falls_back(lambda line: float(line.w.data[0]), "a copy between host and device")
 
 
+def test_a_capture_that_fails_leaves_the_gradients() -> None:
+    """Those made in it have no values: it has computed nothing."""
+    line = Line().to("cuda")
+
+    def step(x: mv.Tensor) -> Loss:  # adds up gradients
+        loss = (line.w * x).sum()
+        loss.backward()
+        float(loss.data)
+        return Loss(loss)
+
+    run = mv.cuda.graph(step, line)
+    run(batch(1, 2, 3))
+    with pytest.warns(RuntimeWarning, match="a copy between host and device"):
+        run(batch(1, 2, 3))
+    np.testing.assert_array_equal(mv.Tensor(line.w.grad).numpy(), [2, 4, 6])
+
+
 def test_new_arrays_for_old_fall_back() -> None:
     def replace(line: Line) -> None:
         line.seen.data = line.seen.data + 1

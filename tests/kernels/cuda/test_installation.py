@@ -9,15 +9,12 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import nvrtc
 import pytest
 from command_line import succeeded
-from cuda_emulator import arrays
+from fake_cupy import FakeCuPy, install
 
 from minivae.kernels.cuda import installation
 
@@ -99,49 +96,27 @@ def test_cupy_refuses_what_installation_refuses(monkeypatch: pytest.MonkeyPatch)
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def fake_cupy(version: str = "14.2.0", available: bool = True, nvrtc_found: bool = True) -> Any:
-    def version_of_nvrtc() -> tuple[int, int]:
-        if not nvrtc_found:
-            raise RuntimeError('Failure finding "libnvrtc.so.13"')
-        return 13, 0
-
-    compiler = SimpleNamespace(getVersion=version_of_nvrtc)
-    return SimpleNamespace(
-        __version__=version, cuda=SimpleNamespace(is_available=lambda: available, nvrtc=compiler), ndarray=arrays.ndarray
-    )
-
-
-@pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str | None], None]:
-    """Puts a CuPy, and the folder that would be found for the headers, in the place of what is installed."""
-
-    def put(cupy: Any, headers: str | None) -> None:
-        pathfinder = SimpleNamespace(find_nvidia_header_directory={"cudart": headers}.__getitem__)
-        for name, module in {"cupy": cupy, "cuda": pathfinder, "cuda.pathfinder": pathfinder}.items():
-            monkeypatch.setitem(sys.modules, name, module)
-
-    return put
-
-
 LACKS = [
     (None, "/cuda/include", "needs CuPy: pip install"),
-    (fake_cupy("13.6.0"), "/cuda/include", r"CuPy 13\.6\.0 is installed, but 14\.2 or later is needed: pip install"),
-    (fake_cupy(available=False), None, r"CuPy 14\.2\.0 is installed, but finds no GPU"),
-    (fake_cupy("15.0.0a1"), None, r"CuPy 15\.0\.0a1 is installed, but finds no CUDA headers, .*: pip install"),
-    (fake_cupy(nvrtc_found=False), "/cuda/include", r"CuPy 14\.2\.0 .* finds no NVRTC, .*: pip install"),
+    (FakeCuPy(version="13.6.0"), "/cuda/include", r"CuPy 13\.6\.0 is installed, but 14\.2 or later is needed: pip install"),
+    (FakeCuPy(available=False), None, r"CuPy 14\.2\.0 is installed, but finds no GPU"),
+    (FakeCuPy(version="15.0.0a1"), None, r"CuPy 15\.0\.0a1 is installed, but finds no CUDA headers, .*: pip install"),
+    (FakeCuPy(nvrtc_found=False), "/cuda/include", r"CuPy 14\.2\.0 .* finds no NVRTC, .*: pip install"),
 ]
 
 
 @pytest.mark.parametrize(("cupy", "headers", "message"), LACKS)
-def test_the_error_says_what_to_install(cupy: Any, headers: str | None, message: str, installed: Any) -> None:
-    installed(cupy, headers)
+def test_the_error_says_what_to_install(
+    cupy: FakeCuPy | None, headers: str | None, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, cupy, headers)
     with pytest.raises(RuntimeError, match=f"^device cuda.* {message}"):
         installation.import_cupy()
 
 
-def test_nothing_is_missing(installed: Any) -> None:
-    cupy = fake_cupy()
-    installed(cupy, "/cuda/include")
+def test_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    cupy = FakeCuPy()
+    install(monkeypatch, cupy)
     assert installation.import_cupy() is cupy
 
 
@@ -149,6 +124,8 @@ def test_nothing_is_missing(installed: Any) -> None:
     ("headers", "line"),
     [("/cuda/include", "NVRTC 13.0, headers in /cuda/include"), (None, "finds no CUDA headers, .* pip install .*")],
 )
-def test_info_says_whether_kernels_can_be_compiled(headers: str | None, line: str, installed: Any) -> None:
-    installed(fake_cupy(available=False), headers)
+def test_info_says_whether_kernels_can_be_compiled(
+    headers: str | None, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, FakeCuPy(available=False), headers)
     assert re.search(rf"^CUDA +{line}$", succeeded("info").stdout, re.MULTILINE)
