@@ -33,7 +33,7 @@ setup(
     },
     install_requires=["numpy>=2.0"],
     extras_require={
-        # [ctk] brings CUDA's headers and NVRTC, without which CuPy compiles nothing: 1.3 GB. README.md has a smaller way.
+        # [ctk], 1.3 GB, brings headers and NVRTC, without which CuPy compiles nothing. README.md has a smaller way.
         "cuda12": ["cupy-cuda12x[ctk]>=14.2"],
         "cuda13": ["cupy-cuda13x[ctk]>=14.2"],
         "uses": USES,

@@ -11,8 +11,8 @@ differs between two steps must lie in memory: the batch, in buffers that stay wh
 the learning rate and the draw of the noise, in words that the captured kernels read (kernels/cuda/live.py); and what a
 model changes, in buffers that it writes into (Trainable.before_step).
 
-A step is captured anew when what it has taken over has changed: the array of a parameter, buffer or optimiser, a setting
-of the optimiser or of this module, the seed, train() or eval(). Other Python values it keeps as they were.
+A step is captured anew when what it has taken over has changed: the array of a parameter, buffer or optimiser, a
+setting of the optimiser or of this module, the seed, train() or eval(). Other Python values it keeps as they were.
 """
 
 from __future__ import annotations
@@ -115,6 +115,9 @@ class Graph:
         counts = [list(optimizer.steps) for optimizer in self._optimizers]
         generator = default_generator.state_dict()
         taken = _Capture(self._circumstances(), default_generator.draw, LiveNumbers())
+        for tensor in tensors.values():
+            if tensor.grad is not None:
+                tensor._grad = _OfTheStepBefore()
         try:
             taken.follow(self._optimizers)
             taken.result, taken.launches = capture(lambda: self._step(*inputs))
@@ -130,6 +133,9 @@ class Graph:
             raise
         finally:
             taken.leave(self._optimizers)
+        for name, tensor in tensors.items():
+            if isinstance(tensor.grad, _OfTheStepBefore):
+                tensor.grad = before[name][1]
         taken.draws = default_generator.draw - taken.first_draw
         taken.grads = [(p, p.grad) for optimizer in self._optimizers for p in optimizer.params]
         return taken
@@ -137,6 +143,13 @@ class Graph:
 
 def _fill(staging: list[Staging], batch: Sequence[np.ndarray]) -> list[Tensor]:
     return [Tensor.wrap(stage.put(array)) for stage, array in zip(staging, batch, strict=True)]
+
+
+class _OfTheStepBefore:
+    """In the place of a gradient while a step is captured: a replay would add to the same old array each time."""
+
+    def __add__(self, other: Array) -> Array:
+        raise RuntimeError("the step adds to gradients of the step before; it must begin with zero_grad()")
 
 
 _NOT_CAPTURED = ("params", "state", "steps", "lr", "live")  # of an optimiser's attributes; the others are settings

@@ -4,6 +4,9 @@ Without the option each of them runs twice, on the CPU and on the emulated GPU. 
 other than the CPU every Tensor that is made of a host array moves there at once, so whatever a test computes with
 Tensors, models included, it computes there. What a test does with bare arrays goes through on_device() and host() of
 strategies.py. A test of the CPU alone says so: @pytest.mark.cpu_only("why").
+
+Other tests of the CUDA side, marked `gpu` and with the fixture of that name, run on the emulator and, with --device
+cuda, on the GPU; those marked `gpu_only` say what only a GPU can tell. `python -m benchmarks.gpu suite` runs them all.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "cpu_only(reason): a test that has nothing to say about other devices")
+    config.addinivalue_line("markers", "gpu: a test on the emulator, or, with --device cuda, on the GPU")
+    config.addinivalue_line("markers", "gpu_only: a test on the GPU, with --device cuda")
     if config.getoption("device") == "cuda":
         try:
             kernels.backend("cuda")
@@ -57,8 +61,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("device") in ("emulator", "cuda"):
-        for item in items:
+    device = config.getoption("device")
+    for item in items:
+        if item.get_closest_marker("gpu_only"):
+            if device != "cuda":
+                item.add_marker(pytest.mark.skip(reason="needs a GPU and --device cuda"))
+        elif device in ("emulator", "cuda") and not item.get_closest_marker("gpu"):
             if item.path.parent.name not in FOLDERS:
                 item.add_marker(pytest.mark.skip(reason="does not depend on --device"))
 
@@ -79,6 +87,13 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     with _engine(name):
         monkeypatch.setattr(mv.Tensor, "__init__", make_on_device)
         yield name
+
+
+@pytest.fixture
+def gpu(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The engine of a test that is marked gpu."""
+    with _engine("cuda" if request.config.getoption("device") == "cuda" else "emulator"):
+        yield
 
 
 def _engine(name: str) -> AbstractContextManager[Any]:

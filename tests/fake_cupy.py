@@ -1,8 +1,8 @@
 """As much of CuPy as kernels/cuda/engine.py uses besides arrays: what is installed, memory, pools, streams, captures.
 
-The pool behaves as CuPy's does (cupy/cuda/memory.pyx, without the splitting of blocks): it keeps what is given back, gives
-it out again, and, when the device has no more, frees all that it keeps and tries once more. The device has `total` bytes.
-What must never happen is written down in `violations`: memory that a captured graph uses and that is freed all the same.
+The pool behaves as CuPy's does (cupy/cuda/memory.pyx, without the splitting of blocks): it keeps what is given back,
+gives it out again, and, when the device has no more, frees all that it keeps and tries once more. The device has
+`total` bytes. What must never happen is written down in `violations`: that memory which a captured graph uses is freed.
 """
 
 from __future__ import annotations

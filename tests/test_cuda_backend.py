@@ -248,7 +248,9 @@ class TestStandIn:
     def test_cupy_has_what_it_offers(self) -> None:
         cupy = pytest.importorskip("cupy", reason="needs CuPy, a GPU it does not need")
         own = {"DeviceArray", "captured", "memory"}
-        assert [name for name in (*arrays.FUNCTIONS, *arrays.__all__) if name not in own and not hasattr(cupy, name)] == []
+        assert [
+            name for name in (*arrays.FUNCTIONS, *arrays.__all__) if name not in own and not hasattr(cupy, name)
+        ] == []
         members = (*arrays.METHODS, *arrays.PROPERTIES)
         assert [name for name in members if not hasattr(cupy.ndarray, name)] == []
 

@@ -41,7 +41,10 @@ class Engine(Protocol):
 
     array_type: type
     xp: Any  # the array module
-    capturing: bool  # inside of capture()
+
+    @property
+    def capturing(self) -> bool:
+        """Inside of capture()."""
 
     def compile(self, source: str, signatures: Mapping[str, Signature]) -> Callable[[str], Any]:
         """A function that maps the name of an instance to something that `launch` runs.
@@ -52,6 +55,9 @@ class Engine(Protocol):
 
     def launch(self, function: Any, grid: Extent, block: Extent, arguments: Sequence[Any], shared: int) -> None:
         """Arguments are arrays, None (null), NumPy scalars, one-element structured arrays and PointerTables."""
+
+    def device(self) -> int:
+        """The number of the device on which arrays are made and kernels are launched now."""
 
     def address(self, array: Array) -> int:
         """Where the first element of the array is."""
@@ -110,13 +116,15 @@ class CupyEngine:
             function.max_dynamic_shared_size_bytes = shared
         function(grid, block, tuple(map(_cupy_argument, arguments)), shared_mem=shared)
 
+    def device(self) -> int:
+        return int(self._cupy.cuda.runtime.getDevice())
+
     def address(self, array: Array) -> int:
         return int(array.data.ptr)
 
     def check_device(self, array: Array) -> None:
-        current = self._cupy.cuda.runtime.getDevice()
-        if array.device.id != current:
-            raise ValueError(f"the array is on device {array.device.id}, the current device is {current}")
+        if array.device.id != self.device():
+            raise ValueError(f"the array is on device {array.device.id}, the current device is {self.device()}")
 
     @property
     def capturing(self) -> bool:
@@ -136,7 +144,7 @@ class CupyEngine:
     def capture(self, function: Callable[[], R]) -> tuple[R, Launches]:
         """On a stream of its own, with memory of its own. What `upload` is asked for is copied when it is over."""
         cuda = self._cupy.cuda
-        memory = self._graph_memory.setdefault(cuda.runtime.getDevice(), GraphMemory(self._cupy))
+        memory = self._graph_memory.setdefault(self.device(), GraphMemory(self._cupy))
         self._outside = cuda.get_allocator()
         with memory.capturing() as stream:
             try:

@@ -1,11 +1,11 @@
 """The memory of captured graphs, which must not be given to anyone else, nor freed, as long as a graph lives.
 
-A captured kernel writes to the same addresses at each replay, also to those of arrays that Python has long let go of. So
-all arrays that are made during a capture come from a pool that serves nothing else. One pool serves all graphs of a
-device: they run one after the other, and each writes its temporaries before it reads them, so that they may share them;
-what is still referred to, results and gradients, is not given to the next. With the last graph the pool is emptied.
-(A pool for each graph would leak: its free blocks and the list of them refer to each other where Python's collector does
-not see it, cupy#9437.)
+A captured kernel writes to the same addresses at each replay, also to those of arrays that Python has long let go of.
+So all arrays that are made during a capture come from a pool that serves nothing else. One pool serves all graphs of a
+device: they run one after the other, and each writes its temporaries before it reads them, so they may share them; what
+is still referred to, results and gradients, is not given to the next. With the last graph the pool is emptied. (A pool
+for each graph would leak: its free blocks and the list of them refer to each other where Python's collector does not
+see it, cupy#9437.)
 """
 
 from __future__ import annotations

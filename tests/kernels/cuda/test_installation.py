@@ -98,7 +98,11 @@ def test_cupy_refuses_what_installation_refuses(monkeypatch: pytest.MonkeyPatch)
 
 LACKS = [
     (None, "/cuda/include", "needs CuPy: pip install"),
-    (FakeCuPy(version="13.6.0"), "/cuda/include", r"CuPy 13\.6\.0 is installed, but 14\.2 or later is needed: pip install"),
+    (
+        FakeCuPy(version="13.6.0"),
+        "/cuda/include",
+        r"CuPy 13\.6\.0 is installed, but 14\.2 or later is needed: pip install",
+    ),
     (FakeCuPy(available=False), None, r"CuPy 14\.2\.0 is installed, but finds no GPU"),
     (FakeCuPy(version="15.0.0a1"), None, r"CuPy 15\.0\.0a1 is installed, but finds no CUDA headers, .*: pip install"),
     (FakeCuPy(nvrtc_found=False), "/cuda/include", r"CuPy 14\.2\.0 .* finds no NVRTC, .*: pip install"),
