@@ -66,9 +66,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("gpu_only"):
             if device != "cuda":
                 item.add_marker(pytest.mark.skip(reason="needs a GPU and --device cuda"))
-        elif device in ("emulator", "cuda") and not item.get_closest_marker("gpu"):
-            if item.path.parent.name not in FOLDERS:
-                item.add_marker(pytest.mark.skip(reason="does not depend on --device"))
+        elif device in ("emulator", "cuda") and not (item.path.parent.name in FOLDERS or item.get_closest_marker("gpu")):
+            item.add_marker(pytest.mark.skip(reason="does not depend on --device"))
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@
 
     suite       pytest --device cuda: the operations, layers and models; steps captured and replayed, bit by bit those
                 without a graph (tests/training/test_graph.py); each launch captured and replayed
-                (tests/benchmarks/test_launches.py); the memory that dropped graphs give back (gpu_only in test_graph.py)
+                (tests/benchmarks/test_launches.py); memory that dropped graphs give back (gpu_only in test_graph.py)
     sanitizer   compute-sanitizer, four tools, over one small launch of each kernel
     emulator    the same launches on the emulator and on the GPU, compared bit by bit
     gemm        the ladder against cuBLAS (through PyTorch), TF32 off and on

@@ -16,7 +16,6 @@ from minivae.kernels.cuda import launcher
 from minivae.kernels.cuda.capture import capture
 
 
-
 @pytest.mark.gpu
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("launch", launches.LAUNCHES, ids=lambda each: each.name)
