@@ -63,10 +63,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     device = config.getoption("device")
     for item in items:
+        has_device = item.path.parent.name in FOLDERS or item.get_closest_marker("gpu")
         if item.get_closest_marker("gpu_only"):
             if device != "cuda":
                 item.add_marker(pytest.mark.skip(reason="needs a GPU and --device cuda"))
-        elif device in ("emulator", "cuda") and not (item.path.parent.name in FOLDERS or item.get_closest_marker("gpu")):
+        elif device in ("emulator", "cuda") and not has_device:
             item.add_marker(pytest.mark.skip(reason="does not depend on --device"))
 
 
