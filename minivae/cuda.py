@@ -29,6 +29,7 @@ import numpy as np
 
 from minivae.autograd import Tensor
 from minivae.kernels import backend
+from minivae.kernels.contract import Array
 from minivae.kernels.cuda.capture import Staging, capture
 from minivae.kernels.cuda.live import LiveNumbers
 from minivae.kernels.cuda.settings import settings
@@ -37,7 +38,6 @@ from minivae.nn.module import Buffer, Parameter
 from minivae.optim import Optimizer
 from minivae.random import default_generator
 
-Array: TypeAlias = Any
 Step: TypeAlias = Callable[..., Any]
 Signature: TypeAlias = tuple[tuple[tuple[int, ...], str], ...]
 

@@ -9,12 +9,13 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
+from ..contract import Array
+from .device import Device
 from .graph_memory import GraphMemory, exhausted
 from .installation import import_cupy
 from .parameters import PointerTable
 from .signature import Signature
 
-Array: TypeAlias = Any
 Extent: TypeAlias = tuple[int, int, int]
 R = TypeVar("R")
 
@@ -36,10 +37,12 @@ class Launches(Protocol):
         """Run all of them, in the order of the current stream."""
 
 
-class Engine(Protocol):
-    """Arguments that reach `launch` have been checked and converted by the launcher (see parameters.py)."""
+class Engine(Device, Protocol):
+    """A device that kernels can be compiled for and launched on.
 
-    array_type: type
+    Arguments that reach `launch` have been checked and converted by the launcher (see parameters.py).
+    """
+
     xp: Any  # the array module
 
     @property
@@ -55,18 +58,6 @@ class Engine(Protocol):
 
     def launch(self, function: Any, grid: Extent, block: Extent, arguments: Sequence[Any], shared: int) -> None:
         """Arguments are arrays, None (null), NumPy scalars, one-element structured arrays and PointerTables."""
-
-    def device(self) -> int:
-        """The number of the device on which arrays are made and kernels are launched now."""
-
-    def address(self, array: Array) -> int:
-        """Where the first element of the array is."""
-
-    def check_device(self, array: Array) -> None:
-        """Raises ValueError if the array is not on the device that kernels are launched on now."""
-
-    def upload(self, array: np.ndarray[Any, Any]) -> Array:
-        """A copy of the array on the device. While capturing it is made last, and kept as long as the launches."""
 
     def synchronize(self) -> None:
         """Waits for all launches; raises RuntimeError if one of them failed."""
