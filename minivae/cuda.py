@@ -10,10 +10,14 @@ hands the whole list to the GPU. It repeats the same kernels with the same argum
 differs between two steps must lie in memory: the batch, in buffers that stay where they are; the step of the optimiser,
 the learning rate and the draw of the noise, in words that the captured kernels read (kernels/cuda/live.py); and what a
 model changes, in buffers that it writes into (Trainable.before_step).
+
+A step is captured anew when what it has taken over has changed: the array of a parameter, buffer or optimiser, a
+setting of the optimiser or of this module, the seed, train() or eval(). Other Python values it keeps as they were.
 """
 
 from __future__ import annotations
 
+import operator
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -25,6 +29,7 @@ import numpy as np
 
 from minivae.autograd import Tensor
 from minivae.kernels import backend
+from minivae.kernels.contract import Array
 from minivae.kernels.cuda.capture import Staging, capture
 from minivae.kernels.cuda.live import LiveNumbers
 from minivae.kernels.cuda.settings import settings
@@ -33,7 +38,6 @@ from minivae.nn.module import Buffer, Parameter
 from minivae.optim import Optimizer
 from minivae.random import default_generator
 
-Array: TypeAlias = Any
 Step: TypeAlias = Callable[..., Any]
 Signature: TypeAlias = tuple[tuple[tuple[int, ...], str], ...]
 
@@ -74,40 +78,64 @@ class Graph:
         inputs = _fill(staging, batch)
         if self.fallback is not None:
             return self._step(*inputs)
-        taken = self._captured.get(signature)
-        if taken is None or taken.seed != default_generator.seed:
-            try:
-                taken = self._captured[signature] = self._capture(inputs)
-            except Exception as error:
-                self.fallback = f"{type(error).__name__}: {error}"
-                warnings.warn(f"training goes on without a CUDA graph: {self.fallback}", RuntimeWarning, stacklevel=2)
-                return self._step(*inputs)
-        else:
+        taken = self._current(signature)
+        if taken is not None:
             taken.advance()
-        return taken.launch()
+            return taken.launch()
+        try:
+            taken = self._captured[signature] = self._capture(inputs)
+        except Exception as error:
+            self.fallback = f"{type(error).__name__}: {error}"
+            warnings.warn(f"training goes on without a CUDA graph: {self.fallback}", RuntimeWarning, stacklevel=2)
+        return self._step(*inputs) if taken is None else taken.launch()
+
+    def _current(self, signature: Signature) -> _Capture | None:
+        """The step captured for these shapes, if Python would still do the same; if not, its memory is let go of."""
+        taken = self._captured.get(signature)
+        if taken is None or taken.holds(self._circumstances()):
+            return taken
+        del self._captured[signature]
+        return None
+
+    def _circumstances(self) -> _Circumstances:
+        """As they are now."""
+        tensors = [tensor for _, tensor in self._model.named_tensors((Parameter, Buffer))]
+        states = [array for o in self._optimizers for arrays in o.state.values() for array in arrays]
+        modes = [module.training for module in self._model.modules()] + [tensor.requires_grad for tensor in tensors]
+        chosen = [{k: v for k, v in vars(o).items() if k not in _NOT_CAPTURED} for o in self._optimizers]
+        return _Circumstances(
+            [tensor._array for tensor in tensors] + states,
+            [default_generator.seed, settings.allow_tf32, *modes, *chosen],
+        )
 
     def _capture(self, inputs: list[Tensor]) -> _Capture:
         """The step captured, the counters one step further, nothing computed yet. If it fails, all is as before."""
         tensors = dict(self._model.named_tensors((Parameter, Buffer)))
-        before = {name: tensor._array for name, tensor in tensors.items()}
+        before = {name: (tensor._array, tensor.grad) for name, tensor in tensors.items()}
         counts = [list(optimizer.steps) for optimizer in self._optimizers]
         generator = default_generator.state_dict()
-        taken = _Capture(default_generator.seed, default_generator.draw, LiveNumbers())
+        taken = _Capture(self._circumstances(), default_generator.draw, LiveNumbers())
+        for tensor in tensors.values():
+            if tensor.grad is not None:
+                tensor._grad = _OfTheStepBefore()
         try:
             taken.follow(self._optimizers)
             taken.result, taken.launches = capture(lambda: self._step(*inputs))
             for name, tensor in tensors.items():
-                if tensor._array is not before[name]:
+                if tensor._array is not before[name][0]:
                     raise RuntimeError(f"the step puts a new array in place of {name}; it must write into it")
         except BaseException:
             for name, tensor in tensors.items():
-                tensor._array = before[name]
+                tensor._array, tensor.grad = before[name]
             for optimizer, count in zip(self._optimizers, counts, strict=True):
                 optimizer.steps = count
             default_generator.load_state_dict(generator)
             raise
         finally:
             taken.leave(self._optimizers)
+        for name, tensor in tensors.items():
+            if isinstance(tensor.grad, _OfTheStepBefore):
+                tensor.grad = before[name][1]
         taken.draws = default_generator.draw - taken.first_draw
         taken.grads = [(p, p.grad) for optimizer in self._optimizers for p in optimizer.params]
         return taken
@@ -117,11 +145,29 @@ def _fill(staging: list[Staging], batch: Sequence[np.ndarray]) -> list[Tensor]:
     return [Tensor.wrap(stage.put(array)) for stage, array in zip(staging, batch, strict=True)]
 
 
+class _OfTheStepBefore:
+    """In the place of a gradient while a step is captured: a replay would add to the same old array each time."""
+
+    def __add__(self, other: Array) -> Array:
+        raise RuntimeError("the step adds to gradients of the step before; it must begin with zero_grad()")
+
+
+_NOT_CAPTURED = ("params", "state", "steps", "lr", "live")  # of an optimiser's attributes; the others are settings
+
+
+@dataclass
+class _Circumstances:
+    """What a captured step takes for granted: the arrays whose addresses and the values that became part of it."""
+
+    arrays: list[Array]
+    values: list[Any]
+
+
 @dataclass
 class _Capture:
     """A captured step, and the numbers that differ from launch to launch."""
 
-    seed: int
+    made_for: _Circumstances
     first_draw: int
     live: LiveNumbers  # the draw's offset, then step and learning rate of each group of parameters
     result: Any = None
@@ -144,6 +190,16 @@ class _Capture:
         default_generator.offset = None
         for optimizer in optimizers:
             optimizer.live = None
+
+    def holds(self, now: _Circumstances) -> bool:
+        """Whether nothing has changed that it took for granted."""
+        arrays = self.made_for.arrays
+        return (
+            len(arrays) == len(now.arrays)
+            and all(map(operator.is_, arrays, now.arrays))
+            and self.made_for.values == now.values
+            and all(len({o.steps[i] for i in chosen}) == 1 for o, chosen in self.groups)
+        )
 
     def advance(self) -> None:
         """The counters, as if the step had run in Python."""

@@ -6,6 +6,9 @@ array moves there at once, so whatever a test computes with Tensors, models incl
 does with bare arrays goes through on_device() and host() of strategies.py. The tests of the primitives themselves
 (tests/kernels) run on both backends of the CPU; their `k` is in strategies.py. A test that has nothing to say about the
 GPU is marked @pytest.mark.cpu_only("why").
+
+Other tests of the CUDA side, marked `gpu` and with the fixture of that name, run on the emulator and, with --device
+cuda, on the GPU; those marked `gpu_only` say what only a GPU can tell. `python -m benchmarks.gpu suite` runs them all.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "cpu_only(reason): a test that has nothing to say about other devices")
+    config.addinivalue_line("markers", "gpu: a test on the emulator, or, with --device cuda, on the GPU")
+    config.addinivalue_line("markers", "gpu_only: a test on the GPU, with --device cuda")
     if config.getoption("device") == "cuda":
         try:
             kernels.backend("cuda")
@@ -62,10 +66,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("device") in ("emulator", "cuda"):
-        for item in items:
-            if item.path.parent.name not in FOLDERS | {"kernels"}:
-                item.add_marker(pytest.mark.skip(reason="does not depend on --device"))
+    device = config.getoption("device")
+    for item in items:
+        has_device = item.path.parent.name in FOLDERS | {"kernels"} or item.get_closest_marker("gpu")
+        if item.get_closest_marker("gpu_only"):
+            if device != "cuda":
+                item.add_marker(pytest.mark.skip(reason="needs a GPU and --device cuda"))
+        elif device in ("emulator", "cuda") and not has_device:
+            item.add_marker(pytest.mark.skip(reason="does not depend on --device"))
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +93,13 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     with _engine(name):
         monkeypatch.setattr(mv.Tensor, "__init__", make_on_device)
         yield "cuda"
+
+
+@pytest.fixture
+def gpu(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The engine of a test that is marked gpu."""
+    with _engine("cuda" if request.config.getoption("device") == "cuda" else "emulator"):
+        yield
 
 
 def _engine(name: str) -> AbstractContextManager[Any]:

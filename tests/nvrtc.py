@@ -11,7 +11,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
+from importlib import import_module, metadata
+from pkgutil import walk_packages
+
+from minivae.kernels import cuda
+from minivae.kernels.cuda.launcher import Module
 
 OPTIONS = ("-std=c++17", "-ftz=true", "--device-as-default-execution-space")  # what launcher.py and CuPy pass
 REPORT = "--ptxas-options=-v"
@@ -33,6 +37,17 @@ class Usage:
 
 class CompileError(Exception):
     """The compiler's messages."""
+
+
+def modules() -> dict[str, tuple[Module, dict[str, int]]]:
+    """Each .cu file that a module of the backend launches from, with the budgets of registers beside it."""
+    found = {}
+    for info in walk_packages(cuda.__path__, f"{cuda.__name__}."):
+        python = import_module(info.name)
+        for value in vars(python).values():
+            if isinstance(value, Module) and info.name.endswith(f".{value.path.stem}"):
+                found[value.path.name] = (value, python.REGISTERS)
+    return found
 
 
 @cache

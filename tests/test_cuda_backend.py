@@ -10,12 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from cuda_emulator import Emulator, arrays, compiler
+from fake_cupy import FakeCuPy, install
 from strategies import numbers
 
 import minivae as mv
@@ -245,6 +245,15 @@ class TestStandIn:
         x[0, 0] += 7.0
         assert float(x.sum()) == 22.0
 
+    def test_cupy_has_what_it_offers(self) -> None:
+        cupy = pytest.importorskip("cupy", reason="needs CuPy, a GPU it does not need")
+        own = {"DeviceArray", "captured", "memory"}
+        assert [
+            name for name in (*arrays.FUNCTIONS, *arrays.__all__) if name not in own and not hasattr(cupy, name)
+        ] == []
+        members = (*arrays.METHODS, *arrays.PROPERTIES)
+        assert [name for name in members if not hasattr(cupy.ndarray, name)] == []
+
     def test_a_function_that_is_not_listed(self) -> None:
         with pytest.raises(AttributeError, match="no 'einsum'"):
             _ = arrays.einsum
@@ -262,29 +271,6 @@ class TestStandIn:
     def test_fresh_memory_is_not_zero(self) -> None:
         assert np.isnan(arrays.asnumpy(arrays.empty((2, 2), np.float32))).all()
         assert np.all(arrays.asnumpy(arrays.empty(3, np.int64)) == -1)
-
-
-class FakeCuPy(SimpleNamespace):
-    """As much of CuPy as the engine looks at before it computes: a device of 1,000 bytes, or none."""
-
-    class OutOfMemoryError(MemoryError):
-        pass
-
-    def __init__(self, available: bool) -> None:
-        def pool(size: int) -> bytearray:
-            if size > 300:
-                raise self.OutOfMemoryError("Out of memory")
-            return bytearray(size)
-
-        self.allocator: Callable[[int], Any] = pool
-        self.ndarray, self.__version__ = arrays.DeviceArray, "14.2.0"
-        self.cuda = SimpleNamespace(
-            is_available=lambda: available,
-            get_allocator=lambda: self.allocator,
-            set_allocator=lambda allocator: setattr(self, "allocator", allocator),
-            memory=SimpleNamespace(OutOfMemoryError=self.OutOfMemoryError),
-            runtime=SimpleNamespace(memGetInfo=lambda: (300, 1000)),
-        )
 
 
 @pytest.fixture
@@ -312,17 +298,18 @@ class TestWithoutGpu:
 
     @pytest.mark.parametrize("way", WAYS_TO_ASK)
     def test_without_gpu_the_error_says_what_was_found(self, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "cupy", FakeCuPy(available=False))
+        install(monkeypatch, FakeCuPy(available=False))
         with pytest.raises(RuntimeError, match=r"CuPy 14\.2\.0 is installed, but finds no GPU"):
             WAYS_TO_ASK[way]()
 
     def test_out_of_memory_names_the_bytes_asked_for_and_free(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        cupy = FakeCuPy(available=True)
-        monkeypatch.setitem(sys.modules, "cupy", cupy)
+        cupy = FakeCuPy(total=1000)
+        install(monkeypatch, cupy)
         kernels.backend("cuda")
-        assert len(cupy.allocator(200)) == 200
+        held = cupy.alloc(700)
         with pytest.raises(MemoryError, match="400 bytes asked for, 300 of 1,000 free"):
-            cupy.allocator(400)
+            cupy.alloc(400)
+        del held
 
     def test_an_unknown_device_is_told_the_known_ones(self) -> None:
         with pytest.raises(ValueError, match="'cpu' or 'cuda', got 'tpu'"):

@@ -4,7 +4,9 @@
     python -m benchmarks.gpu gemm conv            some of them
     python -m benchmarks.gpu --rehearse           all that runs without a GPU, on the emulator at tiny sizes; no results
 
-    suite       pytest --device cuda
+    suite       pytest --device cuda: the operations, layers and models; steps captured and replayed, bit by bit those
+                without a graph (tests/training/test_graph.py); each launch captured and replayed
+                (tests/benchmarks/test_launches.py); memory that dropped graphs give back (gpu_only in test_graph.py)
     sanitizer   compute-sanitizer, four tools, over one small launch of each kernel
     emulator    the same launches on the emulator and on the GPU, compared bit by bit
     gemm        the ladder against cuBLAS (through PyTorch), TF32 off and on

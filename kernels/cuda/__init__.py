@@ -1,7 +1,8 @@
 """The CUDA backend: every primitive of kernels/contract.py, and the names through which arrays come and go.
 
 Its arrays are CuPy's. Importing it imports neither CuPy nor a GPU's driver: both wait for the first array or launch
-(launcher.engine()).
+(launcher.engine()). One difference to the CPU cannot be chosen: float32 numbers below 1.2e-38, subnormals, count as
+zero, since CuPy compiles with -ftz=true, its own kernels and these.
 """
 
 from __future__ import annotations

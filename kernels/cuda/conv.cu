@@ -46,7 +46,7 @@ __global__ void correlate_naive(const T* __restrict__ x, const T* __restrict__ w
                                 T* __restrict__ y, Correlation s) {
   const int j = blockIdx.y * blockDim.x + threadIdx.x;  // group and column
   const long long row = (long long)blockIdx.x * blockDim.y + threadIdx.y;
-  if (j >= s.groups * s.columns || row >= (long long)s.N * s.U * s.V) return;
+  if (j >= s.groups * s.columns || row >= pixels_of(s)) return;
   const int group = j / s.columns, column = j % s.columns;
   Source<T> from;
   from.set(x + group * s.C, s, row);
@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(256, 2)
     correlate_few_inputs(const T* __restrict__ x, const T* __restrict__ w, const T* __restrict__ bias,
                          T* __restrict__ y, Correlation s) {
   const int j = blockIdx.y * 32 + threadIdx.x;
-  const long long rows = (long long)s.N * s.U * s.V;
+  const long long rows = pixels_of(s);
   const long long first = ((long long)blockIdx.x * blockDim.y + threadIdx.y) * PIXELS;
   if (j >= s.groups * s.columns || first >= rows) return;
   const int group = j / s.columns, column = j % s.columns;
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(256, 2)
                           T* __restrict__ y, Correlation s) {
   const int lane = threadIdx.x % 32, group = blockIdx.y;
   const long long row = (long long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-  if (row >= (long long)s.N * s.U * s.V) return;  // whole warps
+  if (row >= pixels_of(s)) return;  // whole warps
   Source<T> from;
   from.set(x + group * s.C, s, row);
   w += (long long)group * s.taps_h * s.taps_w * s.C * s.columns;
@@ -153,7 +153,7 @@ __device__ __forceinline__ void correlate(const T* x, const T* w, const T* bias,
                        [&](auto& a_tile, auto& b_tile) { product.multiply(a_tile, b_tile); });
 
   y += blockIdx.y * s.split_step;
-  const long long rows = (long long)s.N * s.U * s.V;
+  const long long rows = pixels_of(s);
   product.for_each_run([&](int row, int column, const T* values) {
     const long long r = corner.row + row;
     const int j = corner.column + column;
@@ -195,7 +195,8 @@ template <class Product, int UNIT, class T>
 __device__ __forceinline__ void weight_grad(const T* dy, const T* x, T* dw, const Correlation& s) {
   constexpr int ROWS = Product::ROWS, COLUMNS = Product::COLUMNS, DEPTH = Product::DEPTH, PAD = Product::PAD;
   __shared__ __align__(16) T a_tiles[2][DEPTH][ROWS + PAD], b_tiles[2][DEPTH][COLUMNS + PAD];
-  const int group = blockIdx.z, first_pixel = blockIdx.y * s.k_per_split;
+  const int group = blockIdx.z;
+  const long long first_pixel = (long long)blockIdx.y * s.k_per_split;
   const int across = ceil_div(s.outputs, COLUMNS);
   __shared__ Corner corner;
   if (threadIdx.x == 0) corner = {(long long)(blockIdx.x / across) * ROWS, (int)(blockIdx.x % across) * COLUMNS};
@@ -204,7 +205,7 @@ __device__ __forceinline__ void weight_grad(const T* dy, const T* x, T* dw, cons
   Operand<T, COLUMNS, DEPTH, false> of_dy(dy + group * s.outputs, corner.column, s.outputs, s.groups * s.outputs,
                                           first_pixel);
   Product product;
-  for_each_tile<DEPTH>(of_x, of_dy, a_tiles, b_tiles, min(s.N * s.U * s.V - first_pixel, s.k_per_split),
+  for_each_tile<DEPTH>(of_x, of_dy, a_tiles, b_tiles, min(pixels_of(s) - first_pixel, (long long)s.k_per_split),
                        [&](auto& a_tile, auto& b_tile) { product.multiply(a_tile, b_tile); });
 
   const int taps = s.taps_h * s.taps_w, K = taps * s.C;

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from traceback import clear_frames
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
+from ..contract import Array
+from .device import Device
+from .graph_memory import GraphMemory, exhausted
+from .installation import import_cupy
 from .parameters import PointerTable
 from .signature import Signature
 
-Array: TypeAlias = Any
 Extent: TypeAlias = tuple[int, int, int]
 R = TypeVar("R")
 
@@ -33,12 +37,17 @@ class Launches(Protocol):
         """Run all of them, in the order of the current stream."""
 
 
-class Engine(Protocol):
-    """Arguments that reach `launch` have been checked and converted by the launcher (see parameters.py)."""
+class Engine(Device, Protocol):
+    """A device that kernels can be compiled for and launched on.
 
-    array_type: type
+    Arguments that reach `launch` have been checked and converted by the launcher (see parameters.py).
+    """
+
     xp: Any  # the array module
-    capturing: bool  # inside of capture()
+
+    @property
+    def capturing(self) -> bool:
+        """Inside of capture()."""
 
     def compile(self, source: str, signatures: Mapping[str, Signature]) -> Callable[[str], Any]:
         """A function that maps the name of an instance to something that `launch` runs.
@@ -49,15 +58,6 @@ class Engine(Protocol):
 
     def launch(self, function: Any, grid: Extent, block: Extent, arguments: Sequence[Any], shared: int) -> None:
         """Arguments are arrays, None (null), NumPy scalars, one-element structured arrays and PointerTables."""
-
-    def address(self, array: Array) -> int:
-        """Where the first element of the array is."""
-
-    def check_device(self, array: Array) -> None:
-        """Raises ValueError if the array is not on the device that kernels are launched on now."""
-
-    def upload(self, array: np.ndarray[Any, Any]) -> Array:
-        """A copy of the array on the device. While capturing it is made last, and kept as long as the launches."""
 
     def synchronize(self) -> None:
         """Waits for all launches; raises RuntimeError if one of them failed."""
@@ -84,9 +84,10 @@ class CupyEngine:
     """
 
     def __init__(self) -> None:
-        self._cupy = _import_cupy()
+        self._cupy = import_cupy()
         _explain_exhaustion(self._cupy)
-        self.capturing = False
+        self._graph_memory: dict[int, GraphMemory] = {}  # by device
+        self._outside: Any = None  # while capturing, the allocator of what is no part of the graph
         self._uploads: list[tuple[Array, np.ndarray[Any, Any]]] = []  # put off while capturing
         self.array_type: type = self._cupy.ndarray
         self.xp = self._cupy
@@ -106,18 +107,25 @@ class CupyEngine:
             function.max_dynamic_shared_size_bytes = shared
         function(grid, block, tuple(map(_cupy_argument, arguments)), shared_mem=shared)
 
+    def device(self) -> int:
+        return int(self._cupy.cuda.runtime.getDevice())
+
     def address(self, array: Array) -> int:
         return int(array.data.ptr)
 
     def check_device(self, array: Array) -> None:
-        current = self._cupy.cuda.runtime.getDevice()
-        if array.device.id != current:
-            raise ValueError(f"the array is on device {array.device.id}, the current device is {current}")
+        if array.device.id != self.device():
+            raise ValueError(f"the array is on device {array.device.id}, the current device is {self.device()}")
+
+    @property
+    def capturing(self) -> bool:
+        return self._outside is not None
 
     def upload(self, array: np.ndarray[Any, Any]) -> Array:
         if not self.capturing:
             return self._cupy.asarray(array)
-        buffer = self._cupy.empty(array.shape, array.dtype)
+        with self._cupy.cuda.using_allocator(self._outside):  # or a kernel that was captured before might write to it
+            buffer = self._cupy.empty(array.shape, array.dtype)
         self._uploads.append((buffer, array))
         return buffer
 
@@ -125,26 +133,22 @@ class CupyEngine:
         self._cupy.cuda.get_current_stream().synchronize()
 
     def capture(self, function: Callable[[], R]) -> tuple[R, Launches]:
-        """On a stream of its own, with memory of its own that nothing else is given while the graph lives.
-
-        What `upload` is asked for meanwhile is copied when the capture is over.
-        """
-        self.capturing = True
-        stream, pool = self._cupy.cuda.Stream(non_blocking=True), self._cupy.cuda.MemoryPool()
-        try:
-            with self._cupy.cuda.using_allocator(pool.malloc), stream:
-                stream.begin_capture()
-                try:
-                    result = function()
-                except BaseException:
-                    _abandon(stream)
-                    raise
-                graph = stream.end_capture()
-            for buffer, array in self._uploads:
-                buffer.set(array)
-            return result, CupyGraph(self._cupy, graph, (pool, self._uploads))
-        finally:
-            self.capturing, self._uploads = False, []
+        """On a stream of its own, with memory of its own. What `upload` is asked for is copied when it is over."""
+        cuda = self._cupy.cuda
+        memory = self._graph_memory.setdefault(self.device(), GraphMemory(self._cupy))
+        self._outside = cuda.get_allocator()
+        with memory.capturing() as stream:
+            try:
+                result, graph = _record(stream, function)
+            except BaseException as error:
+                clear_frames(error.__traceback__)  # their arrays: they would outlive the handling of the error
+                memory.release()
+                raise
+            finally:
+                self._outside, uploads, self._uploads = None, self._uploads, []
+        for buffer, array in uploads:
+            buffer.set(array)
+        return result, CupyGraph(self._cupy, graph, uploads, memory.release)
 
     def staging(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
         import cupyx
@@ -157,39 +161,35 @@ class CupyEngine:
 
 
 class CupyGraph:
-    """A captured graph, and what its kernels use and nobody else must get meanwhile."""
+    """A captured graph, and what its kernels read that nobody else refers to."""
 
-    def __init__(self, cupy: Any, graph: Any, memory: Any) -> None:
-        self._cupy, self._graph, self._memory = cupy, graph, memory
+    def __init__(self, cupy: Any, graph: Any, uploads: list[Any], release: Callable[[], None]) -> None:
+        self._cupy, self._graph, self._uploads, self._release = cupy, graph, uploads, release
+
+    def __del__(self) -> None:
+        self._graph = None  # before its memory
+        self._release()
 
     def launch(self) -> None:
         self._graph.launch(self._cupy.cuda.get_current_stream())
 
 
-def _abandon(stream: Any) -> None:
-    """End a capture that failed; the driver says so once more."""
-    with suppress(Exception):
-        stream.end_capture()
+def _record(stream: Any, function: Callable[[], R]) -> tuple[R, Any]:
+    """What the function returns, and the graph of what it launched on the stream."""
+    stream.begin_capture()
+    try:
+        result = function()
+    except BaseException:
+        with suppress(Exception):  # the driver says once more that it failed
+            stream.end_capture()
+        raise
+    return result, stream.end_capture()
 
 
 def _cupy_argument(value: Any) -> Any:
     if value is None:
         return np.uint64(0)
     return value.addresses if isinstance(value, PointerTable) else value
-
-
-def _import_cupy() -> Any:
-    try:
-        import cupy
-    except ImportError as error:
-        raise RuntimeError(
-            "device cuda needs CuPy: pip install 'minivae[cuda13]' (CUDA 13 driver) or 'minivae[cuda12]'"
-        ) from error
-    if not cupy.cuda.is_available():
-        raise RuntimeError(
-            f"device cuda: CuPy {cupy.__version__} is installed, but finds no GPU that its driver can use"
-        )
-    return cupy
 
 
 def _explain_exhaustion(cupy: Any) -> None:
@@ -200,7 +200,6 @@ def _explain_exhaustion(cupy: Any) -> None:
         try:
             return allocate(size)
         except cupy.cuda.memory.OutOfMemoryError as error:
-            free, total = cupy.cuda.runtime.memGetInfo()
-            raise MemoryError(f"out of device memory: {size:,} bytes asked for, {free:,} of {total:,} free") from error
+            raise exhausted(cupy, size) from error
 
     cupy.cuda.set_allocator(explained)

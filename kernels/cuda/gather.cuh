@@ -18,6 +18,9 @@ struct Correlation {
   long long split_step;
 };
 
+// How many output pixels there are.
+__device__ __forceinline__ long long pixels_of(const Correlation& s) { return (long long)s.N * s.U * s.V; }
+
 // Which output pixel a row of the columns is. Rows count (n, u, v).
 struct Pixel {
   int n, u, v;
@@ -154,7 +157,8 @@ struct GatheredColumns {
   int n[FOURS], u[FOURS], v[FOURS];    // the pixels, which advance
   Four<T> held[FOURS];
 
-  __device__ __forceinline__ GatheredColumns(const T* x, const Correlation& s, int group, int first_k, int first_pixel)
+  __device__ __forceinline__ GatheredColumns(const T* x, const Correlation& s, int group, int first_k,
+                                             long long first_pixel)
       : s(s), x(x + group * s.C) {
 #pragma unroll
     for (int i = 0; i < TAPS; i++) {

@@ -24,7 +24,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from .engine import Array, CompileError, CupyEngine, Engine, Extent, LaunchError
+from ..contract import Array
+from .engine import CompileError, CupyEngine, Engine, Extent, LaunchError
 from .parameters import PointerTable
 from .signature import KernelDeclaration, Signature, TemplateArgument, parse
 from .source import expand

@@ -155,9 +155,11 @@ class _Table(PointerTable):
 def _on_device(numbers: tuple[int, ...], dtype: str) -> Array:
     """An array of these numbers on the device, the same one each time unless they are for a graph."""
     engine: Any = launcher.engine()
-    return engine.upload(np.array(numbers, dtype)) if engine.capturing else _uploaded(engine, numbers, dtype)
+    if engine.capturing:
+        return engine.upload(np.array(numbers, dtype))
+    return _uploaded(engine, engine.device(), numbers, dtype)
 
 
 @lru_cache(maxsize=256)
-def _uploaded(engine: Any, numbers: tuple[int, ...], dtype: str) -> Array:
+def _uploaded(engine: Any, device: int, numbers: tuple[int, ...], dtype: str) -> Array:
     return engine.upload(np.array(numbers, dtype))

@@ -11,13 +11,12 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .engine import Array, Engine
-
+from ..contract import Array
+from .device import Device
 
 _LIMITS = {np.dtype(t): (int(np.iinfo(t).min), int(np.iinfo(t).max)) for t in "bBhHiIqQ"} | {
     np.dtype(t): (-float(np.finfo(t).max), float(np.finfo(t).max)) for t in "fd"
@@ -31,9 +30,9 @@ class PointerTable:
     the captured ones: the table lives on the device); it keeps its arrays alive.
     """
 
-    def __init__(self, arrays: Sequence[Array], engine: Engine) -> None:
+    def __init__(self, arrays: Sequence[Array], device: Device) -> None:
         self.arrays = tuple(arrays)
-        self.addresses = engine.upload(np.array([engine.address(a) for a in arrays], dtype=np.uint64))
+        self.addresses = device.upload(np.array([device.address(a) for a in arrays], dtype=np.uint64))
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Scalar:
     name: str
     dtype: np.dtype[Any]
 
-    def convert(self, value: Any, engine: Engine) -> np.generic:
+    def convert(self, value: Any, device: Device) -> np.generic:
         if self.dtype.kind == "b":
             if not isinstance(value, (bool, np.bool_)):
                 raise TypeError(f"expected a bool, got {_describe(value)}")
@@ -81,12 +80,12 @@ class Pointer:
     const: bool
     alignment: int
 
-    def convert(self, value: Array | None, engine: Engine) -> Array | None:
+    def convert(self, value: Array | None, device: Device) -> Array | None:
         if value is None:
             return None
-        is_array = isinstance(value, engine.array_type)
+        is_array = isinstance(value, device.array_type)
         if not is_array:
-            wanted = f"{engine.array_type.__module__}.{engine.array_type.__qualname__}"
+            wanted = f"{device.array_type.__module__}.{device.array_type.__qualname__}"
             raise TypeError(f"expected {wanted} or None, got {_describe(value)}")
         if value.dtype != self.dtype:
             raise TypeError(f"expected an array of {self.dtype}, got {value.dtype}")
@@ -97,9 +96,9 @@ class Pointer:
             )
         if not self.const and not getattr(value.flags, "writeable", True):  # cupy arrays are always writable
             raise ValueError("the kernel writes here, but the array is read-only")
-        if value.size and engine.address(value) % self.alignment:
-            raise ValueError(f"expected an address that is a multiple of {self.alignment}: {engine.address(value):#x}")
-        engine.check_device(value)
+        if value.size and device.address(value) % self.alignment:
+            raise ValueError(f"expected an address that is a multiple of {self.alignment}: {device.address(value):#x}")
+        device.check_device(value)
         return value
 
 
@@ -110,12 +109,12 @@ class Table:
     name: str
     element: Pointer
 
-    def convert(self, value: Any, engine: Engine) -> PointerTable:
+    def convert(self, value: Any, device: Device) -> PointerTable:
         if not isinstance(value, PointerTable):
             raise TypeError(f"expected a PointerTable, got {_describe(value)}")
         for i, array in enumerate(value.arrays):
             try:
-                self.element.convert(array, engine)
+                self.element.convert(array, device)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"array {i} of the table: {error}") from None
         return value
@@ -132,7 +131,7 @@ class Structure:
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtype", np.dtype([(m.name, m.dtype) for m in self.members], align=True))
 
-    def convert(self, value: Any, engine: Engine) -> np.ndarray[Any, Any]:
+    def convert(self, value: Any, device: Device) -> np.ndarray[Any, Any]:
         names = [member.name for member in self.members]
         if not isinstance(value, Mapping) or set(value) != set(names):
             got = sorted(map(str, value)) if isinstance(value, Mapping) else _describe(value)
@@ -140,7 +139,7 @@ class Structure:
         numbers = []
         for member in self.members:
             try:
-                numbers.append(member.convert(value[member.name], engine))
+                numbers.append(member.convert(value[member.name], device))
             except (TypeError, ValueError) as error:
                 raise type(error)(f"member {member.name}: {error}") from None
         return np.array([tuple(numbers)], dtype=self.dtype)

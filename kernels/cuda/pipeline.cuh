@@ -19,12 +19,13 @@ struct Operand {
 
   // x has `width` rows of A or columns of B, of which `first` is the first of this tile; `pitch` numbers lie from one
   // line in memory to the next.
-  __device__ __forceinline__ Operand(const T* x, int first, int width, int pitch, int k_begin) : pitch(pitch) {
+  __device__ __forceinline__ Operand(const T* x, int first, int width, int pitch, long long k_begin)
+      : pitch(pitch) {
     whole = pitch % 4 == 0 && (K_RUNS_FASTEST || width % 4 == 0);
 #pragma unroll
     for (int n = 0; n < FOURS; n++) {
-      const int k = k_begin + k_of(n), w = first + w_of(n);
-      from[n] = x + (K_RUNS_FASTEST ? (long long)w * pitch + k : (long long)k * pitch + w);
+      const long long k = k_begin + k_of(n), w = first + w_of(n);
+      from[n] = x + (K_RUNS_FASTEST ? w * pitch + k : k * pitch + w);
       beside[n] = width - w;
     }
   }

@@ -48,7 +48,12 @@ def _gpu() -> list[list[str]]:
         import cupy
     except ImportError:
         return [["CuPy", "not installed"]]
-    rows = [["CuPy", cupy.__version__]]
+    from minivae.kernels.cuda.installation import compiler, headers, missing
+
+    rows = [
+        ["CuPy", cupy.__version__],
+        ["CUDA", missing(cupy) or f"NVRTC {compiler(cupy)}, headers in {headers()}"],
+    ]
     if not cupy.cuda.is_available():
         return [*rows, ["GPU", "none found"]]
     for i in range(cupy.cuda.runtime.getDeviceCount()):

@@ -37,8 +37,8 @@ What it cannot find
   is sequentially consistent; anything that needs blocks to run at the same time;
 * results of `fmax`, `min` or a comparison that happen to hide a NaN; use of uninitialised registers;
 * speed: no bank conflicts, no coalescing, no occupancy. Limits on registers and static shared memory are NVRTC's;
-* the last bits: exp, log, sin, ... are those of the C library, multiply-adds are contracted as g++ does it, and
-  float32 subnormals are kept, where CuPy has NVRTC flush them to zero.
+* the last bits: exp, log, sin, ... are those of the C library, and multiply-adds are contracted as g++ does it.
+  Subnormals are zero in float64 too, where on a GPU only those of float32 are (CuPy has NVRTC compile with -ftz=true).
 
 Not provided: floating-point atomics (they make results depend on the order of threads), cooperative groups,
 asynchronous copies, half precision, textures. `extern __shared__` must stand inside a

@@ -126,6 +126,9 @@ class Emulator:
                         f"{argument} depends on the order of threads: {self._orders[0]} and {name} differ"
                     )
 
+    def device(self) -> int:
+        return 0
+
     def address(self, array: Any) -> int:
         return int(memory(array).__array_interface__["data"][0])
 

@@ -54,6 +54,14 @@ def test_row_sum(rows: int, columns: int, seed: int, dtype: str) -> None:
     assert np.array_equal(sums, x.sum(1))
 
 
+def test_subnormals_are_zero_as_on_a_gpu_and_afterwards_not() -> None:
+    """CuPy passes -ftz=true to NVRTC, and that cannot be undone."""
+    x, sums = np.array([[1e-40], [1.5e-38]], np.float32), np.full(2, np.nan, np.float32)
+    GOOD.kernel("row_sum", "float")[2, 128](x, sums, 1)
+    assert sums.tolist() == [0, x[1, 0]]
+    assert x[0, 0] * np.float32(0.5) > 0
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("threads", [1, 31, 64, 1000])
 def test_dynamic_shared_memory(dtype: str, threads: int) -> None:

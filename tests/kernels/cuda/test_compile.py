@@ -6,8 +6,6 @@ of them spills to memory itself. So every kernel has a budget, REGISTERS, beside
 
 from __future__ import annotations
 
-import pkgutil
-from importlib import import_module
 from pathlib import Path
 
 import nvrtc
@@ -22,22 +20,11 @@ BROKEN = Path(__file__).parents[2] / "cuda_emulator" / "kernels" / "broken.cu"
 pytestmark = pytest.mark.skipif(nvrtc.library() is None, reason="needs NVRTC: pip install 'nvidia-cuda-nvrtc==13.0.*'")
 
 
-def _modules() -> dict[str, tuple[Module, dict[str, int]]]:
-    """Each .cu file that a module of the backend launches from, with the budgets beside it."""
-    found = {}
-    for info in pkgutil.iter_modules(cuda.__path__):
-        python = import_module(f"{cuda.__name__}.{info.name}")
-        for value in vars(python).values():
-            if isinstance(value, Module) and value.path.stem == info.name:
-                found[value.path.name] = (value, python.REGISTERS)
-    return found
-
-
-MODULES = _modules()
+MODULES = nvrtc.modules()
 
 
 def test_every_source_is_launched_from_somewhere() -> None:
-    assert set(MODULES) == {path.name for folder in cuda.__path__ for path in Path(folder).glob("*.cu")}
+    assert set(MODULES) == {path.name for folder in cuda.__path__ for path in Path(folder).rglob("*.cu")}
 
 
 @pytest.mark.parametrize("file", MODULES)

@@ -219,6 +219,33 @@ def test_tables_are_uploaded_once_and_keep_no_gradient_alive(monkeypatch) -> Non
         assert gradient() is None
 
 
+def test_each_device_has_tables_of_its_own() -> None:
+    """Of the same sizes. What a kernel reads on another device than its own is refused."""
+
+    class TwoDevices(Emulator):
+        here, uploaded = 0, dict[int, tuple[int, np.ndarray]]()
+
+        def device(self) -> int:
+            return self.here
+
+        def upload(self, array: np.ndarray) -> np.ndarray:
+            copy = super().upload(array)
+            self.uploaded[id(copy)] = self.here, copy
+            return copy
+
+        def check_device(self, array: np.ndarray) -> None:
+            device, _ = self.uploaded.get(id(array), (self.here, array))
+            if device != self.here:
+                raise ValueError(f"the array is on device {device}, the current device is {self.here}")
+
+    two = TwoDevices()
+    with launcher.use_engine(two):
+        for two.here in (0, 1, 0):
+            params, grads = tensors(np.float32)[:2]
+            sgd_step(params, grads, [], 0.1, momentum=0.0, weight_decay=0.0, nesterov=False)
+    assert {device for device, _ in two.uploaded.values()} == {0, 1}
+
+
 # ---- the norm ----
 
 

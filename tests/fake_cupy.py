@@ -1,0 +1,175 @@
+"""As much of CuPy as kernels/cuda/engine.py uses besides arrays: what is installed, memory, pools, streams, captures.
+
+The pool behaves as CuPy's does (cupy/cuda/memory.pyx, without the splitting of blocks): it keeps what is given back,
+gives it out again, and, when the device has no more, frees all that it keeps and tries once more. The device has
+`total` bytes. What must never happen is written down in `violations`: that memory which a captured graph uses is freed.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from cuda_emulator import arrays
+
+
+class CUDARuntimeError(RuntimeError):
+    status = 2  # cudaErrorMemoryAllocation
+
+
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+class Memory:
+    """What cudaMalloc gives; cudaFree when nobody refers to it any more."""
+
+    def __init__(self, cupy: FakeCuPy, size: int) -> None:
+        if size > cupy.free:
+            raise CUDARuntimeError("cudaErrorMemoryAllocation: out of memory")
+        cupy.free -= size
+        self.size, self.address = size, next(cupy.addresses)
+        weakref.finalize(self, cupy.cuda_free, self.address, size).atexit = False
+
+
+class Pointer:
+    """Of an array: keeps its memory, and tells the pool when it is gone."""
+
+    def __init__(self, memory: Memory, give_back: Callable[[Memory], None] | None = None) -> None:
+        self.mem = memory
+        if give_back is not None:
+            weakref.finalize(self, give_back, memory).atexit = False
+
+
+class MemoryPool:
+    def __init__(self, cupy: FakeCuPy, allocator: Callable[[int], Pointer] | None = None) -> None:
+        self.kept: list[Memory] = []
+        self._allocator = allocator or (lambda size: Pointer(Memory(cupy, size)))
+        cupy.pools.append(self)  # one that is lost keeps what it has, as CuPy's (cupy#9437)
+
+    def malloc(self, size: int) -> Pointer:
+        fitting = [memory for memory in self.kept if memory.size == size]
+        if fitting:
+            self.kept.remove(fitting[0])
+            return Pointer(fitting[0], self.kept.append)
+        try:
+            return Pointer(self._allocator(size).mem, self.kept.append)
+        except CUDARuntimeError:
+            self.free_all_blocks()
+        try:
+            return Pointer(self._allocator(size).mem, self.kept.append)
+        except CUDARuntimeError:
+            raise OutOfMemoryError(f"Out of memory allocating {size} bytes") from None
+
+    def free_all_blocks(self) -> None:
+        self.kept.clear()
+
+
+class FakeCuPy(SimpleNamespace):
+    def __init__(
+        self, available: bool = True, version: str = "14.2.0", nvrtc_found: bool = True, total: int = 1000
+    ) -> None:
+        self.free, self.addresses, self.violations = total, count(), list[str]()
+        self.pools: list[MemoryPool] = []
+        self.capturing: set[int] | None = None  # addresses that the capture in progress uses
+        self.graphs = weakref.WeakSet[Any]()
+        self.default = MemoryPool(self)
+        self.allocator: Callable[[int], Pointer] = self.default.malloc
+        self.ndarray, self.__version__ = arrays.DeviceArray, version
+        self.get_default_memory_pool = lambda: self.default
+
+        def version_of_nvrtc() -> tuple[int, int]:
+            if not nvrtc_found:
+                raise RuntimeError('Failure finding "libnvrtc.so.13"')
+            return 13, 0
+
+        self.cuda = SimpleNamespace(
+            is_available=lambda: available,
+            nvrtc=SimpleNamespace(getVersion=version_of_nvrtc),
+            get_allocator=lambda: self.allocator,
+            set_allocator=lambda allocator: setattr(self, "allocator", allocator),
+            using_allocator=self.using_allocator,
+            memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+            Memory=lambda size: Memory(self, size),
+            MemoryPointer=lambda memory, offset: Pointer(memory),
+            MemoryPool=lambda allocator=None: MemoryPool(self, allocator),
+            Stream=lambda non_blocking: Stream(self),
+            get_current_stream=lambda: None,
+            runtime=SimpleNamespace(
+                memGetInfo=lambda: (self.free, total), getDevice=lambda: 0, CUDARuntimeError=CUDARuntimeError
+            ),
+        )
+
+    def alloc(self, size: int) -> Pointer:
+        """Memory for an array, a kernel that writes to it, and nothing else."""
+        pointer = self.allocator(size)
+        if self.capturing is not None:
+            self.capturing.add(pointer.mem.address)
+        return pointer
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An array that the host writes to: no captured kernel does."""
+        pointer = self.allocator(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+
+        def set_(array: np.ndarray) -> None:
+            if any(pointer.mem.address in graph.used for graph in self.graphs):
+                self.violations.append("the host writes where a captured kernel writes too")
+
+        return SimpleNamespace(data=pointer, set=set_)
+
+    def cuda_free(self, address: int, size: int) -> None:
+        self.free += size
+        if address in (self.capturing or ()):
+            self.violations.append("memory of the capture in progress was freed")
+        if any(address in graph.used for graph in self.graphs):
+            self.violations.append("memory of a captured graph was freed")
+
+    @contextmanager
+    def using_allocator(self, allocator: Callable[[int], Pointer]) -> Iterator[None]:
+        before, self.allocator = self.allocator, allocator
+        try:
+            yield
+        finally:
+            self.allocator = before
+
+
+class Graph:
+    def __init__(self, used: set[int]) -> None:
+        self.used = used
+
+    def launch(self, stream: Any) -> None:
+        pass
+
+
+class Stream:
+    def __init__(self, cupy: FakeCuPy) -> None:
+        self._cupy = cupy
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def begin_capture(self) -> None:
+        self._cupy.capturing = set()
+
+    def end_capture(self) -> Graph:
+        graph = Graph(self._cupy.capturing or set())
+        self._cupy.capturing = None
+        self._cupy.graphs.add(graph)
+        return graph
+
+
+def install(monkeypatch: pytest.MonkeyPatch, cupy: FakeCuPy | None, headers: str | None = "/cuda/include") -> None:
+    """Put this in the place of CuPy (None: not installed), and that folder in the place of CUDA's headers."""
+    pathfinder = SimpleNamespace(find_nvidia_header_directory={"cudart": headers}.__getitem__)
+    for name, module in {"cupy": cupy, "cuda": pathfinder, "cuda.pathfinder": pathfinder}.items():
+        monkeypatch.setitem(sys.modules, name, module)  # None makes `import cupy` fail

@@ -1,0 +1,118 @@
+"""The engine on CuPy's side: memory. A captured graph uses memory that Python believes to be free."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_cupy import FakeCuPy, install
+
+from minivae.kernels.cuda.engine import CupyEngine
+
+
+@pytest.fixture
+def cupy(monkeypatch: pytest.MonkeyPatch) -> FakeCuPy:
+    fake = FakeCuPy()
+    install(monkeypatch, fake)
+    return fake
+
+
+def captured(engine: CupyEngine, cupy: FakeCuPy, temporaries: int, kept: int = 10) -> tuple[Any, Any]:
+    """The graph of a step that writes to so many arrays of 100 bytes and lets go of them, and what the step returns."""
+
+    def step() -> Any:
+        alive = [cupy.alloc(100) for _ in range(temporaries)]
+        del alive
+        return cupy.alloc(kept)
+
+    result, graph = engine.capture(step)
+    return graph, result
+
+
+def test_what_graphs_used_is_free_when_they_are_gone(cupy: FakeCuPy) -> None:
+    engine = CupyEngine()
+    for _ in range(5):  # 5 fits: a leak of 400 bytes each would not fit
+        results = [captured(engine, cupy, 4), captured(engine, cupy, 3)]
+        assert cupy.free < 1000 - 400
+        del results
+        gc.collect()
+        assert cupy.free == 1000
+    assert not cupy.violations
+
+
+def test_graphs_share_what_python_has_freed(cupy: FakeCuPy) -> None:
+    """The graphs of the whole batch and of the last one, which is smaller: one of them runs at a time."""
+    engine = CupyEngine()
+    results = [captured(engine, cupy, 4) for _ in range(10)]
+    assert cupy.free == 1000 - 400 - 10 * 10
+    del results[1:]
+    gc.collect()
+    assert cupy.free <= 1000 - 400 - 10, "the first graph lives"
+    assert not cupy.violations
+
+
+def test_memory_of_results_that_outlive_their_graph_is_used_again(cupy: FakeCuPy) -> None:
+    engine = CupyEngine()
+    graph, gradient = captured(engine, cupy, 4)
+    del graph
+    gc.collect()
+    assert cupy.free == 1000 - 10
+    del gradient
+    results = captured(engine, cupy, 9)
+    assert cupy.free == 1000 - 900 - 10
+    del results
+    gc.collect()
+    assert cupy.free == 1000
+
+
+def test_a_capture_that_fails_gives_everything_back(cupy: FakeCuPy) -> None:
+    engine = CupyEngine()
+
+    def step() -> None:
+        alive = cupy.alloc(300)
+        raise RuntimeError(f"asks the device while {alive} is alive")
+
+    for _ in range(5):
+        with pytest.raises(RuntimeError, match="asks the device"):
+            engine.capture(step)
+        assert cupy.free == 1000
+        assert not engine.capturing
+
+
+def test_running_out_of_memory_in_a_capture_is_an_error_and_frees_nothing(cupy: FakeCuPy) -> None:
+    """CuPy's pool would free blocks that Python does not use any more and captured kernels do, and go on."""
+    engine = CupyEngine()
+
+    def step() -> None:
+        alive = [cupy.alloc(200) for _ in range(3)]
+        del alive
+        cupy.alloc(600)
+
+    with pytest.raises(MemoryError, match="600 bytes asked for, 400 of 1,000 free"):
+        engine.capture(step)
+    assert not cupy.violations
+    assert cupy.free == 1000
+
+
+def test_a_capture_has_the_memory_that_the_eager_step_has_freed(cupy: FakeCuPy) -> None:
+    engine = CupyEngine()
+    eager = [cupy.alloc(300) for _ in range(3)]
+    del eager
+    assert cupy.free == 100
+    captured(engine, cupy, 9)
+    assert not cupy.violations
+
+
+def test_tables_lie_where_no_captured_kernel_writes(cupy: FakeCuPy) -> None:
+    """They are copied once, when the capture is over; at a replay an earlier kernel must not write over them."""
+    engine = CupyEngine()
+
+    def step() -> Any:
+        cupy.alloc(16)  # and freed
+        return engine.upload(np.zeros(2))
+
+    kept = engine.capture(step)
+    assert not cupy.violations
+    del kept
