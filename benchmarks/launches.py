@@ -42,7 +42,7 @@ def _matrices() -> Iterator[Launch]:
     yield Launch("gemm, K cut up", lambda k, a: k.matmul(a(integers(20, 600)), a(integers(600, 30))))
     yield Launch("reduce_sum", lambda k, a: k.reduce_sum(a(integers(50, 300)), (0,), False))
     index = np.random.default_rng(1).integers(0, 9, 700)
-    yield Launch("sum_rows_by_index", lambda k, a: k.sum_rows_by_index(a(integers(700, 40)), a(index), 9))
+    yield Launch("segment_sum", lambda k, a: k.segment_sum(a(integers(700, 40)), a(index), 9))
     yield Launch("nearest_code", lambda k, a: k.nearest_code(a(integers(200, 17)), a(integers(90, 17, seed=1))))
 
 
@@ -54,7 +54,7 @@ def _convolutions() -> Iterator[Launch]:
         ("few outputs", (2, 32, 6, 6), (3, 32, 3, 3), 1),
     ):
         g = conv2d_geometry(x, w, stride, 1, 1, 1)
-        bias, dy = integers(g.O, seed=2), integers(*g.y_shape, seed=3)
+        bias, dy = integers(g.OC, seed=2), integers(*g.y_shape, seed=3)
 
         def forward(k: Any, a: Any, g: Any = g, bias: Any = bias) -> Any:
             return k.conv2d(a(integers(*g.x_shape)), a(integers(*g.w_shape)), a(bias), g)
@@ -84,6 +84,27 @@ def _weight_grad_tf32(k: Any, a: Any) -> Any:
         return k.conv2d_weight_grad(a(integers(*g.y_shape)), a(integers(*g.x_shape)), g)
     finally:
         cuda.settings.settings.allow_tf32 = before
+
+
+def _activations() -> Iterator[Launch]:
+    x, dy = integers(4, 6, 5, 5), integers(4, 6, 5, 5, seed=1)
+    for name in ("sigmoid", "tanh", "softplus", "silu", "gelu", "erf"):
+        yield Launch(name, lambda k, a, name=name: getattr(k, name)(a(x)), exact=False)
+        if name != "erf":
+            yield Launch(f"{name}_grad", lambda k, a, name=name: getattr(k, f"{name}_grad")(a(dy), a(x)), exact=False)
+
+
+def _resampling() -> Iterator[Launch]:
+    x = integers(3, 5, 6, 8)
+    window = (3, 2), (2, 1), (1, 1)
+
+    def pooled(k: Any, a: Any) -> Any:
+        y, winner = k.max_pool2d(a(x), *window)
+        return y, winner, k.max_pool2d_grad(y, winner, x.shape, *window)
+
+    yield Launch("max_pool2d and gradient", pooled)
+    yield Launch("upsample", lambda k, a: k.upsample(a(x), (2, 3)))
+    yield Launch("upsample_grad", lambda k, a: k.upsample_grad(a(x), (2, 4)))
 
 
 def _norms() -> Iterator[Launch]:
@@ -133,7 +154,6 @@ def _noise() -> Iterator[Launch]:
     yield Launch("normal", lambda k, a: k.normal((101,), np.float32, noise), exact=False)
     yield Launch("reparameterize", lambda k, a: k.reparameterize(a(mu), a(log_var), noise), exact=False)
     yield Launch("reparameterize_grad", lambda k, a: k.reparameterize_grad(a(mu), a(log_var), noise), exact=False)
-    yield Launch("erf", lambda k, a: k.erf(a(integers(77))), exact=False)
 
 
 def _optimisers() -> Iterator[Launch]:
@@ -167,9 +187,8 @@ def _optimisers() -> Iterator[Launch]:
     yield Launch("write_words", words)
 
 
-LAUNCHES = [
-    *(launch for group in (_matrices, _convolutions, _norms, _likelihoods, _noise, _optimisers) for launch in group())
-]
+GROUPS = (_matrices, _convolutions, _activations, _resampling, _norms, _likelihoods, _noise, _optimisers)
+LAUNCHES = [launch for group in GROUPS for launch in group()]
 
 
 def results(launch: Launch) -> Arrays:

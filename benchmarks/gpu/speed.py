@@ -87,7 +87,7 @@ def _cudnn(torch: Any, x: Any, w: Any, dy: Any, g: Any, which: int) -> Callable[
 def _conv_steps(g: Any) -> dict[str, Callable[[], Any]]:
     k = kernels.backend("cuda")
     x, w = k.asarray(_channels_last(integers(*g.x_shape))), k.asarray(integers(*g.w_shape))
-    steps = [s for s in conv.LADDER if s != "few_outputs" or g.O <= conv.FEW_OUTPUTS]
+    steps = [s for s in conv.LADDER if s != "few_outputs" or g.OC <= conv.FEW_OUTPUTS]
     return {step: partial(conv.conv_ladder, step, x, w, g) for step in steps}
 
 

@@ -7,13 +7,28 @@ zero, since CuPy compiles with -ftz=true, its own kernels and these.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from ..contract import Array
 from . import launcher
-from .activation import bias_relu, relu_grad
+from .activation import (
+    bias_relu,
+    erf,
+    gelu,
+    gelu_grad,
+    relu_grad,
+    sigmoid,
+    sigmoid_grad,
+    silu,
+    silu_grad,
+    softplus,
+    softplus_grad,
+    tanh,
+    tanh_grad,
+)
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .gemm import matmul
 from .likelihood import (
@@ -24,12 +39,12 @@ from .likelihood import (
     softmax_cross_entropy,
     softmax_cross_entropy_grad,
 )
-from .matrix import reduce_sum, sum_rows_by_index
+from .matrix import reduce_sum, segment_sum
 from .norm import batch_norm, batch_norm_grad, group_norm, group_norm_grad
 from .optim import adam_step, global_norm, sgd_step
 from .quantize import nearest_code
 from .random import normal, random_bits, reparameterize, reparameterize_grad, uniform
-from .special import erf
+from .resample import max_pool2d, max_pool2d_grad, upsample, upsample_grad
 
 device = "cuda"
 
@@ -42,6 +57,11 @@ def asarray(array: np.ndarray | Array) -> Array:
 def to_host(array: Array) -> np.ndarray:
     """An array of this backend as a host array: a copy, for which the GPU's work so far is waited for."""
     return launcher.engine().xp.asnumpy(array)
+
+
+def session() -> AbstractContextManager[Any]:
+    """What this backend needs around a training: nothing; CuPy keeps freed memory, and steps are captured elsewhere."""
+    return nullcontext()
 
 
 def __getattr__(name: str) -> Any:
@@ -66,10 +86,14 @@ __all__ = [
     "erf",
     "gaussian_nll",
     "gaussian_nll_grad",
+    "gelu",
+    "gelu_grad",
     "global_norm",
     "group_norm",
     "group_norm_grad",
     "matmul",
+    "max_pool2d",
+    "max_pool2d_grad",
     "nearest_code",
     "normal",
     "random_bits",
@@ -77,11 +101,22 @@ __all__ = [
     "relu_grad",
     "reparameterize",
     "reparameterize_grad",
+    "segment_sum",
+    "session",
     "sgd_step",
+    "sigmoid",
+    "sigmoid_grad",
+    "silu",
+    "silu_grad",
     "softmax_cross_entropy",
     "softmax_cross_entropy_grad",
-    "sum_rows_by_index",
+    "softplus",
+    "softplus_grad",
+    "tanh",
+    "tanh_grad",
     "to_host",
     "uniform",
+    "upsample",
+    "upsample_grad",
     "xp",
 ]

@@ -1,4 +1,4 @@
-"""Bias and ReLU in one pass over memory, and the backward pass of the ReLU (activation.cu)."""
+"""Activation functions and their derivatives (activation.cu), in the memory layout of their input."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from math import prod
 from pathlib import Path
 
 from ..contract import Array
-from ..cpu.blocks import logical_order
 from . import launcher
-from .arrays import empty, in_memory_order
+from .arrays import empty, in_memory_order, logical_order
 from .launcher import ceil_div
 
-MODULE = launcher.Module(Path(__file__).with_name("activation.cu"))
-REGISTERS = {"bias_relu": 40, "relu_grad": 32}
+FUNCTIONS = ("sigmoid", "tanh", "softplus", "silu", "gelu", "erf")  # in the order of activation.cu's numbers
+_INSTANCES = [(number, dtype) for number in range(len(FUNCTIONS)) for dtype in ("float", "double")]
+MODULE = launcher.Module(
+    Path(__file__).with_name("activation.cu"), {"apply": _INSTANCES, "apply_grad": _INSTANCES[:-2]}
+)
+REGISTERS = {"bias_relu": 40, "relu_grad": 32, "apply": 40, "apply_grad": 40}
 
 THREADS = 256
 
 
 def bias_relu(x: Array, b: Array | None) -> Array:
-    """x (N, C, ...), b (C,) or None -> max(x + b, 0), in the memory layout of x."""
+    """x (N, C, ...), b (C,) or None -> max(x + b, 0)."""
     order, (source,) = in_memory_order(x)
     y = empty(source.shape, x.dtype)
     channels, inner = 1, 1
@@ -30,8 +33,80 @@ def bias_relu(x: Array, b: Array | None) -> Array:
 
 
 def relu_grad(dy: Array, y: Array) -> Array:
-    """dy, y of one shape, y = relu(x) -> dx = dy * (y > 0)."""
+    """dx = dy where y = relu(x) is positive, else 0."""
     order, (of_y, of_dy) = in_memory_order(y, dy)
     dx = empty(of_y.shape, y.dtype)
     MODULE.kernel("relu_grad", y.dtype)[ceil_div(dx.size, THREADS), THREADS](of_dy, of_y, dx, dx.size)
+    return logical_order(dx, order)
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x))."""
+    return _apply("sigmoid", x)
+
+
+def sigmoid_grad(dy: Array, y: Array) -> Array:
+    """dx = dy y (1 - y), for y = sigmoid(x)."""
+    return _apply_grad("sigmoid", dy, y)
+
+
+def tanh(x: Array) -> Array:
+    """The hyperbolic tangent."""
+    return _apply("tanh", x)
+
+
+def tanh_grad(dy: Array, y: Array) -> Array:
+    """dx = dy (1 - y^2), for y = tanh(x)."""
+    return _apply_grad("tanh", dy, y)
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x))."""
+    return _apply("softplus", x)
+
+
+def softplus_grad(dy: Array, x: Array) -> Array:
+    """dx = dy sigmoid(x)."""
+    return _apply_grad("softplus", dy, x)
+
+
+def silu(x: Array) -> Array:
+    """x sigmoid(x)."""
+    return _apply("silu", x)
+
+
+def silu_grad(dy: Array, x: Array) -> Array:
+    """dx = dy (s + x s (1 - s)), with s = sigmoid(x)."""
+    return _apply_grad("silu", dy, x)
+
+
+def gelu(x: Array) -> Array:
+    """x Phi(x), with the distribution function Phi of the standard normal."""
+    return _apply("gelu", x)
+
+
+def gelu_grad(dy: Array, x: Array) -> Array:
+    """dx = dy (Phi(x) + x phi(x))."""
+    return _apply_grad("gelu", dy, x)
+
+
+def erf(x: Array) -> Array:
+    """The error function, to a few units in the last place: CUDA's own."""
+    return _apply("erf", x)
+
+
+def _apply(name: str, x: Array) -> Array:
+    order, (source,) = in_memory_order(x)
+    y = empty(source.shape, x.dtype)
+    kernel = MODULE.kernel("apply", FUNCTIONS.index(name), x.dtype)
+    kernel[ceil_div(y.size, THREADS), THREADS](source, y, y.size)
+    return logical_order(y, order)
+
+
+def _apply_grad(name: str, dy: Array, seen: Array) -> Array:
+    """seen: what the derivative is written in terms of, y or x."""
+    order, (of_seen, of_dy) = in_memory_order(seen, dy)
+    dx = empty(of_seen.shape, seen.dtype)
+    kernel = MODULE.kernel("apply_grad", FUNCTIONS.index(name), seen.dtype)
+    kernel[ceil_div(dx.size, THREADS), THREADS](of_dy, of_seen, dx, dx.size)
     return logical_order(dx, order)

@@ -71,8 +71,8 @@ def conv_ladder(step: str, x: Array, w: Array, g: ConvGeometry) -> Array:
     """
     if step not in LADDER:
         raise ValueError(f"step must be one of {', '.join(LADDER)}, got {step!r}")
-    if step == "few_outputs" and g.O // g.groups > FEW_OUTPUTS:
-        raise ValueError(f"step 'few_outputs' has at most {FEW_OUTPUTS} outputs per group, got {g.O // g.groups}")
+    if step == "few_outputs" and g.OC // g.groups > FEW_OUTPUTS:
+        raise ValueError(f"step 'few_outputs' has at most {FEW_OUTPUTS} outputs per group, got {g.OC // g.groups}")
     if step == "tf32" and x.dtype != np.float32:
         raise TypeError(f"step 'tf32' convolves float32 images, got {x.dtype}")
     return _forward(step, x, w, None, g)
@@ -94,7 +94,7 @@ def conv2d_weight_grad(dy: Array, x: Array, g: ConvGeometry) -> Array:
     if not pixels:
         return xp().zeros(g.w_shape, x.dtype)
     _, correlation = _forward_job(g)
-    C, O = g.C // g.groups, g.O // g.groups  # noqa: E741
+    C, O = g.C // g.groups, g.OC // g.groups  # noqa: E741
     K = C * g.KH * g.KW
     name, rows, columns, arguments = _product(x.dtype, K, O, C, _use_tf32(x.dtype))
     tiles = ceil_div(K, rows) * ceil_div(O, columns)
@@ -113,7 +113,7 @@ Job = tuple[dict[str, Any], dict[str, Any]]
 
 
 def _forward(step: str | None, x: Array, w: Array, b: Array | None, g: ConvGeometry) -> Array:
-    y = _correlate(step, x, w, b, (g.N, g.OH, g.OW, g.O), [_forward_job(g)], True)
+    y = _correlate(step, x, w, b, (g.N, g.OH, g.OW, g.OC), [_forward_job(g)], True)
     return y.transpose(0, 3, 1, 2)
 
 
@@ -121,7 +121,7 @@ def _forward_job(g: ConvGeometry) -> Job:
     down, across = forward_reads(g)
     arrangement = {"rows": 1, "across": 1, "tap_h": 0, "tap_w": 0, "tap_step_h": 1, "tap_step_w": 1}
     to = {"DH": g.OH, "DW": g.OW, "to_first_h": 0, "to_first_w": 0, "to_stride_h": 1, "to_stride_w": 1}
-    return _job(g, arrangement | {"exchanged": False}, down, across, (g.H, g.W, g.C), g.O, to)
+    return _job(g, arrangement | {"exchanged": False}, down, across, (g.H, g.W, g.C), g.OC, to)
 
 
 def _phase_job(g: ConvGeometry, down: Phases, across: Phases) -> Job:
@@ -135,7 +135,7 @@ def _phase_job(g: ConvGeometry, down: Phases, across: Phases) -> Job:
         **{"DH": g.H, "to_first_h": down.first_u * g.stride[0] + row.offset, "to_stride_h": g.stride[0]},
         **{"DW": g.W, "to_first_w": across.first_u * g.stride[1] + col.offset, "to_stride_w": g.stride[1]},
     }
-    return _job(g, arrangement | {"exchanged": True}, down.reads, across.reads, (g.OH, g.OW, g.O), g.C, to)
+    return _job(g, arrangement | {"exchanged": True}, down.reads, across.reads, (g.OH, g.OW, g.OC), g.C, to)
 
 
 def _job(

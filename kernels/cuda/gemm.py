@@ -14,6 +14,7 @@ import numpy as np
 
 from ..contract import Array
 from . import launcher
+from .activation import bias_relu
 from .arrays import aligned, contiguous, empty, xp, zeros
 from .launcher import ceil_div
 from .matrix import FILL, reduce_sum
@@ -43,14 +44,21 @@ class _Operand(NamedTuple):
     step: int  # numbers from one matrix to the next; 0 if there is one for all
 
 
-def matmul(a: Array, b: Array) -> Array:
-    """(..., M, K) @ (..., K, N) -> (..., M, N), leading axes broadcast. Transposed views are read where they are.
+def matmul(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -> Array:
+    """(..., M, K) @ (..., K, N) -> (..., M, N), leading axes broadcast; bias (N,) is added to each row.
 
-    float32 products are sums of float32 products, unless settings.allow_tf32.
+    With relu the result is max(a b + bias, 0). Transposed views are read where they are. float32 products are sums of
+    float32 products, unless settings.allow_tf32.
     """
     if a.ndim > 2 and b.ndim == 2 and a.flags.c_contiguous:  # one product for all leading axes
-        return matmul(a.reshape(prod(a.shape[:-1]), a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[-1])
-    return _product(a, b, "tf32" if settings.allow_tf32 and a.dtype == np.float32 else "registers")
+        rows = a.reshape(prod(a.shape[:-1]), a.shape[-1])
+        return matmul(rows, b, bias, relu).reshape(*a.shape[:-1], b.shape[-1])
+    y = _product(a, b, "tf32" if settings.allow_tf32 and a.dtype == np.float32 else "registers")
+    if relu:
+        return bias_relu(y.reshape(prod(y.shape[:-1]), y.shape[-1]), bias).reshape(y.shape)
+    if bias is not None:
+        y += bias
+    return y
 
 
 def gemm_ladder(step: str, a: Array, b: Array) -> Array:

@@ -10,9 +10,8 @@ from math import prod
 from pathlib import Path
 
 from ..contract import Array
-from ..cpu.blocks import logical_order
 from . import launcher
-from .arrays import contiguous, empty, in_memory_order, xp
+from .arrays import contiguous, empty, in_memory_order, logical_order, xp
 from .launcher import ceil_div
 
 MODULE = launcher.Module(Path(__file__).with_name("likelihood.cu"))

@@ -10,9 +10,8 @@ from math import prod
 from pathlib import Path
 
 from ..contract import Array
-from ..cpu.blocks import logical_order, memory_order
 from . import launcher
-from .arrays import contiguous, empty, zeros
+from .arrays import contiguous, empty, logical_order, memory_order, zeros
 from .launcher import ceil_div
 
 MODULE = launcher.Module(Path(__file__).with_name("matrix.cu"))
@@ -79,7 +78,7 @@ def _power_of_two(n: int) -> int:
     return 1 << n.bit_length() - 1
 
 
-def sum_rows_by_index(rows: Array, index: Array, count: int) -> Array:
+def segment_sum(rows: Array, index: Array, count: int) -> Array:
     """rows (M, D), index (M,) in [0, count) -> (count, D); out[k] = sum of rows[m] where index[m] == k.
 
     Rows are put in the order of their index, and each block adds those of one index, in float64.

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..contract import Array
-from ..cpu.blocks import logical_order, memory_order
 from . import launcher
-from .arrays import contiguous, empty, zeros
+from .arrays import contiguous, empty, logical_order, memory_order, zeros
 from .launcher import ceil_div
 
 MODULE = launcher.Module(Path(__file__).with_name("norm.cu"))

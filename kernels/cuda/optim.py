@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..contract import Array
-from ..cpu.blocks import memory_order
 from . import launcher
-from .arrays import contiguous, empty, xp, zeros
+from .arrays import contiguous, empty, memory_order, xp, zeros
 from .launcher import ceil_div
 from .matrix import reduce_sum
 from .parameters import PointerTable
@@ -56,8 +55,8 @@ def sgd_step(
 def adam_step(
     params: Sequence[Array],
     grads: Sequence[Array],
-    first: Sequence[Array],
-    second: Sequence[Array],
+    m: Sequence[Array],
+    v: Sequence[Array],
     step: int | Array,
     lr: float | Array,
     betas: tuple[float, float],
@@ -65,7 +64,7 @@ def adam_step(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    """In place on params, first and second moments; `step` counts from 1 (Kingma & Ba 2014, algorithm 1).
+    """In place on params and the moments m and v; `step` counts from 1 (Kingma & Ba 2014, algorithm 1).
 
     `step` and `lr` may be arrays of one element on the device, int64 and float64, read when the kernel runs.
     """
@@ -73,7 +72,7 @@ def adam_step(
     lr, live_lr = _number_or_live(lr)
     settings = {"step": step, "lr": lr, "b1": betas[0], "b2": betas[1], "eps": eps, "weight_decay": weight_decay}
     settings["decoupled"] = bool(decoupled)
-    for tensors in _by_dtype(params, grads, first, second):
+    for tensors in _by_dtype(params, grads, m, v):
         together = _Together(*tensors)
         kernel = MODULE.kernel("adam", together.dtype)
         kernel[together.chunks, THREADS](*together.tables, *together.layout, live_step, live_lr, settings)

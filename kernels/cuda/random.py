@@ -1,4 +1,4 @@
-"""Random numbers from counters (kernels in random.cu, the generator in philox.cuh): the words of kernels.cpu.random.
+"""Random numbers from counters (kernels in random.cu, the generator in philox.cuh): the words of the reference.
 
 A word is a function of (seed, draw, place), so that a thread can make its numbers without asking another, and a
 backward pass makes the noise of its forward pass again instead of reading it. A launch for `count` numbers has a

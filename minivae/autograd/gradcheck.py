@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from minivae.kernels import backend_of
-from minivae.kernels import cpu as host
+from minivae.kernels import reference as host
 from minivae.kernels.contract import Array, Noise
 
 from .function import no_grad

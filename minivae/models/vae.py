@@ -29,7 +29,7 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor
-from minivae.kernels import cpu
+from minivae.kernels import backend
 from minivae.kernels.contract import Noise
 from minivae.nn.likelihoods import LIKELIHOODS
 from minivae.nn.module import Buffer
@@ -200,7 +200,9 @@ class VAE(Estimator):
         for draw, start in enumerate(range(0, len(x), BINARY_BLOCK)):
             block = x[start : start + BINARY_BLOCK]
             noise = Noise(BINARY_SEED, draw)
-            binary[start : start + BINARY_BLOCK] = cpu.uniform(block.shape, np.dtype(np.float32), noise) < block
+            binary[start : start + BINARY_BLOCK] = (
+                backend("cpu").uniform(block.shape, np.dtype(np.float32), noise) < block
+            )
         return binary
 
     def score_samples(self, x: np.ndarray, samples: int = 1) -> np.ndarray:

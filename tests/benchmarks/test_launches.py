@@ -11,7 +11,7 @@ from cuda_emulator import Emulator, arrays, compiler
 
 from benchmarks import launches
 from minivae import kernels
-from minivae.kernels import cpu
+from minivae.kernels import reference
 from minivae.kernels.cuda import launcher
 from minivae.kernels.cuda.capture import capture
 
@@ -26,7 +26,7 @@ class TestLaunch:
         found = launches.results(launch)
         if launch.name.startswith(("conv ", "gemm ", "write_words")):
             return  # steps of a ladder, which only the GPU has; tests/kernels/cuda compares them
-        expected = launch.run(cpu, np.asarray)
+        expected = launch.run(reference, np.asarray)
         for mine, theirs in zip(found, expected if isinstance(expected, (tuple, list)) else [expected], strict=True):
             if launch.exact:
                 np.testing.assert_array_equal(mine, theirs)

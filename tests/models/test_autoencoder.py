@@ -6,7 +6,7 @@ import pytest
 from strategies import host, numbers
 
 import minivae as mv
-from minivae.kernels import cpu
+from minivae.kernels import reference
 from minivae.kernels.contract import Noise
 from minivae.models import Autoencoder, corrupt, load
 from minivae.models.autoencoder import CORRUPTIONS, AutoencoderLoss
@@ -203,7 +203,7 @@ def test_the_devices_see_the_same_corruption(device):
 
 def test_pixels_are_masked_where_the_noise_says():
     x = images(2) + 1
-    u = cpu.uniform(x.shape, np.dtype(np.float32), NOISE)
+    u = reference.uniform(x.shape, np.dtype(np.float32), NOISE)
     np.testing.assert_array_equal(corrupt(x, "masking", 0.4, NOISE), np.where(u < 0.4, 0, x))
 
 

@@ -5,7 +5,7 @@ import pytest
 from strategies import host, numbers
 
 import minivae as mv
-from minivae.kernels import cpu
+from minivae.kernels import reference
 from minivae.kernels.contract import Noise
 from minivae.models import VAE
 from minivae.training import evaluate, save_checkpoint
@@ -60,7 +60,7 @@ def test_the_whole_loss_is_differentiated_right(architecture, options):
 
 def binary(x, noise):
     """What loss(x, noise) makes of grey pixels: the draw after that of z."""
-    uniform = cpu.uniform(x.shape, np.dtype(np.float32), Noise(noise.seed, noise.draw + 1))
+    uniform = reference.uniform(x.shape, np.dtype(np.float32), Noise(noise.seed, noise.draw + 1))
     return (uniform < x).astype(x.dtype)
 
 

@@ -10,7 +10,7 @@ from cuda_emulator import Emulator, compiler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minivae.kernels import cpu
+from minivae.kernels import reference
 from minivae.kernels.cuda import conv, launcher
 from minivae.kernels.cuda.settings import settings as cuda_settings
 from minivae.kernels.geometry import ConvGeometry, conv2d_geometry, conv_transpose2d_geometry
@@ -35,13 +35,15 @@ def channels_last(x: np.ndarray) -> np.ndarray:
 def check(g: ConvGeometry, dtype: type = np.float32) -> None:
     """All three passes, with and without bias, exactly."""
     x, w = integers(*g.x_shape, seed=1, dtype=dtype), integers(*g.w_shape, seed=2, dtype=dtype)
-    dy, b = channels_last(integers(*g.y_shape, seed=3, dtype=dtype)), integers(g.O, seed=4, dtype=dtype)
+    dy, b = channels_last(integers(*g.y_shape, seed=3, dtype=dtype)), integers(g.OC, seed=4, dtype=dtype)
     c = integers(g.C, seed=5, dtype=dtype)
     for bias in (None, b):
-        np.testing.assert_array_equal(conv.conv2d(x, w, bias, g), cpu.conv2d(x, w, bias, g))
+        np.testing.assert_array_equal(conv.conv2d(x, w, bias, g), reference.conv2d(x, w, bias, g))
     for bias in (None, c):
-        np.testing.assert_array_equal(conv.conv2d_input_grad(dy, w, bias, g), cpu.conv2d_input_grad(dy, w, bias, g))
-    np.testing.assert_array_equal(conv.conv2d_weight_grad(dy, x, g), cpu.conv2d_weight_grad(dy, x, g))
+        np.testing.assert_array_equal(
+            conv.conv2d_input_grad(dy, w, bias, g), reference.conv2d_input_grad(dy, w, bias, g)
+        )
+    np.testing.assert_array_equal(conv.conv2d_weight_grad(dy, x, g), reference.conv2d_weight_grad(dy, x, g))
 
 
 pairs = st.one_of(st.integers(1, 3), st.tuples(st.integers(1, 3), st.integers(1, 3)))
@@ -105,7 +107,7 @@ def test_every_step_of_the_ladder_agrees(step: str) -> None:
     for x, w, groups in (((2, 8, 7, 6), (6, 8, 3, 3), 1), ((2, 6, 7, 6), (8, 3, 3, 2), 2)):
         g = conv2d_geometry(x, w, 2, 1, 1, groups)
         x, w = integers(*g.x_shape, seed=1), integers(*g.w_shape, seed=2)  # small integers are TF32 numbers
-        np.testing.assert_array_equal(conv.conv_ladder(step, x, w, g), cpu.conv2d(x, w, None, g))
+        np.testing.assert_array_equal(conv.conv_ladder(step, x, w, g), reference.conv2d(x, w, None, g))
 
 
 def test_the_ladder_refuses_what_it_cannot_do() -> None:
@@ -125,7 +127,7 @@ def test_tf32_rounds_operands_and_nothing_else(monkeypatch: pytest.MonkeyPatch) 
     check(g)
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=g.x_shape).astype(np.float32), rng.normal(size=g.w_shape).astype(np.float32)
-    error = np.abs(conv.conv2d(x, w, None, g) - cpu.conv2d(x, w, None, g)).max()
+    error = np.abs(conv.conv2d(x, w, None, g) - reference.conv2d(x, w, None, g)).max()
     assert 1e-4 < error < 5e-2  # 2^-11 of terms around 1, of which 324 are added
 
 
@@ -135,9 +137,9 @@ def test_random_numbers_to_rounding(dtype: type, tolerance: float) -> None:
     rng = np.random.default_rng(0)
     x, w, dy = (rng.normal(size=s).astype(dtype) for s in (g.x_shape, g.w_shape, g.y_shape))
     for ours, theirs in (
-        (conv.conv2d(x, w, None, g), cpu.conv2d(x, w, None, g)),
-        (conv.conv2d_input_grad(dy, w, None, g), cpu.conv2d_input_grad(dy, w, None, g)),
-        (conv.conv2d_weight_grad(dy, x, g), cpu.conv2d_weight_grad(dy, x, g)),
+        (conv.conv2d(x, w, None, g), reference.conv2d(x, w, None, g)),
+        (conv.conv2d_input_grad(dy, w, None, g), reference.conv2d_input_grad(dy, w, None, g)),
+        (conv.conv2d_weight_grad(dy, x, g), reference.conv2d_weight_grad(dy, x, g)),
     ):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())
 

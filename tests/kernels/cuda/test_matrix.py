@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples, numbers
 
-from minivae.kernels import cpu
+from minivae.kernels import reference
 from minivae.kernels.cuda import launcher, matrix
-from minivae.kernels.cuda.matrix import reduce_sum, sum_rows_by_index
+from minivae.kernels.cuda.matrix import reduce_sum, segment_sum
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="the CUDA emulator needs g++")
 
@@ -50,7 +50,7 @@ def test_reduce_sum_is_that_of_the_cpu_in_any_layout(data, shape, keepdims, dtyp
     if gaps and x.ndim:
         x = np.repeat(x, 2, axis=-1)[..., ::2]
     y = reduce_sum(x, axis, keepdims)
-    expected = cpu.reduce_sum(x, axis, keepdims)
+    expected = reference.reduce_sum(x, axis, keepdims)
     assert (y.dtype, y.shape) == (dtype, expected.shape)
     assert not np.shares_memory(x, y)
     np.testing.assert_array_equal(y, expected)
@@ -146,27 +146,27 @@ def test_the_order_of_rows_of_one_index() -> None:
 
 @examples
 @given(M=st.integers(0, 300), D=st.integers(0, 70), count=st.integers(1, 300), dtype=st.sampled_from(DTYPES))
-def test_sum_rows_by_index_is_the_transpose_of_a_lookup(M, D, count, dtype) -> None:
+def test_segment_sum_is_the_transpose_of_a_lookup(M, D, count, dtype) -> None:
     rows, index = integers(M, D, dtype=dtype), np.random.default_rng(M).integers(0, count, M)
-    sums = sum_rows_by_index(rows, index, count)
+    sums = segment_sum(rows, index, count)
     assert (sums.dtype, sums.shape) == (dtype, (count, D))
     table = integers(count, D, dtype=dtype, seed=1)
     assert np.vdot(table[index], rows) == np.vdot(table, sums)  # <lookup(table), rows> = <table, transpose(rows)>
-    np.testing.assert_array_equal(sums, cpu.sum_rows_by_index(rows, index, count))
+    np.testing.assert_array_equal(sums, reference.segment_sum(rows, index, count))
 
 
-def test_sum_rows_by_index_adds_in_float64() -> None:
+def test_segment_sum_adds_in_float64() -> None:
     rows, index = numbers(3000, 5, low=0.9, high=1.1, dtype=np.float32), np.arange(3000) % 3
     with launcher.use_engine(ALL_ORDERS):
-        sums = sum_rows_by_index(rows, index, 4)
+        sums = segment_sum(rows, index, 4)
     exact = np.stack([np.float64(rows[k:3000:3]).sum(0) for k in range(3)])
     np.testing.assert_array_equal(sums[:3], np.float32(exact))
     assert not sums[3].any()
 
 
-def test_sum_rows_by_index_of_views() -> None:
+def test_segment_sum_of_views() -> None:
     rows, index = integers(6, 10).T[::2], np.array([9, 2, 9, 0, 9, 2, 9, 2, 9, 0])[1::2]
-    np.testing.assert_array_equal(sum_rows_by_index(rows, index, 3)[2], rows[[0, 2, 3]].sum(0))
+    np.testing.assert_array_equal(segment_sum(rows, index, 3)[2], rows[[0, 2, 3]].sum(0))
 
 
 def test_nothing_is_copied_to_the_host_while_a_graph_is_captured() -> None:
@@ -174,6 +174,6 @@ def test_nothing_is_copied_to_the_host_while_a_graph_is_captured() -> None:
     on_device, index_on_device = arrays.array(rows), arrays.array(index)
     with launcher.use_engine(Emulator(xp=arrays)), arrays.captured():
         total = reduce_sum(on_device, (0,), True)
-        sums = sum_rows_by_index(on_device, index_on_device, 300)
+        sums = segment_sum(on_device, index_on_device, 300)
     np.testing.assert_array_equal(arrays.asnumpy(total), rows.sum(0, keepdims=True))
-    np.testing.assert_array_equal(arrays.asnumpy(sums), cpu.sum_rows_by_index(rows, index, 300))
+    np.testing.assert_array_equal(arrays.asnumpy(sums), reference.segment_sum(rows, index, 300))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples, numbers
 
-from minivae.kernels import cpu
+from minivae.kernels import reference
 from minivae.kernels.cuda import launcher, norm
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="the CUDA emulator needs g++")
@@ -64,9 +64,9 @@ def check(shape, groups, affine=(True, True), layouts=("channels first",) * 2, d
     x, dy = (laid_out(numbers(*shape, seed=s, dtype=dtype), layouts[s]) for s in (0, 1))
     weight, bias = (numbers(shape[1], seed=2 + s, dtype=dtype) if given else None for s, given in enumerate(affine))
     exact = [None if a is None else np.ascontiguousarray(a, np.float64) for a in (x, dy, weight, bias)]
-    expected = forward(cpu, exact[0], *exact[2:], groups)
+    expected = forward(reference, exact[0], *exact[2:], groups)
     actual = forward(norm, x, weight, bias, groups)
-    expected += backward(cpu, exact[1], exact[0], exact[2], *expected[1:], groups)
+    expected += backward(reference, exact[1], exact[0], exact[2], *expected[1:], groups)
     actual += backward(norm, dy, x, weight, *actual[1:], groups)
     for a, e in zip(actual, expected, strict=True):
         assert (a.dtype, a.shape) == (dtype, e.shape)
@@ -183,7 +183,7 @@ def test_a_large_mean_does_not_spoil_the_variance(groups, dtype) -> None:
     for first in (0, 512):
         x[:, :, 0, 0] = first
         _, mean, var = forward(norm, x + offset, None, None, groups)
-        expected = forward(cpu, np.float64(x), None, None, groups)
+        expected = forward(reference, np.float64(x), None, None, groups)
         np.testing.assert_allclose(var, expected[2], rtol=1e-6 if dtype == np.float32 else 1e-12)
         np.testing.assert_allclose(np.float64(mean) - offset, expected[1], rtol=0, atol=np.spacing(offset))
 
@@ -221,7 +221,7 @@ def test_both_passes_can_be_captured(groups) -> None:
     with launcher.use_engine(Emulator(xp=arrays)), arrays.captured():
         y, mean, var = forward(norm, device[0], device[2], None, groups)
         gradients = backward(norm, device[1], device[0], device[2], mean, var, groups)
-    expected = forward(cpu, x, weight, None, groups)
-    expected += backward(cpu, dy, x, weight, *expected[1:], groups)
+    expected = forward(reference, x, weight, None, groups)
+    expected += backward(reference, dy, x, weight, *expected[1:], groups)
     for a, e in zip((y, mean, var, *gradients), expected, strict=True):
         np.testing.assert_allclose(arrays.asnumpy(a), e, rtol=1e-11, atol=1e-11)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples, numbers
 
-from minivae.kernels import cpu
+from minivae.kernels import reference
 from minivae.kernels.cuda import launcher
 from minivae.kernels.cuda.optim import CHUNK, adam_step, global_norm, sgd_step
 
@@ -81,7 +81,7 @@ some_layouts = st.lists(st.sampled_from(LAYOUTS), min_size=4, max_size=4).map(tu
 def test_sgd_is_that_of_the_cpu_in_place_in_any_layout(layouts, momentum, weight_decay, nesterov, dtype) -> None:
     lists = tensors(dtype, layouts)[:3]
     expected = copies(lists)
-    for step, (params, grads, velocities) in ((cpu.sgd_step, expected), (sgd_step, lists)):
+    for step, (params, grads, velocities) in ((reference.sgd_step, expected), (sgd_step, lists)):
         velocities = velocities if momentum else []
         step(params, grads, velocities, 0.1, momentum, weight_decay, nesterov and momentum > 0)
     assert_close(lists, expected)
@@ -99,7 +99,7 @@ def test_sgd_is_that_of_the_cpu_in_place_in_any_layout(layouts, momentum, weight
 def test_adam_is_that_of_the_cpu_in_place_in_any_layout(layouts, step, weight_decay, decoupled, betas, dtype) -> None:
     lists = tensors(dtype, layouts)
     expected = copies(lists)
-    cpu.adam_step(*expected, step, 0.05, betas, 1e-3, weight_decay, decoupled)
+    reference.adam_step(*expected, step, 0.05, betas, 1e-3, weight_decay, decoupled)
     adam_step(*lists, step, 0.05, betas, 1e-3, weight_decay, decoupled)
     assert_close(lists, expected)
 
@@ -109,9 +109,9 @@ def test_integers_are_exact(dtype) -> None:
     """With factors that are powers of two, or sums of two of them, nothing is rounded."""
     lists = [[np.asarray(np.round(4 * a)) for a in together] for together in tensors(dtype)]
     expected = copies(lists)
-    cpu.sgd_step(*expected[:3], 0.25, 0.5, 0.5, True)
+    reference.sgd_step(*expected[:3], 0.25, 0.5, 0.5, True)
     sgd_step(*lists[:3], 0.25, 0.5, 0.5, True)
-    cpu.adam_step(*expected, 1, 0.0, (0.5, 0.75), 1.0, 0.5, False)
+    reference.adam_step(*expected, 1, 0.0, (0.5, 0.75), 1.0, 0.5, False)
     adam_step(*lists, 1, 0.0, (0.5, 0.75), 1.0, 0.5, False)
     for together, values in zip(lists, expected, strict=True):
         for a, v in zip(together, values, strict=True):
@@ -148,10 +148,10 @@ def test_no_kernel_leaves_its_arrays(guard) -> None:
 def test_tensors_of_both_dtypes_go_together() -> None:
     mixed = [x + y for x, y in zip(tensors(np.float32), tensors(np.float64), strict=True)]
     expected = copies(mixed)
-    cpu.adam_step(*expected, 2, 0.1, **ADAM)
+    reference.adam_step(*expected, 2, 0.1, **ADAM)
     adam_step(*mixed, 2, 0.1, **ADAM)
     assert_close(mixed, expected)
-    np.testing.assert_allclose(global_norm(mixed[0]), cpu.global_norm(mixed[0]), rtol=1e-13)
+    np.testing.assert_allclose(global_norm(mixed[0]), reference.global_norm(mixed[0]), rtol=1e-13)
 
 
 def test_nothing_to_do() -> None:
@@ -199,8 +199,8 @@ def test_a_step_that_has_run_before_can_be_captured() -> None:
         lr *= 0.5
         with arrays.captured():
             adam_step(*device, step, lr, **ADAM)
-    cpu.adam_step(*expected, 1, 0.1, **ADAM)
-    cpu.adam_step(*expected, 2, 0.05, **ADAM)
+    reference.adam_step(*expected, 1, 0.1, **ADAM)
+    reference.adam_step(*expected, 2, 0.05, **ADAM)
     assert_close([[arrays.asnumpy(a) for a in together] for together in device], expected)
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples, numbers
 
-from minivae.kernels import cpu, cuda
+from minivae.kernels import cuda, reference
 from minivae.kernels.contract import Noise
 from minivae.kernels.cuda import launcher
 from minivae.kernels.cuda.random import normal, random_bits, reparameterize, reparameterize_grad, uniform
@@ -67,17 +67,17 @@ def test_philox_gives_the_published_words(counter, key, result, tmp_path) -> Non
 def test_words_are_those_of_the_cpu(seed, draw, count) -> None:
     bits = random_bits(count, Noise(seed, draw))
     assert (bits.dtype, bits.shape) == (np.uint32, (count,))
-    np.testing.assert_array_equal(bits, cpu.random_bits(count, Noise(seed, draw)))
+    np.testing.assert_array_equal(bits, reference.random_bits(count, Noise(seed, draw)))
 
 
 @pytest.mark.parametrize("count", [1023, 1024, 1025, 5000])
 def test_blocks_of_threads_fit_together(count) -> None:
     noise = Noise(3, 4)
-    np.testing.assert_array_equal(random_bits(count, noise), cpu.random_bits(count, noise))
+    np.testing.assert_array_equal(random_bits(count, noise), reference.random_bits(count, noise))
     for dtype in DTYPES:
-        np.testing.assert_array_equal(uniform((count,), dtype, noise), cpu.uniform((count,), dtype, noise))
+        np.testing.assert_array_equal(uniform((count,), dtype, noise), reference.uniform((count,), dtype, noise))
         np.testing.assert_allclose(
-            normal((count,), dtype, noise), cpu.normal((count,), dtype, noise), atol=NORMAL[dtype]
+            normal((count,), dtype, noise), reference.normal((count,), dtype, noise), atol=NORMAL[dtype]
         )
 
 
@@ -86,7 +86,7 @@ def test_blocks_of_threads_fit_together(count) -> None:
 def test_uniforms_are_bitwise_those_of_the_cpu(seed, draw, shape, dtype) -> None:
     u = uniform(shape, dtype, Noise(seed, draw))
     assert (u.dtype, u.shape) == (dtype, shape)
-    np.testing.assert_array_equal(u, cpu.uniform(shape, dtype, Noise(seed, draw)))
+    np.testing.assert_array_equal(u, reference.uniform(shape, dtype, Noise(seed, draw)))
 
 
 @examples
@@ -94,7 +94,7 @@ def test_uniforms_are_bitwise_those_of_the_cpu(seed, draw, shape, dtype) -> None
 def test_normals_are_those_of_the_cpu_up_to_rounding(seed, draw, shape, dtype) -> None:
     z = normal(shape, np.dtype(dtype), Noise(seed, draw))
     assert (z.dtype, z.shape) == (dtype, shape)
-    np.testing.assert_allclose(z, cpu.normal(shape, dtype, Noise(seed, draw)), rtol=0, atol=NORMAL[dtype])
+    np.testing.assert_allclose(z, reference.normal(shape, dtype, Noise(seed, draw)), rtol=0, atol=NORMAL[dtype])
 
 
 def test_normals_of_both_types_are_the_same_numbers() -> None:
@@ -133,8 +133,8 @@ def test_reparameterize_is_that_of_the_cpu_in_any_layout(shape, dtype, seed, tra
     noise, tolerance = Noise(seed, 1), 8 * np.finfo(dtype).eps + NORMAL[dtype]
     z, dlog_var = reparameterize(mu, log_var, noise), reparameterize_grad(dz, log_var, noise)
     for found, expected in [
-        (z, cpu.reparameterize(mu, log_var, noise)),
-        (dlog_var, cpu.reparameterize_grad(dz, log_var, noise)),
+        (z, reference.reparameterize(mu, log_var, noise)),
+        (dlog_var, reference.reparameterize_grad(dz, log_var, noise)),
     ]:
         assert (found.dtype, found.shape) == (dtype, shape)
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
@@ -160,6 +160,6 @@ def test_noise_can_be_drawn_while_a_graph_is_captured() -> None:
     noise = Noise(1, 2, arrays.array(np.array([5], np.uint64)))
     with launcher.use_engine(Emulator(xp=arrays)), arrays.captured():
         z, u = reparameterize(mu.T, log_var.T, noise), uniform((), np.float32, noise)
-    expected = cpu.reparameterize(arrays.asnumpy(mu).T, arrays.asnumpy(log_var).T, Noise(1, 7))
+    expected = reference.reparameterize(arrays.asnumpy(mu).T, arrays.asnumpy(log_var).T, Noise(1, 7))
     np.testing.assert_allclose(arrays.asnumpy(z), expected, rtol=3e-6, atol=3e-6)
-    assert arrays.asnumpy(u) == cpu.uniform((), np.float32, Noise(1, 7))
+    assert arrays.asnumpy(u) == reference.uniform((), np.float32, Noise(1, 7))
