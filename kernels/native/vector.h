@@ -20,6 +20,7 @@
 #ifndef VECTOR_H
 #define VECTOR_H
 #include <math.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +37,11 @@
 
 /* Aligned like a real and allowed to alias: so a pointer to reals may be read as one to vectors, wherever it points. */
 typedef real vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
-typedef __typeof__((vec){0} < (vec){0}) mask;
+#if REAL_IS_FLOAT
+typedef int32_t mask __attribute__((vector_size(VECTOR_BYTES)));
+#else
+typedef int64_t mask __attribute__((vector_size(VECTOR_BYTES)));
+#endif
 #define LANES ((int64_t)(VECTOR_BYTES / sizeof(real)))
 
 #define OPTIONAL

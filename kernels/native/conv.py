@@ -1,0 +1,62 @@
+"""Convolution, its input gradient and its weight gradient: the Python side of conv.c and winograd.c."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..geometry import ConvGeometry
+from .library import Kernel
+from .plans import forward_plan, input_grad_plan, weight_grad_plan
+
+_convolve = Kernel("convolve")
+_convolve_weight_grad = Kernel("convolve_weight_grad")
+
+
+def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool = False) -> np.ndarray:
+    """Cross-correlation of x (N, C, H, W) with w (OC, C/G, KH, KW), plus b (OC,) -> y (N, OC, OH, OW).
+
+    Any memory layout; what it returns is channels-last.
+    """
+    w, b = _contiguous("conv2d", x, g.x_shape, w, b, g.OC, g)
+    y = np.empty((g.N, g.OH, g.OW, g.OC), x.dtype)
+    _convolve[x.dtype](forward_plan(g).address, x, w, b, relu, y)
+    return y.transpose(0, 3, 1, 2)
+
+
+def conv2d_input_grad(
+    dy: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool = False
+) -> np.ndarray:
+    """The transpose of conv2d as a map of x: dy (N, OC, OH, OW) -> dx (N, C, H, W), plus b (C,)."""
+    w, b = _contiguous("conv2d_input_grad", dy, g.y_shape, w, b, g.C, g)
+    dx = np.empty((g.N, g.H, g.W, g.C), dy.dtype)
+    plan = input_grad_plan(g)
+    if b is not None and plan.repeats > 1:
+        b = np.tile(b.reshape(g.groups, 1, -1), (1, plan.repeats, 1)).reshape(-1)
+    _convolve[dy.dtype](plan.address, dy, w, b, relu, dx)
+    return dx.transpose(0, 3, 1, 2)
+
+
+def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.ndarray:
+    """The transpose of conv2d as a map of w: dy (N, OC, OH, OW), x (N, C, H, W) -> dw (OC, C/G, KH, KW)."""
+    _check("conv2d_weight_grad", "dy", dy, g.y_shape)
+    _check("conv2d_weight_grad", "x", x, g.x_shape)
+    dw = np.empty(g.w_shape, x.dtype)
+    _convolve_weight_grad[x.dtype](weight_grad_plan(g).address, x, dy, dw)
+    return dw
+
+
+def _contiguous(
+    name: str, x: np.ndarray, shape: tuple[int, ...], w: np.ndarray, b: np.ndarray | None, channels: int, g: ConvGeometry
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """w and b in contiguous memory; ValueError where a shape is not the geometry's, for C would read elsewhere."""
+    _check(name, "the input", x, shape)
+    _check(name, "the weight", w, g.w_shape)
+    if b is not None:
+        _check(name, "the bias", b, (channels,))
+        b = np.ascontiguousarray(b)
+    return np.ascontiguousarray(w), b
+
+
+def _check(name: str, what: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise ValueError(f"{name}: {what} must have shape {shape}, got {array.shape}")
