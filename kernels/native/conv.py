@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from ..geometry import ConvGeometry
 from .library import Kernel
-from .plans import forward_plan, input_grad_plan, weight_grad_plan
+from .plans import forward_plan, input_grad_plan, weight_grad_plan, winograd_input_grad_plan, winograd_plan, winograd_turned_plan
 
 _convolve = Kernel("convolve")
 _convolve_weight_grad = Kernel("convolve_weight_grad")
+_winograd = Kernel("winograd")
+_winograd_input_grad = Kernel("winograd_input_grad")
+_winograd_weight_grad = Kernel("winograd_weight_grad")
+
+# Winograd's products pay from so many channels on, for a kernel of this size and stride.
+OLD = False
+LEAST_CHANNELS = {(3, 1): 32, (4, 2): 64}
 
 
 def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool = False) -> np.ndarray:
@@ -19,7 +28,10 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, 
     """
     w, b = _contiguous("conv2d", x, g.x_shape, w, b, g.OC, g)
     y = np.empty((g.N, g.OH, g.OW, g.OC), x.dtype)
-    _convolve[x.dtype](forward_plan(g).address, x, w, b, relu, y)
+    if winograd_applies(g):
+        _winograd[x.dtype](winograd_plan(g).address, x, w, b, relu, y)
+    else:
+        _convolve[x.dtype](forward_plan(g).address, x, w, b, relu, y)
     return y.transpose(0, 3, 1, 2)
 
 
@@ -29,6 +41,13 @@ def conv2d_input_grad(
     """The transpose of conv2d as a map of x: dy (N, OC, OH, OW) -> dx (N, C, H, W), plus b (C,)."""
     w, b = _contiguous("conv2d_input_grad", dy, g.y_shape, w, b, g.C, g)
     dx = np.empty((g.N, g.H, g.W, g.C), dy.dtype)
+    if winograd_applies(g):
+        if g.stride == (1, 1) and not OLD:
+            _winograd[dy.dtype](winograd_turned_plan(g).address, dy, w, b, relu, dx)
+        else:
+            dy = np.ascontiguousarray(dy.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+            _winograd_input_grad[dy.dtype](winograd_input_grad_plan(g).address, dy, w, b, relu, dx)
+        return dx.transpose(0, 3, 1, 2)
     plan = input_grad_plan(g)
     if b is not None and plan.repeats > 1:
         b = np.tile(b.reshape(g.groups, 1, -1), (1, plan.repeats, 1)).reshape(-1)
@@ -41,8 +60,20 @@ def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.nda
     _check("conv2d_weight_grad", "dy", dy, g.y_shape)
     _check("conv2d_weight_grad", "x", x, g.x_shape)
     dw = np.empty(g.w_shape, x.dtype)
-    _convolve_weight_grad[x.dtype](weight_grad_plan(g).address, x, dy, dw)
+    if winograd_applies(g):
+        dy = np.ascontiguousarray(dy.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        _winograd_weight_grad[x.dtype](winograd_plan(g).address, x, dy, dw)
+    else:
+        _convolve_weight_grad[x.dtype](weight_grad_plan(g).address, x, dy, dw)
     return dw
+
+
+@lru_cache(maxsize=1024)
+def winograd_applies(g: ConvGeometry) -> bool:
+    """Whether the passes of this convolution are done with fewer multiplications: many channels, and the right kernel."""
+    (sh, sw), least = g.stride, LEAST_CHANNELS.get((g.KH, g.stride[0]), 0)
+    square = g.KH == g.KW and sh == sw and g.dilation == (1, 1) and g.groups == 1
+    return square and least > 0 and g.C % 16 == 0 == g.OC % 16 and min(g.C, g.OC) >= least
 
 
 def _contiguous(

@@ -5,3 +5,4 @@
 #include "product.c" /* what matrix.c and conv.c are made of */
 #include "matrix.c"
 #include "conv.c"
+#include "winograd.c"

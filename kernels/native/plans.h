@@ -39,4 +39,12 @@ typedef struct {
     int64_t groups, taps, C, OC; /* C and OC of a group */
     Axis a_row, a_col;
 } WeightPass;
+
+/* A convolution by Winograd's products (winograd.c): m x m outputs of a tile, r x r taps, of bundles of s x s pixels of the
+   images (source) that are read; what is written are images (H, W, C). */
+typedef struct {
+    Source source;
+    int64_t m, r, s, tiles_h, tiles_w, H, W, C;
+    Axis w_row, w_col; /* of the weights, as one matrix (K, N) for each of the r x r taps */
+} FastPass;
 #endif

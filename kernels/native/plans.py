@@ -89,6 +89,54 @@ def input_grad_plan(g: ConvGeometry) -> Plan:
     return tables.plan(source, g.H * g.W * g.C, g.OH * g.OW * g.OC * g.C // g.groups * g.KH * g.KW)
 
 
+# ---- fewer multiplications, see winograd.c ----
+
+
+@lru_cache(maxsize=512)
+def winograd_plan(g: ConvGeometry) -> Plan:
+    """The forward pass, and the weight gradient, for a kernel of 3 x 3 and stride 1 or of twice its stride."""
+    r, s = _taps_and_bundle(g)
+    tiles_h, tiles_w = -(-g.OH // 2), -(-g.OW // 2)
+    padded = (2 * tiles_h + r - 1) * s, (2 * tiles_w + r - 1) * s
+    source = structures()["Source"](g.N, g.C, g.H, g.W, *g.padding, *padded)
+    taps = _sums(_steps(r, s * g.KW), _steps(r, s), _steps(s, g.KW), _steps(s, 1), _steps(g.C, g.KH * g.KW))
+    outputs = _steps(g.OC, g.C * g.KH * g.KW)
+    return _fast_plan(source, (2, r, s, tiles_h, tiles_w, g.OH, g.OW, g.OC), taps, outputs)
+
+
+@lru_cache(maxsize=512)
+def winograd_turned_plan(g: ConvGeometry) -> Plan:
+    """The input gradient of a convolution of stride 1: the forward pass of dy, with the kernel turned round."""
+    (r, _), tiles_h, tiles_w = _taps_and_bundle(g), -(-g.H // 2), -(-g.W // 2)
+    top, left = (r - 1 - padding for padding in g.padding)
+    source = structures()["Source"](g.N, g.OC, g.OH, g.OW, top, left, 2 * tiles_h + r - 1, 2 * tiles_w + r - 1)
+    turned = _steps(r, 1)[::-1]
+    taps = _sums(turned * r, turned, _steps(g.OC, g.C * r * r))
+    return _fast_plan(source, (2, r, 1, tiles_h, tiles_w, g.H, g.W, g.C), taps, _steps(g.C, r * r))
+
+
+@lru_cache(maxsize=512)
+def winograd_input_grad_plan(g: ConvGeometry) -> Plan:
+    """The input gradient of a convolution of a larger stride: the forward pass's steps, transposed, in reverse order."""
+    r, s = _taps_and_bundle(g)
+    forward = winograd_plan(g)
+    taps = _sums(_steps(r, s * g.KW), _steps(r, s), _steps(g.OC, g.C * g.KH * g.KW))
+    inputs = _sums(_steps(s, g.KW), _steps(s, 1), _steps(g.C, g.KH * g.KW))
+    structure = forward.kept[0]
+    sizes = (2, r, s, structure.tiles_h, structure.tiles_w, g.OH, g.OW, g.OC)
+    return _fast_plan(structure.source, sizes, taps, inputs)
+
+
+def _taps_and_bundle(g: ConvGeometry) -> tuple[int, int]:
+    return g.KH // g.stride[0], g.stride[0]
+
+
+def _fast_plan(source: Any, sizes: Iterable[int], rows: np.ndarray, columns: np.ndarray) -> Plan:
+    tables = _Tables()
+    structure = structures()["FastPass"](source, *sizes, tables.axis(rows), tables.axis(columns))
+    return Plan(ctypes.addressof(structure), (structure, *tables.arrays))
+
+
 # ---- what passes read ----
 
 
