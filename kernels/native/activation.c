@@ -78,7 +78,7 @@ INLINE vec silu_slope(vec x) {
     return s + x * s * (1 - s);
 }
 INLINE vec gelu_slope(vec x) {
-    const vec density = exp_normal(x * x * (real)-0.5) * (real)0.39894228040143268; /* 1 / sqrt(2 pi) */
+    const vec density = exp_below(x * x * (real)-0.5) * (real)0.39894228040143268; /* 1 / sqrt(2 pi) */
     return normal_cdf(x) + x * density;
 }
 

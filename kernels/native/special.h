@@ -100,35 +100,32 @@ INLINE vec expm1_of_rest(vec x, vec *shifted) {
     return r + r * r * polynomial(r, EXP_DEGREE - 2, INVERSE_FACTORIAL + 2);
 }
 
-INLINE vec between(real low, vec x, real high) {
-    x = choose(x > high, all_lanes(high), x);
-    return choose(x < low, all_lanes(low), x);
-}
+INLINE vec at_least(real low, vec x) { return choose(x < low, all_lanes(low), x); }
+INLINE vec at_most(real high, vec x) { return choose(x > high, all_lanes(high), x); }
 
 /* exp(x), within 2 ulp, also where it is a denormal number: 2^n in two halves, for alone it is 0 or infinite too soon. */
 INLINE vec exp_of(vec x) {
     vec shifted;
-    const vec y = expm1_of_rest(between(-EXP_RANGE, x, EXP_RANGE), &shifted) + 1, n = shifted - ROUNDER;
+    const vec y = expm1_of_rest(at_most(EXP_RANGE, at_least(-EXP_RANGE, x)), &shifted) + 1, n = shifted - ROUNDER;
     const vec half = n * (real)0.5 + ROUNDER;
     return y * power_of_two(half) * power_of_two(n - (half - ROUNDER) + ROUNDER);
 }
 
-/* exp(x) where it is a normal number, within 2 ulp; 0 below and infinite above. */
-INLINE vec exp_normal(vec x) {
+/* exp(x) of x <= 89 (float) or 710 (double), within 2 ulp; 0 where it is not a normal number. */
+INLINE vec exp_below(vec x) {
     vec shifted;
-    const vec y = expm1_of_rest(between(NORMAL_LOW, x, NORMAL_HIGH), &shifted) + 1;
+    const vec y = expm1_of_rest(at_least(NORMAL_LOW, x), &shifted) + 1;
     return y * power_of_two(shifted);
 }
 
 /* exp(x) - 1 of x <= 0, within 2 ulp. */
 INLINE vec expm1_of_negative(vec x) {
-    x = choose(x < -40, all_lanes(-40), x);
     vec shifted;
-    const vec y = expm1_of_rest(x, &shifted), power = power_of_two(shifted);
+    const vec y = expm1_of_rest(at_least(-40, x), &shifted), power = power_of_two(shifted);
     return y * power + (power - 1);
 }
 
-INLINE vec sigmoid_of(vec x) { return 1 / (1 + exp_normal(-x)); }
+INLINE vec sigmoid_of(vec x) { return 1 / (1 + exp_below(at_most(NORMAL_HIGH, -x))); }
 
 /* |tanh(x)| = |m| / (2 + m), m = exp(-2 |x|) - 1; within 3 ulp. */
 INLINE vec tanh_of(vec x) {

@@ -55,12 +55,8 @@ typedef int64_t mask __attribute__((vector_size(VECTOR_BYTES)));
 INLINE vec load(const real *from) { return *(const vec *)from; }
 INLINE void store(real *to, vec v) { *(vec *)to = v; }
 
-/* where ? yes : no, lane by lane; C has no such operator for vectors, and compilers make one or two instructions of this. */
-INLINE vec choose(mask where, vec yes, vec no) {
-    vec v;
-    UNROLL for (int l = 0; l < LANES; l++) v[l] = where[l] ? yes[l] : no[l];
-    return v;
-}
+/* where ? yes : no, lane by lane */
+INLINE vec choose(mask where, vec yes, vec no) { return (vec)((where & (mask)yes) | (~where & (mask)no)); }
 
 /* max(v, 0); a NaN stays one. */
 INLINE vec relu_of(vec v) { return choose((vec){0} > v, (vec){0}, v); }
