@@ -40,7 +40,8 @@ def bind(library: ctypes.CDLL, prototype: Prototype, dtype: np.dtype[Any] | None
     """The Python function for an exported C function; dtype: for which of the two, where there are two.
 
     It raises TypeError for what is no array or has another dtype, ValueError for another layout or size, naming the
-    function, the parameter and what was expected; MemoryError where the C function finds no memory.
+    function, the parameter and what was expected; MemoryError where the C function finds no memory, IndexError where it
+    finds an index outside of its table.
     """
     name = prototype.name + ("" if dtype is None else f"_f{dtype.itemsize * 8}")
     function = getattr(library, name)
@@ -54,6 +55,7 @@ def bind(library: ctypes.CDLL, prototype: Prototype, dtype: np.dtype[Any] | None
         "call": function,
         "ndarray": np.ndarray,
         "refuse": partial(_refuse, name),
+        "failed": partial(_failed, name),
         "strides_of": _strides_of,
         "table_of": partial(_table_of, name),
         **{f"dtype_of_{p.name}": dtypes[p.type] for p in prototype.parameters if p.kind in ("array", "table")},
@@ -72,7 +74,7 @@ def python_source(prototype: Prototype) -> str:
             lines += [f"    if {_wrong(p)}:", f"        {_refusal(p)}"]
     call = f"call({', '.join(map(_passed, prototype.parameters))})"
     if prototype.result == "int":
-        return "\n".join([*lines, f"    if {call}:", f"        raise MemoryError('{prototype.name}: no memory')"])
+        return "\n".join([*lines, f"    failure = {call}", "    if failure:", "        raise failed(failure)"])
     return "\n".join([*lines, f"    return {call}"])
 
 
@@ -120,6 +122,13 @@ def _refuse(
         f"{function}: {name} must be an array of {wanted}; got shape {array.shape}, strides {array.strides}, "
         f"aligned: {array.flags.aligned}, writeable: {array.flags.writeable}"
     )
+
+
+def _failed(function: str, failure: int) -> Exception:
+    """What the number that a C function returned stands for, see vector.h."""
+    if failure == 1:
+        return MemoryError(f"{function}: there is no memory to work in")
+    return IndexError(f"{function}: an index lies outside of its table")
 
 
 @lru_cache(maxsize=4096)

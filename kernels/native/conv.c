@@ -213,7 +213,8 @@ EXPORT int NAME(convolve_weight_grad)(const WeightPass *how, const real *x, cons
     const Source *of_x = &how->x, *of_dy = &how->dy;
     const int64_t M = how->taps * how->C, N = how->OC, pixels = of_dy->H * of_dy->W;
     const int64_t image = of_x->Hp * of_x->Wp * of_x->C, grad = pixels * of_dy->C;
-    const int64_t chunk = MAX(1, MIN(of_x->N, CHUNK_BYTES / (int64_t)((image + grad) * sizeof(real))));
+    const int64_t most = MAX(1, CHUNK_BYTES / (int64_t)((image + grad) * sizeof(real)));
+    const int64_t chunk = CEIL_DIV(of_x->N, MAX(1, CEIL_DIV(of_x->N, most))); /* all of about one size */
     real *scratch = allocate((chunk * (image + grad) + how->groups * M * N) * sizeof(real));
     if (!scratch) return 1;
     real *turned = scratch + chunk * (image + grad);

@@ -8,7 +8,14 @@ import numpy as np
 
 from ..geometry import ConvGeometry
 from .library import Kernel
-from .plans import forward_plan, input_grad_plan, weight_grad_plan, winograd_input_grad_plan, winograd_plan, winograd_turned_plan
+from .plans import (
+    forward_plan,
+    input_grad_plan,
+    weight_grad_plan,
+    winograd_input_grad_plan,
+    winograd_plan,
+    winograd_turned_plan,
+)
 
 _convolve = Kernel("convolve")
 _convolve_weight_grad = Kernel("convolve_weight_grad")
@@ -17,8 +24,8 @@ _winograd_input_grad = Kernel("winograd_input_grad")
 _winograd_weight_grad = Kernel("winograd_weight_grad")
 
 # Winograd's products pay from so many channels on, for a kernel of this size and stride.
-OLD = False
-LEAST_CHANNELS = {(3, 1): 32, (4, 2): 64}
+LEAST_CHANNELS = {(3, 1): 32, (4, 2): 32}
+MOST_PIXELS = 1024  # outputs of an image up to which all its tiles stay in the cache, as the input gradient wants them
 
 
 def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool = False) -> np.ndarray:
@@ -41,17 +48,16 @@ def conv2d_input_grad(
     """The transpose of conv2d as a map of x: dy (N, OC, OH, OW) -> dx (N, C, H, W), plus b (C,)."""
     w, b = _contiguous("conv2d_input_grad", dy, g.y_shape, w, b, g.C, g)
     dx = np.empty((g.N, g.H, g.W, g.C), dy.dtype)
-    if winograd_applies(g):
-        if g.stride == (1, 1) and not OLD:
-            _winograd[dy.dtype](winograd_turned_plan(g).address, dy, w, b, relu, dx)
-        else:
-            dy = np.ascontiguousarray(dy.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-            _winograd_input_grad[dy.dtype](winograd_input_grad_plan(g).address, dy, w, b, relu, dx)
-        return dx.transpose(0, 3, 1, 2)
-    plan = input_grad_plan(g)
-    if b is not None and plan.repeats > 1:
-        b = np.tile(b.reshape(g.groups, 1, -1), (1, plan.repeats, 1)).reshape(-1)
-    _convolve[dy.dtype](plan.address, dy, w, b, relu, dx)
+    if winograd_applies(g) and g.stride == (1, 1):
+        _winograd[dy.dtype](winograd_turned_plan(g).address, dy, w, b, relu, dx)
+    elif winograd_applies(g) and g.OH * g.OW <= MOST_PIXELS:
+        dy = np.ascontiguousarray(dy.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+        _winograd_input_grad[dy.dtype](winograd_input_grad_plan(g).address, dy, w, b, relu, dx)
+    else:
+        plan = input_grad_plan(g)
+        if b is not None and plan.repeats > 1:
+            b = np.tile(b.reshape(g.groups, 1, -1), (1, plan.repeats, 1)).reshape(-1)
+        _convolve[dy.dtype](plan.address, dy, w, b, relu, dx)
     return dx.transpose(0, 3, 1, 2)
 
 
@@ -77,7 +83,13 @@ def winograd_applies(g: ConvGeometry) -> bool:
 
 
 def _contiguous(
-    name: str, x: np.ndarray, shape: tuple[int, ...], w: np.ndarray, b: np.ndarray | None, channels: int, g: ConvGeometry
+    name: str,
+    x: np.ndarray,
+    shape: tuple[int, ...],
+    w: np.ndarray,
+    b: np.ndarray | None,
+    channels: int,
+    g: ConvGeometry,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """w and b in contiguous memory; ValueError where a shape is not the geometry's, for C would read elsewhere."""
     _check(name, "the input", x, shape)

@@ -6,9 +6,12 @@ from math import prod
 
 import numpy as np
 
+from .layout import in_memory_order
 from .library import Kernel
 
 _matmul = Kernel("matmul")
+_sum_middle = Kernel("sum_middle")
+_segment_sum = Kernel("segment_sum")
 _ONE = np.zeros(1, np.int64)
 _ONE.flags.writeable = False
 
@@ -51,3 +54,39 @@ def _beginnings(a: np.ndarray, leading: tuple[int, ...]) -> np.ndarray:
         step = a.strides[own] // a.itemsize if own >= 0 and a.shape[own] > 1 else 0
         at = np.add.outer(at, np.arange(length, dtype=np.int64) * step)
     return at.reshape(-1)
+
+
+def reduce_sum(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
+    """Sum over the axes named (non-negative, ascending); blocks of 64 terms are added in float64.
+
+    The axes are taken in the order of memory, and every run of neighbouring ones is summed at once, the fastest first:
+    for the (N, H, W) of an image in channels-last memory that is one sum over the rows of an (N * H * W, C) matrix.
+    """
+    if not axis:
+        return x.copy()
+    (y,), order = in_memory_order(x)
+    left, summed = list(order or range(x.ndim)), set(axis)
+    while not summed.isdisjoint(left):
+        end = 1 + max(place for place, a in enumerate(left) if a in summed)
+        start = end - 1
+        while start > 0 and left[start - 1] in summed:
+            start -= 1
+        outer, run, inner = y.shape[:start], y.shape[start:end], y.shape[end:]
+        sums = np.empty(outer + inner, x.dtype)
+        _sum_middle[x.dtype](prod(outer), prod(run), prod(inner), y, sums)
+        y = sums
+        del left[start:end]
+    y = y.transpose(np.argsort(left)) if left != sorted(left) else y
+    return y.reshape([1 if a in summed else n for a, n in enumerate(x.shape)]) if keepdims else y
+
+
+def segment_sum(rows: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
+    """rows (M, D), index (M,) in [0, count) -> (count, D): out[k] = sum of rows[m] over all m with index[m] = k.
+
+    Sums are accumulated in float64. IndexError for an index outside of [0, count).
+    """
+    M, D = rows.shape
+    out = np.empty((count, D), rows.dtype)
+    index = np.ascontiguousarray(index, np.int64)
+    _segment_sum[rows.dtype](M, D, count, np.ascontiguousarray(rows), index, out)
+    return out

@@ -307,13 +307,18 @@ class _Tables:
         )
         self.pieces.append(
             structures()["Piece"](
-                len(rows), across, len(taps), len(b[1]), *start, *reach, *axes, None if columns is None else self.keep(columns)
+                len(rows),
+                across,
+                len(taps),
+                len(b[1]),
+                *start,
+                *reach,
+                *axes,
+                None if columns is None else self.keep(columns),
             )
         )
 
-    def plan(
-        self, source: Any, size: int, products: int, cropping: Iterable[int] = (0,) * 7, repeats: int = 1
-    ) -> Plan:
+    def plan(self, source: Any, size: int, products: int, cropping: Iterable[int] = (0,) * 7, repeats: int = 1) -> Plan:
         """The Pass of all these products. cropping: `crop` and what follows it in plans.h."""
         pieces = (structures()["Piece"] * len(self.pieces))(*self.pieces)
         structure = structures()["Pass"](source, len(pieces), size, products, ctypes.addressof(pieces), *cropping)

@@ -13,8 +13,8 @@
    * B is packed: copied into panels of NV vectors side by side, one k after the other, as the tile reads them. A is not.
    * Loops over parts of k, of the columns and of the rows keep what is read again in the caches.
 
-   A sum over k is added to memory every DEPTH terms. What is a task, and what a part of a sum, follows from M, N and K
-   alone, so results do not depend on the number of threads. */
+   What is a task, and what a part of a sum, follows from M, N and K alone, so results do not depend on the number of
+   threads. */
 
 #if defined(__AVX512F__) || defined(__aarch64__) /* 32 vector registers */
 #define MR 8
@@ -23,13 +23,12 @@
 #define MR 6
 #define NV 2
 #endif
-#define ROWS 64       /* most rows of a block: ROWS x DEPTH of A stay in the second-level cache */
-#define DEPTH 512     /* most k of a block */
-#define LONG_DEPTH 256 /* the same, for long sums: partial sums of partial sums are more exact */
-#define PACKED 256    /* k that a packing task takes */
+#define ROWS 64    /* most rows of a block: ROWS x DEPTH of A stay in the second-level cache */
+#define DEPTH 256  /* most k of a block: so often sums over k are added to memory, which keeps them exact, too */
+#define PACKED 256 /* k that a packing task takes */
 #define TASK_PRODUCTS (1 << 22) /* multiplications of a task, about 50 microseconds */
 #define LEAST_TASKS 16
-#define LONG_SUM 4096 /* k from which on a product of few blocks is cut along k, too */
+#define LONG_SUM 1024 /* k from which on a product of few blocks is cut along k, too */
 
 typedef struct {
     int64_t M, N, K;
@@ -91,25 +90,34 @@ INLINE void store_row(const int nv, const vec *sum, real *c, const Target *to) {
 /* `rows` rows of nv vectors, of which `valid` columns count; rows that are not there repeat the last one. */
 INLINE void tile(const int nv, int64_t K, const real *restrict a, const int64_t *a_row, const int64_t *restrict a_col,
                  const real *restrict b, int64_t b_step, const Target *to, int64_t rows, int64_t valid) {
-    vec sum[MR][NV];
-    int64_t row[MR];
-    UNROLL for (int i = 0; i < MR; i++) row[i] = a_row[MIN(i, rows - 1)];
-    UNROLL for (int i = 0; i < MR; i++) UNROLL for (int j = 0; j < nv; j++) sum[i][j] = (vec){0};
-    for (int64_t k = 0; k < K; k++, b += b_step) {
-        const real *of_k = a + a_col[k];
-        vec v[NV];
-        UNROLL for (int j = 0; j < nv; j++) v[j] = load(b + j * LANES);
-        UNROLL for (int i = 0; i < MR; i++) UNROLL for (int j = 0; j < nv; j++) sum[i][j] += of_k[row[i]] * v[j];
+    const int ways = nv == 1 ? 2 : 1; /* sums side by side: additions take four cycles, two begin in each */
+    vec sum[2][MR][NV];
+    const real *row[MR];
+    UNROLL for (int i = 0; i < MR; i++) row[i] = a + a_row[MIN(i, rows - 1)];
+    UNROLL for (int w = 0; w < ways; w++) UNROLL for (int i = 0; i < MR; i++) UNROLL for (int j = 0; j < nv; j++)
+        sum[w][i][j] = (vec){0};
+    int64_t k = 0;
+    for (; k + ways <= K; k += ways) {
+        UNROLL for (int w = 0; w < ways; w++, b += b_step) {
+            const int64_t at = a_col[k + w];
+            vec v[NV];
+            UNROLL for (int j = 0; j < nv; j++) v[j] = load(b + j * LANES);
+            UNROLL for (int i = 0; i < MR; i++) UNROLL for (int j = 0; j < nv; j++) sum[w][i][j] += row[i][at] * v[j];
+        }
+    }
+    if (ways == 2) {
+        if (k < K) UNROLL for (int i = 0; i < MR; i++) sum[0][i][0] += row[i][a_col[k]] * load(b);
+        UNROLL for (int i = 0; i < MR; i++) sum[0][i][0] += sum[1][i][0];
     }
     const int whole = valid == nv * LANES && !to->col;
     UNROLL for (int i = 0; i < MR; i++) {
         if (i >= rows) break;
         real *c = to->c + to->row[i];
         if (whole) {
-            store_row(nv, sum[i], c, to);
+            store_row(nv, sum[0][i], c, to);
         } else {
             real numbers[NV * LANES];
-            UNROLL for (int j = 0; j < nv; j++) store(numbers + j * LANES, sum[i][j]);
+            UNROLL for (int j = 0; j < nv; j++) store(numbers + j * LANES, sum[0][i][j]);
             store_numbers(numbers, c, to, valid);
         }
     }
@@ -141,7 +149,7 @@ static void any_tile(int64_t K, const real *a, const int64_t *a_row, const int64
 /* Rows row0 to row1, at most ROWS, and columns from col0, a multiple of the width, to col1, over k0 to k1. */
 static void multiply_block(const Product *p, int64_t row0, int64_t row1, int64_t col0, int64_t col1, int64_t k0,
                            int64_t k1) {
-    const int64_t deepest = k1 - k0 > 2 * DEPTH ? LONG_DEPTH : DEPTH, pieces = MAX(1, CEIL_DIV(k1 - k0, deepest));
+    const int64_t pieces = MAX(1, CEIL_DIV(k1 - k0, DEPTH));
     const int64_t step = p->panel_step ? p->panel_step : p->width;
     int64_t a_row[ROWS], c_row[ROWS], a_col[DEPTH];
     offsets(&p->a_row, row0, row1 - row0, a_row);
@@ -260,12 +268,11 @@ static void plan(Product *p) {
     taken = MAX(1, MIN(panels, taken));
     while (taken > 1 && CEIL_DIV(p->M, p->rows) * CEIL_DIV(panels, taken) < LEAST_TASKS) taken = (taken + 1) / 2;
     p->columns = taken * p->width;
-    while (p->rows > 2 * MR && CEIL_DIV(p->M, p->rows) * CEIL_DIV(panels, taken) < LEAST_TASKS)
-        p->rows = ROUND_UP(p->rows / 2, MR);
-    const int64_t places = MAX(1, CEIL_DIV(p->M, p->rows) * CEIL_DIV(panels, taken));
     p->parts = 1;
-    if (places < LEAST_TASKS && p->K >= LONG_SUM)
-        p->parts = MIN(CEIL_DIV(LEAST_TASKS, places), p->K / (LONG_SUM / 4));
+    const int64_t across = CEIL_DIV(panels, taken), places = MAX(1, CEIL_DIV(p->M, ROWS) * across);
+    if (places < LEAST_TASKS && p->K >= LONG_SUM) p->parts = MIN(CEIL_DIV(LEAST_TASKS, places), p->K / (LONG_SUM / 2));
+    while (p->rows > 2 * MR && CEIL_DIV(p->M, p->rows) * across * p->parts < LEAST_TASKS)
+        p->rows = ROUND_UP(p->rows / 2, MR);
 }
 
 static void pack_task(long task, void *product) { pack(product, task); }

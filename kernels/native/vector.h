@@ -15,8 +15,8 @@
 
    An array with a size is contiguous and has exactly that many elements; without (`const real *x`) it may have any strides,
    which `const int64_t x_strides[4]` asks for, counted in elements. const arrays are read, others written. OPTIONAL arrays
-   may be missing (None, a null pointer). Sizes and offsets are int64_t everywhere. A function that allocates returns int:
-   0, or 1 if there was no memory; every other one returns void or double. */
+   may be missing (None, a null pointer). Sizes and offsets are int64_t everywhere. A function that can fail returns int: 0,
+   or NO_MEMORY, or WRONG_INDEX; every other one returns void or double. */
 #ifndef VECTOR_H
 #define VECTOR_H
 #include <math.h>
@@ -43,6 +43,9 @@ typedef int32_t mask __attribute__((vector_size(VECTOR_BYTES)));
 typedef int64_t mask __attribute__((vector_size(VECTOR_BYTES)));
 #endif
 #define LANES ((int64_t)(VECTOR_BYTES / sizeof(real)))
+
+#define NO_MEMORY 1
+#define WRONG_INDEX 2
 
 #define OPTIONAL
 #define INLINE static inline __attribute__((always_inline))
