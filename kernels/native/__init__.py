@@ -11,11 +11,39 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from .activation import (
+    bias_relu,
+    erf,
+    gelu,
+    gelu_grad,
+    relu_grad,
+    sigmoid,
+    sigmoid_grad,
+    silu,
+    silu_grad,
+    softplus,
+    softplus_grad,
+    tanh,
+    tanh_grad,
+)
 from .build import BuildError
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .library import set_num_threads, why_not
+from .likelihood import (
+    bernoulli_nll,
+    bernoulli_nll_grad,
+    gaussian_nll,
+    gaussian_nll_grad,
+    softmax_cross_entropy,
+    softmax_cross_entropy_grad,
+)
 from .matrix import matmul, reduce_sum, segment_sum
 from .memory import keep_freed_memory
+from .norm import batch_norm, batch_norm_grad, group_norm, group_norm_grad
+from .optim import adam_step, global_norm, sgd_step
+from .quantize import nearest_code
+from .random import normal, random_bits, reparameterize, reparameterize_grad, uniform
+from .resample import max_pool2d, max_pool2d_grad, upsample, upsample_grad
 
 device = "cpu"
 xp = np
@@ -43,17 +71,53 @@ def session() -> Iterator[None]:
 
 __all__ = [
     "BuildError",
+    "adam_step",
     "asarray",
+    "batch_norm",
+    "batch_norm_grad",
+    "bernoulli_nll",
+    "bernoulli_nll_grad",
+    "bias_relu",
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
     "device",
+    "erf",
+    "gaussian_nll",
+    "gaussian_nll_grad",
+    "gelu",
+    "gelu_grad",
+    "global_norm",
+    "group_norm",
+    "group_norm_grad",
     "matmul",
+    "max_pool2d",
+    "max_pool2d_grad",
+    "nearest_code",
+    "normal",
+    "random_bits",
     "reduce_sum",
+    "relu_grad",
+    "reparameterize",
+    "reparameterize_grad",
     "segment_sum",
     "session",
     "set_num_threads",
+    "sgd_step",
+    "sigmoid",
+    "sigmoid_grad",
+    "silu",
+    "silu_grad",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_grad",
+    "softplus",
+    "softplus_grad",
+    "tanh",
+    "tanh_grad",
     "to_host",
+    "uniform",
+    "upsample",
+    "upsample_grad",
     "why_not",
     "xp",
 ]

@@ -31,9 +31,8 @@ from .signature import DTYPES, RESULTS, SCALARS, Parameter, Prototype
 # there takes 0.2 microseconds, array.ctypes.data 1.0. Where it is not so, the slow way is taken.
 HEAD = object.__basicsize__
 _probe = np.zeros(3)
-_ADDRESS = "address(id({0}) + HEAD)"
-if ctypes.c_void_p.from_address(id(_probe) + HEAD).value != _probe.ctypes.data:
-    _ADDRESS = "{0}.ctypes.data"
+_HEAD_IS_RIGHT = ctypes.c_void_p.from_address(id(_probe) + HEAD).value == _probe.ctypes.data
+_ADDRESS = "address(id({0}) + HEAD)" if _HEAD_IS_RIGHT else "{0}.ctypes.data"
 
 
 def bind(library: ctypes.CDLL, prototype: Prototype, dtype: np.dtype[Any] | None) -> Callable[..., Any]:
@@ -151,4 +150,8 @@ def _table_of(
         flags = array.flags if type(array) is np.ndarray else None
         if flags is None or array.dtype != dtype or not (flags.carray if written else flags.c_contiguous):
             _refuse(function, f"each of {name}", array, dtype, None, True, written)
-    return (ctypes.c_void_p * count)(*[array.ctypes.data for array in arrays])
+    return (ctypes.c_void_p * count)(*map(_address_of, arrays))
+
+
+def _address_of(array: np.ndarray) -> int | None:
+    return ctypes.c_void_p.from_address(id(array) + HEAD).value if _HEAD_IS_RIGHT else array.ctypes.data

@@ -6,3 +6,11 @@
 #include "matrix.c"
 #include "conv.c"
 #include "winograd.c"
+
+#include "activation.c"
+#include "likelihood.c"
+#include "norm.c"
+#include "optim.c"
+#include "quantize.c"
+#include "random.c"
+#include "resample.c"

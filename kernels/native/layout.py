@@ -1,6 +1,6 @@
 """How arrays of any memory layout reach C functions that take contiguous ones.
 
-An element-wise function does not care in which order it meets the elements, as long as it is the same in all its arrays.
+An element-wise function does not care in which order it meets the elements, as long as it is the same in all arrays.
 So the axes are put into the order in which they lie in memory, a view, and only an array with gaps, or one that lies
 otherwise than the first, is copied. The result gets the layout of the first array.
 """
@@ -15,16 +15,22 @@ import numpy as np
 Order = tuple[int, ...] | None  # of axes; None: as they are
 
 
-def in_memory_order(*arrays: np.ndarray, fixed: int = 0) -> tuple[list[np.ndarray], Order]:
-    """Arrays of one shape as contiguous arrays, their axes in the order in which they lie in the memory of the first.
+def memory_views(*arrays: np.ndarray, fixed: int = 0) -> tuple[Sequence[np.ndarray], Order]:
+    """Arrays of one shape, their axes in the order in which they lie in the memory of the first one, as views.
 
     The first `fixed` axes stay in front. The order is what `logical_order` undoes.
     """
     first = arrays[0]
     if first.flags.c_contiguous:
-        return [np.asarray(a, order="C") for a in arrays], None
+        return arrays, None
     order = _memory_order(first.shape, first.strides, fixed)
-    return [np.asarray(a.transpose(order), order="C") for a in arrays], order
+    return [a.transpose(order) for a in arrays], order
+
+
+def in_memory_order(*arrays: np.ndarray, fixed: int = 0) -> tuple[list[np.ndarray], Order]:
+    """Likewise, but contiguous: copies where views are not."""
+    views, order = memory_views(*arrays, fixed=fixed)
+    return [np.asarray(view, order="C") for view in views], order
 
 
 def logical_order(array: np.ndarray, order: Order) -> np.ndarray:
@@ -34,12 +40,17 @@ def logical_order(array: np.ndarray, order: Order) -> np.ndarray:
 
 def channels_last(x: np.ndarray) -> np.ndarray:
     """x (N, C, ...) as a contiguous array (N, ..., C); a view where x lies so."""
-    return np.asarray(np.moveaxis(x, 1, -1), order="C")
+    return np.asarray(x.transpose(_channel_to_end(x.ndim)), order="C")
 
 
 def channels_second(y: np.ndarray) -> np.ndarray:
     """The way back, a view: (N, ..., C) as (N, C, ...)."""
-    return np.moveaxis(y, -1, 1)
+    return y.transpose(_inverse(_channel_to_end(y.ndim)))
+
+
+@lru_cache
+def _channel_to_end(ndim: int) -> tuple[int, ...]:
+    return (0, *range(2, ndim), 1)
 
 
 @lru_cache(maxsize=4096)

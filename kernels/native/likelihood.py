@@ -74,7 +74,7 @@ def softmax_cross_entropy_grad(dy: np.ndarray, logits: np.ndarray, target: np.nd
 def _gaussian(
     mean: np.ndarray, log_var: np.ndarray, x: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray, tuple[int, ...] | None]:
-    """mean and x in the order of memory; log_var likewise, written out for every example, or for one if all share it."""
+    """mean and x in the order of memory; log_var likewise, written out for each example, or for one if all share it."""
     shared = log_var.ndim < mean.ndim or len(log_var) == 1
     log_var = np.broadcast_to(log_var, (1, *mean.shape[1:]) if shared else mean.shape)
     arrays, order = in_memory_order(mean, x, fixed=1)

@@ -71,7 +71,7 @@ INLINE void add_terms(const int kind, vec x, vec dy, vec centre, vec *sum, vec *
 }
 
 /* Sums the terms over the rows of a block, for each element of a wide row by itself. */
-INLINE void add_rows(const Norm *q, long block, const int kind) {
+INLINE void add_up_rows(const Norm *q, long block, const int kind) {
     const int64_t W = q->width, begin = block * q->rows, end = MIN(q->wide_rows, begin + q->rows);
     const int64_t rest = block == q->blocks - 1 ? q->rest : 0;
     for (int64_t j = 0; j < W; j += LANES) {
@@ -94,9 +94,9 @@ INLINE void add_rows(const Norm *q, long block, const int kind) {
         if (kind == GRADIENTS) store(q->products + block * W + j, (product[0] + product[1]) + (product[2] + product[3]));
     }
 }
-static void add_values(long block, void *job) { add_rows(job, block, VALUES); }
-static void add_squares(long block, void *job) { add_rows(job, block, SQUARES); }
-static void add_gradients(long block, void *job) { add_rows(job, block, GRADIENTS); }
+static void add_values(long block, void *job) { add_up_rows(job, block, VALUES); }
+static void add_squares(long block, void *job) { add_up_rows(job, block, SQUARES); }
+static void add_gradients(long block, void *job) { add_up_rows(job, block, GRADIENTS); }
 
 /* Sums over all rows of a set, in front of those of its blocks: (C,). */
 static void fold_blocks(const Norm *q, real *sums) {

@@ -48,7 +48,7 @@ def _draw(kernel: Kernel, shape: tuple[int, ...], dtype: Any, noise: Noise) -> n
 
 
 def _noisy(kernel: Kernel, a: np.ndarray, log_var: np.ndarray, noise: Noise) -> np.ndarray:
-    a, log_var = (np.asarray(array, order="C") for array in (a, log_var))  # the noise is counted in the order of indices
+    a, log_var = (np.asarray(array, order="C") for array in (a, log_var))  # noise is counted in the order of indices
     y = np.empty_like(a)
     kernel[a.dtype](a.size, int(noise.seed), int(noise.draw), a, log_var, y)
     return y
