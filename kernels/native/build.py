@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 UNITS = ("pool.c", "float32.c", "float64.c")  # compiled side by side; the latter two include all the other files
 FLAGS = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden"]
 SHARED = [] if sys.platform == "win32" else ["-fPIC", "-pthread"]
-THIS_CPU = (["-march=native"], ["-mcpu=native"])  # the first that the compiler takes; Clang wants the second on ARM
+THIS_CPU = (["-march=native"], ["-mcpu=native"], [])  # the first that the compiler takes; Clang's on ARM is the second
 SECONDS = 600  # that a compiler may take
 
 
@@ -74,12 +74,14 @@ def _compiler() -> list[str]:
 
 def _this_cpu(compiler: list[str], flags: list[str]) -> tuple[list[str], bytes]:
     """The flag that says "for this CPU", and the macros the compiler defines then: its version and instruction sets."""
-    for cpu in THIS_CPU if not any(flag.startswith(("-march", "-mcpu")) for flag in flags) else ([],):
+    chosen = any(flag.startswith(("-march", "-mcpu")) for flag in flags)
+    errors = []
+    for cpu in [[]] if chosen else THIS_CPU:
         try:
             return cpu, _run([*compiler, *flags, *cpu, "-dM", "-E", "-x", "c", os.devnull])
         except BuildError as error:
-            last = error
-    raise last
+            errors.append(error)
+    raise errors[0]
 
 
 def _compile(compiler: list[str], flags: list[str], library: Path) -> None:
@@ -91,9 +93,7 @@ def _compile(compiler: list[str], flags: list[str], library: Path) -> None:
                 [*compiler, *flags, "-c", str(HERE / unit), "-o", str(made)]
                 for unit, made in zip(UNITS, objects, strict=True)
             ]
-            running = [_start(command) for command in commands]
-            for command, process in zip(commands, running, strict=True):
-                _finish(command, process)
+            _run_all(commands)
             linked = Path(scratch) / library.name
             libm = [] if sys.platform == "win32" else ["-lm"]
             _run([*compiler, *flags, "-shared", *map(str, objects), "-o", str(linked), *libm])
@@ -103,28 +103,26 @@ def _compile(compiler: list[str], flags: list[str], library: Path) -> None:
 
 
 def _run(command: list[str]) -> bytes:
-    return _finish(command, _start(command))
-
-
-def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    """What the command printed; BuildError with its message if it failed."""
     try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"the C compiler did not end in {SECONDS} seconds: {shlex.join(command)}") from None
     except OSError as error:
         raise BuildError(f"the C compiler {command[0]!r} cannot be run: {error}") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise BuildError(f"the C compiler failed (exit status {done.returncode}): {shlex.join(command)}\n{said}")
+    return done.stdout
 
 
-def _finish(command: list[str], process: subprocess.Popen[bytes]) -> bytes:
-    """What the process printed; BuildError with its message if it failed."""
-    try:
-        output, message = process.communicate(timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise BuildError(f"the C compiler did not end in {SECONDS} seconds: {shlex.join(command)}") from None
-    if process.returncode:
-        said = message.decode(errors="replace").strip()
-        raise BuildError(f"the C compiler failed (exit status {process.returncode}): {shlex.join(command)}\n{said}")
-    return output
+def _run_all(commands: list[list[str]]) -> None:
+    """All commands side by side, each to its end."""
+    from concurrent.futures import ThreadPoolExecutor  # needed once in the life of a library, and slow to import
+
+    with ThreadPoolExecutor(len(commands)) as pool:
+        for _ in pool.map(_run, commands):
+            pass
 
 
 def _key(compiler: list[str], flags: list[str], macros: bytes) -> str:

@@ -330,6 +330,7 @@ EXPORT int NAME(winograd_input_grad)(const FastPass *f, const real *dy, const in
 
 /* ---- weight gradient ---- */
 
+#define EXACT_DEPTH 128 /* terms of a sum before they go to memory: what follows, G^T dU G, cancels some digits */
 #define PLANES_BYTES (8 << 20) /* of transformed inputs and gradients that are multiplied at once */
 
 typedef struct {
@@ -366,7 +367,8 @@ static void multiply_place(long task, void *argument) {
     Product p = {.M = job->K, .N = job->N, .K = back->tiles, .a = back->V + i * back->of_V, .c = back->dU + i * job->K * job->N,
                  .a_row = every(1), .a_col = every(job->K + LANES), .c_row = every(job->N), .add = back->add,
                  .width = job->product.width, .panels = back->M + i * back->of_M, .panel_step = job->N + LANES};
-    multiply_rows(&p, row, MIN(job->K, row + ROWS));
+    for (int64_t k = 0; k < p.K; k += EXACT_DEPTH, p.add = 1)
+        multiply_block(&p, row, MIN(job->K, row + ROWS), 0, p.N, k, MIN(p.K, k + EXACT_DEPTH));
 }
 
 /* dw = G^T dU G, for LANES outputs. */
