@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from ..csource import split, without_comments
 from .parameters import Parameter, Pointer, Scalar, Structure, Table
-from .source import split, without_comments
 
 MAX_THREADS = 1024  # per block, on every device so far
 

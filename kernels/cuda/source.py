@@ -15,7 +15,6 @@ from pathlib import Path
 PRELUDE = "#define ALIGNED(bytes)\n"
 
 _INCLUDE = re.compile(r'\s*#\s*include\s*(?:"(?P<own>[^"]+)"|(?P<other>.*))')
-_COMMENT_OR_STRING = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 
 
 def expand(path: Path) -> str:
@@ -43,24 +42,3 @@ def _expand(path: Path, label: str, seen: set[Path]) -> str:
             lines.append(_expand(header, include["own"], seen).rstrip("\n"))
         lines.append(f'#line {number + 1} "{label}"')
     return "\n".join(lines) + "\n"
-
-
-def without_comments(text: str) -> str:
-    """The text with comments blanked; line breaks and string literals stay, so positions keep their line."""
-
-    def blank(match: re.Match[str]) -> str:
-        found = match[0]
-        return found if found.startswith('"') else " " + "\n" * found.count("\n")
-
-    return _COMMENT_OR_STRING.sub(blank, text)
-
-
-def split(text: str) -> list[str]:
-    """Cuts at the commas that are outside all brackets."""
-    parts, depth, start = [], 0, 0
-    for i, character in enumerate(text):
-        depth += {"(": 1, "<": 1, "[": 1, ")": -1, ">": -1, "]": -1}.get(character, 0)
-        if character == "," and not depth:
-            parts.append(text[start:i].strip())
-            start = i + 1
-    return [part for part in [*parts, text[start:].strip()] if part]

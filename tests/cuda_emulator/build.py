@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from minivae.kernels.cuda.engine import CompileError
-from minivae.kernels.cuda.source import split, without_comments
+from minivae.kernels.csource import split, without_comments
 
 HERE = Path(__file__).parent
 

@@ -1,0 +1,123 @@
+"""The C backend: the primitives of kernels/contract.py with register blocks, vector types and threads.
+
+The C files are compiled when the first primitive is called (see build.py); why_not() says why that cannot be done on a
+machine where it cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from .activation import (
+    bias_relu,
+    erf,
+    gelu,
+    gelu_grad,
+    relu_grad,
+    sigmoid,
+    sigmoid_grad,
+    silu,
+    silu_grad,
+    softplus,
+    softplus_grad,
+    tanh,
+    tanh_grad,
+)
+from .build import BuildError
+from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
+from .library import set_num_threads, why_not
+from .likelihood import (
+    bernoulli_nll,
+    bernoulli_nll_grad,
+    gaussian_nll,
+    gaussian_nll_grad,
+    softmax_cross_entropy,
+    softmax_cross_entropy_grad,
+)
+from .matrix import matmul, reduce_sum, segment_sum
+from .memory import keep_freed_memory
+from .norm import batch_norm, batch_norm_grad, group_norm, group_norm_grad
+from .optim import adam_step, global_norm, sgd_step
+from .quantize import nearest_code
+from .random import normal, random_bits, reparameterize, reparameterize_grad, uniform
+from .resample import max_pool2d, max_pool2d_grad, upsample, upsample_grad
+
+device = "cpu"
+xp = np
+
+
+def asarray(array: np.ndarray) -> np.ndarray:
+    """A NumPy array as an array of this backend: itself."""
+    return np.asarray(array)
+
+
+def to_host(array: np.ndarray) -> np.ndarray:
+    """An array of this backend as a NumPy array: itself."""
+    return array
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """What this backend needs around a training: memory that is freed is kept for the next step (see memory.py).
+
+    The threads need nothing: they are started by the first kernel, and sleep when there is nothing to do.
+    """
+    keep_freed_memory()
+    yield
+
+
+__all__ = [
+    "BuildError",
+    "adam_step",
+    "asarray",
+    "batch_norm",
+    "batch_norm_grad",
+    "bernoulli_nll",
+    "bernoulli_nll_grad",
+    "bias_relu",
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+    "device",
+    "erf",
+    "gaussian_nll",
+    "gaussian_nll_grad",
+    "gelu",
+    "gelu_grad",
+    "global_norm",
+    "group_norm",
+    "group_norm_grad",
+    "matmul",
+    "max_pool2d",
+    "max_pool2d_grad",
+    "nearest_code",
+    "normal",
+    "random_bits",
+    "reduce_sum",
+    "relu_grad",
+    "reparameterize",
+    "reparameterize_grad",
+    "segment_sum",
+    "session",
+    "set_num_threads",
+    "sgd_step",
+    "sigmoid",
+    "sigmoid_grad",
+    "silu",
+    "silu_grad",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_grad",
+    "softplus",
+    "softplus_grad",
+    "tanh",
+    "tanh_grad",
+    "to_host",
+    "uniform",
+    "upsample",
+    "upsample_grad",
+    "why_not",
+    "xp",
+]

@@ -1,0 +1,175 @@
+"""Compiles the C kernels when they are first used, with the machine's own C compiler, and keeps the library.
+
+Why at first use: the kernels owe their speed to the vector instructions of the CPU at hand (-march=native), and a wheel
+for everybody could not use them. It takes some seconds, once. The library is kept in the user's own cache folder under a
+name that says what it was made of: the sources, the flags, the compiler and what it takes this CPU for. So a new version
+of minivae, another compiler or another machine with the same home compile anew, and nothing else does.
+
+Libraries are loaded from that folder only, and only if nobody but the user can write there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+UNITS = ("pool.c", "float32.c", "float64.c")  # compiled side by side; the latter two include all the other files
+FLAGS = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden"]
+SHARED = [] if sys.platform == "win32" else ["-fPIC", "-pthread"]
+THIS_CPU = (["-march=native"], ["-mcpu=native"], [])  # the first that the compiler takes; Clang's on ARM is the second
+SECONDS = 600  # that a compiler may take
+
+
+class BuildError(RuntimeError):
+    """The C kernels cannot be had on this machine; the message says why."""
+
+
+def build() -> Path:
+    """The compiled library, from the cache or made now.
+
+    Raises BuildError where there is no compiler, it fails, or its result cannot be kept.
+    """
+    compiler = _compiler()
+    flags = [*FLAGS, *SHARED, *shlex.split(os.environ.get("MINIVAE_CFLAGS", ""))]
+    cpu, macros = _this_cpu(compiler, flags)
+    flags += cpu
+    folder = _own_folder(_cache() / "native")
+    library = folder / f"kernels-{_key(compiler, flags, macros)}{'.dll' if sys.platform == 'win32' else '.so'}"
+    if not library.exists():
+        print(
+            f"minivae: compiling its C kernels for this CPU, once: {shlex.join([*compiler, *flags])}", file=sys.stderr
+        )
+        _compile(compiler, flags, library)
+    _check_owner(library)
+    return library
+
+
+def sources() -> list[Path]:
+    """All files of C that the library is made of."""
+    return sorted([*HERE.glob("*.c"), *HERE.glob("*.h")])
+
+
+# ---- the compiler ----
+
+
+def _compiler() -> list[str]:
+    """The command that CC names, else the first of cc, clang and gcc that there is."""
+    named = shlex.split(os.environ.get("CC", ""), posix=sys.platform != "win32")
+    if named:
+        return named
+    for name in ("cc", "clang", "gcc"):
+        found = shutil.which(name)
+        if found:
+            return [found]
+    raise BuildError("there is no C compiler: none of cc, clang and gcc was found, and CC is not set")
+
+
+def _this_cpu(compiler: list[str], flags: list[str]) -> tuple[list[str], bytes]:
+    """The flag that says "for this CPU", and the macros the compiler defines then: its version and instruction sets."""
+    chosen = any(flag.startswith(("-march", "-mcpu")) for flag in flags)
+    errors = []
+    for cpu in [[]] if chosen else THIS_CPU:
+        try:
+            return cpu, _run([*compiler, *flags, *cpu, "-dM", "-E", "-x", "c", os.devnull])
+        except BuildError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _compile(compiler: list[str], flags: list[str], library: Path) -> None:
+    """All units at once, then the link, in a folder of this process; renamed at the end, so no one sees half a file."""
+    try:
+        with tempfile.TemporaryDirectory(dir=library.parent, prefix="building-") as scratch:
+            objects = [Path(scratch) / f"{unit}.o" for unit in UNITS]
+            commands = [
+                [*compiler, *flags, "-c", str(HERE / unit), "-o", str(made)]
+                for unit, made in zip(UNITS, objects, strict=True)
+            ]
+            _run_all(commands)
+            linked = Path(scratch) / library.name
+            libm = [] if sys.platform == "win32" else ["-lm"]
+            _run([*compiler, *flags, "-shared", *map(str, objects), "-o", str(linked), *libm])
+            os.replace(linked, library)
+    except OSError as error:
+        raise BuildError(f"the compiled C kernels cannot be kept in {library.parent}: {error}") from None
+
+
+def _run(command: list[str]) -> bytes:
+    """What the command printed; BuildError with its message if it failed."""
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"the C compiler did not end in {SECONDS} seconds: {shlex.join(command)}") from None
+    except OSError as error:
+        raise BuildError(f"the C compiler {command[0]!r} cannot be run: {error}") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise BuildError(f"the C compiler failed (exit status {done.returncode}): {shlex.join(command)}\n{said}")
+    return done.stdout
+
+
+def _run_all(commands: list[list[str]]) -> None:
+    """All commands side by side, each to its end."""
+    from concurrent.futures import ThreadPoolExecutor  # needed once in the life of a library, and slow to import
+
+    with ThreadPoolExecutor(len(commands)) as pool:
+        for _ in pool.map(_run, commands):
+            pass
+
+
+def _key(compiler: list[str], flags: list[str], macros: bytes) -> str:
+    digest = hashlib.sha256("\0".join([*compiler, *flags]).encode() + b"\0" + macros)
+    for source in sources():
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return digest.hexdigest()[:20]
+
+
+# ---- the cache ----
+
+
+def _cache() -> Path:
+    """minivae's folder among the user's caches, by the system's custom."""
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "minivae"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "minivae"
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        return (Path(named) if os.path.isabs(named) else Path.home() / ".cache") / "minivae"
+    except RuntimeError:  # no home
+        raise BuildError("there is no folder to keep the compiled C kernels in: the user has no home") from None
+
+
+def _own_folder(folder: Path) -> Path:
+    """The folder, made if need be, for the user alone; BuildError if it cannot be made or others may write there."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _check_owner(folder)
+        if not os.access(folder, os.W_OK | os.X_OK) and not any(folder.glob("kernels-*")):
+            raise PermissionError(f"the folder {folder} is not writable")
+    except OSError as error:
+        raise BuildError(f"the compiled C kernels cannot be kept: {error}") from None
+    return folder
+
+
+def _check_owner(path: Path) -> None:
+    """BuildError unless the path belongs to this user and nobody else may write there. (Windows: profiles are private.)"""
+    if sys.platform == "win32":
+        return
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise BuildError(f"{path} is a link; the C kernels are loaded from a folder of the user's own only")
+    if found.st_uid != os.geteuid():
+        raise BuildError(f"{path} belongs to user {found.st_uid}, not to this user, {os.geteuid()}")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise BuildError(f"{path} may be written by others (mode {stat.S_IMODE(found.st_mode):o}, wanted: 700)")

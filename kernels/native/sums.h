@@ -1,0 +1,35 @@
+/* Sums of many numbers, as accurate as pairwise summation, in an order that the count alone determines. */
+#ifndef SUMS_H
+#define SUMS_H
+#include "special.h"
+
+#define RUN 16 /* vectors that are added up one after the other before the sum goes up the tree */
+
+/* Sums of 1, 2, 4, ... runs wait at their level until a second one comes, as the bits of a counter carry. */
+typedef struct {
+    int64_t count;
+    vec level[48];
+} Tree;
+
+INLINE void add_run(Tree *t, vec sum) {
+    int at = 0;
+    for (int64_t bits = t->count++; bits & 1; bits >>= 1) sum += t->level[at++];
+    t->level[at] = sum;
+}
+INLINE real total(const Tree *t) {
+    vec sum = {0};
+    int at = 0;
+    for (int64_t bits = t->count; bits; bits >>= 1, at++)
+        if (bits & 1) sum += t->level[at];
+    return sum_of_lanes(sum);
+}
+
+/* Adds neighbours until one row of C numbers is left in front: rows (n, C), overwritten. */
+static void fold_rows(real *rows, int64_t n, int64_t C) {
+    for (; n > 1; n = CEIL_DIV(n, 2)) {
+        for (int64_t i = 0; i < n / 2; i++)
+            for (int64_t c = 0; c < C; c++) rows[i * C + c] = rows[2 * i * C + c] + rows[(2 * i + 1) * C + c];
+        if (n % 2) memmove(rows + n / 2 * C, rows + (n - 1) * C, C * sizeof(real));
+    }
+}
+#endif
