@@ -61,9 +61,9 @@ def test_log_within_1_ulp_down_to_denormal_numbers(dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_erf_within_6_ulp(dtype) -> None:
+def test_erf_within_7_ulp(dtype) -> None:
     x = np.concatenate([numbers_of_all_sizes(dtype, 7), np.array([100, -1e30], dtype)])
-    assert ulps(native.erf(x), scipy.special.erf(np.float64(x)).astype(np.longdouble)) <= 6
+    assert ulps(native.erf(x), scipy.special.erf(np.float64(x)).astype(np.longdouble)) <= 7
     assert np.abs(native.erf(x)).max() == 1
     edges = np.array([0.0, -0.0, np.inf, -np.inf, np.nan], dtype)
     np.testing.assert_array_equal(native.erf(edges), np.array([0, 0, 1, -1, np.nan], dtype))
