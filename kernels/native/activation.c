@@ -68,6 +68,7 @@ EXPORT void NAME(softplus)(int64_t n, const real x[n], real y[n]) { map(n, x, 0,
 EXPORT void NAME(silu)(int64_t n, const real x[n], real y[n]) { map(n, x, 0, y, silu_block); }
 EXPORT void NAME(gelu)(int64_t n, const real x[n], real y[n]) { map(n, x, 0, y, gelu_block); }
 EXPORT void NAME(erf)(int64_t n, const real x[n], real y[n]) { map(n, x, 0, y, erf_block); }
+/* for the tests; the other kernels call exp_of and log_of */
 EXPORT void NAME(exp)(int64_t n, const real x[n], real y[n]) { map(n, x, 0, y, exp_block); }
 EXPORT void NAME(log)(int64_t n, const real x[n], real y[n]) { map(n, x, 0, y, log_block); }
 

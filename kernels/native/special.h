@@ -125,6 +125,7 @@ INLINE vec expm1_of_negative(vec x) {
     return y * power + (power - 1);
 }
 
+/* 1 / (1 + exp(-x)), within 3 ulp; 0 for x below -89 (-710 in float64). */
 INLINE vec sigmoid_of(vec x) { return 1 / (1 + exp_below(at_most(NORMAL_HIGH, -x))); }
 
 /* |tanh(x)| = |m| / (2 + m), m = exp(-2 |x|) - 1; within 3 ulp. */
@@ -174,13 +175,13 @@ INLINE vec log1p_of_part(vec x) {
     return log_series(choose(large, (x - 1) * (real)0.5, x), choose(large, all_lanes(1), (vec){0}));
 }
 
-/* log(1 + exp(x)) */
+/* log(1 + exp(x)), within 2 ulp. */
 INLINE vec softplus_of(vec x) { return relu_of(x) + log1p_of_part(exp_of(-magnitude(x))); }
 
 /* ---- the error function ---- */
 
 #if REAL_IS_FLOAT
-/* erf(x) = x P(x^2) / Q(x^2), within 6 ulp; P / Q is fitted to erf(x) / x with the smallest largest relative error, 2e-8. */
+/* erf(x) = x P(x^2) / Q(x^2), within 7 ulp; P / Q is fitted to erf(x) / x with the smallest largest relative error, 2e-8. */
 INLINE vec erf_of(vec x) {
     static const double p[] = {1.1283791462815036,     0.19040346257973156,    0.052748332499475505,
                                0.0037654885157708063,  0.00028487988350409517, 2.0501118457808735e-06};
@@ -190,7 +191,7 @@ INLINE vec erf_of(vec x) {
     return with_sign_of(choose((a > ERF_RANGE) | (y > 1), all_lanes(1), y), x);
 }
 #else
-/* erf(x) = tanh(x R(t)), t = 2 - 54 / (x^2 + 18), within 6 ulp; kernels/reference/activation.py explains it, whose
+/* erf(x) = tanh(x R(t)), t = 2 - 54 / (x^2 + 18), within 7 ulp; kernels/reference/activation.py explains it, whose
    Chebyshev series R is written here as a polynomial. */
 INLINE vec erf_of(vec x) {
     static const double r[] = {
