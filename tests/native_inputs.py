@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.kernels import native
+from minivae.kernels.native import library
 
 DTYPES = [np.float32, np.float64]
 LAYOUTS = ["as it is", "channels last", "transposed", "gaps", "reversed"]
@@ -43,9 +43,9 @@ def assert_same_for_any_threads(run: Callable[[], Any]) -> None:
     """The results are bitwise equal for 1, 2, 3 and 5 threads."""
     results = []
     for threads in (1, 2, 3, 5):
-        native.set_num_threads(threads)
+        library.set_num_threads(threads)
         results.append([np.asarray(a).tobytes() for a in _arrays(run())])
-    native.set_num_threads(1)
+    library.set_num_threads(1)
     assert all(result == results[0] for result in results)
 
 

@@ -1,7 +1,7 @@
 """The C backend: the primitives of kernels/contract.py with register blocks, vector types and threads.
 
-The C files are compiled when the first primitive is called (see build.py); why_not() says why that cannot be done on a
-machine where it cannot.
+The C files are compiled when the first primitive is called (see build.py); library.why_not() says why that cannot be
+done on a machine where it cannot.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ from .activation import (
     tanh,
     tanh_grad,
 )
-from .build import BuildError
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
-from .library import set_num_threads, why_not
 from .likelihood import (
     bernoulli_nll,
     bernoulli_nll_grad,
@@ -70,7 +68,6 @@ def session() -> Iterator[None]:
 
 
 __all__ = [
-    "BuildError",
     "adam_step",
     "asarray",
     "batch_norm",
@@ -102,7 +99,6 @@ __all__ = [
     "reparameterize_grad",
     "segment_sum",
     "session",
-    "set_num_threads",
     "sgd_step",
     "sigmoid",
     "sigmoid_grad",
@@ -118,6 +114,5 @@ __all__ = [
     "uniform",
     "upsample",
     "upsample_grad",
-    "why_not",
     "xp",
 ]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from minivae.kernels import native
+from minivae.kernels.native import library
 
 WITHOUT_LIBRARY = {"test_build.py", "test_signature.py"}
 
 
 @pytest.fixture(autouse=True)
-def library(request: pytest.FixtureRequest) -> None:
+def compiled(request: pytest.FixtureRequest) -> None:
     """Skips the test, with the reason, on a machine that has no C kernels."""
-    if Path(request.path).name not in WITHOUT_LIBRARY and native.why_not() is not None:
-        pytest.skip(str(native.why_not()))
+    if Path(request.path).name not in WITHOUT_LIBRARY and library.why_not() is not None:
+        pytest.skip(str(library.why_not()))

@@ -160,12 +160,12 @@ def test_two_processes_at_once_make_one_library(cache: Path, tmp_path: Path, mon
 
 def test_why_not_is_a_sentence(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "/no/such/compiler")
-    code = "from minivae.kernels import native; print(native.why_not())"
+    code = "from minivae.kernels.native import library; print(library.why_not())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "/no/such/compiler" in done.stdout
 
 
 def test_a_library_that_cannot_be_loaded(cache: Path) -> None:
-    code = "from minivae.kernels import native; print(native.why_not())"  # the library is a line of text
+    code = "from minivae.kernels.native import library; print(library.why_not())"  # the library is a line of text
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "cannot be loaded" in done.stdout

@@ -13,13 +13,14 @@ import pytest
 
 from minivae.kernels import native
 from minivae.kernels.geometry import conv2d_geometry
+from minivae.kernels.native import library
 
 
 @pytest.fixture
 def threads() -> Iterator[None]:
     """Puts the number of threads back."""
     yield
-    native.set_num_threads(int(os.environ.get("MINIVAE_NUM_THREADS", "2")))
+    library.set_num_threads(int(os.environ.get("MINIVAE_NUM_THREADS", "2")))
 
 
 def results(seed: int = 0) -> list[bytes]:
@@ -50,16 +51,16 @@ def results(seed: int = 0) -> list[bytes]:
 
 @pytest.mark.usefixtures("threads")
 def test_results_are_bitwise_equal_for_any_number_of_threads() -> None:
-    native.set_num_threads(1)
+    library.set_num_threads(1)
     alone = results()
     for count in (2, 3, 5, 1):
-        native.set_num_threads(count)
+        library.set_num_threads(count)
         assert results() == alone
 
 
 @pytest.mark.usefixtures("threads")
 def test_several_python_threads_at_once() -> None:
-    native.set_num_threads(3)
+    library.set_num_threads(3)
     expected = results()
     with ThreadPoolExecutor(4) as executor:
         assert all(found == expected for found in executor.map(results, [0] * 8))
@@ -71,8 +72,9 @@ def test_fork() -> None:
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from minivae.kernels import native
+from minivae.kernels.native import library
 from test_pool import results
-native.set_num_threads(3)
+library.set_num_threads(3)
 expected = results()
 for generation in range(3):
     child = os.fork()
@@ -92,12 +94,12 @@ print("right")
 @pytest.mark.parametrize("count", [0, -1])
 def test_a_number_of_threads_is_positive(count: int) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
-        native.set_num_threads(count)
+        library.set_num_threads(count)
 
 
 @pytest.mark.parametrize("text", ["none", "0", "-1", "1.5", ""])
 def test_the_variable_must_be_a_number(text: str) -> None:
-    code = "from minivae.kernels import native; native.why_not()"
+    code = "from minivae.kernels.native import library; library.why_not()"
     environment = {**os.environ, "MINIVAE_NUM_THREADS": text}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert "MINIVAE_NUM_THREADS must be a number of threads" in done.stderr
