@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from minivae import __version__
+from minivae.kernels import cpu_choice
 
 from .options import add_command
 
 
 def add_commands(commands: Any) -> None:
-    add_command(commands, "info", _info, "versions, BLAS and its threads, GPU")
+    add_command(commands, "info", _info, "versions, the kernels in use and why, BLAS, GPU")
 
 
 def _info(args: argparse.Namespace) -> None:
@@ -24,11 +25,18 @@ def _info(args: argparse.Namespace) -> None:
         ["minivae", __version__],
         ["Python", f"{platform.python_version()} on {platform.machine()}"],
         ["NumPy", np.__version__],
+        ["kernels", _kernels()],
         ["BLAS", f"{blas.get('name')} {blas.get('version')}, {_blas_threads()}"],
         *_gpu(),
     ]
     for name, value in rows:
         print(f"{name:8} {value}")
+
+
+def _kernels() -> str:
+    """What NumPy arrays are computed with; that of C is compiled now if it was not before."""
+    choice = cpu_choice()
+    return f"{choice.name}: {choice.why}"
 
 
 def _blas_threads() -> str:
