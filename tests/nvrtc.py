@@ -44,9 +44,9 @@ def modules() -> dict[str, tuple[Module, dict[str, int]]]:
     found = {}
     for info in walk_packages(cuda.__path__, f"{cuda.__name__}."):
         python = import_module(info.name)
-        for value in vars(python).values():
-            if isinstance(value, Module) and info.name.endswith(f".{value.path.stem}"):
-                found[value.path.name] = (value, python.REGISTERS)
+        for module in (getattr(python, "MODULE", None), *getattr(python, "MODULES", {}).values()):
+            if isinstance(module, Module):
+                found[module.path.name] = (module, python.REGISTERS)
     return found
 
 
