@@ -11,10 +11,14 @@ from . import launcher
 from .arrays import empty, in_memory_order
 from .launcher import ceil_div
 
-MODULE = launcher.Module(Path(__file__).with_name("activation.cu"))
+_COUNTERS = ("unsigned", "long long")
+MODULE = launcher.Module(
+    Path(__file__).with_name("activation.cu"), {"bias_relu": [(t, i) for t in ("float", "double") for i in _COUNTERS]}
+)
 REGISTERS = {"bias_relu": 40, "relu_grad": 32}
 
 THREADS = 256
+MOST_FOR_32_BITS = 2**32 - THREADS  # numbers that an unsigned counts, with those of the last block that are none
 
 
 def bias_relu(x: Array, b: Array | None) -> Array:
@@ -24,7 +28,7 @@ def bias_relu(x: Array, b: Array | None) -> Array:
     channels, inner = 1, 1
     if b is not None:
         channels, inner = x.shape[1], prod(source.shape[order.index(1) + 1 :])
-    kernel = MODULE.kernel("bias_relu", x.dtype)
+    kernel = MODULE.kernel("bias_relu", x.dtype, _COUNTERS[y.size > MOST_FOR_32_BITS])
     kernel[ceil_div(y.size, THREADS), THREADS](source, b, y, y.size, channels, max(inner, 1))
     return logical_order(y, order)
 

@@ -49,6 +49,16 @@ def test_it_is_max_of_x_plus_b_and_0(kernels, dtype, shape, last, with_bias) -> 
         assert y.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
+@needs_emulator
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_that_32_bits_cannot_count(dtype, monkeypatch) -> None:
+    """Their kernel, on an array for which they would do."""
+    x, b = numbers(2, 3, 4, dtype=dtype), numbers(3, seed=1, dtype=dtype)
+    monkeypatch.setattr(cuda.activation, "MOST_FOR_32_BITS", x.size - 1)
+    with launcher.use_engine(Emulator()):
+        np.testing.assert_array_equal(cuda.bias_relu(x, b), np.maximum(x + b[:, None], 0))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @given(shape=shapes, last=st.booleans())
 @examples
