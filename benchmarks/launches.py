@@ -9,7 +9,8 @@ every bit, unless a kernel uses exp, log and the like (`exact` is False).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pkgutil import iter_modules
+from importlib import import_module
+from pkgutil import walk_packages
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ import numpy as np
 from minivae import kernels
 from minivae.kernels import cuda
 from minivae.kernels.contract import Noise
-from minivae.kernels.cuda import conv, gemm, launcher, live
+from minivae.kernels.cuda import ladder, launcher, live
+from minivae.kernels.cuda.settings import settings
 from minivae.kernels.geometry import conv2d_geometry
 
 Arrays = list[np.ndarray]
@@ -37,8 +39,10 @@ def integers(*shape: int, seed: int = 0, dtype: Any = np.float32) -> np.ndarray:
 
 
 def _matrices() -> Iterator[Launch]:
-    for step in gemm.LADDER:
-        yield Launch(f"gemm {step}", lambda k, a, s=step: gemm.gemm_ladder(s, a(integers(70, 33)), a(integers(33, 45))))
+    for step in ladder.STEPS:
+        yield Launch(f"ladder {step}", lambda k, a, s=step: ladder.gemm(s, a(integers(70, 33)), a(integers(33, 45))))
+    yield Launch("gemm", lambda k, a: k.matmul(a(integers(70, 33)), a(integers(33, 45))))
+    yield Launch("gemm tf32", lambda k, a: _with_tf32(lambda: k.matmul(a(integers(70, 33)), a(integers(33, 45)))))
     yield Launch("gemm, K cut up", lambda k, a: k.matmul(a(integers(20, 600)), a(integers(600, 30))))
     yield Launch("reduce_sum", lambda k, a: k.reduce_sum(a(integers(50, 300)), (0,), False))
     index = np.random.default_rng(1).integers(0, 9, 700)
@@ -69,21 +73,18 @@ def _convolutions() -> Iterator[Launch]:
         yield Launch(f"conv2d_input_grad, {name}", input_grad)
         yield Launch(f"conv2d_weight_grad, {name}", weight_grad)
     g = conv2d_geometry((2, 8, 7, 7), (8, 8, 3, 3), 1, 1, 1, 1)
-    for step in conv.LADDER:
-        yield Launch(
-            f"conv {step}",
-            lambda k, a, s=step: conv.conv_ladder(s, a(integers(*g.x_shape)), a(integers(*g.w_shape)), g),
-        )
-    yield Launch("conv2d_weight_grad tf32", _weight_grad_tf32)
+    x, w, dy = integers(*g.x_shape), integers(*g.w_shape), integers(*g.y_shape)
+    yield Launch("ladder convolution", lambda k, a: ladder.conv2d(a(x), a(w), g))
+    yield Launch("conv2d tf32", lambda k, a: _with_tf32(lambda: k.conv2d(a(x), a(w), None, g)))
+    yield Launch("conv2d_weight_grad tf32", lambda k, a: _with_tf32(lambda: k.conv2d_weight_grad(a(dy), a(x), g)))
 
 
-def _weight_grad_tf32(k: Any, a: Any) -> Any:
-    g = conv2d_geometry((2, 8, 7, 7), (8, 8, 3, 3), 1, 1, 1, 1)
-    before, cuda.settings.settings.allow_tf32 = cuda.settings.settings.allow_tf32, True
+def _with_tf32(run: Callable[[], Any]) -> Any:
+    before, settings.allow_tf32 = settings.allow_tf32, True
     try:
-        return k.conv2d_weight_grad(a(integers(*g.y_shape)), a(integers(*g.x_shape)), g)
+        return run()
     finally:
-        cuda.settings.settings.allow_tf32 = before
+        settings.allow_tf32 = before
 
 
 def _activations() -> Iterator[Launch]:
@@ -200,11 +201,13 @@ def results(launch: Launch) -> Arrays:
 
 def kernel_names() -> set[str]:
     """All kernels of all modules of the backend."""
-    from importlib import import_module
-
-    modules = [import_module(f"{cuda.__name__}.{info.name}") for info in iter_modules(cuda.__path__)]
-    found = {m.MODULE.path: m.MODULE for m in modules if isinstance(getattr(m, "MODULE", None), launcher.Module)}
-    return {name for module in found.values() for name in module.declarations}
+    names = set()
+    for info in walk_packages(cuda.__path__, f"{cuda.__name__}."):
+        python = import_module(info.name)
+        for module in (getattr(python, "MODULE", None), *getattr(python, "MODULES", {}).values()):
+            if isinstance(module, launcher.Module):
+                names |= set(module.declarations)
+    return names
 
 
 def main() -> None:

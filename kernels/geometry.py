@@ -49,10 +49,6 @@ class ConvGeometry(NamedTuple):
     groups: int
 
     @property
-    def O(self) -> int:  # noqa: E743, N802 - goes when all users say OC
-        return self.OC
-
-    @property
     def x_shape(self) -> tuple[int, int, int, int]:
         """(N, C, H, W): what the convolution reads and the transposed convolution writes."""
         return self.N, self.C, self.H, self.W

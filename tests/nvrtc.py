@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
@@ -44,9 +45,9 @@ def modules() -> dict[str, tuple[Module, dict[str, int]]]:
     found = {}
     for info in walk_packages(cuda.__path__, f"{cuda.__name__}."):
         python = import_module(info.name)
-        for value in vars(python).values():
-            if isinstance(value, Module) and info.name.endswith(f".{value.path.stem}"):
-                found[value.path.name] = (value, python.REGISTERS)
+        for module in (getattr(python, "MODULE", None), *getattr(python, "MODULES", {}).values()):
+            if isinstance(module, Module):
+                found[module.path.name] = (module, python.REGISTERS)
     return found
 
 
@@ -68,21 +69,38 @@ def compile(source: str, file: str, instances: Sequence[str], arch: str) -> dict
 
     Raises CompileError with the compiler's messages, file and line.
     """
+    with _compiled(source, file, instances, REPORT, f"-arch={arch}") as (nvrtc, program):
+        log = _log(nvrtc, program)
+        usage = {
+            m["name"]: Usage(int(m["registers"]), int(m["stores"]) + int(m["loads"])) for m in _USAGE.finditer(log)
+        }
+        return {name: usage[_lowered(nvrtc, program, name)] for name in instances}
+
+
+def ptx(source: str, file: str, instance: str) -> str:
+    """The instance in NVIDIA's assembly language, before registers are given out."""
+    with _compiled(source, file, [instance], "-arch=compute_90") as (nvrtc, program):
+        size = ctypes.c_size_t()
+        nvrtc.nvrtcGetPTXSize(program, ctypes.byref(size))
+        text = ctypes.create_string_buffer(size.value)
+        nvrtc.nvrtcGetPTX(program, text)
+        return text.value.decode()
+
+
+@contextmanager
+def _compiled(
+    source: str, file: str, instances: Sequence[str], *more: str
+) -> Iterator[tuple[ctypes.CDLL, ctypes.c_void_p]]:
     nvrtc, program = library(), ctypes.c_void_p()
     assert nvrtc is not None
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), file.encode(), 0, None, None)
     try:
         for name in instances:
             nvrtc.nvrtcAddNameExpression(program, name.encode())
-        options = [option.encode() for option in (*OPTIONS, REPORT, f"-arch={arch}")]
-        failed = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
-        log = _log(nvrtc, program)
-        if failed:
-            raise CompileError(log)
-        usage = {
-            m["name"]: Usage(int(m["registers"]), int(m["stores"]) + int(m["loads"])) for m in _USAGE.finditer(log)
-        }
-        return {name: usage[_lowered(nvrtc, program, name)] for name in instances}
+        options = [option.encode() for option in (*OPTIONS, *more)]
+        if nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options)):
+            raise CompileError(_log(nvrtc, program))
+        yield nvrtc, program
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 import minivae as mv
 from minivae import kernels
-from minivae.kernels.cuda import conv, gemm, launcher
+from minivae.kernels.cuda import ladder, launcher
 
 from .. import cases
 from ..launches import integers
@@ -20,18 +20,21 @@ from .machine import Machine, Rows
 
 
 def gemm_ladder(machine: Machine) -> Rows:
-    """TFLOP/s of each step of the ladder, and of cuBLAS at the same precision."""
+    """TFLOP/s of each step of the ladder, of matmul, and of cuBLAS at the same precision."""
     xp, torch = launcher.engine().xp, machine.torch
     rows = []
     for n in (48,) if machine.rehearsal else (256, 1024, 2048, 4096):
         a, b = (xp.asarray(np.random.default_rng(i).random((n, n), dtype=np.float32)) for i in range(2))
-        candidates: dict[str, Callable[[], Any]] = {s: partial(gemm.gemm_ladder, s, a, b) for s in gemm.LADDER}
+        candidates: dict[str, Callable[[], Any]] = {s: partial(ladder.gemm, s, a, b) for s in ladder.STEPS}
+        candidates["matmul"] = _with_tf32(machine, False, partial(kernels.backend("cuda").matmul, a, b))
+        candidates["matmul, TF32"] = _with_tf32(machine, True, partial(kernels.backend("cuda").matmul, a, b))
         if torch is not None:
             x, y = (torch.rand(n, n, device="cuda") for _ in range(2))
-            candidates["cuBLAS"] = _with_tf32(torch, False, partial(torch.matmul, x, y))
-            candidates["cuBLAS, TF32"] = _with_tf32(torch, True, partial(torch.matmul, x, y))
+            candidates["cuBLAS"] = _with_tf32(machine, False, partial(torch.matmul, x, y))
+            candidates["cuBLAS, TF32"] = _with_tf32(machine, True, partial(torch.matmul, x, y))
         rates = {name: 2e-12 * n**3 / s for name, s in machine.seconds(candidates).items()}
-        rows.append({"n": n, **rates, **_ratios(rates, [("registers", "cuBLAS"), ("tf32", "cuBLAS, TF32")])})
+        machine.tf32(False)
+        rows.append({"n": n, **rates, **_ratios(rates, [("matmul", "cuBLAS"), ("matmul, TF32", "cuBLAS, TF32")])})
     return rows
 
 
@@ -46,7 +49,7 @@ def conv_layers(machine: Machine) -> Rows:
             for name, ours, theirs in _conv_passes(machine, g):
                 candidates = {"minivae": ours, **theirs}
                 if name == "forward" and not tf32:
-                    candidates |= _conv_steps(g)
+                    candidates["by the definition"] = _by_the_definition(g)
                 micro = {k: 1e6 * s for k, s in machine.seconds(candidates, 0.02).items()}
                 if theirs:
                     micro["cuDNN"] = min(micro.pop(k) for k in theirs)
@@ -84,11 +87,9 @@ def _cudnn(torch: Any, x: Any, w: Any, dy: Any, g: Any, which: int) -> Callable[
     return lambda: backward(dy, x, w, None, g.stride, g.padding, g.dilation, False, (0, 0), g.groups, mask)
 
 
-def _conv_steps(g: Any) -> dict[str, Callable[[], Any]]:
+def _by_the_definition(g: Any) -> Callable[[], Any]:
     k = kernels.backend("cuda")
-    x, w = k.asarray(_channels_last(integers(*g.x_shape))), k.asarray(integers(*g.w_shape))
-    steps = [s for s in conv.LADDER if s != "few_outputs" or g.OC <= conv.FEW_OUTPUTS]
-    return {step: partial(conv.conv_ladder, step, x, w, g) for step in steps}
+    return partial(ladder.conv2d, k.asarray(integers(*g.x_shape)), k.asarray(integers(*g.w_shape)), g)
 
 
 def _channels_last(x: np.ndarray) -> np.ndarray:
@@ -178,9 +179,9 @@ def curve(machine: Machine) -> Rows:
     ]
 
 
-def _with_tf32(torch: Any, allowed: bool, run: Callable[[], Any]) -> Callable[[], Any]:
+def _with_tf32(machine: Machine, allowed: bool, run: Callable[[], Any]) -> Callable[[], Any]:
     def switched() -> Any:
-        torch.backends.cuda.matmul.allow_tf32 = allowed
+        machine.tf32(allowed)
         return run()
 
     return switched

@@ -4,13 +4,15 @@ constexpr int THREADS = 256;
 
 // y = max(x + b, 0); b is null or has a number for each channel, the channel of number i being i / inner % channels
 // (inner = 1 for channels-last images and for rows). In NumPy: np.maximum(x + b, 0).
-template <typename T>
+//
+// I counts the numbers. It is unsigned where that suffices: with divisions of 64 bits there are more instructions than
+// the time that it takes to move a number has room for.
+template <typename T, typename I>
 __global__ void __launch_bounds__(THREADS)
-    bias_relu(const T* __restrict__ x, const T* __restrict__ b, T* __restrict__ y, long long count, int channels,
-              long long inner) {
-  const long long i = (long long)blockIdx.x * THREADS + threadIdx.x;
+    bias_relu(const T* __restrict__ x, const T* __restrict__ b, T* __restrict__ y, I count, I channels, I inner) {
+  const I i = (I)blockIdx.x * THREADS + threadIdx.x;
   if (i >= count) return;
-  const T value = b == nullptr ? x[i] : x[i] + b[i / inner % channels];
+  const T value = b == nullptr ? x[i] : x[i] + b[(inner == 1 ? i : i / inner) % channels];
   y[i] = value > 0 || value != value ? value : T(0);  // NaN stays NaN
 }
 

@@ -11,13 +11,20 @@ from .arrays import empty, in_memory_order, logical_order
 from .launcher import ceil_div
 
 FUNCTIONS = ("sigmoid", "tanh", "softplus", "silu", "gelu", "erf")  # in the order of activation.cu's numbers
-_INSTANCES = [(number, dtype) for number in range(len(FUNCTIONS)) for dtype in ("float", "double")]
+_DTYPES, _COUNTERS = ("float", "double"), ("unsigned", "long long")
+_INSTANCES = [(number, dtype) for number in range(len(FUNCTIONS)) for dtype in _DTYPES]
 MODULE = launcher.Module(
-    Path(__file__).with_name("activation.cu"), {"apply": _INSTANCES, "apply_grad": _INSTANCES[:-2]}
+    Path(__file__).with_name("activation.cu"),
+    {
+        "bias_relu": [(dtype, counter) for dtype in _DTYPES for counter in _COUNTERS],
+        "apply": _INSTANCES,
+        "apply_grad": _INSTANCES[:-2],  # erf is no activation
+    },
 )
 REGISTERS = {"bias_relu": 40, "relu_grad": 32, "apply": 40, "apply_grad": 40}
 
 THREADS = 256
+MOST_FOR_32_BITS = 2**32 - THREADS  # numbers that an unsigned counts, with those of the last block that are none
 
 
 def bias_relu(x: Array, b: Array | None) -> Array:
@@ -27,7 +34,7 @@ def bias_relu(x: Array, b: Array | None) -> Array:
     channels, inner = 1, 1
     if b is not None:
         channels, inner = x.shape[1], prod(source.shape[order.index(1) + 1 :])
-    kernel = MODULE.kernel("bias_relu", x.dtype)
+    kernel = MODULE.kernel("bias_relu", x.dtype, _COUNTERS[y.size > MOST_FOR_32_BITS])
     kernel[ceil_div(y.size, THREADS), THREADS](source, b, y, y.size, channels, max(inner, 1))
     return logical_order(y, order)
 

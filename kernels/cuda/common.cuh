@@ -9,6 +9,12 @@ __host__ __device__ constexpr I ceil_div(I count, I per_block) {
   return (count + per_block - 1) / per_block;
 }
 
+// How many of begin + lane, begin + lane + lanes, ... are below end, for a power of two of lanes, 2^lane_bits. A loop that
+// counts to this number has no division; one that counts by `lanes` has, as soon as it is unrolled.
+__device__ __forceinline__ int terms_of_lane(long long begin, long long end, int lane, int lane_bits) {
+  return (end - begin - lane + (1 << lane_bits) - 1) >> lane_bits;
+}
+
 // The sum over the 32 lanes of a warp, in every lane. In each round a lane adds what the lane with one bit of its
 // number flipped has; after five rounds all have seen all. a + b and b + a are equal, so all lanes get the same bits.
 template <typename T>

@@ -1,6 +1,6 @@
 """The convolution, its input gradient and its weight gradient by the kernels of conv.cu.
 
-`conv_ladder` runs any step of the forward pass by name, for tests, benchmarks and readers.
+Notation as in geometry.py, with OC for the output channels.
 """
 
 from __future__ import annotations
@@ -40,64 +40,44 @@ MODULE = launcher.Module(
 )
 REGISTERS = {
     "arrange_kernel": 40,
-    "correlate_naive": 48,
-    "correlate_few_inputs": 80,
-    "correlate_few_outputs": 80,
     "correlate_registers": 128,
     "correlate_tensor_cores": 160,
     "weight_grad_registers": 128,
     "weight_grad_tensor_cores": 160,
 }
 
-LADDER = ("naive", "few_inputs", "few_outputs", "registers", "tf32")
 THREADS = 256
-FEW_INPUTS = 64  # numbers that an output reads, up to which its own kernel is used
-FEW_OUTPUTS = 8  # FEW of conv.cu
 DEEPEST_TILE = 16
 
 
 def conv2d(x: Array, w: Array, b: Array | None, g: ConvGeometry, relu: bool = False) -> Array:
-    """Cross-correlation of x (N, C, H, W) with w (O, C / groups, KH, KW), plus b (O,) -> y (N, O, OH, OW)."""
+    """Cross-correlation of x (N, C, H, W) with w (OC, C / groups, KH, KW), plus b (OC,) -> y (N, OC, OH, OW)."""
     if relu:
         return bias_relu(conv2d(x, w, None, g), b)
-    return _forward(None, x, w, b, g)
-
-
-def conv_ladder(step: str, x: Array, w: Array, g: ConvGeometry) -> Array:
-    """conv2d by one step of the ladder: "naive", "few_inputs", "few_outputs", "registers" or "tf32".
-
-    Raises ValueError for another name or more than 8 outputs per group for few_outputs, TypeError for float64 on tensor
-    cores.
-    """
-    if step not in LADDER:
-        raise ValueError(f"step must be one of {', '.join(LADDER)}, got {step!r}")
-    if step == "few_outputs" and g.OC // g.groups > FEW_OUTPUTS:
-        raise ValueError(f"step 'few_outputs' has at most {FEW_OUTPUTS} outputs per group, got {g.OC // g.groups}")
-    if step == "tf32" and x.dtype != np.float32:
-        raise TypeError(f"step 'tf32' convolves float32 images, got {x.dtype}")
-    return _forward(step, x, w, None, g)
+    y = _correlate(x, w, b, (g.N, g.OH, g.OW, g.OC), [_forward_job(g)], True)
+    return y.transpose(0, 3, 1, 2)
 
 
 def conv2d_input_grad(dy: Array, w: Array, b: Array | None, g: ConvGeometry, relu: bool = False) -> Array:
-    """The transpose of conv2d as a map of x: dy (N, O, OH, OW) -> dx (N, C, H, W), plus b (C,)."""
+    """The transpose of conv2d as a map of x: dy (N, OC, OH, OW) -> dx (N, C, H, W), plus b (C,)."""
     if relu:
         return bias_relu(conv2d_input_grad(dy, w, None, g), b)
-    jobs = [_phase_job(g, down, across) for down in _runs(g, 0) for across in _runs(g, 1)]
-    covered = sum(arrangement["rows"] * arrangement["across"] for arrangement, _ in jobs)
-    dx = _correlate(None, dy, w, b, (g.N, g.H, g.W, g.C), jobs, covered == prod(g.stride))
+    jobs = [_phase_job(g, of_h, of_w) for of_h in _runs(g, 0) for of_w in _runs(g, 1)]
+    covered = sum(arrangement["patch_h"] * arrangement["patch_w"] for arrangement, _ in jobs)
+    dx = _correlate(dy, w, b, (g.N, g.H, g.W, g.C), jobs, covered == prod(g.stride))
     return dx.transpose(0, 3, 1, 2)
 
 
 def conv2d_weight_grad(dy: Array, x: Array, g: ConvGeometry) -> Array:
-    """The transpose of conv2d as a map of w: dy (N, O, OH, OW), x (N, C, H, W) -> dw (O, C / groups, KH, KW)."""
+    """The transpose of conv2d as a map of w: dy (N, OC, OH, OW), x (N, C, H, W) -> dw (OC, C / groups, KH, KW)."""
     pixels = g.N * g.OH * g.OW
     if not pixels:
         return xp().zeros(g.w_shape, x.dtype)
     _, correlation = _forward_job(g)
-    C, O = g.C // g.groups, g.OC // g.groups  # noqa: E741
+    C, OC = g.C // g.groups, g.OC // g.groups
     K = C * g.KH * g.KW
-    name, rows, columns, arguments = _product(x.dtype, K, O, C, _use_tf32(x.dtype))
-    tiles = ceil_div(K, rows) * ceil_div(O, columns)
+    name, rows, columns, arguments = _product(x.dtype, K, OC, C)
+    tiles = ceil_div(K, rows) * ceil_div(OC, columns)
     per_split = _per_split(tiles * g.groups, pixels)
     splits = ceil_div(pixels, per_split)
     dw = empty((splits, *g.w_shape), x.dtype)
@@ -112,50 +92,45 @@ def conv2d_weight_grad(dy: Array, x: Array, g: ConvGeometry) -> Array:
 Job = tuple[dict[str, Any], dict[str, Any]]
 
 
-def _forward(step: str | None, x: Array, w: Array, b: Array | None, g: ConvGeometry) -> Array:
-    y = _correlate(step, x, w, b, (g.N, g.OH, g.OW, g.OC), [_forward_job(g)], True)
-    return y.transpose(0, 3, 1, 2)
-
-
 def _forward_job(g: ConvGeometry) -> Job:
-    down, across = forward_reads(g)
-    arrangement = {"rows": 1, "across": 1, "tap_h": 0, "tap_w": 0, "tap_step_h": 1, "tap_step_w": 1}
+    of_h, of_w = forward_reads(g)
+    arrangement = {"patch_h": 1, "patch_w": 1, "tap_h": 0, "tap_w": 0, "tap_step_h": 1, "tap_step_w": 1}
     to = {"DH": g.OH, "DW": g.OW, "to_first_h": 0, "to_first_w": 0, "to_stride_h": 1, "to_stride_w": 1}
-    return _job(g, arrangement | {"exchanged": False}, down, across, (g.H, g.W, g.C), g.OC, to)
+    return _job(g, arrangement | {"exchanged": False}, of_h, of_w, (g.H, g.W, g.C), g.OC, to)
 
 
-def _phase_job(g: ConvGeometry, down: Phases, across: Phases) -> Job:
+def _phase_job(g: ConvGeometry, of_h: Phases, of_w: Phases) -> Job:
     """These phases of the input gradient: the patch of (u, v) is one pixel for each of them."""
-    (row, *_), (col, *_) = down.phases, across.phases
+    (row, *_), (col, *_) = of_h.phases, of_w.phases
     arrangement = {
-        **{"rows": len(down.phases), "tap_h": row.taps.start, "tap_step_h": row.taps.step},
-        **{"across": len(across.phases), "tap_w": col.taps.start, "tap_step_w": col.taps.step},
+        **{"patch_h": len(of_h.phases), "tap_h": row.taps.start, "tap_step_h": row.taps.step},
+        **{"patch_w": len(of_w.phases), "tap_w": col.taps.start, "tap_step_w": col.taps.step},
     }
     to = {
-        **{"DH": g.H, "to_first_h": down.first_u * g.stride[0] + row.offset, "to_stride_h": g.stride[0]},
-        **{"DW": g.W, "to_first_w": across.first_u * g.stride[1] + col.offset, "to_stride_w": g.stride[1]},
+        **{"DH": g.H, "to_first_h": of_h.first_u * g.stride[0] + row.offset, "to_stride_h": g.stride[0]},
+        **{"DW": g.W, "to_first_w": of_w.first_u * g.stride[1] + col.offset, "to_stride_w": g.stride[1]},
     }
-    return _job(g, arrangement | {"exchanged": True}, down.reads, across.reads, (g.OH, g.OW, g.OC), g.C, to)
+    return _job(g, arrangement | {"exchanged": True}, of_h.reads, of_w.reads, (g.OH, g.OW, g.OC), g.C, to)
 
 
 def _job(
     g: ConvGeometry,
     arrangement: dict[str, Any],
-    down: Reads,
-    across: Reads,
+    of_h: Reads,
+    of_w: Reads,
     source: tuple[int, int, int],
     channels: int,
     to: dict[str, int],
 ) -> Job:
     H, W, C = source
-    taps = {"taps_h": down.taps, "taps_w": across.taps}
+    taps = {"taps_h": of_h.taps, "taps_w": of_w.taps}
     both = {**taps, "groups": g.groups, "C": C // g.groups, "outputs": channels // g.groups}
     correlation = {
         **both,
-        **{"N": g.N, "H": H, "W": W, "U": down.outputs, "V": across.outputs, "across": arrangement["across"]},
-        **{"first_h": down.start, "stride_h": down.stride, "step_h": down.dilation},
-        **{"first_w": across.start, "stride_w": across.stride, "step_w": across.dilation},
-        "columns": arrangement["rows"] * arrangement["across"] * both["outputs"],
+        **{"N": g.N, "H": H, "W": W, "U": of_h.outputs, "V": of_w.outputs, "patch_w": arrangement["patch_w"]},
+        **{"first_h": of_h.start, "stride_h": of_h.stride, "step_h": of_h.dilation},
+        **{"first_w": of_w.start, "stride_w": of_w.stride, "step_w": of_w.dilation},
+        "columns": arrangement["patch_h"] * arrangement["patch_w"] * both["outputs"],
         "k_per_split": 2**31 - DEEPEST_TILE,
         "split_step": 0,
         **to,
@@ -179,73 +154,43 @@ def _runs(g: ConvGeometry, axis: int) -> Iterator[Phases]:
 # ---- how: one launch for each job ----
 
 
-def _correlate(
-    step: str | None, x: Array, w: Array, b: Array | None, shape: tuple[int, ...], jobs: list[Job], covered: bool
-) -> Array:
+def _correlate(x: Array, w: Array, b: Array | None, shape: tuple[int, ...], jobs: list[Job], covered: bool) -> Array:
     """All jobs of x (N, C, H, W) into one new array of that shape, channels last.
 
     covered: every pixel is in one of the jobs; if not, zeros (or b) stand in the others.
     """
-    x = channels_last(x)
-    splits = min((_splits(x.dtype, correlation) for _, correlation in jobs), default=1) if step is None else 1
+    x = aligned(channels_last(x))
+    splits = min((_splits(x.dtype, correlation) for _, correlation in jobs), default=1)
     make = empty if covered else xp().zeros
     y = make((splits, *shape), x.dtype)
     early = b if splits == 1 and covered else None  # where sums are complete, the kernel adds b
     for arrangement, correlation in jobs:
         if correlation["N"]:
-            _launch(step, x, _arranged(w, arrangement), early, y, correlation, splits)
+            _launch(x, _arranged(w, arrangement), early, y, correlation, splits)
     y = reduce_sum(y, (0,), False) if splits > 1 else y[0]
     return y if b is None or early is not None else y + b
 
 
 def _arranged(w: Array, arrangement: dict[str, Any]) -> Array:
     s = arrangement
-    out = empty(prod(s[k] for k in ("groups", "taps_h", "taps_w", "C", "rows", "across", "outputs")), w.dtype)
+    out = empty(prod(s[k] for k in ("groups", "taps_h", "taps_w", "C", "patch_h", "patch_w", "outputs")), w.dtype)
     MODULE.kernel("arrange_kernel", w.dtype)[ceil_div(out.size, THREADS), THREADS](xp().ascontiguousarray(w), out, s)
     return out
 
 
-def _launch(
-    step: str | None, x: Array, w: Array, b: Array | None, y: Array, correlation: dict[str, Any], splits: int
-) -> None:
-    s = correlation
+def _launch(x: Array, w: Array, b: Array | None, y: Array, s: dict[str, Any], splits: int) -> None:
     pixels, K = s["N"] * s["U"] * s["V"], s["taps_h"] * s["taps_w"] * s["C"]
-    step = step or _step(x.dtype, s)
-    if step in ("naive", "few_inputs"):
-        per_block = 8 * (1 if step == "naive" else 4)
-        blocks = (ceil_div(pixels, per_block), ceil_div(s["groups"] * s["columns"], 32))
-        MODULE.kernel(f"correlate_{step}", x.dtype)[blocks, (32, 8)](x, w, b, y, s)
-    elif step == "few_outputs":
-        blocks = (ceil_div(pixels, THREADS // 32), s["groups"])
-        MODULE.kernel("correlate_few_outputs", x.dtype)[blocks, THREADS](x, w, b, y, s)
-    else:
-        name, rows, columns, arguments = _product(x.dtype, pixels, s["columns"], s["C"], step == "tf32")
-        per_split = ceil_div(ceil_div(K, splits), DEEPEST_TILE) * DEEPEST_TILE
-        s = s | {"k_per_split": per_split, "split_step": y[0].size}
-        tiles = ceil_div(pixels, rows) * ceil_div(s["columns"], columns)
-        kernel = MODULE.kernel(f"correlate_{name}", *arguments)
-        kernel[(tiles, splits, s["groups"]), THREADS](aligned(x), w, b, y, s)
+    name, rows, columns, arguments = _product(x.dtype, pixels, s["columns"], s["C"])
+    per_split = ceil_div(ceil_div(K, splits), DEEPEST_TILE) * DEEPEST_TILE
+    tiles = ceil_div(pixels, rows) * ceil_div(s["columns"], columns)
+    kernel = MODULE.kernel(f"correlate_{name}", *arguments)
+    kernel[(tiles, splits, s["groups"]), THREADS](x, w, b, y, s | {"k_per_split": per_split, "split_step": y[0].size})
 
 
-def _step(dtype: np.dtype, s: dict[str, Any]) -> str:
-    """Which kernel. Where the lines run was guessed from the bytes each one moves."""
-    if s["columns"] <= FEW_OUTPUTS and s["C"] >= 16:
-        return "few_outputs"
-    if s["taps_h"] * s["taps_w"] * s["C"] <= FEW_INPUTS:
-        return "few_inputs"
-    return "tf32" if _use_tf32(dtype) else "registers"
-
-
-def _use_tf32(dtype: np.dtype) -> bool:
-    return settings.allow_tf32 and dtype == np.float32
-
-
-def _product(
-    dtype: np.dtype, rows: int, columns: int, channels: int, tf32: bool
-) -> tuple[str, int, int, tuple[Any, ...]]:
+def _product(dtype: np.dtype, rows: int, columns: int, channels: int) -> tuple[str, int, int, tuple[Any, ...]]:
     """The kernel whose tiles suit a product of this size: its name, rows and columns of its tile, its arguments."""
     unit = 1 if channels % 4 else 4
-    if tf32:
+    if settings.allow_tf32 and dtype == np.float32:
         return "tensor_cores", 128, 128, (unit,)
     P, Q = 4, 4
     if dtype == np.float32 and ceil_div(rows, 128) * ceil_div(columns, 64) >= FILL // 2:
@@ -257,11 +202,10 @@ def _product(
 
 def _splits(dtype: np.dtype, s: dict[str, Any]) -> int:
     """Into how many pieces the sum is cut so that a product of few tiles fills the device."""
-    step = _step(dtype, s)
-    if step.startswith("few") or not s["N"]:
+    if not s["N"]:
         return 1
     pixels, K = s["N"] * s["U"] * s["V"], s["taps_h"] * s["taps_w"] * s["C"]
-    _, rows, columns, _ = _product(dtype, pixels, s["columns"], s["C"], step == "tf32")
+    _, rows, columns, _ = _product(dtype, pixels, s["columns"], s["C"])
     return ceil_div(K, _per_split(ceil_div(pixels, rows) * ceil_div(s["columns"], columns) * s["groups"], K))
 
 

@@ -1,18 +1,19 @@
-// What a convolution reads and where its results go, and its columns matrix, which is never written down: it is gathered
+// What a convolution reads and where its results go, and the im2col matrix, which is never written down: it is gathered
 // from the image, a tile at a time, on the way to shared memory (conv.cu).
 #pragma once
 #include "common.cuh"
 #include "pipeline.cuh"
 
 // One correlation, per group of channels. Output (n, u, v) reads x[n, first_h + u stride_h + p step_h, ...] through tap
-// (p, q); its `columns` results are a patch of rows x across pixels of the destination with `outputs` channels each:
-// 1 x 1 in the forward pass; in the input gradient all phases that read the same. The patch of (u, v) begins at row
+// (p, q); its results are a patch of pixels of the destination, patch_w of them beside each other, with `outputs`
+// channels each: one pixel in the forward pass; in the input gradient all phases that read the same. Together they are
+// `columns` numbers, the columns of the product. The patch of (u, v) begins at row
 // u * to_stride_h + to_first_h, and what lies outside of the destination (DH, DW) is not written. k counts taps and
 // channels, (p, q, c); it may be cut into pieces of k_per_split whose results lie split_step numbers apart.
 struct Correlation {
   int N, H, W, C, groups;
   int first_h, first_w, stride_h, stride_w, step_h, step_w, taps_h, taps_w;
-  int U, V, columns, across, outputs;
+  int U, V, columns, patch_w, outputs;
   int DH, DW, to_first_h, to_first_w, to_stride_h, to_stride_w;
   int k_per_split;
   long long split_step;
@@ -21,42 +22,38 @@ struct Correlation {
 // How many output pixels there are.
 __device__ __forceinline__ long long pixels_of(const Correlation& s) { return (long long)s.N * s.U * s.V; }
 
-// Which output pixel a row of the columns is. Rows count (n, u, v).
+// An output pixel. The rows of the product count them, (n, u, v).
 struct Pixel {
   int n, u, v;
-  __device__ __forceinline__ Pixel(long long row, int U, int V) {
-    n = row / (U * V);
-    const int rest = row - (long long)n * U * V;
-    u = rest / V;
-    v = rest - u * V;
-  }
 };
+
+__device__ __forceinline__ Pixel pixel_at(long long row, const Correlation& s) {
+  const int n = row / (s.U * s.V), rest = row - (long long)n * s.U * s.V;
+  return {n, rest / s.V, rest % s.V};
+}
+// A few rows further on, by divisions of 32 bits, which are several times as fast as those of 64.
+__device__ __forceinline__ Pixel pixel_after(const Pixel& first, int rows, const Correlation& s) {
+  const int v = first.v + rows, u = first.u + v / s.V;
+  return {first.n + u / s.U, u % s.U, v % s.V};
+}
 
 // Where column j of group `group` of a pixel goes; null for a pixel outside of the destination.
 template <typename T>
 __device__ __forceinline__ T* destination(T* y, const Correlation& s, const Pixel& at, int group, int j) {
   const int patch = j / s.outputs, c = j - patch * s.outputs;
-  const int h = at.u * s.to_stride_h + s.to_first_h + patch / s.across;
-  const int w = at.v * s.to_stride_w + s.to_first_w + patch % s.across;
+  const int h = at.u * s.to_stride_h + s.to_first_h + patch / s.patch_w;
+  const int w = at.v * s.to_stride_w + s.to_first_w + patch % s.patch_w;
   if ((unsigned)h >= (unsigned)s.DH || (unsigned)w >= (unsigned)s.DW) return nullptr;
   return y + (((long long)at.n * s.DH + h) * s.DW + w) * (s.groups * s.outputs) + group * s.outputs + c;
 }
 
-template <typename T>
-__device__ __forceinline__ void store(T* y, const Correlation& s, const Pixel& at, int group, int j, T value,
-                                      const T* bias) {
-  T* to = destination(y, s, at, group, j);
-  if (to != nullptr) *to = bias == nullptr ? value : value + bias[group * s.outputs + j % s.outputs];
-}
-
-// What output `row` reads: tap (p, q) and channel c of its group is first[tap_offset], if that is inside of the image.
+// What an output pixel reads: tap (p, q) and channel c of its group is first[tap_offset], if that is inside of the image.
 template <typename T>
 struct Source {
   const T* first;
   int h, w;  // where tap (0, 0) is
 
-  __device__ __forceinline__ void set(const T* x, const Correlation& s, long long row) {
-    const Pixel at(row, s.U, s.V);
+  __device__ __forceinline__ void set(const T* x, const Correlation& s, const Pixel& at) {
     h = s.first_h + at.u * s.stride_h;
     w = s.first_w + at.v * s.stride_w;
     first = x + (((long long)at.n * s.H + h) * s.W + w) * (s.groups * s.C);
@@ -72,7 +69,7 @@ __device__ __forceinline__ int tap_offset(const Correlation& s, int p, int q, in
 
 // ---- tiles ----
 
-// Where in the columns matrix a thread is along k: tap (p, q) and channel c.
+// Where in the im2col matrix a thread is along k: tap (p, q) and channel c.
 struct Tap {
   int p, q, c;
   __device__ __forceinline__ void start(int k, int C, int taps_w) {
@@ -93,23 +90,25 @@ struct Tap {
   }
 };
 
-// Rows of the columns matrix on their way to a tile[k][row], a stand-in for Operand (pipeline.cuh) that looks its
+// Rows of the im2col matrix on their way to a tile[k][row], a stand-in for Operand (pipeline.cuh) that looks its
 // numbers up in the image. C is a multiple of UNIT; if that is four or more, the four numbers that a thread reads are
 // neighbours, channels of one pixel.
 template <typename T, int WIDTH, int DEPTH, int UNIT>
 struct GatheredRows {
   static constexpr int FOURS = WIDTH * DEPTH / 4 / TILE_THREADS;
   static constexpr int PER_LINE = DEPTH / 4;
+  static constexpr bool ONE_TAP = UNIT % DEPTH == 0;  // for all of a tile, so that it is the same for all threads
   const Correlation& s;
   Source<T> from[FOURS];
-  Tap tap;  // of the first of the four numbers; all fours of a thread have the same k
+  Tap tap;  // of the tile if it has one, else of the first of four numbers; all fours of a thread have the same k
   Four<T> held[FOURS];
 
-  __device__ __forceinline__ GatheredRows(const T* x, const Correlation& s, int group, long long first_row, int k)
+  __device__ __forceinline__ GatheredRows(const T* x, const Correlation& s, int group, const Pixel& first, int k)
       : s(s) {
-    tap.start(k + k_of(), s.C, s.taps_w);
+    tap.start(ONE_TAP ? k : k + k_of(), s.C, s.taps_w);
 #pragma unroll
-    for (int n = 0; n < FOURS; n++) from[n].set(x + group * s.C, s, first_row + row_of(n));
+    for (int n = 0; n < FOURS; n++)
+      from[n].set(x + group * s.C + (ONE_TAP ? k_of() : 0), s, pixel_after(first, row_of(n), s));
   }
 
   static __device__ __forceinline__ int k_of() { return threadIdx.x % PER_LINE * 4; }
@@ -122,7 +121,7 @@ struct GatheredRows {
 #pragma unroll
       for (int n = 0; n < FOURS; n++)
         held[n] = left > 0 && from[n].inside(s, tap.p, tap.q) ? load4(from[n].first + offset) : Four<T>{};
-      if (UNIT % DEPTH == 0) tap.step(DEPTH, s.C, s.taps_w);
+      if (ONE_TAP) tap.step(DEPTH, s.C, s.taps_w);
       else tap.advance(DEPTH, s.C, s.taps_w);
     } else {
 #pragma unroll
@@ -153,24 +152,24 @@ struct GatheredColumns {
   static constexpr int TAPS = UNIT >= 4 ? 1 : 4;
   const Correlation& s;
   const T* x;
-  int h[TAPS], w[TAPS], offset[TAPS];  // of the thread's four columns, which stay the same, from where the pixel is
+  int h[TAPS], w[TAPS], offset[TAPS];  // of the thread's four k, which stay the same, from where the pixel is
   int n[FOURS], u[FOURS], v[FOURS];    // the pixels, which advance
   Four<T> held[FOURS];
 
   __device__ __forceinline__ GatheredColumns(const T* x, const Correlation& s, int group, int first_k,
-                                             long long first_pixel)
+                                             const Pixel& first)
       : s(s), x(x + group * s.C) {
 #pragma unroll
     for (int i = 0; i < TAPS; i++) {
       Tap tap;
       tap.start(first_k + k_of() + i, s.C, s.taps_w);
-      h[i] = tap.p < s.taps_h ? s.first_h + tap.p * s.step_h : -(1 << 30);  // a column beyond the last tap
+      h[i] = tap.p < s.taps_h ? s.first_h + tap.p * s.step_h : -(1 << 30);  // a k beyond the last tap
       w[i] = s.first_w + tap.q * s.step_w;
       offset[i] = ((s.first_h + tap.p * s.step_h) * s.W + w[i]) * (s.groups * s.C) + tap.c;
     }
 #pragma unroll
     for (int f = 0; f < FOURS; f++) {
-      const Pixel at(first_pixel + pixel_of(f), s.U, s.V);
+      const Pixel at = pixel_after(first, pixel_of(f), s);
       n[f] = at.n, u[f] = at.u, v[f] = at.v;
     }
   }

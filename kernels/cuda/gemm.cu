@@ -1,67 +1,12 @@
-// C (M, N) = A (M, K) B (K, N) in five steps, each with one idea more than the one before. In NumPy: C = A @ B.
+// C (M, N) = A (M, K) B (K, N), with register blocks (tile.cuh) or on tensor cores (mma.cuh). In NumPy: C = A @ B.
 //
-//   1  gemm_naive         one thread per number of C; neighbouring threads read neighbouring numbers of B
-//   2  gemm_shared        a block of threads reads each operand once into shared memory and uses it 32 times
-//   3  gemm_registers     a thread computes 8 x 8 numbers of C, so that each operand read from shared memory is used 8
-//                         times; global memory is read 16 bytes at a time, one tile ahead of the arithmetic
-//   4  gemm_tensor_cores  a warp multiplies matrices of 16x8x8 in one instruction, of operands rounded to TF32
-//   5  the same, TERMS=3  each float as a sum of two TF32 numbers, which restores almost all of its precision
-//
-// Operands are row-major, or transposed views of row-major matrices. Steps 1 and 2 take any strides; from step 3 on the
-// compiler knows along which axis memory runs, as that decides how four numbers are read at once.
+// The way here, step by step, is in ladder/. Both kernels read global memory 16 bytes at a time, one tile ahead of the
+// arithmetic (pipeline.cuh). Operands are row-major, or transposed views of row-major matrices: the compiler knows along
+// which axis memory runs, as that decides how four numbers are read at once.
 #include "common.cuh"
 #include "mma.cuh"
 #include "pipeline.cuh"
 #include "tile.cuh"
-
-// ---- step 1 ----
-
-// Where an operand's numbers lie: x[i][j] is x[i * row + j * column].
-struct Strides {
-  long long row, column;
-};
-
-// A block computes 8 x 32 numbers of C. The 32 threads of a warp share a row of A, which they read as one number for
-// all, and take 32 neighbours of each row of B in one transaction. Still every operand comes from the caches once per
-// multiplication, and that is all that this kernel waits for.
-template <typename T>
-__global__ void gemm_naive(const T* __restrict__ a, const T* __restrict__ b, T* __restrict__ c, int M, int N, int K,
-                           Strides of_a, Strides of_b) {
-  const int m = blockIdx.y * blockDim.y + threadIdx.y, n = blockIdx.x * blockDim.x + threadIdx.x;
-  if (m >= M || n >= N) return;
-  T sum = 0;
-  for (int k = 0; k < K; k++) sum += a[m * of_a.row + k * of_a.column] * b[k * of_b.row + n * of_b.column];
-  c[(long long)m * N + n] = sum;
-}
-
-// ---- step 2 ----
-
-constexpr int SIDE = 32;
-
-// A block of 32 x 32 threads computes 32 x 32 numbers of C. Along K it goes in steps of 32: each thread brings one
-// number of A and one of B to shared memory, all wait, and then each number is used by 32 threads. What lies outside of
-// the matrices is read as zero and adds nothing. The second barrier keeps fast threads from overwriting what slow ones
-// still read.
-template <typename T>
-__global__ void __launch_bounds__(SIDE* SIDE)
-    gemm_shared(const T* __restrict__ a, const T* __restrict__ b, T* __restrict__ c, int M, int N, int K, Strides of_a,
-                Strides of_b) {
-  __shared__ T a_tile[SIDE][SIDE], b_tile[SIDE][SIDE];
-  const int x = threadIdx.x, y = threadIdx.y;
-  const int m = blockIdx.y * SIDE + y, n = blockIdx.x * SIDE + x;
-  T sum = 0;
-  for (int k0 = 0; k0 < K; k0 += SIDE) {
-    a_tile[y][x] = m < M && k0 + x < K ? a[m * of_a.row + (k0 + x) * of_a.column] : T(0);
-    b_tile[y][x] = k0 + y < K && n < N ? b[(k0 + y) * of_b.row + n * of_b.column] : T(0);
-    __syncthreads();
-#pragma unroll
-    for (int k = 0; k < SIDE; k++) sum += a_tile[y][k] * b_tile[k][x];
-    __syncthreads();
-  }
-  if (m < M && n < N) c[(long long)m * N + n] = sum;
-}
-
-// ---- what steps 3 to 5 have in common ----
 
 // `batch` products of the same shape, the operands of which are a_step and b_step numbers apart (0: the same for all).
 // K may be cut into pieces of k_per_split, a multiple of the depth of a tile, that are summed elsewhere: C is then
@@ -82,10 +27,10 @@ struct Block {
 // blockIdx.x counts batch and tiles, columns fastest; blockIdx.y the pieces of K. All threads must call it.
 __device__ __forceinline__ void find_block(Block& block, const Problem& p, int side) {
   if (threadIdx.x == 0) {
-    const int across = ceil_div(p.N, side), tiles = ceil_div(p.M, side) * across, tile = blockIdx.x % tiles;
+    const int per_row = ceil_div(p.N, side), tiles = ceil_div(p.M, side) * per_row, tile = blockIdx.x % tiles;
     const int k_begin = blockIdx.y * p.k_per_split;
     const int k_length = min(p.K - k_begin, p.k_per_split);
-    block = {blockIdx.x / tiles, tile / across * side, tile % across * side, k_begin, k_length};
+    block = {blockIdx.x / tiles, tile / per_row * side, tile % per_row * side, k_begin, k_length};
   }
   __syncthreads();
 }
@@ -95,7 +40,7 @@ __device__ __forceinline__ long long c_offset(const Block& block, const Problem&
   return (blockIdx.y * (long long)p.batch + block.batch) * p.M * p.N;
 }
 
-// ---- step 3 ----
+// ---- register blocks ----
 
 // A block of 256 threads computes a square of C with 16 * P numbers a side, a thread P x P of them in registers (see
 // tile.cuh). P = 8 reads least; P = 4 has four times as many blocks, for products that are small.
@@ -120,10 +65,10 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
   c += c_offset(block, p);
 #pragma unroll
   for (int i = 0; i < P; i++) {
-    const int m = block.row + tile_row<P>(i);
+    const int m = block.row + tile_row(i);
 #pragma unroll
     for (int j = 0; j < P; j += 4) {
-      const int n = block.column + tile_column<P>(j);
+      const int n = block.column + tile_column(j);
       T* to = c + (long long)m * p.N + n;
       if (m < p.M && n < p.N && p.N % 4 == 0) {
         store4(to, Four<T>{{sum[i][j], sum[i][j + 1], sum[i][j + 2], sum[i][j + 3]}});
@@ -136,11 +81,11 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
   }
 }
 
-// ---- steps 4 and 5 ----
+// ---- tensor cores ----
 
 // A block of 256 threads computes 128 x 128 numbers of C, its 8 warps standing 2 high and 4 wide. Sums are floats, kept
 // in registers as the instruction returns them, spread over the warp.
-template <int TERMS, bool A_TRANSPOSED, bool B_TRANSPOSED>
+template <bool A_TRANSPOSED, bool B_TRANSPOSED>
 __global__ void __launch_bounds__(TILE_THREADS)
     gemm_tensor_cores(const float* __restrict__ ALIGNED(16) a, const float* __restrict__ ALIGNED(16) b,
                       float* __restrict__ c, Problem p) {
@@ -154,7 +99,7 @@ __global__ void __launch_bounds__(TILE_THREADS)
   const int warp = threadIdx.x / 32, row = warp / 4 * 64, column = warp % 4 * 32;
   float sum[4][4][4] = {};
   for_each_tile<MMA_DEPTH>(of_a, of_b, a_tiles, b_tiles, block.k_length, [&](auto& a_tile, auto& b_tile) {
-    multiply_on_tensor_cores<TERMS>(sum, a_tile, b_tile, row, column);
+    multiply_on_tensor_cores(sum, a_tile, b_tile, row, column);
   });
 
   c += c_offset(block, p);

@@ -7,33 +7,39 @@
 constexpr int SUM_THREADS = 256;
 
 // x (A, R, B) is summed over R. A block takes `groups` values of a, `columns` of b, and one of the parts into which R
-// is cut; `lanes` threads, a power of two, share the sum for each (a, b).
+// is cut; 2^lane_bits threads, the lanes, share the sum for each (a, b). blockIdx.x counts a and b, per_row blocks for
+// each step of a; blockIdx.y counts the parts.
 struct Sum {
   long long A, R, B, per_part;
-  int columns, lanes, groups;
+  unsigned columns, groups, per_row, lane_bits;
 };
 
 // sums (A, parts, B): sums[a, p, b] = x[a, p * per_part : (p + 1) * per_part, b].sum()
 //
-// Threads count columns first, then lanes, then groups, in the order of memory, so that neighbouring threads read
-// neighbouring numbers: along the sum when B = 1, of several terms when B is small, of the columns when B is large. The
-// lanes' sums meet in shared memory, halves added to halves.
+// A block has columns * lanes threads beside each other and `groups` rows of them. They count columns first, then lanes,
+// then groups, in the order of memory, so that neighbouring threads read neighbouring numbers: along the sum when B = 1,
+// of several terms when B is small, of the columns when B is large. The lanes' sums meet in shared memory, halves added
+// to halves. Most of these sums are of two to sixteen numbers, and finding the place must not take longer: so there are
+// two divisions, both of 32 bits.
 template <typename T>
 __global__ void __launch_bounds__(SUM_THREADS) sum_middle(const T* __restrict__ x, T* __restrict__ sums, Sum s) {
   __shared__ double of_lane[SUM_THREADS];
-  const int thread = threadIdx.x, lane = thread / s.columns % s.lanes;
-  const long long across = ceil_div<long long>(s.B, s.columns);
-  const long long a = blockIdx.x / across * s.groups + thread / (s.columns * s.lanes);
-  const long long b = blockIdx.x % across * s.columns + thread % s.columns;
+  const unsigned thread = threadIdx.y * blockDim.x + threadIdx.x;
+  const unsigned lane = threadIdx.x / s.columns, column = threadIdx.x - lane * s.columns;
+  const unsigned row = blockIdx.x / s.per_row;
+  const long long a = (long long)row * s.groups + threadIdx.y;
+  const long long b = (long long)(blockIdx.x - row * s.per_row) * s.columns + column;
   const long long begin = blockIdx.y * s.per_part, end = min(s.R, begin + s.per_part);
   double sum = 0;
   if (a < s.A && b < s.B) {
-    const T* column = x + a * s.R * s.B + b;
+    const T* from = x + (a * s.R + begin + lane) * s.B + b;
+    const long long step = s.B << s.lane_bits;
+    const int terms = terms_of_lane(begin, end, lane, s.lane_bits);
 #pragma unroll 8  // loads under way at the same time, as none waits for another
-    for (long long r = begin + lane; r < end; r += s.lanes) sum += column[r * s.B];
+    for (int i = 0; i < terms; i++, from += step) sum += *from;
   }
   of_lane[thread] = sum;
-  for (int half = s.lanes / 2; half > 0; half /= 2) {
+  for (unsigned half = (1 << s.lane_bits) / 2; half > 0; half /= 2) {
     __syncthreads();
     if (lane < half) of_lane[thread] += of_lane[thread + half * s.columns];
   }

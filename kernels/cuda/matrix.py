@@ -60,8 +60,9 @@ def _sum_middle(x: Array, A: int, R: int, B: int) -> Array:
     per_part = ceil_div(R, _parts(R, lanes, blocks))
     parts = ceil_div(R, per_part)
     sums = empty((A, parts, B), x.dtype)
-    sizes = {"A": A, "R": R, "B": B, "per_part": per_part, "columns": columns, "lanes": lanes, "groups": groups}
-    MODULE.kernel("sum_middle", x.dtype)[(blocks, parts), lanes * columns * groups](x, sums, sizes)
+    sizes = {"A": A, "R": R, "B": B, "per_part": per_part, "columns": columns, "groups": groups}
+    sizes |= {"per_row": ceil_div(B, columns), "lane_bits": lanes.bit_length() - 1}
+    MODULE.kernel("sum_middle", x.dtype)[(blocks, parts), (columns * lanes, groups)](x, sums, sizes)
     return _sum_middle(sums, A, parts, B) if parts > 1 else sums
 
 

@@ -31,43 +31,26 @@ constexpr int MMA_SIDE = 128;
 constexpr int MMA_DEPTH = 16;
 constexpr int MMA_PAD = 8;  // the lanes of a warp read 4 rows of a tile, 8 neighbours of each: 32 different banks
 
-// A lane's part of an operand. TERMS = 1: each float as the nearest TF32 number. TERMS = 3: as big + small, both TF32;
-// of the four products of two such sums small * small is too small to be seen, so three remain (Markidis et al. 2018).
-template <int TERMS, int COUNT>
-struct Fragment {
-  unsigned big[COUNT], small[COUNT];
-  __device__ __forceinline__ void set(int i, float x) {
-    big[i] = float_to_tf32(x);
-    if (TERMS == 3) small[i] = float_to_tf32(x - __uint_as_float(big[i]));
-  }
-};
-
 // sum += a.T @ b for the 64 x 32 numbers of C of one warp, which begin at (row, column) of the tile: 4 x 4 products of
 // 16x8 by 8x8 matrices for every 8 of k.
-template <int TERMS, class Tile>
+template <class Tile>
 __device__ __forceinline__ void multiply_on_tensor_cores(float (&sum)[4][4][4], const Tile& a, const Tile& b, int row,
                                                          int column) {
   const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll
   for (int k = 0; k < MMA_DEPTH; k += 8) {
-    Fragment<TERMS, 2> of_b[4];
+    unsigned of_b[4][2];
 #pragma unroll
     for (int j = 0; j < 4; j++)
 #pragma unroll
-      for (int l = 0; l < 2; l++) of_b[j].set(l, b[k + t + 4 * l][column + 8 * j + g]);
+      for (int l = 0; l < 2; l++) of_b[j][l] = float_to_tf32(b[k + t + 4 * l][column + 8 * j + g]);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-      Fragment<TERMS, 4> of_a;
+      unsigned of_a[4];
 #pragma unroll
-      for (int l = 0; l < 4; l++) of_a.set(l, a[k + t + l / 2 * 4][row + 16 * i + g + l % 2 * 8]);
+      for (int l = 0; l < 4; l++) of_a[l] = float_to_tf32(a[k + t + l / 2 * 4][row + 16 * i + g + l % 2 * 8]);
 #pragma unroll
-      for (int j = 0; j < 4; j++) {
-        if (TERMS == 3) {
-          mma_m16n8k8_tf32(sum[i][j], of_a.small, of_b[j].big, sum[i][j]);
-          mma_m16n8k8_tf32(sum[i][j], of_a.big, of_b[j].small, sum[i][j]);
-        }
-        mma_m16n8k8_tf32(sum[i][j], of_a.big, of_b[j].big, sum[i][j]);
-      }
+      for (int j = 0; j < 4; j++) mma_m16n8k8_tf32(sum[i][j], of_a, of_b[j], sum[i][j]);
     }
   }
 }

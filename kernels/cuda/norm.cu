@@ -1,4 +1,4 @@
-// Normalisation by batch and by group of channels, forward and backward; the mathematics is in kernels/cpu/norm.py.
+// Normalisation by batch and by group of channels, forward and backward; the mathematics is in kernels/reference/norm.py.
 //
 // To these kernels an array is x[a, r, c]: statistics are of all rows r and of the channels c of one group, apart for
 // each a. In batch normalisation a has one value, rows are the pixels of all examples, and each channel is a group; in
@@ -20,11 +20,13 @@ constexpr int NORM_THREADS = 256;
 
 // Where x[a, r, c] is, and how it is cut up. Row r is pixel r % pixels of line r / pixels (batch normalisation of
 // contiguous (N, C, L): lines are the examples), so that its offset is a * a_step + line * line_step + pixel *
-// pixel_step + c * c_step. A block takes `packed` values of a, `columns` channels and per_part rows, which `lanes`
-// threads, a power of two, share; blockIdx.y counts the parts.
+// pixel_step + c * c_step. A block takes `packed` values of a, `columns` channels and per_part rows, which 2^lane_bits
+// threads, the lanes, share; from one of its rows to the next a thread moves `ahead` pixels and, if that is beyond
+// the line, another one back and a line on. blockIdx.x counts a and channels, per_row blocks for each step of a;
+// blockIdx.y counts the parts. A block has columns * lanes threads beside each other and `packed` rows of them.
 struct Layout {
-  long long A, R, pixels, a_step, line_step, pixel_step, c_step, per_part;
-  int C, groups, columns, lanes, packed, parts;
+  long long A, R, pixels, a_step, line_step, pixel_step, c_step, per_part, ahead, move, next_line;
+  int C, groups, columns, lane_bits, packed, parts, per_row;
 };
 
 // Threads count columns first, then lanes, then values of a.
@@ -35,11 +37,10 @@ struct Place {
 };
 
 __device__ __forceinline__ Place find_place(const Layout& l) {
-  const int thread = threadIdx.x, lane = thread / l.columns % l.lanes;
-  const long long across = ceil_div(l.C, l.columns);
-  const long long a = blockIdx.x / across * l.packed + thread / (l.columns * l.lanes);
-  const int c = blockIdx.x % across * l.columns + thread % l.columns;
-  return {a, c, lane, a < l.A && c < l.C};
+  const unsigned lane = threadIdx.x / (unsigned)l.columns, row = blockIdx.x / (unsigned)l.per_row;
+  const long long a = (long long)row * l.packed + threadIdx.y;
+  const int c = (blockIdx.x - row * l.per_row) * l.columns + threadIdx.x - lane * l.columns;
+  return {a, c, (int)lane, a < l.A && c < l.C};
 }
 
 // Calls visit(offset of x[a, r, c]) for the thread's rows r, every lanes-th of the block's part. The offset moves on
@@ -48,17 +49,15 @@ template <class Visit>
 __device__ __forceinline__ void for_each_row(const Layout& l, const Place& at, Visit visit) {
   if (!at.inside) return;
   const long long begin = blockIdx.y * l.per_part, end = min(l.R, begin + l.per_part);
-  const long long first = begin + at.lane;
-  const long long lines = l.lanes / l.pixels, rest = l.lanes % l.pixels;  // by which the thread moves each time
-  const long long move = lines * l.line_step + rest * l.pixel_step, next_line = l.line_step - l.pixels * l.pixel_step;
-  long long pixel = first % l.pixels;
-  long long offset = at.a * l.a_step + first / l.pixels * l.line_step + pixel * l.pixel_step + at.c * l.c_step;
+  const long long first = begin + at.lane, line = l.pixels == l.R ? 0 : first / l.pixels;
+  long long pixel = first - line * l.pixels;
+  long long offset = at.a * l.a_step + line * l.line_step + pixel * l.pixel_step + at.c * l.c_step;
 #pragma unroll 4  // loads under way at the same time
-  for (long long r = first; r < end; r += l.lanes) {
+  for (int i = terms_of_lane(begin, end, at.lane, l.lane_bits); i > 0; i--) {
     visit(offset);
-    offset += move;
-    pixel += rest;
-    if (pixel >= l.pixels) pixel -= l.pixels, offset += next_line;
+    offset += l.move;
+    pixel += l.ahead;
+    if (pixel >= l.pixels) pixel -= l.pixels, offset += l.next_line;
   }
 }
 
@@ -78,9 +77,9 @@ __device__ __forceinline__ double inverse_deviation(double var, double eps) { re
 // All threads must call it.
 __device__ __forceinline__ void store_sums(const Layout& l, const Place& at, double2 sum, double2* sums) {
   __shared__ double2 of_lane[NORM_THREADS];
-  const int thread = threadIdx.x;
+  const int thread = threadIdx.y * blockDim.x + threadIdx.x;
   of_lane[thread] = sum;
-  for (int half = l.lanes / 2; half > 0; half /= 2) {
+  for (int half = (1 << l.lane_bits) / 2; half > 0; half /= 2) {
     __syncthreads();
     if (at.lane < half) {
       const double2 other = of_lane[thread + half * l.columns];

@@ -1,7 +1,7 @@
 """Normalisation by batch and by group of channels, forward and backward (norm.cu).
 
-The mathematics is in kernels/cpu/norm.py. Batch and group normalisation are one set of kernels: they differ in which
-axes count the statistics (A), which are summed (rows), and how many channels share them. Channels-last memory and
+The mathematics is in kernels/reference/norm.py. Batch and group normalisation are one set of kernels: they differ in
+which axes count the statistics (A), which are summed (rows), and how many channels share them. Channels-last memory and
 contiguous (N, C, ...) differ in strides, and in which threads are neighbours. Sums are made in two stages, of parts and
 of the parts' sums, in float64 and in an order that follows from the shapes alone.
 """
@@ -124,7 +124,7 @@ class _Plan(NamedTuple):
         """A kernel over all elements."""
         of = self.layout
         blocks = ceil_div(of["A"], of["packed"]) * ceil_div(of["C"], of["columns"])
-        self.kernel(name)[(blocks, of["parts"]), of["columns"] * of["lanes"] * of["packed"]](*arguments, of)
+        self.kernel(name)[(blocks, of["parts"]), (of["columns"] << of["lane_bits"], of["packed"])](*arguments, of)
 
     def launch_per_group(self, name: str, *arguments: Any) -> None:
         """A kernel with a block for each statistic."""
@@ -151,13 +151,16 @@ def _plan(x: Array, order: tuple[int, ...], groups: int | None) -> _Plan:
     packed = min(A, max(1, THREADS // (columns * lanes)))
     blocks = ceil_div(A, packed) * ceil_div(C, columns)
     per_part = _rows_per_part(R, lanes, blocks)
+    lines, ahead = divmod(lanes, pixels)
     return _Plan(
         x.dtype,
         {
-            **{"A": A, "R": R, "pixels": pixels, "per_part": per_part},
+            **{"A": A, "R": R, "pixels": pixels, "per_part": per_part, "ahead": ahead},
+            **{"move": lines * of_example + ahead * pixel_step, "next_line": of_example - pixels * pixel_step},
             **{"a_step": a_step, "line_step": of_example, "pixel_step": pixel_step, "c_step": c_step},
-            **{"C": C, "groups": groups, "columns": columns, "lanes": lanes, "packed": packed},
-            "parts": ceil_div(R, per_part),
+            **{"C": C, "groups": groups, "columns": columns, "packed": packed},
+            "lane_bits": lanes.bit_length() - 1,
+            **{"parts": ceil_div(R, per_part), "per_row": ceil_div(C, columns)},
         },
     )
 

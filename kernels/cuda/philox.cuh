@@ -1,4 +1,4 @@
-// Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011), the same words as kernels/cpu/random.py, where it is explained. A
+// Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011), the same words as kernels/reference/random.py, where it is explained. A
 // counter goes in and four random words come out; nothing is remembered, so every thread draws by itself.
 #pragma once
 

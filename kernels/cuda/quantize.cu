@@ -32,8 +32,9 @@ struct Search {
 };
 
 // A block of 256 threads takes 16 * P rows of x and one piece of the codes, of which it takes 16 * P at a time: it
-// multiplies the two tiles along D as gemm_registers does, and then each thread compares its P x P distances with the
-// least that it has seen in each of its P rows. The 16 threads that share a row come together only at the very end.
+// multiplies the two tiles along D as gemm_registers does, codes by rows of x, and then each thread compares its P x P
+// distances with the least that it has seen for each of its P rows of x. The 16 threads that share those are in one warp
+// (tile.cuh), and come together only at the very end.
 // Codes beyond K are at infinity, and of equal distances the lowest index wins, in a thread because its codes come in
 // ascending order.
 template <typename T, int P>
@@ -44,8 +45,6 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
   constexpr int DEPTH = 64 / P;
   const T FAR = __int_as_float(0x7f800000);  // infinity
   __shared__ __align__(16) T x_tiles[2][DEPTH][WIDTH + TILE_PAD], code_tiles[2][DEPTH][WIDTH + TILE_PAD];
-  __shared__ T least_of[2][WIDTH];
-  __shared__ int index_of[2][WIDTH];
   const int row = blockIdx.x * WIDTH;
   const int begin = blockIdx.y * s.codes_per_split, end = min(s.K, begin + s.codes_per_split);
 
@@ -57,41 +56,32 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
     Operand<T, WIDTH, DEPTH, true> of_x(x, row, s.M, s.D, 0), of_codes(codebook, first, s.K, s.D, 0);
     T product[P][P] = {};
     for_each_tile<DEPTH>(of_x, of_codes, x_tiles, code_tiles, s.D, [&](auto& x_tile, auto& code_tile) {
-      multiply_tiles<T, P, P, DEPTH>(product, x_tile, code_tile);
+      multiply_tiles<T, P, P, DEPTH>(product, code_tile, x_tile);
     });
 #pragma unroll
     for (int j = 0; j < P; j++) {
-      const int k = first + tile_column<P>(j);
+      const int k = first + tile_row(j);
       const T half_norm = k < end ? half_norms[k] : FAR;
 #pragma unroll
       for (int i = 0; i < P; i++) {
-        const T distance = half_norm - product[i][j];
+        const T distance = half_norm - product[j][i];
         if (distance < least[i]) least[i] = distance, index[i] = k;
       }
     }
   }
 
-  const int lane = threadIdx.x % 32, half = threadIdx.x / 32 % 2;
 #pragma unroll
   for (int i = 0; i < P; i++) {
 #pragma unroll
-    for (int bit = 4; bit > 0; bit /= 2) {  // the eight lanes beside each other
+    for (int bit = 16; bit > 1; bit /= 2) {  // they are the even lanes of a warp, or the odd ones
       const T other = __shfl_xor_sync(WARP, least[i], bit);
       const int at = __shfl_xor_sync(WARP, index[i], bit);
       if (other < least[i] || (other == least[i] && at < index[i])) least[i] = other, index[i] = at;
     }
-    if (lane % 8 == 0) {
-      least_of[half][tile_row<P>(i)] = least[i];
-      index_of[half][tile_row<P>(i)] = index[i];
-    }
-  }
-  __syncthreads();
-  for (int r = threadIdx.x; r < min(WIDTH, s.M - row); r += TILE_THREADS) {  // and the two warps
-    const T left = least_of[0][r], right = least_of[1][r];
-    const bool is_right = right < left || (right == left && index_of[1][r] < index_of[0][r]);
-    const long long to = (long long)blockIdx.y * s.M + row + r;
-    values[to] = is_right ? right : left;
-    indices[to] = index_of[is_right][r];
+    const int m = row + tile_column(i);
+    if (thread_row() > 0 || m >= s.M) continue;
+    values[(long long)blockIdx.y * s.M + m] = least[i];
+    indices[(long long)blockIdx.y * s.M + m] = index[i];
   }
 }
 

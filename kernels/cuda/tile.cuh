@@ -5,21 +5,26 @@
 // lie in shared memory with k as the slow axis, a[k][row] and b[k][column]; then the operands of neighbouring results
 // are neighbours, and four of them are one load of 16 bytes.
 //
-// The 8 warps of the block stand 4 high and 2 wide, the 32 lanes of a warp 4 high and 8 wide, and each lane takes 4 x 4
-// results at a time: a warp reads 4 * 4 neighbours of a and 8 * 4 of b, which is free of bank conflicts. A thread's
-// P x Q results are such 4 x 4 pieces, 16 rows and 32 columns apart. Tiles begin at a multiple of 16 bytes:
+// The 256 threads stand 16 high and 16 wide, and each takes 4 x 4 results at a time. A thread's P x Q results are such
+// 4 x 4 pieces, 64 rows and 64 columns apart. A warp is two columns of threads: lanes 0 and 1 lie beside each other, 2
+// and 3 below them, and so on.
+//
+//     C tile, 64 x 64: threads         one twice as high and as wide
+//     +---------------------+          +---------+---------+
+//     |  0  1   32 33   ..  |          |  0  ..  |  0  ..  |   P = BM / 16 rows and
+//     |  2  3   34 35       |          |  ..     |  ..     |   Q = BN / 16 columns of a thread
+//     |   ..     ..         |          +---------+---------+
+//     | 30 31   62 63   ..  |          |  0  ..  |  0  ..  |
+//     +---------------------+          |  ..     |  ..     |
+//       4 x 4 results each             +---------+---------+
+//
+// For a load of 16 bytes is served in two steps in the place of four where lane and lane ^ 1, or lane and lane ^ 2, read
+// the same address in all of the warp. Here they do: lane ^ 1 in the loads of a, lane ^ 2 in those of b. (NVIDIA states
+// that for devices of compute capability 7. On a later one it has not been measured yet.)
+//
+// Tiles begin at a multiple of 16 bytes:
 //
 //     __shared__ __align__(16) T a[DEPTH][16 * P + TILE_PAD], b[DEPTH][16 * Q + TILE_PAD];
-//
-// In pictures:
-//
-//     C tile, BM = BN = 128            one warp's part, 32 x 64         P = BM / 16 = 8 rows and
-//     +-------+-------+                +----lane 0..7----+---again---+   Q = BN / 16 = 8 columns of a thread
-//     | warp 0| warp 1|                |----lane 8..15---|           |
-//     | warp 2| warp 3|                |        ...      |           |
-//     | warp 4| warp 5|                +-----------------+-----------+
-//     | warp 6| warp 7|                |      again      |   again   |
-//     +-------+-------+                +-----------------+-----------+
 #pragma once
 
 constexpr int TILE_THREADS = 256;
@@ -41,18 +46,13 @@ __device__ __forceinline__ void store4(T* to, const Four<T>& four) {
   *reinterpret_cast<Four<T>*>(to) = four;
 }
 
-// The row of the tile in which this thread's result i of P lies, and the column of result j of Q. Results 4n .. 4n+3 of
-// a thread are neighbours.
-template <int P>
-__device__ __forceinline__ int tile_row(int i) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  return warp / 2 * (4 * P) + i / 4 * 16 + lane / 8 * 4 + i % 4;
-}
-template <int Q>
-__device__ __forceinline__ int tile_column(int j) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  return warp % 2 * (8 * Q) + j / 4 * 32 + lane % 8 * 4 + j % 4;
-}
+// Where this thread stands among the 16 x 16.
+__device__ __forceinline__ int thread_row() { return threadIdx.x / 2 % 16; }
+__device__ __forceinline__ int thread_column() { return threadIdx.x / 32 * 2 + threadIdx.x % 2; }
+
+// The row of the tile in which result i of a thread lies, and the column of result j. Results 4n .. 4n+3 are neighbours.
+__device__ __forceinline__ int tile_row(int i) { return i / 4 * 64 + thread_row() * 4 + i % 4; }
+__device__ __forceinline__ int tile_column(int j) { return j / 4 * 64 + thread_column() * 4 + j % 4; }
 
 // sum += a.T @ b for the thread's P x Q results: DEPTH outer products of a row of a and a row of b.
 template <typename T, int P, int Q, int DEPTH>
@@ -63,12 +63,12 @@ __device__ __forceinline__ void multiply_tiles(T (&sum)[P][Q], const T (&a)[DEPT
   for (int k = 0; k < DEPTH; k++) {
     Four<T> of_a[P / 4], of_b[Q / 4];
 #pragma unroll
-    for (int i = 0; i < P; i += 4) of_a[i / 4] = load4(&a[k][tile_row<P>(i)]);
+    for (int i = 0; i < P; i += 4) of_a[i / 4] = load4(&a[k][tile_row(i)]);
 #pragma unroll
-    for (int j = 0; j < Q; j += 4) of_b[j / 4] = load4(&b[k][tile_column<Q>(j)]);
+    for (int j = 0; j < Q; j += 4) of_b[j / 4] = load4(&b[k][tile_column(j)]);
 #pragma unroll
-    for (int i = 0; i < P; i++)
+    for (int j = 0; j < Q; j++)
 #pragma unroll
-      for (int j = 0; j < Q; j++) sum[i][j] += of_a[i / 4].v[i % 4] * of_b[j / 4].v[j % 4];
+      for (int i = 0; i < P; i++) sum[i][j] += of_a[i / 4].v[i % 4] * of_b[j / 4].v[j % 4];
   }
 }

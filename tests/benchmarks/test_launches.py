@@ -24,8 +24,8 @@ class TestLaunch:
 
     def test_it_gives_what_numpy_gives(self, launch: launches.Launch) -> None:
         found = launches.results(launch)
-        if launch.name.startswith(("conv ", "gemm ", "write_words")):
-            return  # steps of a ladder, which only the GPU has; tests/kernels/cuda compares them
+        if launch.name.startswith(("ladder", "write_words")):
+            return  # which only the GPU has; tests/kernels/cuda compares them
         expected = launch.run(reference, np.asarray)
         for mine, theirs in zip(found, expected if isinstance(expected, (tuple, list)) else [expected], strict=True):
             if launch.exact:

@@ -67,6 +67,14 @@ def test_relu_with_and_without_bias(shape, last, dtype) -> None:
     np.testing.assert_array_equal(cuda.bias_relu(np.array([[np.nan, 1, -1]], dtype), None), [[np.nan, 1, 0]])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrays_that_32_bits_cannot_count(dtype, monkeypatch) -> None:
+    """Their kernel, on an array for which the other would do."""
+    x, b = numbers(2, 3, 4, dtype=dtype), numbers(3, seed=1, dtype=dtype)
+    monkeypatch.setattr(cuda.activation, "MOST_FOR_32_BITS", x.size - 1)
+    np.testing.assert_array_equal(cuda.bias_relu(x, b), np.maximum(x + b[:, None], 0))
+
+
 def test_the_layout_is_kept_and_nothing_is_copied_for_it() -> None:
     x = numbers(2, 5, 4, 3).transpose(0, 3, 1, 2)
     assert cuda.erf(x).strides == x.strides

@@ -82,6 +82,8 @@ def test_any_convolution_is_exact_on_integers(
         ((2, 24, 6, 6), (24, 1, 3, 3), 1, 1, 24),  # depthwise
         ((2, 48, 5, 4), (3, 48, 3, 3), 1, 1, 1),  # few outputs
         ((1, 1, 30, 30), (70, 1, 9, 9), 1, 0, 1),  # many taps of one channel
+        ((3, 1, 12, 11), (20, 1, 4, 4), 2, 1, 1),  # the first layer of a network
+        ((2, 64, 5, 5), (32, 64, 1, 1), 1, 0, 1),  # one tap
         ((2, 8, 4, 4), (8, 8, 1, 1), 3, 0, 1),  # pixels that no output reads
     ],
 )
@@ -100,25 +102,6 @@ def test_large_tiles_are_exact_on_integers(monkeypatch: pytest.MonkeyPatch) -> N
 def test_output_padding_beyond_the_forward_pass() -> None:
     check(conv_transpose2d_geometry((2, 6, 4, 5), (6, 20, 3, 3), 2, 1, (1, 1), 1, 1))
     check(conv_transpose2d_geometry((2, 6, 4, 5), (6, 20, 2, 2), 2, 0, (2, 1), 1, 3))
-
-
-@pytest.mark.parametrize("step", conv.LADDER)
-def test_every_step_of_the_ladder_agrees(step: str) -> None:
-    for x, w, groups in (((2, 8, 7, 6), (6, 8, 3, 3), 1), ((2, 6, 7, 6), (8, 3, 3, 2), 2)):
-        g = conv2d_geometry(x, w, 2, 1, 1, groups)
-        x, w = integers(*g.x_shape, seed=1), integers(*g.w_shape, seed=2)  # small integers are TF32 numbers
-        np.testing.assert_array_equal(conv.conv_ladder(step, x, w, g), reference.conv2d(x, w, None, g))
-
-
-def test_the_ladder_refuses_what_it_cannot_do() -> None:
-    g = conv2d_geometry((1, 2, 4, 4), (9, 2, 3, 3), 1, 0, 1, 1)
-    x, w = integers(*g.x_shape, seed=1), integers(*g.w_shape, seed=2)
-    with pytest.raises(ValueError, match="naive, few_inputs, .* got 'tiles'"):
-        conv.conv_ladder("tiles", x, w, g)
-    with pytest.raises(ValueError, match="at most 8 outputs per group, got 9"):
-        conv.conv_ladder("few_outputs", x, w, g)
-    with pytest.raises(TypeError, match="float64"):
-        conv.conv_ladder("tf32", x.astype(np.float64), w.astype(np.float64), g)
 
 
 def test_tf32_rounds_operands_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

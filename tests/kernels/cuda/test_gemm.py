@@ -1,4 +1,4 @@
-"""The product of matrices on the device: every step of the ladder exact on integers, and as precise as it claims."""
+"""The product of matrices on the device: exact on integers, and as precise as it claims."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from strategies import examples, numbers
 
 from minivae.kernels.cuda import gemm, launcher
-from minivae.kernels.cuda.gemm import LADDER, gemm_ladder, matmul
+from minivae.kernels.cuda.gemm import matmul
 from minivae.kernels.cuda.settings import settings
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="the CUDA emulator needs g++")
 
 ALL_ORDERS, FORWARD = Emulator(order="all"), Emulator()
-EXACT = ("naive", "shared", "registers")
 FILLS = [1, 264, 10**6]  # of few blocks: large tiles; as it is; of many: small tiles, K cut up
 
 
@@ -53,60 +52,54 @@ LAYOUTS = ["plain", "transposed", "gaps", "unaligned"]
 SIZES = [(1, 1, 1), (5, 7, 3), (16, 8, 65), (70, 20, 12), (64, 64, 64), (132, 9, 36), (33, 36, 140), (12, 300, 20)]
 
 
+@pytest.fixture(params=[False, True], ids=["registers", "tf32"])
+def tf32(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Register blocks or tensor cores."""
+    monkeypatch.setattr(settings, "allow_tf32", request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("transposed", [(False, False), (False, True), (True, False), (True, True)])
 @pytest.mark.parametrize("sizes", SIZES)
-@pytest.mark.parametrize("step", LADDER)
-def test_every_step_is_exact_on_integers(step, sizes, transposed) -> None:
+def test_it_is_exact_on_integers_of_any_size(sizes, transposed, tf32) -> None:
     M, K, N = sizes
-    for dtype in (np.float32, np.float64)[: 1 + (step in EXACT)]:
+    for dtype in (np.float32, np.float64):
         a = laid_out(integers(M, K, dtype=dtype), LAYOUTS[transposed[0]])
         b = laid_out(integers(K, N, dtype=dtype, seed=1), LAYOUTS[transposed[1]])
-        c = gemm_ladder(step, a, b)
+        c = matmul(a, b)
         assert c.dtype == dtype
         np.testing.assert_array_equal(c, np.int64(a) @ np.int64(b))
 
 
-@pytest.mark.parametrize("step", LADDER)
-def test_no_step_depends_on_the_order_of_threads(step) -> None:
+def test_it_does_not_depend_on_the_order_of_threads(tf32) -> None:
     a, b = numbers(34, 40, dtype=np.float32), numbers(40, 36, seed=1, dtype=np.float32)
     with launcher.use_engine(ALL_ORDERS):
         for x in (a, laid_out(a, "transposed")):
-            gemm_ladder(step, x, b)
+            matmul(x, b)
 
 
 @pytest.mark.parametrize("guard", ["start", "end"])
-@pytest.mark.parametrize("step", LADDER)
-def test_no_step_leaves_its_arrays(step, guard) -> None:
+def test_it_does_not_leave_its_arrays(guard, tf32) -> None:
     with launcher.use_engine(Emulator(guard=guard, check_bounds=True)):
         for M, K, N in ((3, 5, 2), (4, 8, 4), (130, 17, 131)):
-            c = gemm_ladder(step, integers(M, K), integers(K, N))
+            c = matmul(integers(M, K), integers(K, N))
             np.testing.assert_array_equal(c, integers(M, K) @ integers(K, N))
 
 
 @pytest.mark.parametrize("fill", FILLS)
-@pytest.mark.parametrize("step", LADDER)
-def test_the_error_is_that_of_the_format(step, fill, monkeypatch) -> None:
-    """|c - a b| <= error |a| |b|: K float32 roundings, or two operands rounded to 11 bits, or to 22 and K roundings.
+def test_the_error_is_that_of_the_format(fill, tf32, monkeypatch) -> None:
+    """|c - a b| <= error |a| |b|: K float32 roundings, and for TF32 two operands rounded to 11 bits.
 
     (Higham 2002, section 3.5.) That TF32 is not more precise than it is allowed to be shows that it is TF32.
     """
     monkeypatch.setattr(gemm, "FILL", fill)
     a, b = numbers(40, 500, dtype=np.float32), numbers(500, 30, seed=1, dtype=np.float32)
     exact, scale = np.float64(a) @ np.float64(b), np.abs(np.float64(a)) @ np.abs(np.float64(b))
-    error = np.max(np.abs(gemm_ladder(step, a, b) - exact) / scale)
-    of_sums = 500 * 2.0**-24
-    assert error < {"tf32": 2.0**-10 + of_sums, "3xtf32": 2.0**-21 + of_sums}.get(step, of_sums)
-    if step == "tf32":
-        assert error > 2.0**-16
+    error = np.max(np.abs(matmul(a, b) - exact) / scale)
+    if tf32:
+        assert 2.0**-16 < error < 2.0**-10 + 500 * 2.0**-24
     else:
         assert error < 2.0**-21  # roundings mostly cancel
-
-
-def test_three_tf32_products_restore_what_one_loses() -> None:
-    a, b = integers(20, 50, most=4095), integers(50, 20, most=1, seed=1)  # 12 bits: one more than TF32 has
-    exact = np.int64(a) @ np.int64(b)
-    np.testing.assert_array_equal(gemm_ladder("3xtf32", a, b), exact)
-    assert not np.array_equal(gemm_ladder("tf32", a, b), exact)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -162,20 +155,10 @@ def test_allow_tf32_changes_float32_products_and_no_others(monkeypatch) -> None:
     a, b = numbers(40, 30, dtype=np.float32), numbers(30, 20, seed=1, dtype=np.float32)
     exact, exact64 = matmul(a, b), matmul(np.float64(a), np.float64(b))
     monkeypatch.setattr(settings, "allow_tf32", True)
-    np.testing.assert_array_equal(matmul(a, b), gemm_ladder("tf32", a, b))
     assert not np.array_equal(matmul(a, b), exact)
     np.testing.assert_array_equal(matmul(np.float64(a), np.float64(b)), exact64)
     with pytest.raises(TypeError, match="allow_tf32 must be True or False, got 1"):
         settings.allow_tf32 = 1  # type: ignore[assignment]
-
-
-def test_the_ladder_names_its_steps() -> None:
-    a = integers(2, 2)
-    with pytest.raises(ValueError, match="one of naive, shared, registers, tf32, 3xtf32, got 'fast'"):
-        gemm_ladder("fast", a, a)
-    for step in ("tf32", "3xtf32"):
-        with pytest.raises(TypeError, match=f"step '{step}' multiplies float32 matrices, got float64"):
-            gemm_ladder(step, np.float64(a), np.float64(a))
 
 
 def test_nothing_is_copied_to_the_host_while_a_graph_is_captured() -> None:

@@ -21,7 +21,7 @@ SOURCE = """
 
 // Which pixel a thread of the weight gradient begins with, and how far from x its part of dy is.
 __global__ void begin(const float* x, long long* pixel, Correlation s, long long first_pixel) {
-  GatheredColumns<float, 64, 16, 4> of_x(x, s, 0, 0, first_pixel);
+  GatheredColumns<float, 64, 16, 4> of_x(x, s, 0, 0, pixel_at(first_pixel, s));
   Operand<float, 64, 16, false> of_dy(x, 0, s.outputs, s.outputs, first_pixel);
   pixel[0] = pixels_of(s);
   pixel[1] = of_x.n[0], pixel[2] = of_x.u[0], pixel[3] = of_x.v[0];
