@@ -26,7 +26,7 @@ setup(
     package_data={
         "minivae": ["py.typed"],
         "minivae.data": ["*.npz", "*.txt"],
-        "minivae.kernels": ["native/*.c", "native/*.h", "cuda/*.cu", "cuda/*.cuh"],
+        "minivae.kernels": ["native/*.c", "native/*.h", "native/ladder/*.c", "cuda/*.cu", "cuda/*.cuh"],
     },
     install_requires=["numpy>=2.0"],
     extras_require={

@@ -52,6 +52,15 @@ def build() -> Path:
     return library
 
 
+def compile_alone(source: Path, flags: list[str], folder: Path) -> Path:
+    """A library of one source, made in a folder, with other flags of optimisation. Raises BuildError."""
+    compiler = _compiler()
+    cpu, _ = _this_cpu(compiler, [])
+    library = folder / f"{source.stem}.so"
+    _run([*compiler, *FLAGS, *SHARED, *cpu, *flags, "-shared", str(source), "-o", str(library)])
+    return library
+
+
 def sources() -> list[Path]:
     """All files of C that the library is made of."""
     return sorted([*HERE.glob("*.c"), *HERE.glob("*.h")])
