@@ -76,7 +76,7 @@ def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.nda
 
 @lru_cache(maxsize=1024)
 def winograd_applies(g: ConvGeometry) -> bool:
-    """Whether the passes of this convolution are done with fewer multiplications: many channels, and the right kernel."""
+    """Whether this convolution is done with fewer multiplications: the right kernel, and many channels."""
     (sh, sw), least = g.stride, LEAST_CHANNELS.get((g.KH, g.stride[0]), 0)
     square = g.KH == g.KW and sh == sw and g.dilation == (1, 1) and g.groups == 1
     return square and least > 0 and g.C % 16 == 0 == g.OC % 16 and min(g.C, g.OC) >= least

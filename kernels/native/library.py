@@ -84,7 +84,7 @@ def set_num_threads(count: int) -> None:
 
 
 def threads() -> int:
-    """How many there are at first: MINIVAE_NUM_THREADS, else the CPUs that this process may use. ValueError where it is no count."""
+    """How many there are at first: MINIVAE_NUM_THREADS, else the CPUs of this process. ValueError for no count."""
     text = os.environ.get("MINIVAE_NUM_THREADS")
     if text is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

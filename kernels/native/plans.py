@@ -117,7 +117,7 @@ def winograd_turned_plan(g: ConvGeometry) -> Plan:
 
 @lru_cache(maxsize=512)
 def winograd_input_grad_plan(g: ConvGeometry) -> Plan:
-    """The input gradient of a convolution of a larger stride: the forward pass's steps, transposed, in reverse order."""
+    """The input gradient for a larger stride: the steps of the forward pass, transposed, in reverse order."""
     r, s = _taps_and_bundle(g)
     forward = winograd_plan(g)
     taps = _sums(_steps(r, s * g.KW), _steps(r, s), _steps(g.OC, g.C * g.KH * g.KW))
@@ -141,7 +141,7 @@ def _fast_plan(source: Any, sizes: Iterable[int], rows: np.ndarray, columns: np.
 
 
 def _forward_reads(g: ConvGeometry) -> tuple[Any, np.ndarray, np.ndarray]:
-    """The padded source, where each output pixel begins in it, and where each pair of tap and channel lies from there."""
+    """The padded source, where in it each output pixel begins, and how far from there each tap and channel lies."""
     (sh, sw), (ph, pw), (dh, dw) = g.stride, g.padding, g.dilation
     Hp, Wp = g.H, g.W
     if ph or pw:
@@ -295,7 +295,7 @@ class _Tables:
         c: tuple[np.ndarray, np.ndarray | None, int],
         across: int,
     ) -> None:
-        """A product. start: of a, b, c and the bias. a: its rows, its columns and the step to the next image; c alike."""
+        """A product. start: of a, b, c and the bias. a: rows, columns and the step to the next image; c alike."""
         (rows, taps, image), (results, columns, result) = a, c
         reach = (int(taps.min()), int(taps.max())) if taps.size else (0, 0)
         axes = (

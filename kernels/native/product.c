@@ -254,8 +254,8 @@ static int needs_no_packing(const Product *p) {
 }
 
 static int64_t width_of(int64_t N) { /* of the panels: four vectors are two and two, not three and one */
-    const int64_t vectors = CEIL_DIV(N, LANES);
-    return (vectors == 4 ? 2 : NV) * LANES;
+    const int64_t vectors = MAX(1, CEIL_DIV(N, LANES));
+    return (vectors == 4 ? 2 : MIN(vectors, NV)) * LANES;
 }
 
 /* Cuts the product into tasks. */

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from minivae.kernels.cuda.engine import CompileError
 from minivae.kernels.csource import split, without_comments
+from minivae.kernels.cuda.engine import CompileError
 
 HERE = Path(__file__).parent
 

@@ -43,7 +43,7 @@ def seconds(run: Callable[[], Any]) -> float:
 
 
 def main() -> None:
-    """A table: the time of each step, its multiplications and additions a second, and how many times the first it is."""
+    """A table: the time of each step, its operations a second, and how many times as fast as the first it is."""
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((N, N), dtype=np.float32) for _ in range(2))
     c, first = np.empty_like(a), None
@@ -55,7 +55,8 @@ def main() -> None:
         }
         candidates["matmul"] = lambda: np.copyto(c, matmul(a, b))
         set_num_threads(threads())
-        print(f"float32, {N} x {N} x {N}, {threads()} threads in the last two\n\n| step | ms | Gflop/s | times step 0 |\n|---|---|---|---|")
+        print(f"float32, {N} x {N} x {N}, {threads()} threads in the last two\n")
+        print("| step | ms | Gflop/s | times step 0 |\n|---|---|---|---|")
         for name, run in candidates.items():
             c[:] = 0
             taken = seconds(run)
