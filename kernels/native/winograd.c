@@ -177,7 +177,7 @@ EXPORT int NAME(winograd)(const FastPass *f, const real *x, const int64_t x_stri
     if (make_U(&job, w, job.K, job.N)) return 1;
     parallel_for(CEIL_DIV(f->source.N, job.images) * bands_of(&job), fast_tiles, &job);
     release(job.U);
-    return atomic_load(&job.failed);
+    return atomic_load(&job.failed) ? NO_MEMORY : 0;
 }
 
 /* M: for each place A^T dy A (tiles, C), `step` numbers from one tile to the next; dy in channels-last memory. */
@@ -258,19 +258,18 @@ static void fast_images(long task, void *argument) {
     release(V);
 }
 
-/* dx = the input gradient for dy in channels-last memory; the taps' weights are (OC, s s C). */
+/* dx = the input gradient for dy in channels-last memory and r = 2; the taps' weights are (OC, s s C). */
 EXPORT int NAME(winograd_input_grad)(const FastPass *f, const real *dy, const int64_t dy_strides[4], const real *w,
                                      OPTIONAL const real *bias, int relu, real *dx) {
     FastJob job = fast_job(f);
     job.x = dy, job.strides = dy_strides, job.bias = bias, job.relu = relu, job.y = dx;
     job.images = MAX(1, MIN(CEIL_DIV(ROWS, f->tiles_h * f->tiles_w), f->source.N / LEAST_TASKS));
     job.rows = f->tiles_h; /* whole images: tiles overlap in dx */
-    job.input = f->r == 2 ? input_grad22 : input_grad23, job.output = f->r == 2 ? output_grad22 : output_grad23;
-    job.kernel = f->r == 2 ? kernel22 : kernel23;
+    job.input = input_grad22, job.output = output_grad22, job.kernel = kernel22;
     if (make_U(&job, w, job.N, job.K)) return 1;
     parallel_for(CEIL_DIV(f->source.N, job.images), fast_images, &job);
     release(job.U);
-    return atomic_load(&job.failed);
+    return atomic_load(&job.failed) ? NO_MEMORY : 0;
 }
 
 /* ---- weight gradient ---- */
@@ -363,5 +362,5 @@ EXPORT int NAME(winograd_weight_grad)(const FastPass *f, const real *x, const in
     }
     parallel_for(job->N / LANES, transform_weights, &back);
     release(back.V);
-    return atomic_load(&job->failed);
+    return atomic_load(&job->failed) ? NO_MEMORY : 0;
 }
