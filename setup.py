@@ -29,7 +29,10 @@ setup(
     package_data={
         "minivae": ["py.typed"],
         "minivae.data": ["*.npz", "*.txt"],
-        "minivae.kernels": ["native/*.c", "native/*.h", "cuda/*.cu", "cuda/*.cuh", "cuda/ladder/*.cu"],
+        "minivae.kernels": [
+            *("native/*.c", "native/*.h", "native/README.md", "native/ladder/*"),
+            *("cuda/*.cu", "cuda/*.cuh", "cuda/ladder/*.cu"),
+        ],
     },
     install_requires=["numpy>=2.0"],
     extras_require={

@@ -27,8 +27,8 @@ import numpy as np
 
 from .signature import DTYPES, RESULTS, SCALARS, Parameter, Prototype
 
-# An array object of NumPy begins with Python's object head and the address of its data (NumPy's C API says so). Reading it
-# there takes 0.2 microseconds, array.ctypes.data 1.0. Where it is not so, the slow way is taken.
+# An array object of NumPy begins with Python's object head and the address of its data (NumPy's C API says so).
+# Reading it there takes 0.2 microseconds, array.ctypes.data 1.0. Where it is not so, the slow way is taken.
 HEAD = object.__basicsize__
 _probe = np.zeros(3)
 _HEAD_IS_RIGHT = ctypes.c_void_p.from_address(id(_probe) + HEAD).value == _probe.ctypes.data

@@ -1,9 +1,9 @@
 """Compiles the C kernels when they are first used, with the machine's own C compiler, and keeps the library.
 
-Why at first use: the kernels owe their speed to the vector instructions of the CPU at hand (-march=native), and a wheel
-for everybody could not use them. It takes some seconds, once. The library is kept in the user's own cache folder under a
-name that says what it was made of: the sources, the flags, the compiler and what it takes this CPU for. So a new version
-of minivae, another compiler or another machine with the same home compile anew, and nothing else does.
+Why at first use: the kernels owe their speed to the vector instructions of the CPU at hand (-march=native), and a
+wheel for everybody could not use them. It takes some seconds, once. The library is kept in the user's own cache folder
+under a name that says what it was made of: the sources, the flags, the compiler and what it takes this CPU for. So a
+new version of minivae, another compiler or another machine with the same home compile anew, and nothing else does.
 
 Libraries are loaded from that folder only, and only if nobody but the user can write there.
 """
@@ -49,6 +49,15 @@ def build() -> Path:
         )
         _compile(compiler, flags, library)
     _check_owner(library)
+    return library
+
+
+def compile_alone(source: Path, flags: list[str], folder: Path) -> Path:
+    """A library of one source, made in a folder, with other flags of optimisation. Raises BuildError."""
+    compiler = _compiler()
+    cpu, _ = _this_cpu(compiler, [])
+    library = folder / f"{source.stem}.so"
+    _run([*compiler, *FLAGS, *SHARED, *cpu, *flags, "-shared", str(source), "-o", str(library)])
     return library
 
 
@@ -163,7 +172,7 @@ def _own_folder(folder: Path) -> Path:
 
 
 def _check_owner(path: Path) -> None:
-    """BuildError unless the path belongs to this user and nobody else may write there. (Windows: profiles are private.)"""
+    """BuildError unless the path is this user's and nobody else may write there. (Windows keeps profiles private.)"""
     if sys.platform == "win32":
         return
     found = path.lstat()

@@ -2,37 +2,6 @@
    conv.py). What happens here: images are padded, or brought into channels-last order, a few rows at a time in memory
    that stays in the cache, and all products read them there. */
 
-/* ---- the source of a pass ---- */
-
-/* Rows h0 to h1 of a padded image, from one (C, H, W) of any strides (N, C, H, W). */
-static void pad_rows(const Source *s, const real *image, const int64_t *strides, int64_t h0, int64_t h1, real *to) {
-    const int64_t C = s->C, first = MIN(MAX(s->left, 0), s->Wp), last = MAX(first, MIN(s->left + s->W, s->Wp));
-    const int as_it_is = (strides[1] == 1 || C == 1) && strides[3] == C;
-    for (int64_t h = h0; h < h1; h++, to += s->Wp * C) {
-        const int64_t row = h - s->top;
-        if (row < 0 || row >= s->H) {
-            memset(to, 0, s->Wp * C * sizeof(real));
-            continue;
-        }
-        const real *from = image + row * strides[2] + (first - s->left) * strides[3];
-        memset(to, 0, first * C * sizeof(real));
-        if (as_it_is) {
-            memcpy(to + first * C, from, (last - first) * C * sizeof(real));
-        } else {
-            for (int64_t w = first; w < last; w++, from += strides[3])
-                for (int64_t c = 0; c < C; c++) to[w * C + c] = from[c * strides[1]];
-        }
-        memset(to + last * C, 0, (s->Wp - last) * C * sizeof(real));
-    }
-}
-
-/* Whether images lie in memory as the pass wants to read them. */
-static int lies_ready(const Source *s, const int64_t *strides) {
-    const int padded = s->top || s->left || s->Hp != s->H || s->Wp != s->W;
-    return !padded && (strides[1] == 1 || s->C == 1) && (strides[3] == s->C || s->W == 1) &&
-           (strides[2] == s->W * s->C || s->H == 1) && (strides[0] == s->H * s->W * s->C || s->N == 1);
-}
-
 /* ---- forward pass and input gradient ---- */
 
 #define LOCAL_BYTES (1 << 18) /* of padded images that a task holds, if it takes several */
@@ -109,8 +78,10 @@ static void some_images(long task, void *argument) {
         if (!ready) p.a_row.step = image;
         p.c = target + piece->c_start - u0 * pass->crop_rows * pass->crop_step;
         if (pass->crop) p.c_row.step = whole;
-        if (job->bands == 1) multiply_rows(&p, 0, (n1 - n0) * piece->rows);
-        else multiply_rows(&p, band_edge(piece, band, job->bands), band_edge(piece, band + 1, job->bands));
+        const int64_t row0 = job->bands == 1 ? 0 : band_edge(piece, band, job->bands);
+        const int64_t row1 = job->bands == 1 ? (n1 - n0) * piece->rows : band_edge(piece, band + 1, job->bands);
+        if (pass->depthwise) depthwise_rows(&p, s->C, row0, row1);
+        else multiply_rows(&p, row0, row1);
     }
     for (int64_t n = n0; n < n1 && pass->crop; n++)
         crop(pass, target + (n - n0) * whole, u0, u1, job->y + n * pass->size);
@@ -149,20 +120,26 @@ EXPORT int NAME(convolve)(const Pass *how, const real *x, const int64_t x_stride
         packed += packed_size(each + i);
         job.most_packing = MAX(job.most_packing, packing_tasks(each + i));
     }
+    if (how->depthwise) packed = how->depthwise * how->source.C;
     real *panels = allocate(packed * sizeof(real));
-    if (panels) {
+    if (panels && how->depthwise) {
+        for (int64_t i = 0; i < packed; i++) panels[i % how->depthwise * how->source.C + i / how->depthwise] = w[i];
+        for (int64_t i = 0; i < how->pieces; i++) each[i].panels = panels;
+    } else if (panels) {
         real *next = panels;
         for (int64_t i = 0; i < how->pieces; i++) {
             each[i].panels = each[i].panel_step ? (real *)each[i].b : next;
             next += packed_size(each + i);
         }
         parallel_for(how->pieces * job.most_packing, pack_pieces, &job);
+    }
+    if (panels) {
         cut_images(&job);
         parallel_for(CEIL_DIV(how->source.N, job.images) * job.bands, some_images, &job);
     }
     release(panels);
     release(each);
-    return !panels || atomic_load(&job.failed);
+    return !panels || atomic_load(&job.failed) ? NO_MEMORY : 0;
 }
 
 /* ---- weight gradient ---- */

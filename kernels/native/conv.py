@@ -11,6 +11,7 @@ from .library import Kernel
 from .plans import (
     forward_plan,
     input_grad_plan,
+    is_depthwise,
     weight_grad_plan,
     winograd_input_grad_plan,
     winograd_plan,
@@ -19,6 +20,7 @@ from .plans import (
 
 _convolve = Kernel("convolve")
 _convolve_weight_grad = Kernel("convolve_weight_grad")
+_depthwise_weight_grad = Kernel("depthwise_weight_grad")
 _winograd = Kernel("winograd")
 _winograd_input_grad = Kernel("winograd_input_grad")
 _winograd_weight_grad = Kernel("winograd_weight_grad")
@@ -69,6 +71,8 @@ def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.nda
     if winograd_applies(g):
         dy = np.ascontiguousarray(dy.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
         _winograd_weight_grad[x.dtype](winograd_plan(g).address, x, dy, dw)
+    elif is_depthwise(g):
+        _depthwise_weight_grad[x.dtype](weight_grad_plan(g).address, x, dy, dw)
     else:
         _convolve_weight_grad[x.dtype](weight_grad_plan(g).address, x, dy, dw)
     return dw
@@ -76,7 +80,7 @@ def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.nda
 
 @lru_cache(maxsize=1024)
 def winograd_applies(g: ConvGeometry) -> bool:
-    """Whether the passes of this convolution are done with fewer multiplications: many channels, and the right kernel."""
+    """Whether this convolution is done with fewer multiplications: the right kernel, and many channels."""
     (sh, sw), least = g.stride, LEAST_CHANNELS.get((g.KH, g.stride[0]), 0)
     square = g.KH == g.KW and sh == sw and g.dilation == (1, 1) and g.groups == 1
     return square and least > 0 and g.C % 16 == 0 == g.OC % 16 and min(g.C, g.OC) >= least

@@ -4,6 +4,8 @@
 
 #include "product.c" /* what matrix.c and conv.c are made of */
 #include "matrix.c"
+#include "padding.c"
+#include "depthwise.c"
 #include "conv.c"
 #include "winograd.c"
 

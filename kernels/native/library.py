@@ -29,7 +29,7 @@ def library() -> ctypes.CDLL:
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
         raise BuildError(f"the compiled C kernels cannot be loaded: {error}") from None
-    bind(loaded, prototypes()["set_num_threads"], None)(_threads())
+    bind(loaded, prototypes()["set_num_threads"], None)(threads())
     return loaded
 
 
@@ -83,8 +83,8 @@ def set_num_threads(count: int) -> None:
     _set_num_threads[None](count)
 
 
-def _threads() -> int:
-    """MINIVAE_NUM_THREADS, else the CPUs that this process may use. ValueError where it is no count."""
+def threads() -> int:
+    """How many there are at first: MINIVAE_NUM_THREADS, else the CPUs of this process. ValueError for no count."""
     text = os.environ.get("MINIVAE_NUM_THREADS")
     if text is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

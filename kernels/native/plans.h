@@ -25,12 +25,13 @@ typedef struct {
 
 /* A forward pass or an input gradient: products that all read the same images. They write images of `size` numbers, or
    if `crop` images (of rows of `crop_step` numbers, `crop_rows` for each of a piece's rows of pixels) of which H rows from
-   `top` on, and in them `kept` numbers from `left` on, are the result. */
+   `top` on, and in them `kept` numbers from `left` on, are the result. depthwise: the number of taps of a depthwise
+   convolution, whose pieces are those of the first channel; 0 for any other. */
 typedef struct {
     Source source;
     int64_t pieces, size, products; /* products: multiplications of an image */
     const Piece *piece;
-    int64_t crop, crop_rows, crop_step, top, left, H, kept;
+    int64_t depthwise, crop, crop_rows, crop_step, top, left, H, kept;
 } Pass;
 
 /* A weight gradient: for each of the groups dw (M = taps * C / groups, OC / groups), a_row over these M, a_col over pixels. */

@@ -48,7 +48,7 @@ def forward_plan(g: ConvGeometry) -> Plan:
     C, OC, kernel = g.C // g.groups, g.OC // g.groups, g.KH * g.KW
     tables = _Tables()
     w_taps = _sums(_steps(g.KH, g.KW), _steps(g.KW, 1), _steps(C, kernel))
-    for group in range(g.groups):
+    for group in _groups(g):
         tables.piece(
             start=(group * C, group * OC * C * kernel, group * OC, group * OC),
             a=(pixels, taps, source.Hp * source.Wp * g.C),
@@ -56,7 +56,7 @@ def forward_plan(g: ConvGeometry) -> Plan:
             c=(_steps(g.OH * g.OW, g.OC), None, g.OH * g.OW * g.OC),
             across=g.OW,
         )
-    return tables.plan(source, g.OH * g.OW * g.OC, g.OH * g.OW * g.OC * C * kernel)
+    return tables.plan(source, g.OH * g.OW * g.OC, g.OH * g.OW * g.OC * C * kernel, _depthwise_taps(g))
 
 
 @lru_cache(maxsize=512)
@@ -80,13 +80,33 @@ def input_grad_plan(g: ConvGeometry) -> Plan:
     left, Wp = _extent(across, g.OW)
     source = structures()["Source"](g.N, g.OC, g.OH, g.OW, top, left, Hp, Wp)
     alike = _are_alike(down, g.stride[0]) and _are_alike(across, g.stride[1])
-    if g.C // g.groups < FEW_CHANNELS and g.stride != (1, 1) and alike:
+    if g.C // g.groups < FEW_CHANNELS and g.stride != (1, 1) and alike and not is_depthwise(g):
         return _joint_plan(g, source, down, across)
     tables = _Tables()
     for rows in down:
         for columns in across:
             _add_phases(tables, g, source, rows, columns)
-    return tables.plan(source, g.H * g.W * g.C, g.OH * g.OW * g.OC * g.C // g.groups * g.KH * g.KW)
+    products = g.OH * g.OW * g.OC * g.C // g.groups * g.KH * g.KW
+    return tables.plan(source, g.H * g.W * g.C, products, _depthwise_taps(g))
+
+
+# ---- depthwise convolutions, see depthwise.c ----
+
+MOST_TAPS = 256  # DEPTH of product.c
+
+
+def is_depthwise(g: ConvGeometry) -> bool:
+    """Whether each channel is a group of its own, and the kernel not huge."""
+    return 1 < g.groups == g.C == g.OC and g.KH * g.KW <= MOST_TAPS
+
+
+def _groups(g: ConvGeometry) -> range:
+    """The groups that products are made for: of a depthwise convolution, whose channels go side by side, the first."""
+    return range(1) if is_depthwise(g) else range(g.groups)
+
+
+def _depthwise_taps(g: ConvGeometry) -> int:
+    return g.KH * g.KW if is_depthwise(g) else 0
 
 
 # ---- fewer multiplications, see winograd.c ----
@@ -117,7 +137,7 @@ def winograd_turned_plan(g: ConvGeometry) -> Plan:
 
 @lru_cache(maxsize=512)
 def winograd_input_grad_plan(g: ConvGeometry) -> Plan:
-    """The input gradient of a convolution of a larger stride: the forward pass's steps, transposed, in reverse order."""
+    """The input gradient for a larger stride: the steps of the forward pass, transposed, in reverse order."""
     r, s = _taps_and_bundle(g)
     forward = winograd_plan(g)
     taps = _sums(_steps(r, s * g.KW), _steps(r, s), _steps(g.OC, g.C * g.KH * g.KW))
@@ -141,7 +161,7 @@ def _fast_plan(source: Any, sizes: Iterable[int], rows: np.ndarray, columns: np.
 
 
 def _forward_reads(g: ConvGeometry) -> tuple[Any, np.ndarray, np.ndarray]:
-    """The padded source, where each output pixel begins in it, and where each pair of tap and channel lies from there."""
+    """The padded source, where in it each output pixel begins, and how far from there each tap and channel lies."""
     (sh, sw), (ph, pw), (dh, dw) = g.stride, g.padding, g.dilation
     Hp, Wp = g.H, g.W
     if ph or pw:
@@ -211,7 +231,7 @@ def _add_phases(tables: _Tables, g: ConvGeometry, source: Any, rows: _Phase, col
     w_taps = _sums(np.array(rows.taps, np.int64) * g.KW, np.array(columns.taps, np.int64), channels * C * kernel)
     results = _sums(_steps(rows.count, sh * g.W * g.C), _steps(columns.count, sw * g.C))
     first = (rows.first * g.W + columns.first) * g.C
-    for group in range(g.groups):
+    for group in _groups(g):
         tables.piece(
             start=(group * OC, group * OC * C * kernel, first + group * C, group * C),
             a=(pixels, taps, source.Hp * source.Wp * g.OC),
@@ -255,7 +275,7 @@ def _joint_plan(g: ConvGeometry, source: Any, down: Sequence[_Phase], across: Se
     offsets = u0 * sh + down[0].offset, v0 * sw + across[0].offset  # of the first block's first pixel in the image
     cropping = (1, sh, step, -offsets[0], -offsets[1] * g.C, g.H, g.W * g.C)
     products = g.OH * g.OW * g.OC * C * kernel
-    return tables.plan(source, g.H * g.W * g.C, products, cropping, repeats=sh * sw)
+    return tables.plan(source, g.H * g.W * g.C, products, 0, cropping, repeats=sh * sw)
 
 
 def _range_of_u(phases: Sequence[_Phase]) -> tuple[int, int]:
@@ -295,7 +315,7 @@ class _Tables:
         c: tuple[np.ndarray, np.ndarray | None, int],
         across: int,
     ) -> None:
-        """A product. start: of a, b, c and the bias. a: its rows, its columns and the step to the next image; c alike."""
+        """A product. start: of a, b, c and the bias. a: rows, columns and the step to the next image; c alike."""
         (rows, taps, image), (results, columns, result) = a, c
         reach = (int(taps.min()), int(taps.max())) if taps.size else (0, 0)
         axes = (
@@ -318,10 +338,19 @@ class _Tables:
             )
         )
 
-    def plan(self, source: Any, size: int, products: int, cropping: Iterable[int] = (0,) * 7, repeats: int = 1) -> Plan:
+    def plan(
+        self,
+        source: Any,
+        size: int,
+        products: int,
+        depthwise: int,
+        cropping: Iterable[int] = (0,) * 7,
+        repeats: int = 1,
+    ) -> Plan:
         """The Pass of all these products. cropping: `crop` and what follows it in plans.h."""
         pieces = (structures()["Piece"] * len(self.pieces))(*self.pieces)
-        structure = structures()["Pass"](source, len(pieces), size, products, ctypes.addressof(pieces), *cropping)
+        numbers = (len(pieces), size, products, ctypes.addressof(pieces), depthwise, *cropping)
+        structure = structures()["Pass"](source, *numbers)
         return Plan(ctypes.addressof(structure), (structure, pieces, *self.arrays), repeats)
 
 

@@ -254,8 +254,8 @@ static int needs_no_packing(const Product *p) {
 }
 
 static int64_t width_of(int64_t N) { /* of the panels: four vectors are two and two, not three and one */
-    const int64_t vectors = CEIL_DIV(N, LANES);
-    return (vectors == 4 ? 2 : NV) * LANES;
+    const int64_t vectors = MAX(1, CEIL_DIV(N, LANES));
+    return (vectors == 4 ? 2 : MIN(vectors, NV)) * LANES;
 }
 
 /* Cuts the product into tasks. */
@@ -279,8 +279,10 @@ static void pack_task(long task, void *product) { pack(product, task); }
 
 static void block_task(long task, void *product) {
     Product p = *(const Product *)product;
-    const int64_t across = CEIL_DIV(p.N, p.columns), places = CEIL_DIV(p.M, p.rows) * across;
-    const int64_t part = task / places, row = task % places / across * p.rows, column = task % across * p.columns;
+    const int64_t down = CEIL_DIV(p.M, p.rows), across = CEIL_DIV(p.N, p.columns), part = task / (down * across);
+    const int64_t place = task % (down * across); /* a thread does neighbours: they share the larger one of A and B */
+    const int64_t row = (p.M < p.N ? place % down : place / across) * p.rows;
+    const int64_t column = (p.M < p.N ? place / down : place % across) * p.columns;
     const int64_t k0 = part * p.K / p.parts, k1 = (part + 1) * p.K / p.parts;
     if (p.parts > 1) p.bias = 0, p.relu = 0; /* `add_parts` does these */
     if (part) p.c = p.partial + (part - 1) * p.M * p.N, p.c_row = every(p.N), p.c_col = 0, p.add = 0;

@@ -151,7 +151,7 @@ INLINE vec log_series(vec f, vec k) {
     return k * LN2_HIGH - ((half_square - (s * (half_square + rest) + k * LN2_LOW)) - f);
 }
 
-/* f and k of a positive normal number. */
+/* f and k of a positive normal number; k may be anything of 0, infinity and NaN, but nothing overflows. */
 INLINE vec log_reduce(vec x, vec *k) {
     const mask bits = (mask)x, exponent = (bits - (mask)all_lanes((real)0.70710678118654752)) >> MANTISSA;
     *k = __builtin_convertvector(exponent, vec);
@@ -160,10 +160,11 @@ INLINE vec log_reduce(vec x, vec *k) {
 
 /* log(x), within 1 ulp; of 0 minus infinity, of negative numbers NaN; right among denormal numbers too. */
 INLINE vec log_of(vec x) {
-    const mask denormal = x < SMALLEST_NORMAL;
+    const vec a = magnitude(x);
+    const mask denormal = a < SMALLEST_NORMAL;
     const real up = (real)(1 << 30);
     vec k;
-    const vec f = log_reduce(choose(denormal, x * up * up, x), &k);
+    const vec f = log_reduce(choose(denormal, a * up * up, a), &k);
     const vec y = log_series(f, k - choose(denormal, all_lanes(60), (vec){0}));
     const vec of_others = choose(x == 0, all_lanes(-INFINITY), all_lanes(NAN));
     return choose(x > 0, choose(x < INFINITY, y, x), choose(x <= 0, of_others, x));

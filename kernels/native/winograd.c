@@ -13,64 +13,9 @@
 
    The entries of A and B are 0, 1 and -1, those of G halves: with integers of moderate size all of it is exact. */
 
-#define MOST_N 4 /* inputs of a tile, along one axis */
 #define TILES_BYTES (1 << 19) /* of transformed inputs and outputs that a task holds */
 
-/* ---- the constant matrices ---- */
-
-typedef void Transform(const vec *from, vec *to);
-
-/* The sum of factors times vectors, those that are not 0. */
-INLINE vec combine(const int count, const real *factors, const int factor_step, const vec *from, const int from_step) {
-    vec sum = {0};
-    int terms = 0;
-    UNROLL for (int i = 0; i < count; i++) {
-        const real factor = factors[i * factor_step];
-        if (factor == 0) continue;
-        sum = terms++ ? sum + factor * from[i * from_step] : factor * from[i * from_step];
-    }
-    return sum;
-}
-
-/* to (rows, rows) = matrix from matrix^T, matrix (rows, columns); or with the transposed matrix. The matrix is a constant
-   wherever this is expanded, so additions are what remains of it. */
-INLINE void both_sides(const int rows, const int columns, const real *matrix, const int down, const int across,
-                       const vec *from, vec *to) {
-    vec half[MOST_N * MOST_N];
-    UNROLL for (int i = 0; i < rows; i++) UNROLL for (int b = 0; b < columns; b++)
-        half[i * columns + b] = combine(columns, matrix + i * down, across, from + b, columns);
-    UNROLL for (int i = 0; i < rows; i++) UNROLL for (int j = 0; j < rows; j++)
-        to[i * rows + j] = combine(columns, matrix + j * down, across, half + i * columns, 1);
-}
-
-#define A22 {1, 1, 0, 0, 1, 1}
-#define B22 {1, -1, 0, 0, 1, 0, 0, -1, 1}
-#define G22 {1, 0, 1, 1, 0, 1}
-#define A23 {1, 1, 1, 0, 0, 1, -1, -1}
-#define B23 {1, 0, -1, 0, 0, 1, 1, 0, 0, -1, 1, 0, 0, 1, 0, -1}
-#define G23 {1, 0, 0, .5, .5, .5, .5, -.5, .5, 0, 0, 1}
-#define BY(name, rows, columns, ...)                                    \
-    static void name(const vec *from, vec *to) {                        \
-        static const real matrix[] = __VA_ARGS__;                       \
-        both_sides(rows, columns, matrix, columns, 1, from, to);        \
-    }
-#define BY_TRANSPOSE(name, rows, columns, ...)                          \
-    static void name(const vec *from, vec *to) {                        \
-        static const real matrix[] = __VA_ARGS__;                       \
-        both_sides(columns, rows, matrix, 1, columns, from, to);        \
-    }
-BY(input22, 3, 3, B22)
-BY(input23, 4, 4, B23)
-BY(output22, 2, 3, A22)
-BY(output23, 2, 4, A23)
-BY(kernel22, 3, 2, G22)
-BY(kernel23, 4, 3, G23)
-BY_TRANSPOSE(input_grad22, 3, 3, B22)
-BY_TRANSPOSE(input_grad23, 4, 4, B23)
-BY_TRANSPOSE(output_grad22, 2, 3, A22)
-BY_TRANSPOSE(output_grad23, 2, 4, A23)
-BY_TRANSPOSE(kernel_grad22, 3, 2, G22)
-BY_TRANSPOSE(kernel_grad23, 4, 3, G23)
+#include "transforms.h"
 
 /* ---- the work on tiles ---- */
 
@@ -232,7 +177,7 @@ EXPORT int NAME(winograd)(const FastPass *f, const real *x, const int64_t x_stri
     if (make_U(&job, w, job.K, job.N)) return 1;
     parallel_for(CEIL_DIV(f->source.N, job.images) * bands_of(&job), fast_tiles, &job);
     release(job.U);
-    return atomic_load(&job.failed);
+    return atomic_load(&job.failed) ? NO_MEMORY : 0;
 }
 
 /* M: for each place A^T dy A (tiles, C), `step` numbers from one tile to the next; dy in channels-last memory. */
@@ -313,19 +258,18 @@ static void fast_images(long task, void *argument) {
     release(V);
 }
 
-/* dx = the input gradient for dy in channels-last memory; the taps' weights are (OC, s s C). */
+/* dx = the input gradient for dy in channels-last memory and r = 2; the taps' weights are (OC, s s C). */
 EXPORT int NAME(winograd_input_grad)(const FastPass *f, const real *dy, const int64_t dy_strides[4], const real *w,
                                      OPTIONAL const real *bias, int relu, real *dx) {
     FastJob job = fast_job(f);
     job.x = dy, job.strides = dy_strides, job.bias = bias, job.relu = relu, job.y = dx;
     job.images = MAX(1, MIN(CEIL_DIV(ROWS, f->tiles_h * f->tiles_w), f->source.N / LEAST_TASKS));
     job.rows = f->tiles_h; /* whole images: tiles overlap in dx */
-    job.input = f->r == 2 ? input_grad22 : input_grad23, job.output = f->r == 2 ? output_grad22 : output_grad23;
-    job.kernel = f->r == 2 ? kernel22 : kernel23;
+    job.input = input_grad22, job.output = output_grad22, job.kernel = kernel22;
     if (make_U(&job, w, job.N, job.K)) return 1;
     parallel_for(CEIL_DIV(f->source.N, job.images), fast_images, &job);
     release(job.U);
-    return atomic_load(&job.failed);
+    return atomic_load(&job.failed) ? NO_MEMORY : 0;
 }
 
 /* ---- weight gradient ---- */
@@ -418,5 +362,5 @@ EXPORT int NAME(winograd_weight_grad)(const FastPass *f, const real *x, const in
     }
     parallel_for(job->N / LANES, transform_weights, &back);
     release(back.V);
-    return atomic_load(&job->failed);
+    return atomic_load(&job->failed) ? NO_MEMORY : 0;
 }

@@ -1,9 +1,11 @@
-"""Runs the tests of the C kernels with the compiler's sanitizers: python tests/kernels/native/sanitize.py [address|thread]
+"""Runs the tests of the C kernels with the compiler's sanitizers.
 
-`address` builds with AddressSanitizer and UndefinedBehaviorSanitizer and runs all tests of this folder: reads and writes
-outside of arrays, overflows, misaligned loads. `thread` builds with ThreadSanitizer and runs those of the pool: data
-races. Python itself is not built so; the sanitizer's runtime is loaded before it. Not part of the test suite, for it takes
-minutes and needs a compiler whose runtimes are installed (gcc's are, as a rule).
+    python tests/kernels/native/sanitize.py [address|thread]
+
+`address` builds with AddressSanitizer and UndefinedBehaviorSanitizer and runs all tests of this folder: reads and
+writes outside of arrays, overflows, misaligned loads. `thread` builds with ThreadSanitizer and runs those of the pool:
+data races. Python itself is not built so; the sanitizer's runtime is loaded before it. Not part of the test suite, for
+it takes minutes and needs a compiler whose runtimes are installed (gcc's are, as a rule).
 """
 
 from __future__ import annotations

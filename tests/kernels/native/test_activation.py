@@ -74,6 +74,13 @@ def test_bias_relu_is_exactly_the_formula(rest, N, C, layout, dtype) -> None:
     assert y.dtype == dtype
 
 
+@pytest.mark.parametrize("shape", [(1500, 40), (2500, 17), (3, 20_001), (5, 8, 40, 41)])
+@pytest.mark.parametrize("layout", ["as it is", "channels last"])
+def test_bias_relu_of_many_rows(shape, layout) -> None:
+    x, b = numbers(*shape, dtype=np.float32), numbers(shape[1], seed=1, dtype=np.float32)
+    np.testing.assert_array_equal(native.bias_relu(laid_out(x, layout), b), reference.bias_relu(x, b))
+
+
 @pytest.mark.parametrize("name", [*FUNCTIONS, *OF_Y])
 def test_results_lie_as_their_inputs(name) -> None:
     x = laid_out(numbers(3, 4, 5, 6), "channels last")

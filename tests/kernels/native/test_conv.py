@@ -11,6 +11,7 @@ import pytest
 from minivae.kernels import native, reference
 from minivae.kernels.geometry import ConvGeometry, conv2d_geometry, conv_transpose2d_geometry
 from minivae.kernels.native import conv
+from minivae.kernels.native.plans import is_depthwise
 
 DTYPES = [np.float32, np.float64]
 
@@ -87,6 +88,21 @@ def test_random_convolutions() -> None:
 @pytest.mark.slow
 def test_many_random_convolutions() -> None:
     check_many(3000, seed=1)
+
+
+def test_depthwise_convolutions() -> None:
+    """Channels that fill vectors and that do not; strides, dilations, no batch, large kernels."""
+    rng, settings = np.random.default_rng(0), ((3, 1, 1, 1), (5, 2, 2, 1), (3, 2, 0, 2), (4, 3, 1, 1), (1, 1, 0, 1))
+    for C in (2, 16, 40):
+        for kernel, stride, padding, dilation in settings:
+            for N in (0, 3, 20):
+                g = conv2d_geometry((N, C, 11, 8), (C, 1, kernel, kernel), stride, padding, dilation, C)
+                assert is_depthwise(g)
+                for dtype in DTYPES:
+                    check(g, rng, dtype, False, 1e-5 if dtype is np.float32 else 1e-13)
+                    check(g, rng, dtype, True, 0)
+    g = conv2d_geometry((1, 4, 40, 40), (4, 1, 17, 17), 1, 8, 1, 4)
+    check(g, rng, np.float64, True, 0)  # too many taps for that: a product for each group
 
 
 @pytest.fixture
