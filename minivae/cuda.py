@@ -102,7 +102,12 @@ class Graph:
         tensors = [tensor for _, tensor in self._model.named_tensors((Parameter, Buffer))]
         states = [array for o in self._optimizers for arrays in o.state.values() for array in arrays]
         modes = [module.training for module in self._model.modules()] + [tensor.requires_grad for tensor in tensors]
-        chosen = [{k: v for k, v in vars(o).items() if k not in _NOT_CAPTURED} for o in self._optimizers]
+        chosen = [
+            (name, value)
+            for optimizer in self._optimizers
+            for name, value in vars(optimizer).items()
+            if name != "lr" and isinstance(value, (bool, int, float, str, tuple))
+        ]
         return _Circumstances(
             [tensor._array for tensor in tensors] + states,
             [default_generator.seed, settings.allow_tf32, *modes, *chosen],
@@ -150,9 +155,6 @@ class _OfTheStepBefore:
 
     def __add__(self, other: Array) -> Array:
         raise RuntimeError("the step adds to gradients of the step before; it must begin with zero_grad()")
-
-
-_NOT_CAPTURED = ("params", "state", "steps", "lr", "live")  # of an optimiser's attributes; the others are settings
 
 
 @dataclass
