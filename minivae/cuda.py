@@ -31,7 +31,7 @@ from minivae.kernels.cuda.settings import settings
 from minivae.nn import Module
 from minivae.nn.module import Buffer, Parameter
 from minivae.optim import Optimizer
-from minivae.random import default_generator
+from minivae.random import current_generator
 
 Array: TypeAlias = Any
 Step: TypeAlias = Callable[..., Any]
@@ -75,7 +75,7 @@ class Graph:
         if self.fallback is not None:
             return self._step(*inputs)
         taken = self._captured.get(signature)
-        if taken is None or taken.seed != default_generator.seed:
+        if taken is None or taken.seed != current_generator().seed:
             try:
                 taken = self._captured[signature] = self._capture(inputs)
             except Exception as error:
@@ -91,8 +91,8 @@ class Graph:
         tensors = dict(self._model.named_tensors((Parameter, Buffer)))
         before = {name: tensor._array for name, tensor in tensors.items()}
         counts = [list(optimizer.steps) for optimizer in self._optimizers]
-        generator = default_generator.state_dict()
-        taken = _Capture(default_generator.seed, default_generator.draw, LiveNumbers())
+        generator = current_generator().state_dict()
+        taken = _Capture(current_generator().seed, current_generator().draw, LiveNumbers())
         try:
             taken.follow(self._optimizers)
             taken.result, taken.launches = capture(lambda: self._step(*inputs))
@@ -104,11 +104,11 @@ class Graph:
                 tensor._array = before[name]
             for optimizer, count in zip(self._optimizers, counts, strict=True):
                 optimizer.steps = count
-            default_generator.load_state_dict(generator)
+            current_generator().load_state_dict(generator)
             raise
         finally:
             taken.leave(self._optimizers)
-        taken.draws = default_generator.draw - taken.first_draw
+        taken.draws = current_generator().draw - taken.first_draw
         taken.grads = [(p, p.grad) for optimizer in self._optimizers for p in optimizer.params]
         return taken
 
@@ -132,7 +132,7 @@ class _Capture:
 
     def follow(self, optimizers: list[Optimizer]) -> None:
         """From now on noise and optimisers take their numbers from `live`."""
-        default_generator.offset = self.live.add("uint64")
+        current_generator().offset = self.live.add("uint64")
         for optimizer in optimizers:
             optimizer.live = self._numbers
 
@@ -141,13 +141,13 @@ class _Capture:
         return self.live.add("int64"), self.live.add("float64")
 
     def leave(self, optimizers: list[Optimizer]) -> None:
-        default_generator.offset = None
+        current_generator().offset = None
         for optimizer in optimizers:
             optimizer.live = None
 
     def advance(self) -> None:
         """The counters, as if the step had run in Python."""
-        default_generator.draw += self.draws
+        current_generator().draw += self.draws
         for optimizer, chosen in self.groups:
             for i in chosen:
                 optimizer.steps[i] += 1
@@ -157,7 +157,7 @@ class _Capture:
 
     def launch(self) -> Any:
         """Run the step whose numbers the counters have arrived at."""
-        values: list[float] = [default_generator.draw - self.draws - self.first_draw]
+        values: list[float] = [current_generator().draw - self.draws - self.first_draw]
         for optimizer, chosen in self.groups:
             values += [optimizer.steps[chosen[0]], optimizer.lr]
         self.live.set(*values)

@@ -212,11 +212,11 @@ class _GradMode(ContextDecorator):
     enabled: bool
 
     def __enter__(self) -> None:
-        self._before = [*getattr(self, "_before", ()), is_grad_enabled()]  # a list: one instance may be entered twice
+        _state.before = [*getattr(_state, "before", ()), is_grad_enabled()]  # of this thread: a decorator is shared
         _state.enabled = self.enabled
 
     def __exit__(self, *_: object) -> None:
-        _state.enabled = self._before.pop()
+        _state.enabled = _state.before.pop()
 
 
 class no_grad(_GradMode):  # noqa: N801 - PyTorch's name

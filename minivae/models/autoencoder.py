@@ -24,8 +24,8 @@ import numpy as np
 from minivae.autograd import Tensor
 from minivae.kernels.contract import Noise
 from minivae.nn.networks import check_architecture, conv_decoder, conv_encoder, dense_decoder, dense_encoder
-from minivae.random import default_generator
-from minivae.training import Estimator
+from minivae.random import current_generator
+from minivae.training import Codec
 
 CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper")
 LEVEL = 0.3  # of a corruption, unless given
@@ -37,13 +37,14 @@ class AutoencoderLoss(NamedTuple):
     loss: Tensor
 
 
-class Autoencoder(Estimator):
+class Autoencoder(Codec):
     """Autoencoder over images.
 
     image_shape: (C, H, W). latent_dim: D. arch: 'dense', or 'conv' (strided convolutions down, transposed ones up).
     corruption: 'gaussian', 'masking' or 'salt-and-pepper' makes it a denoising autoencoder, see corrupt(); level: how
     much of it, 0.3 unless given. channels: of the strided convolutions, (32, 64) unless given. hidden: of the dense
-    layers, (1000,) for 'dense' and none for 'conv' unless given; 'dense' with () is a linear autoencoder.
+    layers, (1000,) for 'dense' and none for 'conv' unless given; 'dense' with () is a linear autoencoder. The others:
+    see Estimator.
 
     The decoder's output is linear, in the units of the pixels, and is returned as it is: squared errors are those of
     training, and images outside [0, 1] are no error. Whoever shows images with pixels in [0, 1] clips them.
@@ -58,6 +59,12 @@ class Autoencoder(Estimator):
         level: float | None = None,
         channels: Sequence[int] | None = None,
         hidden: Sequence[int] | None = None,
+        *,
+        epochs: int = 20,
+        lr: float = 1e-3,
+        batch_size: int = 128,
+        random_state: int | None = None,
+        warm_start: bool = False,
     ) -> None:
         check_architecture(image_shape, latent_dim, arch, channels)
         if corruption is not None:
@@ -67,16 +74,19 @@ class Autoencoder(Estimator):
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.latent_dim, self.arch, self.channels, self.hidden = latent_dim, arch, channels, hidden
         self.corruption, self.level = corruption, level
-        self.history = []
-        shape = (int(image_shape[0]), int(image_shape[1]), int(image_shape[2]))
-        if arch == "conv":
-            sizes = (32, 64) if channels is None else channels, () if hidden is None else hidden
-            self.encoder = conv_encoder(shape, *sizes, latent_dim)
-            self.decoder = conv_decoder(shape, *sizes, latent_dim)
+        self._begin(epochs, lr, batch_size, random_state, warm_start)
+
+    def build(self) -> None:
+        """Encoder and decoder."""
+        C, H, W = map(int, self.image_shape)
+        if self.arch == "conv":
+            sizes = (32, 64) if self.channels is None else self.channels, () if self.hidden is None else self.hidden
+            self.encoder = conv_encoder((C, H, W), *sizes, self.latent_dim)
+            self.decoder = conv_decoder((C, H, W), *sizes, self.latent_dim)
         else:
-            layers = (1000,) if hidden is None else hidden
-            self.encoder = dense_encoder(shape, layers, latent_dim)
-            self.decoder = dense_decoder(shape, layers, latent_dim)
+            layers = (1000,) if self.hidden is None else self.hidden
+            self.encoder = dense_encoder((C, H, W), layers, self.latent_dim)
+            self.decoder = dense_decoder((C, H, W), layers, self.latent_dim)
 
     # ---- the model ----
 
@@ -93,7 +103,7 @@ class Autoencoder(Estimator):
         seen = x
         if self.training and self.corruption is not None:
             level = LEVEL if self.level is None else self.level
-            seen = _corrupted(x, self.corruption, level, noise or default_generator.next())
+            seen = _corrupted(x, self.corruption, level, noise or current_generator().next())
         return AutoencoderLoss(_squared_error(x, self(seen)).mean())
 
     # ---- plain arrays ----
@@ -121,14 +131,6 @@ class Autoencoder(Estimator):
         """-||x - x_hat||^2 of each image (N,): the lower, the less it looks like the images of training."""
         return -self.batched(lambda x: _squared_error(x, self(x)), self.check_images(x))
 
-    def transform(self, x: np.ndarray) -> np.ndarray:
-        """encode(x), under scikit-learn's name."""
-        return self.encode(x)
-
-    def inverse_transform(self, z: np.ndarray) -> np.ndarray:
-        """decode(z), under scikit-learn's name."""
-        return self.decode(z)
-
 
 def corrupt(x: np.ndarray, kind: str, level: float = LEVEL, noise: Noise | None = None) -> np.ndarray:
     """A corrupted copy of images x, of any shape, with pixels in [0, 1]; every channel of a pixel by itself.
@@ -143,7 +145,7 @@ def corrupt(x: np.ndarray, kind: str, level: float = LEVEL, noise: Noise | None 
     if x.dtype.kind != "f":
         raise TypeError(f"images must be floating numbers, got {x.dtype}; for bytes use x / np.float32(255)")
     _check_corruption(kind, level)
-    return _corrupted(Tensor.wrap(x), kind, level, noise or default_generator.next()).numpy()
+    return _corrupted(Tensor.wrap(x), kind, level, noise or current_generator().next()).numpy()
 
 
 def _corrupted(x: Tensor, kind: str, level: float, noise: Noise) -> Tensor:

@@ -42,7 +42,7 @@ from minivae.nn import Conv2d, Embedding, Linear, Module, Sequential, init
 from minivae.nn.layers import ReLU
 from minivae.ops.likelihood import CrossEntropy
 from minivae.ops.linear import Embedding as Lookup
-from minivae.random import default_generator
+from minivae.random import current_generator
 from minivae.training import Estimator
 
 SAMPLES_AT_A_TIME = 256
@@ -101,7 +101,7 @@ class PixelCNN(Estimator):
     first_kernel, kernel: the odd width of the first layer's kernels and of the others'. hidden: units of the two
     1 x 1 convolutions that make logits of the last layer. classes: number of labels of a conditional model, or None.
     codebook_digest: kept with the model; of the VQ-VAE whose codes it is trained on, which it refuses to decode with
-    another codebook (VQVAE.codebook_digest), or None.
+    another codebook (VQVAE.codebook_digest), or None. The others: see Estimator.
     """
 
     def __init__(
@@ -115,17 +115,27 @@ class PixelCNN(Estimator):
         hidden: int = 128,
         classes: int | None = None,
         codebook_digest: str | None = None,
+        *,
+        epochs: int = 20,
+        lr: float = 1e-3,
+        batch_size: int = 128,
+        random_state: int | None = None,
+        warm_start: bool = False,
     ) -> None:
         sizes = {"values": values, "channels": channels, "layers": layers, "hidden": hidden}
         _check(map_shape, sizes, {"first_kernel": first_kernel, "kernel": kernel}, classes)
         self.map_shape, self.values, self.channels, self.layers = map_shape, values, channels, layers
         self.first_kernel, self.kernel, self.hidden = first_kernel, kernel, hidden
         self.classes, self.codebook_digest = classes, codebook_digest
-        self.history = []
-        self.embedding = Embedding(values, channels)
-        kernels = [first_kernel] + [kernel] * (layers - 1)
-        self.stack = Sequential(*(GatedLayer(channels, k // 2, classes) for k in kernels))
-        self.output = Sequential(ReLU(), Linear(channels, hidden), ReLU(), Linear(hidden, values))
+        self._begin(epochs, lr, batch_size, random_state, warm_start)
+
+    def build(self) -> None:
+        """Embedding, gated layers and the logits."""
+        C = self.channels
+        self.embedding = Embedding(self.values, C)
+        kernels = [self.first_kernel] + [self.kernel] * (self.layers - 1)
+        self.stack = Sequential(*(GatedLayer(C, k // 2, self.classes) for k in kernels))
+        self.output = Sequential(ReLU(), Linear(C, self.hidden), ReLU(), Linear(self.hidden, self.values))
 
     # ---- the model ----
 
@@ -183,7 +193,8 @@ class PixelCNN(Estimator):
         try:
             parts = [slice(k, min(k + SAMPLES_AT_A_TIME, n)) for k in range(0, n, SAMPLES_AT_A_TIME)]
             draw = _Sampler(self, temperature)
-            return np.concatenate([draw(p.stop - p.start, None if labels is None else labels[p]) for p in parts])
+            with self.own_noise():
+                return np.concatenate([draw(p.stop - p.start, None if labels is None else labels[p]) for p in parts])
         finally:
             self.train(training)
 
@@ -252,8 +263,11 @@ class _Sampler:
         self.y = None if y is None else self.model.tensor(y)
         self.maps = self.kernels.xp.zeros((n, H, W), np.int64)
         self.above = [self._zeros(n, H + layer.reach, W + 2 * layer.reach, C) for layer in self.layers]
+        self.finite = self.kernels.xp.ones((n,), bool)  # all logits so far
         for i in range(H):
             self._row(i)
+        if not self.kernels.to_host(self.finite).all():
+            raise FloatingPointError("PixelCNN has no samples: its logits are NaN or infinite")
         return self.kernels.to_host(self.maps)
 
     def _zeros(self, *shape: int) -> Array:
@@ -273,6 +287,7 @@ class _Sampler:
             if j > 0:
                 left[0][:, 0, j + self.layers[0].reach] = self._features(self.maps[:, i, j - 1])
             logits = self._position(j, left, links)
+            self.finite &= self.kernels.xp.isfinite(logits).all(axis=1)
             noise = gumbel(self.kernels, logits.shape)
             self.maps[:, i, j] = (logits + self.temperature * noise).argmax(axis=1)
 
@@ -296,7 +311,7 @@ class _Sampler:
 
 def gumbel(kernels: Any, shape: tuple[int, ...]) -> Array:
     """Gumbel noise, -log(-log u) for uniform u: float64, by the next draw of minivae's generator."""
-    u = kernels.uniform(shape, np.dtype(np.float64), default_generator.next())
+    u = kernels.uniform(shape, np.dtype(np.float64), current_generator().next())
     return -kernels.xp.log(-kernels.xp.log(kernels.xp.maximum(u, LEAST_UNIFORM)))
 
 

@@ -34,8 +34,8 @@ from minivae.kernels.contract import Noise
 from minivae.nn.likelihoods import LIKELIHOODS
 from minivae.nn.module import Buffer
 from minivae.nn.networks import check_architecture, conv_decoder, conv_encoder, dense_decoder, dense_encoder
-from minivae.random import default_generator
-from minivae.training import Estimator
+from minivae.random import current_generator
+from minivae.training import Codec
 from minivae.training.importance import importance_log_likelihood
 
 ACTIVE = 0.01  # a latent is active where its posterior mean varies more than this over the data (Burda et al. 2015)
@@ -59,7 +59,7 @@ class LatentUsage(NamedTuple):
     active: int
 
 
-class VAE(Estimator):
+class VAE(Codec):
     """Variational autoencoder over images.
 
     image_shape: (C, H, W). latent_dim: D. arch: 'conv' or 'dense'. likelihood: 'bernoulli' (pixels in [0, 1]) or
@@ -68,6 +68,7 @@ class VAE(Estimator):
     kl_warmup: over how many steps of the optimiser (not epochs) the weight of the KL term rises from 0 to beta, in each
     fit anew. free_bits: lambda, in nats per latent, >= 0. binarize: 'dynamic' takes grey pixels, with likelihood
     'bernoulli', as the probabilities of black and white ones, which are drawn anew each time an image is trained on.
+    The others: see Estimator.
 
     With binarize, the nats are those of binary images: loss() draws them from minivae's generator, under evaluate()
     therefore always the same, and score_samples, log_likelihood and latent_usage see binarized(x). encode and what
@@ -86,6 +87,12 @@ class VAE(Estimator):
         kl_warmup: int = 0,
         free_bits: float = 0.0,
         binarize: str | None = None,
+        *,
+        epochs: int = 20,
+        lr: float = 1e-3,
+        batch_size: int = 128,
+        random_state: int | None = None,
+        warm_start: bool = False,
     ) -> None:
         check_architecture(image_shape, latent_dim, arch, channels)
         _check(likelihood, beta)
@@ -94,18 +101,21 @@ class VAE(Estimator):
         self.latent_dim, self.arch, self.beta = latent_dim, arch, beta
         self.channels, self.hidden, self.likelihood = channels, hidden, likelihood
         self.kl_warmup, self.free_bits, self.binarize = kl_warmup, free_bits, binarize
-        self.history = []
-        self.beta_now = Buffer(np.array(beta, np.float32))  # on the device, where a captured step finds it
-        shape = (int(image_shape[0]), int(image_shape[1]), int(image_shape[2]))
-        if arch == "conv":
-            sizes = (32, 64) if channels is None else channels, (256,) if hidden is None else hidden
-            self.encoder = conv_encoder(shape, *sizes, 2 * latent_dim)
-            self.decoder = conv_decoder(shape, *sizes, latent_dim)
+        self._begin(epochs, lr, batch_size, random_state, warm_start)
+
+    def build(self) -> None:
+        """Encoder, decoder and likelihood."""
+        self.beta_now = Buffer(np.array(self.beta, np.float32))  # on the device, where a captured step finds it
+        C, H, W = map(int, self.image_shape)
+        if self.arch == "conv":
+            sizes = (32, 64) if self.channels is None else self.channels, (256,) if self.hidden is None else self.hidden
+            self.encoder = conv_encoder((C, H, W), *sizes, 2 * self.latent_dim)
+            self.decoder = conv_decoder((C, H, W), *sizes, self.latent_dim)
         else:
-            layers = (400, 400) if hidden is None else hidden
-            self.encoder = dense_encoder(shape, layers, 2 * latent_dim)
-            self.decoder = dense_decoder(shape, layers, latent_dim)
-        self.observation = LIKELIHOODS[likelihood]()
+            layers = (400, 400) if self.hidden is None else self.hidden
+            self.encoder = dense_encoder((C, H, W), layers, 2 * self.latent_dim)
+            self.decoder = dense_decoder((C, H, W), layers, self.latent_dim)
+        self.observation = LIKELIHOODS[self.likelihood]()
         self.unit_interval = self.observation.unit_interval
 
     # ---- the model ----
@@ -134,7 +144,7 @@ class VAE(Estimator):
         """
         x = self.tensor(x)
         if self.binarize is not None:
-            x = _bernoulli(x, noise._replace(draw=noise.draw + 1) if noise else default_generator.next())
+            x = _bernoulli(x, noise._replace(draw=noise.draw + 1) if noise else current_generator().next())
         nll, kl = self.latent_terms(x, noise)
         nll, kl = nll.mean(), kl.mean(axis=0)  # (), (D,)
         charged = F.maximum(kl, self.free_bits) if self.training and self.free_bits else kl
@@ -186,7 +196,8 @@ class VAE(Estimator):
         """n images (n, C, H, W): the decoder's means for z drawn from the prior."""
         if n < 1:
             raise ValueError(f"the number of samples must be at least 1, got {n}")
-        return self.decode(default_generator.normal((n, self.latent_dim)))
+        with self.own_noise():
+            return self.decode(current_generator().normal((n, self.latent_dim)))
 
     def binarized(self, x: np.ndarray) -> np.ndarray:
         """Images as evaluations see them: with binarize, grey pixels drawn black or white, always by the same noise.
@@ -209,8 +220,9 @@ class VAE(Estimator):
             raise ValueError(f"samples must be at least 1, got {samples}")
         x = self.binarized(x)
         total = np.zeros(len(x))
-        for _ in range(samples):
-            total -= self.batched(lambda x: F.add(*self.terms(x)), x)
+        with self.own_noise():
+            for _ in range(samples):
+                total -= self.batched(lambda x: F.add(*self.terms(x)), x)
         return total / samples
 
     def log_likelihood(
@@ -224,7 +236,9 @@ class VAE(Estimator):
         training = self.training
         self.eval()
         try:
-            return importance_log_likelihood(self.log_weights, x, samples, rows, progress)
+            with self.own_noise():
+                found = importance_log_likelihood(self.log_weights, x, samples, rows, progress)
+            return self.check_output(found)
         finally:
             self.train(training)
 
@@ -238,7 +252,7 @@ class VAE(Estimator):
             raise ValueError("latent_usage needs at least one image")
         posterior = self.batched(lambda x: F.cat(self.posterior(x), axis=1), x).astype(np.float64)  # (N, 2 D)
         mu, log_var = np.split(posterior, 2, axis=1)
-        kl = (mu**2 + np.exp(log_var) - 1 - log_var).mean(axis=0) / 2
+        kl = self.check_output((mu**2 + np.exp(log_var) - 1 - log_var).mean(axis=0) / 2)
         variance = mu.var(axis=0)
         return LatentUsage(kl, variance, int((variance > ACTIVE).sum()))
 
@@ -297,14 +311,6 @@ class VAE(Estimator):
         """(A, B, D) -> (A, B, C, H, W)."""
         images = self.decode(z.reshape(-1, self.latent_dim))
         return images.reshape(*z.shape[:2], *images.shape[1:])
-
-    def transform(self, x: np.ndarray) -> np.ndarray:
-        """encode(x), under scikit-learn's name."""
-        return self.encode(x)
-
-    def inverse_transform(self, z: np.ndarray) -> np.ndarray:
-        """decode(z), under scikit-learn's name."""
-        return self.decode(z)
 
     def bits_per_dim(self, nats: float) -> float:
         """nats per image in bits per channel and pixel, see nn.likelihoods."""

@@ -27,9 +27,10 @@ from minivae import ops as F
 from minivae.autograd import Tensor
 from minivae.nn import Conv2d, ConvTranspose2d, Module, ReLU, Sequential
 from minivae.nn.likelihoods import LIKELIHOODS
+from minivae.nn.module import not_finite
 from minivae.nn.quantizer import VectorQuantizer
-from minivae.random import default_generator
-from minivae.training import Estimator
+from minivae.random import current_generator
+from minivae.training import Codec
 
 STRIDE = 4  # of the encoder: two convolutions of stride 2
 VECTORS_PER_CODE = 64  # that k-means sees
@@ -100,13 +101,13 @@ def vq_decoder(image_channels: int, channels: int, inner: int, blocks: int, code
     )
 
 
-class VQVAE(Estimator):
+class VQVAE(Codec):
     """Vector-quantised autoencoder over images.
 
     image_shape: (C, H, W), H and W multiples of 4. codes: K, the size of the codebook. code_dim: D, the length of a
     code. channels, residual_channels: of the convolutions and inside of the residual blocks; residual_blocks: in
     encoder and decoder each. likelihood: 'bernoulli' (pixels in [0, 1]) or 'gaussian' (one learned variance).
-    update, commitment, decay, restart: see nn.VectorQuantizer.
+    update, commitment, decay, restart: see nn.VectorQuantizer. The others: see Estimator.
 
     The first fit() starts the codebook from the encoder's outputs for a sample of the training images, by k-means. The
     paper's decay is 0.99, for 250,000 steps; in the first hundred of a few hundred the encoder runs away from averages
@@ -126,6 +127,12 @@ class VQVAE(Estimator):
         commitment: float = 0.25,
         decay: float = 0.95,
         restart: float = 0.05,
+        *,
+        epochs: int = 20,
+        lr: float = 1e-3,
+        batch_size: int = 128,
+        random_state: int | None = None,
+        warm_start: bool = False,
     ) -> None:
         sizes = {"codes": codes, "code_dim": code_dim, "channels": channels, "residual_channels": residual_channels}
         _check(image_shape, sizes, residual_blocks, likelihood)
@@ -133,12 +140,16 @@ class VQVAE(Estimator):
         self.codes, self.code_dim, self.likelihood = codes, code_dim, likelihood
         self.channels, self.residual_channels, self.residual_blocks = channels, residual_channels, residual_blocks
         self.update, self.commitment, self.decay, self.restart = update, commitment, decay, restart
-        self.history = []
-        layers = (int(image_shape[0]), channels, residual_channels, residual_blocks, code_dim)
-        self.encoder = vq_encoder(*layers)
-        self.quantizer = VectorQuantizer(codes, code_dim, update, commitment, decay, restart)
-        self.decoder = vq_decoder(*layers)
-        self.observation = LIKELIHOODS[likelihood]()
+        self._begin(epochs, lr, batch_size, random_state, warm_start)
+
+    def build(self) -> None:
+        """Encoder, quantiser, decoder and likelihood."""
+        sizes = self.channels, self.residual_channels, self.residual_blocks, self.code_dim
+        quantizing = self.update, self.commitment, self.decay, self.restart
+        self.encoder = vq_encoder(int(self.image_shape[0]), *sizes)
+        self.quantizer = VectorQuantizer(self.codes, self.code_dim, *quantizing)
+        self.decoder = vq_decoder(int(self.image_shape[0]), *sizes)
+        self.observation = LIKELIHOODS[self.likelihood]()
         self.unit_interval = self.observation.unit_interval
 
     @property
@@ -169,7 +180,7 @@ class VQVAE(Estimator):
         if self.quantizer.initialized.item():
             return
         wanted = ceil(VECTORS_PER_CODE * self.codes / prod(self.code_shape))
-        chosen = np.argsort(default_generator.uniform((len(x),), np.float64), kind="stable")[:wanted]
+        chosen = np.argsort(current_generator().uniform((len(x),), np.float64), kind="stable")[:wanted]
         z = self.batched(self.encoder, x[chosen])  # (n, D, h, w)
         self.quantizer.initialize(z.transpose(0, 2, 3, 1).reshape(-1, self.code_dim))
 
@@ -184,7 +195,14 @@ class VQVAE(Estimator):
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Images -> their codes (N, h, w), int64 in [0, codes)."""
-        return self.batched(lambda x: self.quantizer.encode(self.encoder(x)), self.check_images(x))
+        return self.batched(self._codes, self.check_images(x))
+
+    def _codes(self, x: Tensor) -> Tensor:
+        """FloatingPointError for NaN, to which some code is the nearest too."""
+        z = self.encoder(x)
+        if not_finite({"z": z.data}):
+            raise FloatingPointError("VQVAE has no codes for these images: its encoder gives NaN or infinity")
+        return self.quantizer.encode(z)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Codes (N, h, w) -> the expected images (N, C, H, W).
@@ -245,18 +263,9 @@ class VQVAE(Estimator):
 
     def _nll(self, x: np.ndarray) -> np.ndarray:
         def nll(x: Tensor) -> Tensor:
-            codes = self.quantizer.encode(self.encoder(x))
-            return self.observation.nll(self._output(codes), x)
+            return self.observation.nll(self._output(self._codes(x)), x)
 
         return self.batched(nll, self.check_images(x)).astype(np.float64)
-
-    def transform(self, x: np.ndarray) -> np.ndarray:
-        """encode(x), under scikit-learn's name."""
-        return self.encode(x)
-
-    def inverse_transform(self, codes: np.ndarray) -> np.ndarray:
-        """decode(codes), under scikit-learn's name."""
-        return self.decode(codes)
 
     def bits_per_dim(self, nats: float) -> float:
         """nats per image in bits per channel and pixel, see nn.likelihoods."""

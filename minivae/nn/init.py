@@ -13,20 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from minivae.random import default_generator
+from minivae.random import current_generator
 
 from .module import Parameter
 
 
 def uniform(shape: tuple[int, ...], bound: float, dtype: Any) -> Parameter:
     """U(-bound, bound)."""
-    numbers = default_generator.uniform(shape, dtype)
+    numbers = current_generator().uniform(shape, dtype)
     return Parameter((2 * bound) * numbers - bound)
 
 
 def normal(shape: tuple[int, ...], dtype: Any) -> Parameter:
     """N(0, 1)."""
-    return Parameter(default_generator.normal(shape, dtype))
+    return Parameter(current_generator().normal(shape, dtype))
 
 
 def constant(shape: tuple[int, ...], value: float, dtype: Any) -> Parameter:

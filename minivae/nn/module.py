@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minivae.autograd import Tensor
+from minivae.kernels import backend_of
+from minivae.kernels.contract import Array
 
 M = TypeVar("M", bound="Module")
 
@@ -113,7 +115,8 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over arrays by path. All is checked before anything changes.
 
-        Raises ValueError for missing and unexpected paths or shapes that differ, TypeError for dtypes that differ.
+        Raises ValueError for missing and unexpected paths, shapes that differ, and NaN or infinity; TypeError for
+        dtypes that differ.
         """
         own = dict(self.named_tensors((Parameter, Buffer)))
         missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -125,6 +128,8 @@ class Module:
                 raise ValueError(f"state: {name} must have shape {tensor.shape}, got {arrays[name].shape}")
             if arrays[name].dtype != tensor.dtype:
                 raise TypeError(f"state: {name} must have dtype {tensor.dtype}, got {arrays[name].dtype}")
+        if names := not_finite(arrays):
+            raise ValueError(f"state: {names[0]} must be finite, and there is NaN or infinity in it")
         for name, tensor in own.items():
             tensor.inplace()[...] = tensor.backend.asarray(arrays[name])
 
@@ -139,3 +144,13 @@ class Module:
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n  ".join([f"{type(self).__name__}({self.extra_repr()}", *children]) + "\n)"
+
+
+def not_finite(arrays: Mapping[str, Array]) -> list[str]:
+    """The names of those arrays that hold NaN or infinity. All are of one device, which is asked once."""
+    flags = {k: backend_of(a).xp.isfinite(a).all().reshape(1) for k, a in arrays.items() if a.dtype.kind == "f"}
+    if not flags:
+        return []
+    kernels = backend_of(*flags.values())
+    finite = kernels.to_host(kernels.xp.concatenate(list(flags.values())))
+    return [name for name, holds in zip(flags, finite, strict=True) if not holds]

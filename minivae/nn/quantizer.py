@@ -35,7 +35,7 @@ from minivae import ops as F
 from minivae.autograd import Tensor, as_tensor
 from minivae.kernels.contract import Array
 from minivae.kernels.cpu import nearest_code, sum_rows_by_index
-from minivae.random import default_generator
+from minivae.random import current_generator
 
 from . import init
 from .module import Buffer, Module
@@ -174,7 +174,7 @@ class VectorQuantizer(Module):
         xp, device = self.codebook.backend.xp, self.codebook.device
         bound = self.restart * self.counts.data.mean()
         dead = (self.counts.data < bound) & (counts == 0)  # (K,)
-        part = xp.arange(self.codes) + default_generator.uniform((self.codes,), np.float64, device)  # in [k, k + 1)
+        part = xp.arange(self.codes) + current_generator().uniform((self.codes,), np.float64, device)  # in [k, k + 1)
         chosen = xp.minimum((part * (len(rows) / self.codes)).astype(np.int64), len(rows) - 1)
         fresh = rows[chosen]  # (K, D)
         self.codebook.inplace()[...] = xp.where(dead[:, None], fresh, self.codebook.data)
@@ -227,7 +227,7 @@ def k_means(rows: np.ndarray, k: int) -> np.ndarray:
     M = len(rows)
     if k > M:
         raise ValueError(f"k-means needs at least as many vectors as codes, got {M} vectors for {k} codes")
-    draws = default_generator.uniform((k,), np.float64)
+    draws = current_generator().uniform((k,), np.float64)
     centres = np.empty((k, rows.shape[1]), rows.dtype)
     distance = np.ones(M)
     for i, draw in enumerate(draws):

@@ -9,7 +9,7 @@ import numpy as np
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
 from minivae.kernels.contract import Array, Noise
-from minivae.random import default_generator
+from minivae.random import current_generator
 
 from .linear import check_dtypes
 
@@ -49,7 +49,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, noise: Noise | None =
         raise ValueError(f"dropout needs a probability in [0, 1), got {p}")
     if not training or p == 0:
         return x
-    return Dropout.apply(x, p=p, noise=noise or default_generator.next())
+    return Dropout.apply(x, p=p, noise=noise or current_generator().next())
 
 
 def reparameterize(mu: Any, log_var: Any, noise: Noise | None = None) -> Tensor:
@@ -62,4 +62,4 @@ def reparameterize(mu: Any, log_var: Any, noise: Noise | None = None) -> Tensor:
     if mu.shape != log_var.shape:
         raise ValueError(f"reparameterize: mu {mu.shape} and log_var {log_var.shape} must have one shape")
     check_dtypes("reparameterize", mu, log_var)
-    return Reparameterize.apply(mu, log_var, noise=noise or default_generator.next())
+    return Reparameterize.apply(mu, log_var, noise=noise or current_generator().next())

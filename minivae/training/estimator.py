@@ -1,13 +1,15 @@
 """Estimator: what every model offers to its user. Plain arrays in, plain arrays out.
 
-The verbs are scikit-learn's (fit, transform, inverse_transform, score_samples, get_params, set_params), so that a model
-is cloned and put into a Pipeline without this package importing scikit-learn; the model underneath is a Module.
+The verbs are scikit-learn's (fit, transform, inverse_transform, score_samples, score, get_params, set_params), so that
+a model is cloned, put into a Pipeline and searched by GridSearchCV without this package importing scikit-learn; the
+model underneath is a Module.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,29 +19,66 @@ from minivae.autograd import Tensor, no_grad
 from minivae.data.batches import Batches, check_finite
 from minivae.kernels import backend
 from minivae.kernels.cpu.threads import use_threads
+from minivae.nn.module import not_finite
 from minivae.optim import Adam, CosineSchedule
-from minivae.random import default_generator
+from minivae.random import Generator, check_seed, current_generator, default_generator, fork, use_generator
 
 from .checkpoint import load_checkpoint, save_checkpoint
-from .loop import Trainable, Trainer
+from .loop import EVALUATION_SEED, Trainable, Trainer
 from .progress import Progress, progress_for
 
 E = TypeVar("E", bound="Estimator")
 EVALUATION_BATCH = 256
+OF_FIT = ("epochs", "lr", "batch_size", "warm_start")  # parameters that no layer depends on
 
 
 class Estimator(Trainable):
     """Base of the models.
 
-    A subclass stores its constructor's arguments under their own names, builds its layers and defines loss(x). It has
-    `image_shape` (C, H, W) and `unit_interval`: whether pixels must lie in [0, 1]. One that is conditional on labels
-    has `classes`, their number, and defines loss(x, y).
+    A subclass stores its constructor's arguments under their own names, calls _begin(), and defines build(), which
+    makes its layers, and loss(x). It has `image_shape` (C, H, W) and `unit_interval`: whether pixels must lie in
+    [0, 1]. One that is conditional on labels has `classes`, their number, and defines loss(x, y).
+
+    All have these parameters besides their own:
+
+    epochs, lr, batch_size: those of fit(), unless it is given others.
+    random_state: None, or a seed in [0, 2^64) for weights, order of the images and noise. With a seed fit() starts anew
+    each time, whatever the weights were: its outcome depends on the parameters and the data alone, in every thread and
+    process. warm_start=True keeps the weights. Without a seed all is drawn from minivae's generator (manual_seed), and
+    fit() always goes on from the present weights, as after load().
     """
 
     image_shape: tuple[int, int, int]
     unit_interval: bool = False
     classes: int | None = None
     history: list[dict[str, Any]]
+    generator: Generator | None = None  # of a random_state
+
+    def _begin(self, epochs: int, lr: float, batch_size: int, random_state: int | None, warm_start: bool) -> None:
+        """The end of every constructor: check and keep the parameters that all models have, and build the layers."""
+        _check_fit(epochs, lr, batch_size, warm_start)
+        if random_state is not None:
+            check_seed(random_state, "random_state")
+        self.epochs, self.lr, self.batch_size, self.warm_start = epochs, lr, batch_size, warm_start
+        self.random_state = random_state
+        self._build_anew()
+
+    def _build_anew(self) -> None:
+        """New weights, drawn from the seed if there is one."""
+        self.history = []
+        self.generator = None if self.random_state is None else Generator(self.random_state)
+        with use_generator(self.generator or current_generator()):
+            self.build()
+
+    def build(self) -> None:
+        """Make the layers, out of the parameters."""
+        raise NotImplementedError
+
+    def own_noise(self) -> AbstractContextManager[None]:
+        """Inside, noise is the model's own, if it has a random_state; inside of a fork() it stays that of the fork."""
+        if self.generator is None or current_generator() is not default_generator:
+            return nullcontext()
+        return use_generator(self.generator)
 
     # ---- scikit-learn's conventions ----
 
@@ -48,11 +87,15 @@ class Estimator(Trainable):
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def set_params(self: E, **params: Any) -> E:
-        """Change constructor's arguments; the layers are built anew. ValueError for an unknown name."""
+        """Change constructor's arguments. The layers are built anew, with new weights, unless it is epochs, lr,
+        batch_size and warm_start alone that change. ValueError for an unknown name."""
         known = self.get_params()
         if unknown := sorted(params.keys() - known.keys()):
             raise ValueError(f"{type(self).__name__} has no parameter {unknown}; it has {sorted(known)}")
-        if params:
+        if params.keys() <= set(OF_FIT):
+            _check_fit(*({**known, **params}[name] for name in OF_FIT))
+            vars(self).update(params)
+        else:
             type(self).__init__(self, **{**known, **params})
         return self
 
@@ -71,9 +114,9 @@ class Estimator(Trainable):
         x: np.ndarray,
         y: Any = None,
         *,
-        epochs: int = 20,
-        batch_size: int = 128,
-        lr: float = 1e-3,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
         clip_norm: float | None = None,
         validation: np.ndarray | tuple[np.ndarray, Any] | None = None,
         device: str | None = None,
@@ -84,22 +127,29 @@ class Estimator(Trainable):
     ) -> E:
         """Train on images x with Adam, the learning rate falling from lr to 0 along half a cosine.
 
+        epochs, batch_size, lr: the model's own unless given. Training starts from the present weights; with a
+        random_state and without warm_start or resume, from new ones.
         x: (N, C, H, W), or whatever `check_images` takes. y: labels (N,) for a conditional model; others ignore it, so
         that they fit into scikit-learn's Pipeline. validation: other images, or a pair of images and their labels.
         device: 'cpu' or 'cuda', where the model goes and stays; None is where it is.
         clip_norm: bound on the norm of the gradients. progress: True for a bar on stderr, or a Progress of one's own.
         checkpoint: a .npz written after each epoch; resume: go on from it, bit by bit as if never interrupted.
-        on_epoch(record): called after each epoch. Training starts from the present weights; `history` has the records.
+        on_epoch(record): called after each epoch. `history` has the records.
 
         Raises ValueError for data that does not fit (its first NaN is named) or missing labels, TypeError for dtypes
-        that do not, FloatingPointError if the loss diverges.
+        that do not, FloatingPointError if a loss, weight or gradient stops being finite, before it is written anywhere.
         """
-        if epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {epochs}")
+        epochs = self.epochs if epochs is None else epochs
+        batch_size = self.batch_size if batch_size is None else batch_size
+        lr = self.lr if lr is None else lr
+        _check_fit(epochs, lr, batch_size, self.warm_start)
         x, y = self._check_data(x, y)
         held_out = None if validation is None else self._check_validation(validation)
+        if self.generator is not None and not self.warm_start and not resume:
+            self._start_anew()
         self.to(device=device)
-        trainer = self._trainer(Batches(x, batch_size, default_generator.seed, y), epochs, lr, clip_norm)
+        seed = (self.generator or current_generator()).seed
+        trainer = self._trainer(Batches(x, batch_size, seed, y), epochs, lr, clip_norm)
         if resume:
             if checkpoint is None:
                 raise ValueError("resume=True needs the checkpoint to go on from")
@@ -119,21 +169,60 @@ class Estimator(Trainable):
 
     def _trainer(self, batches: Batches, epochs: int, lr: float, clip_norm: float | None) -> Trainer:
         optimizer = Adam(self.parameters(), lr)
-        return Trainer(self, optimizer, batches, CosineSchedule(optimizer, epochs * len(batches)), clip_norm)
+        schedule = CosineSchedule(optimizer, epochs * len(batches))
+        return Trainer(self, optimizer, batches, schedule, clip_norm, self.generator)
+
+    def _start_anew(self) -> None:
+        """Weights and noise as the constructor left them, where the weights are now and in their dtype."""
+        device, dtype = self.parameters()[0].device, self.parameters()[0].dtype
+        self._build_anew()
+        self.to(device, dtype)
 
     def _resume(self, trainer: Trainer, checkpoint: str | Path) -> None:
         arrays, meta = load_checkpoint(checkpoint)
-        if meta.get("model") != type(self).__name__ or _tuples(meta["params"]) != _tuples(self._meta()["params"]):
+        if meta.get("model") != type(self).__name__ or self._identity(meta["params"]) != self._identity(
+            self.get_params()
+        ):
             raise ValueError(
                 f"{str(checkpoint)!r} belongs to {meta.get('model')}({meta.get('params')}), not to this model"
             )
         trainer.load_state(arrays, meta)
 
+    @classmethod
+    def _identity(cls, params: dict[str, Any]) -> dict[str, Any]:
+        """What a model is, out of parameters of which older ones have fewer."""
+        defaults = {name: p.default for name, p in inspect.signature(cls).parameters.items()}
+        return {name: _tuples(value) for name, value in {**defaults, **params}.items() if name not in OF_FIT}
+
+    # ---- scores ----
+
+    def score_samples(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        """A score of each example (N,), the higher the better."""
+        raise NotImplementedError(f"{type(self).__name__} does not define score_samples()")
+
+    def score(self, x: np.ndarray, y: Any = None) -> float:
+        """The mean of score_samples(x) under the noise of evaluate(): the higher the better.
+
+        Of a likelihood it is the bound in nats per example, of an autoencoder minus the squared error. y: labels, of a
+        conditional model; others ignore it. Raises ValueError for no examples.
+        """
+        with fork(EVALUATION_SEED):
+            scores = self.score_samples(x) if self.classes is None else self.score_samples(x, y=y)
+        if not len(scores):
+            raise ValueError("a score needs at least one example, got none")
+        return float(scores.mean(dtype=np.float64))
+
     # ---- files ----
 
     def save(self, path: str | Path) -> None:
-        """Write class, constructor's arguments and weights to a .npz (or .safetensors) file, atomically."""
-        save_checkpoint(path, self.state_dict(), self._meta())
+        """Write class, constructor's arguments and weights to a .npz (or .safetensors) file, atomically.
+
+        FloatingPointError if a weight is NaN or infinite.
+        """
+        state = self.state_dict()
+        if names := not_finite(state):
+            raise FloatingPointError(f"a model is not saved with NaN or infinity in {names[0]}")
+        save_checkpoint(path, state, self._meta())
 
     @classmethod
     def load(cls: type[E], path: str | Path) -> E:
@@ -149,7 +238,8 @@ class Estimator(Trainable):
         return model.eval()
 
     def _meta(self) -> dict[str, Any]:
-        return {"model": type(self).__name__, "params": self.get_params()}
+        params = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.get_params().items()}
+        return {"model": type(self).__name__, "params": params}
 
     # ---- arrays ----
 
@@ -207,7 +297,10 @@ class Estimator(Trainable):
         return Tensor.wrap(backend(parameter.device).asarray(np.array(x, parameter.dtype)))
 
     def batched(self, function: Callable[..., Tensor], *arrays: np.ndarray) -> np.ndarray:
-        """function over batches of the arrays in evaluation mode, without gradients; its results joined on the host."""
+        """function over batches of the arrays in evaluation mode, without gradients; its results joined on the host.
+
+        FloatingPointError if they are not finite.
+        """
         training = self.training
         self.eval()
         try:
@@ -219,7 +312,51 @@ class Estimator(Trainable):
                 ]
         finally:
             self.train(training)
-        return np.ascontiguousarray(np.concatenate(parts))
+        return self.check_output(np.ascontiguousarray(np.concatenate(parts)))
+
+    def check_output(self, array: np.ndarray) -> np.ndarray:
+        """The array itself (N, ...), or FloatingPointError with the index of the first NaN or infinity in it."""
+        try:
+            check_finite(array, "its output")
+        except ValueError as error:
+            raise FloatingPointError(f"{type(self).__name__} has no result: {error}") from None
+        return array
+
+
+class Codec(Estimator):
+    """An Estimator with codes: it has encode(x) and decode(z), which scikit-learn knows under other names."""
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """Images -> codes (N, ...)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define encode()")
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        """Codes (N, ...) -> images (N, C, H, W)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define decode()")
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        """encode(x)."""
+        return self.encode(x)
+
+    def inverse_transform(self, z: np.ndarray) -> np.ndarray:
+        """decode(z)."""
+        return self.decode(z)
+
+    def fit_transform(self, x: np.ndarray, y: Any = None, **options: Any) -> np.ndarray:
+        """fit(x, y, **options) and then encode(x)."""
+        return self.fit(x, y, **options).encode(x)
+
+
+def _check_fit(epochs: int, lr: float, batch_size: int, warm_start: bool) -> None:
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{name} must be an int, got {value!r}")
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not 0 <= lr < np.inf:
+        raise ValueError(f"lr must be a number >= 0, got {lr}")
+    if not isinstance(warm_start, (bool, np.bool_)):
+        raise TypeError(f"warm_start must be True or False, got {warm_start!r}")
 
 
 def _tuples(value: Any) -> Any:

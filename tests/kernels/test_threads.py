@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-import os
-import select
-import signal
 import threading
-import warnings
 import weakref
-from collections.abc import Callable
 from contextlib import ExitStack
 from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
 import pytest
+from children import in_a_child, needs_fork
 
 from minivae.kernels import cpu
 from minivae.kernels.cpu import threads
@@ -202,34 +197,10 @@ def test_the_environment_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
 
-def in_a_child(work: Callable[[], Any]) -> Any:
-    """What work() returns in a forked process; an error of it, or its silence, fails the test."""
-    reader, writer = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forks beside threads
-        child = os.fork()
-    if not child:
-        try:
-            os.write(writer, repr(work()).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as answer:
-        if not select.select([answer], [], [], 30)[0]:
-            os.kill(child, signal.SIGKILL)
-        text = answer.read().decode()
-    os.waitpid(child, 0)
-    assert text, "the child hung or failed"
-    return ast.literal_eval(text)
-
-
 def shared() -> tuple[int, int, list[int]]:
     """How many threads there are and BLAS has, and what they make of three parts of work."""
     with threads.use_threads(3) as count:
         return count, threads._blas_threads()[0](), threads.share(3, 1e6, lambda part: part.start)
-
-
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
 
 
 @needs_fork
