@@ -29,7 +29,7 @@ from .progress import Progress, progress_for
 
 E = TypeVar("E", bound="Estimator")
 EVALUATION_BATCH = 256
-OF_FIT = ("epochs", "lr", "batch_size", "warm_start")  # parameters that no layer depends on
+OF_FIT = ("epochs", "lr", "batch_size", "warm_start")  # parameters that no layer depends on, as _check_fit takes them
 
 
 class Estimator(Trainable):
@@ -75,7 +75,7 @@ class Estimator(Trainable):
         raise NotImplementedError
 
     def own_noise(self) -> AbstractContextManager[None]:
-        """Inside, noise is the model's own, if it has a random_state; inside of a fork() it stays that of the fork."""
+        """Inside, noise is the model's own, if it has a random_state; under fork() and in a training it stays theirs."""
         if self.generator is None or current_generator() is not default_generator:
             return nullcontext()
         return use_generator(self.generator)
@@ -93,7 +93,7 @@ class Estimator(Trainable):
         if unknown := sorted(params.keys() - known.keys()):
             raise ValueError(f"{type(self).__name__} has no parameter {unknown}; it has {sorted(known)}")
         if params.keys() <= set(OF_FIT):
-            _check_fit(*({**known, **params}[name] for name in OF_FIT))
+            _check_fit(*(params.get(name, getattr(self, name)) for name in OF_FIT))
             vars(self).update(params)
         else:
             type(self).__init__(self, **{**known, **params})
@@ -180,9 +180,8 @@ class Estimator(Trainable):
 
     def _resume(self, trainer: Trainer, checkpoint: str | Path) -> None:
         arrays, meta = load_checkpoint(checkpoint)
-        if meta.get("model") != type(self).__name__ or self._identity(meta["params"]) != self._identity(
-            self.get_params()
-        ):
+        mine = self._identity(self.get_params())
+        if meta.get("model") != type(self).__name__ or self._identity(meta["params"]) != mine:
             raise ValueError(
                 f"{str(checkpoint)!r} belongs to {meta.get('model')}({meta.get('params')}), not to this model"
             )
@@ -226,7 +225,10 @@ class Estimator(Trainable):
 
     @classmethod
     def load(cls: type[E], path: str | Path) -> E:
-        """The model that save() wrote. ValueError for an unreadable file or one that holds another class."""
+        """The model that save() wrote.
+
+        ValueError for an unreadable file, one that holds another class, and weights that do not fit or are not finite.
+        """
         arrays, meta = load_checkpoint(path)
         if meta.get("model") != cls.__name__:
             raise ValueError(f"{str(path)!r} holds a {meta.get('model')}, not a {cls.__name__}")
@@ -234,7 +236,10 @@ class Estimator(Trainable):
         dtypes = {v.dtype for v in arrays.values() if v.dtype.kind == "f"}
         if dtypes:
             model.to(dtype=dtypes.pop())
-        model.load_state_dict(arrays)
+        try:
+            model.load_state_dict(arrays)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{str(path)!r} is no model to use: {error}") from error
         return model.eval()
 
     def _meta(self) -> dict[str, Any]:

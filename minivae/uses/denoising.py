@@ -36,4 +36,5 @@ def denoising(
         seen = corrupt(x, kind, level)
     noisy, denoised = np.clip(seen, 0, 1), np.clip(model.reconstruct(seen), 0, 1)
     before, after = psnr(x, noisy), psnr(x, denoised)
-    return Denoising(before, after, after - before, noisy, denoised)
+    gain = 0.0 if after == before else after - before  # both are infinite where there is no noise to take away
+    return Denoising(before, after, gain, noisy, denoised)

@@ -206,6 +206,8 @@ class TestNumbersThatAreNotFinite:
         for load in (lambda: mv.models.VAE.load(path), lambda: good.load_state_dict(state)):
             with pytest.raises(ValueError, match="decoder.0.weight must be finite"):
                 load()
+        with pytest.raises(ValueError, match="model.npz' is no model to use"):
+            mv.models.VAE.load(path)
         for name, array in good.state_dict().items():
             np.testing.assert_array_equal(array, before[name])
 

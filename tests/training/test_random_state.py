@@ -249,6 +249,17 @@ class TestParameters:
         assert weights(model.set_params(random_state=2)) == weights(vae(random_state=2))
         assert model.warm_start
 
+    def test_a_subclass_may_have_fewer(self) -> None:
+        class Plane(VAE):
+            def __init__(self, beta: float = 1.0) -> None:
+                super().__init__((1, 8, 8), latent_dim=2, arch="dense", hidden=(7,), beta=beta, **FIT, random_state=1)
+
+        model = Plane(beta=2.0)
+        before = weights(model)
+        assert weights(model.set_params()) == before
+        assert model.set_params(beta=3.0).get_params() == {"beta": 3.0}
+        assert weights(model.fit(IMAGES)) == weights(Plane(beta=3.0).fit(IMAGES))
+
     @pytest.mark.parametrize(
         ("parameters", "error", "message"),
         [

@@ -86,6 +86,16 @@ class TestDenoising:
         result = denoising(PCA(x, 2), x, level=0.05)
         assert result.gain == pytest.approx(10 * np.log10(6), abs=0.5)
 
+    def test_nothing_is_gained_where_there_is_nothing_to_gain(self):
+        """Without noise the PSNR is infinite before and after; infinity minus infinity is no gain."""
+
+        class Identity:
+            def reconstruct(self, x):
+                return x
+
+        assert denoising(Identity(), images(2), level=0.0)[:3] == (np.inf, np.inf, 0.0)
+        assert denoising(Constant(0.5), images(2), level=0.0).gain == -np.inf
+
     def test_bad_input(self):
         with pytest.raises(ValueError, match="'blur'"):
             denoising(Constant(0.0), images(2), "blur")
