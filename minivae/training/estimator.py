@@ -75,7 +75,7 @@ class Estimator(Trainable):
         raise NotImplementedError
 
     def own_noise(self) -> AbstractContextManager[None]:
-        """Inside, noise is the model's own, if it has a random_state; under fork() and in a training it stays theirs."""
+        """Inside, noise is the model's own, if it has a random_state; in a fork() or a training it stays theirs."""
         if self.generator is None or current_generator() is not default_generator:
             return nullcontext()
         return use_generator(self.generator)

@@ -16,6 +16,7 @@ from children import in_a_child, needs_fork
 
 import minivae as mv
 from minivae.autograd import Function
+from minivae.kernels.cpu import threads
 from minivae.kernels.cpu.threads import use_threads
 from minivae.training import Trainer, evaluate, load_checkpoint, save_checkpoint
 
@@ -88,6 +89,10 @@ class TestMemory:
 @needs_fork
 class TestFork:
     """A process that is forked while a training runs computes what any process does."""
+
+    @pytest.fixture(autouse=True)
+    def everything_is_shared(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(threads, "LEAST", 0)
 
     def scores(self) -> list[float]:
         mv.manual_seed(3)
