@@ -123,8 +123,8 @@ class PixelCNN(Estimator):
         self.classes, self.codebook_digest = classes, codebook_digest
         self.history = []
         self.embedding = Embedding(values, channels)
-        kernels = [first_kernel] + [kernel] * (layers - 1)
-        self.stack = Sequential(*(GatedLayer(channels, k // 2, classes) for k in kernels))
+        reaches = (kernel // 2 if layer else first_kernel // 2 for layer in range(layers))
+        self.stack = Sequential(*(GatedLayer(channels, reach, classes) for reach in reaches))
         self.output = Sequential(ReLU(), Linear(channels, hidden), ReLU(), Linear(hidden, values))
 
     # ---- the model ----

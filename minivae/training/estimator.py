@@ -7,6 +7,7 @@ is cloned and put into a Pipeline without this package importing scikit-learn; t
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,13 +15,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minivae.autograd import Tensor, no_grad
+from minivae.data.archive import reading
 from minivae.data.batches import Batches, check_finite
 from minivae.kernels import backend
 from minivae.kernels.cpu.threads import use_threads
+from minivae.nn import init
 from minivae.optim import Adam, CosineSchedule
 from minivae.random import default_generator
 
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import CheckpointFile, open_checkpoint, save_checkpoint
 from .loop import Trainable, Trainer
 from .progress import Progress, progress_for
 
@@ -122,12 +125,16 @@ class Estimator(Trainable):
         return Trainer(self, optimizer, batches, CosineSchedule(optimizer, epochs * len(batches)), clip_norm)
 
     def _resume(self, trainer: Trainer, checkpoint: str | Path) -> None:
-        arrays, meta = load_checkpoint(checkpoint)
-        if meta.get("model") != type(self).__name__ or _tuples(meta["params"]) != _tuples(self._meta()["params"]):
-            raise ValueError(
-                f"{str(checkpoint)!r} belongs to {meta.get('model')}({meta.get('params')}), not to this model"
-            )
-        trainer.load_state(arrays, meta)
+        with open_checkpoint(checkpoint) as file:
+            meta, own = file.meta, json.loads(json.dumps(self._meta()))
+            if meta.get("model") != own["model"] or meta.get("params") != own["params"]:
+                raise ValueError(
+                    f"{str(checkpoint)!r} belongs to {meta.get('model')}({meta.get('params')}), not to this model"
+                )
+            file.check(trainer.state()[0])
+            arrays = file.arrays()
+        with reading(file.path, "state of this training"):
+            trainer.load_state(arrays, meta)
 
     # ---- files ----
 
@@ -138,15 +145,25 @@ class Estimator(Trainable):
     @classmethod
     def load(cls: type[E], path: str | Path) -> E:
         """The model that save() wrote. ValueError for an unreadable file or one that holds another class."""
-        arrays, meta = load_checkpoint(path)
-        if meta.get("model") != cls.__name__:
-            raise ValueError(f"{str(path)!r} holds a {meta.get('model')}, not a {cls.__name__}")
-        model = cls(**_tuples(meta["params"]))
-        dtypes = {v.dtype for v in arrays.values() if v.dtype.kind == "f"}
-        if dtypes:
-            model.to(dtype=dtypes.pop())
-        model.load_state_dict(arrays)
+        with open_checkpoint(path) as file:
+            if file.meta.get("model") != cls.__name__:
+                raise ValueError(f"{str(path)!r} holds a {file.meta.get('model')}, not a {cls.__name__}")
+            model = cls._described_by(file)
+            file.check(model.state_dict())
+            model.load_state_dict(file.arrays())
         return model.eval()
+
+    @classmethod
+    def _described_by(cls: type[E], file: CheckpointFile) -> E:
+        """A model by the arguments in a file, of no more weights than the file has numbers, and in its dtype."""
+        with reading(file.path, cls.__name__), init.at_most(file.numbers):
+            if not isinstance(params := file.meta.get("params"), dict):
+                raise ValueError(f"the constructor's arguments are {params!r}, not a dictionary")
+            model = cls(**_tuples(params))
+            dtypes = {header.dtype for header in file.headers.values() if header.dtype.kind == "f"}
+            if dtypes:
+                model.to(dtype=dtypes.pop())
+        return model
 
     def _meta(self) -> dict[str, Any]:
         return {"model": type(self).__name__, "params": self.get_params()}
