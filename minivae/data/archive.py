@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,6 +25,12 @@ MAGIC = b"\x93NUMPY"
 LONGEST_HEADER = 10_000  # bytes, as in NumPy
 LONGEST_REASON = 400  # characters of an error message
 KINDS = "biufcU"  # of elements: booleans, numbers, text
+
+
+class Readable(Protocol):
+    """A file, or what decompresses one."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 class Header(NamedTuple):
@@ -56,7 +62,7 @@ def check_expansion(stated: int, stored: int) -> None:
         raise ValueError(f"it says it holds {stated:,} bytes, more than {RATIO} times its {stored:,} bytes on the disk")
 
 
-def fill(buffer: np.ndarray, file: IO[bytes]) -> None:
+def fill(buffer: np.ndarray, file: Readable) -> None:
     """Read exactly len(buffer) bytes, which must be all that are left in the file. ValueError otherwise."""
     view = buffer.data
     done = 0
@@ -70,7 +76,7 @@ def fill(buffer: np.ndarray, file: IO[bytes]) -> None:
         raise ValueError(f"its data go on after the {len(view):,} bytes that its header says")
 
 
-def read_header(file: IO[bytes], size: int) -> Header:
+def read_header(file: Readable, size: int) -> Header:
     """The header of a .npy stream of `size` bytes; ValueError unless the array takes all that follows."""
     start = file.read(8)
     if start[:6] != MAGIC or start[6:] not in (b"\x01\x00", b"\x02\x00"):
@@ -96,7 +102,7 @@ def read_header(file: IO[bytes], size: int) -> Header:
     return header
 
 
-def read_array(file: IO[bytes], size: int) -> np.ndarray:
+def read_array(file: Readable, size: int) -> np.ndarray:
     """The array in a .npy stream of `size` bytes; ValueError for anything else."""
     header = read_header(file, size)
     data = np.empty(header.nbytes, np.uint8)
