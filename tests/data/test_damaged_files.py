@@ -19,6 +19,7 @@ from strategies import numbers
 
 import minivae as mv
 from minivae.data import idx
+from minivae.data.archive import SMALL
 
 MOST = 3 << 20  # bytes; the files have some kilobytes
 X, Y = (numbers(30, 8, 8, low=0, high=255).astype(np.uint8), np.arange(30) % 3)
@@ -86,7 +87,7 @@ def test_mutated_arrays(tmp_path, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARRAYS)
 def test_many_mutated_arrays(tmp_path, name):
-    sweep_array(tmp_path, name, 20_000, seed=1)
+    sweep_array(tmp_path, name, 5_000, seed=1)
 
 
 def test_a_shape_with_fewer_images_than_there_are(tmp_path):
@@ -187,6 +188,8 @@ def sweep_idx(folder, packed, count, seed=0):
     else:
         (folder / f"{idx.FILES[0]}.gz").unlink()
 
+    most = SMALL + MOST if packed else MOST  # what a header says is taken before it turns out to be wrong
+
     def same(data):
         x = np.rint(data.x_train[:, 0] * 255)
         return np.array_equal(x, X) if packed else x.size == X.size
@@ -196,7 +199,7 @@ def sweep_idx(folder, packed, count, seed=0):
 
     assert check(load, path, whole, same, MOST)
     for data in mutations(whole, count, seed):
-        check(load, path, data, same, MOST)
+        check(load, path, data, same, most)
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -207,7 +210,7 @@ def test_mutated_idx(tmp_path, packed):
 @pytest.mark.slow
 @pytest.mark.parametrize("packed", [True, False])
 def test_many_mutated_idx(tmp_path, packed):
-    sweep_idx(tmp_path, packed, 20_000, seed=1)
+    sweep_idx(tmp_path, packed, 5_000, seed=1)
 
 
 def test_gzip_files_that_decompress_to_much(tmp_path):
@@ -263,7 +266,7 @@ def test_mutated_pngs(tmp_path):
 
 @pytest.mark.slow
 def test_many_mutated_pngs(tmp_path):
-    sweep_png(tmp_path, 20_000, seed=1)
+    sweep_png(tmp_path, 5_000, seed=1)
 
 
 def test_large_pngs(tmp_path):

@@ -60,7 +60,7 @@ def test_mutated_models(tmp_path, suffix):
 
 @pytest.mark.slow
 def test_many_mutated_models(tmp_path, suffix):
-    sweep(tmp_path, suffix, 20_000, seed=1)
+    sweep(tmp_path, suffix, 5_000, seed=1)
 
 
 def test_every_flipped_bit_of_an_array_is_refused(tmp_path, suffix):
