@@ -360,11 +360,14 @@ def test_mutated_checkpoints(training):
     assert as_model(state)(resumed(training))
 
 
+ORDER = {"seed": 0, "epoch": 2, "position": 0, "examples": 20, "batch_size": 128}
+
+
 @pytest.mark.parametrize(
     "change",
     [
         *({name: None} for name in ("batches", "generator", "schedule", "steps", "history")),
-        *({"batches": b} for b in ([], {}, {"seed": "x"})),
+        *({"batches": b} for b in ([], {}, {"seed": "x"}, {**ORDER, "position": 1}, {**ORDER, "epoch": -1})),
         *(
             {"generator": g}
             for g in ({}, {"seed": -1, "draw": 0}, {"seed": 0, "draw": "x"}, {"seed": 2**70, "draw": 0})
