@@ -143,6 +143,8 @@ class Run:
             name = self.config.get("data")
             if name is None:
                 raise ValueError(f"there is no {self.folder / 'config.json'}; say with --data which images to use")
+            if not isinstance(name, str):
+                raise ValueError(f"{self.folder / 'config.json'} names no data set, but {name!r}")
         data = datasets.load(name)
         self.model.check_images(data.x_test[:1])
         return data
@@ -168,7 +170,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is no readable JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{str(path)!r} holds no options, but a {type(value).__name__}")

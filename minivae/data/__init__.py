@@ -91,8 +91,9 @@ def _check_arguments(name: str | Path, folder: str | Path | None, image_shape: S
 
 
 def _fashion_mini() -> Dataset:
-    with np.load(Path(__file__).with_name("fashion_mini.npz"), allow_pickle=False) as arrays:
-        x_train, y_train, x_test, y_test = (arrays[k] for k in ("x_train", "y_train", "x_test", "y_test"))
+    names = ("x_train", "y_train", "x_test", "y_test")
+    arrays = files.read_arrays(Path(__file__).with_name("fashion_mini.npz"), names)
+    x_train, y_train, x_test, y_test = (arrays[name] for name in names)
     return _labelled("fashion-mini", x_train, y_train, x_test, y_test, idx.SOURCES["fashion-mnist"].class_names)
 
 

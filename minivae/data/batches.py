@@ -76,12 +76,16 @@ class Batches:
         return {**own, "examples": len(self.x), "batch_size": self.batch_size}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the batch that would have come next. ValueError for another number of examples or batch_size."""
+        """Go on with the batch that would have come next. ValueError for another number of examples or batch_size,
+        or a batch that there is not."""
         mine = self.state_dict()
         for name in ("examples", "batch_size"):
             if int(state[name]) != mine[name]:
                 raise ValueError(f"the saved order has {name} = {state[name]}, these batches have {mine[name]}")
-        self.seed, self.epoch, self.position = (int(state[name]) for name in ("seed", "epoch", "position"))
+        seed, epoch, position = (int(state[name]) for name in ("seed", "epoch", "position"))
+        if epoch < 0 or not 0 <= position < len(self):
+            raise ValueError(f"there is no batch {position} of epoch {epoch}, an epoch has {len(self)}")
+        self.seed, self.epoch, self.position = seed, epoch, position
 
 
 def check_finite(x: np.ndarray, name: str) -> None:

@@ -133,8 +133,8 @@ class PixelCNN(Estimator):
         """Embedding, gated layers and the logits."""
         C = self.channels
         self.embedding = Embedding(self.values, C)
-        kernels = [self.first_kernel] + [self.kernel] * (self.layers - 1)
-        self.stack = Sequential(*(GatedLayer(C, k // 2, self.classes) for k in kernels))
+        reaches = ((self.kernel if layer else self.first_kernel) // 2 for layer in range(self.layers))
+        self.stack = Sequential(*(GatedLayer(C, reach, self.classes) for reach in reaches))
         self.output = Sequential(ReLU(), Linear(C, self.hidden), ReLU(), Linear(self.hidden, self.values))
 
     # ---- the model ----

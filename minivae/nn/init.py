@@ -8,6 +8,9 @@ axis 1 are the outputs there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod, sqrt
 from typing import Any
 
@@ -17,20 +20,46 @@ from minivae.random import current_generator
 
 from .module import Parameter
 
+_left: ContextVar[list[int] | None] = ContextVar("how many weights may be made yet", default=None)
+
+
+@contextmanager
+def at_most(count: int) -> Iterator[None]:
+    """Inside, at most `count` initial weights are made in all: ValueError for more, before memory is taken for them.
+
+    A model whose sizes come from a file can thus not be larger than the weights that the file has for it.
+    """
+    token = _left.set([count])
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
+def _take(shape: tuple[int, ...]) -> None:
+    left = _left.get()
+    if left is not None:
+        if prod(shape) > left[0]:
+            raise ValueError(f"weights of shape {shape} are more than the {left[0]:,} that there are for them")
+        left[0] -= prod(shape)
+
 
 def uniform(shape: tuple[int, ...], bound: float, dtype: Any) -> Parameter:
     """U(-bound, bound)."""
+    _take(shape)
     numbers = current_generator().uniform(shape, dtype)
     return Parameter((2 * bound) * numbers - bound)
 
 
 def normal(shape: tuple[int, ...], dtype: Any) -> Parameter:
     """N(0, 1)."""
+    _take(shape)
     return Parameter(current_generator().normal(shape, dtype))
 
 
 def constant(shape: tuple[int, ...], value: float, dtype: Any) -> Parameter:
     """One value everywhere."""
+    _take(shape)
     return Parameter(np.full(shape, value, dtype))
 
 

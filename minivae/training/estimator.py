@@ -16,14 +16,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minivae.autograd import Tensor, no_grad
+from minivae.data.archive import reading
 from minivae.data.batches import Batches, check_finite
 from minivae.kernels import backend
 from minivae.kernels.cpu.threads import use_threads
+from minivae.nn import init
 from minivae.nn.module import not_finite
 from minivae.optim import Adam, CosineSchedule
 from minivae.random import Generator, check_seed, current_generator, default_generator, fork, use_generator
 
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import CheckpointFile, open_checkpoint, save_checkpoint
 from .loop import EVALUATION_SEED, Trainable, Trainer
 from .progress import Progress, progress_for
 
@@ -179,13 +181,18 @@ class Estimator(Trainable):
         self.to(device, dtype)
 
     def _resume(self, trainer: Trainer, checkpoint: str | Path) -> None:
-        arrays, meta = load_checkpoint(checkpoint)
-        mine = self._identity(self.get_params())
-        if meta.get("model") != type(self).__name__ or self._identity(meta["params"]) != mine:
-            raise ValueError(
-                f"{str(checkpoint)!r} belongs to {meta.get('model')}({meta.get('params')}), not to this model"
-            )
-        trainer.load_state(arrays, meta)
+        with open_checkpoint(checkpoint) as file:
+            meta, mine = file.meta, self._identity(self.get_params())
+            with reading(file.path, "state of this training"):
+                theirs = self._identity(meta["params"])
+            if meta.get("model") != type(self).__name__ or theirs != mine:
+                raise ValueError(
+                    f"{str(checkpoint)!r} belongs to {meta.get('model')}({meta.get('params')}), not to this model"
+                )
+            file.check(trainer.state()[0])
+            arrays = file.arrays()
+        with reading(file.path, "state of this training"):
+            trainer.load_state(arrays, meta)
 
     @classmethod
     def _identity(cls, params: dict[str, Any]) -> dict[str, Any]:
@@ -229,18 +236,29 @@ class Estimator(Trainable):
 
         ValueError for an unreadable file, one that holds another class, and weights that do not fit or are not finite.
         """
-        arrays, meta = load_checkpoint(path)
-        if meta.get("model") != cls.__name__:
-            raise ValueError(f"{str(path)!r} holds a {meta.get('model')}, not a {cls.__name__}")
-        model = cls(**_tuples(meta["params"]))
-        dtypes = {v.dtype for v in arrays.values() if v.dtype.kind == "f"}
-        if dtypes:
-            model.to(dtype=dtypes.pop())
+        with open_checkpoint(path) as file:
+            if file.meta.get("model") != cls.__name__:
+                raise ValueError(f"{str(path)!r} holds a {file.meta.get('model')}, not a {cls.__name__}")
+            model = cls._described_by(file)
+            file.check(model.state_dict())
+            arrays = file.arrays()
         try:
             model.load_state_dict(arrays)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{str(path)!r} is no model to use: {error}") from error
         return model.eval()
+
+    @classmethod
+    def _described_by(cls: type[E], file: CheckpointFile) -> E:
+        """A model by the arguments in a file, of no more weights than the file has numbers, and in its dtype."""
+        with reading(file.path, cls.__name__), init.at_most(file.numbers):
+            if not isinstance(params := file.meta.get("params"), dict):
+                raise ValueError(f"the constructor's arguments are {params!r}, not a dictionary")
+            model = cls(**_tuples(params))
+            dtypes = {header.dtype for header in file.headers.values() if header.dtype.kind == "f"}
+            if dtypes:
+                model.to(dtype=dtypes.pop())
+        return model
 
     def _meta(self) -> dict[str, Any]:
         params = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.get_params().items()}

@@ -236,16 +236,18 @@ class Trainer:
         def part(prefix: str) -> dict[str, np.ndarray]:
             return {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
 
+        if missing := sorted({"batches", "generator", "schedule", "steps", "history"} - meta.keys()):
+            raise ValueError(f"the state of a training lacks {missing}")
         if (self.schedule is None) != (meta["schedule"] is None):
             raise ValueError("the checkpoint and this training differ in having a schedule")
-        self.model.load_state_dict(part("model/"))
-        self.optimizer.load_state_dict(part("optimizer/"))
+        history, steps = [dict(record) for record in meta["history"]], int(meta["steps"])
+        self.batches.load_state_dict(meta["batches"])
         if self.schedule is not None:
             self.schedule.load_state_dict(meta["schedule"])
-        self.batches.load_state_dict(meta["batches"])
         self.generator.load_state_dict(meta["generator"])
-        self.history = [dict(record) for record in meta["history"]]
-        self.steps = int(meta["steps"])
+        self.model.load_state_dict(part("model/"))
+        self.optimizer.load_state_dict(part("optimizer/"))
+        self.history, self.steps = history, steps
 
 
 @no_grad()

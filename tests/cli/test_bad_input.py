@@ -96,6 +96,12 @@ class TestRuns:
         (tmp_path / "config.json").write_text("{")
         refused(minivae_command("reconstruct", tmp_path), "config.json")
 
+    @pytest.mark.parametrize("text", ["", "[]", "7", '{"data": 7}', '{"data": ["shapes"]}', "[" * 100_000, "\xff"])
+    def test_options_that_are_none(self, runs, tmp_path, text):
+        (tmp_path / "model.npz").write_bytes((runs("vae")[0] / "model.npz").read_bytes())
+        (tmp_path / "config.json").write_text(text, encoding="latin-1")
+        refused(minivae_command("reconstruct", tmp_path), "config.json")
+
     def test_nothing_to_resume(self, tmp_path):
         refused(minivae_command("train", "vae", "--out", tmp_path, "--resume"), "no run to resume")
 

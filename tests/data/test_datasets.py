@@ -126,7 +126,7 @@ class TestIDX:
     @pytest.mark.parametrize(
         ("raw", "message"),
         [
-            (b"hello world", "no IDX file.*68656c6c"),
+            (b"hello world", "no readable IDX file.*68656c6c"),
             (bytes((0, 0, 13, 3, 0, 0, 0, 0)), "expected it to begin with 00000803, found 00000d03"),
             (idx_bytes(np.zeros((20, 5, 4), np.uint8)) + b"x", r"expected 416 bytes for shape \(20, 5, 4\), found 417"),
             (idx_bytes(np.zeros(20, np.uint8)), "expected it to begin with 00000803, found 00000801"),
