@@ -18,6 +18,7 @@ from minivae.training import Estimator, evaluate
 from minivae.uses import Denoising
 
 from . import options
+from .pixels import check_unit_interval, in_unit_interval
 from .runs import Run, write_json
 
 IMAGES, SAMPLES = 1000, 100  # of the quick estimate of log p(x)
@@ -113,9 +114,9 @@ def _vqvae(model: VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
 
 def _autoencoder(model: Autoencoder, data: Dataset) -> Numbers:
     x_train, x_test = model.check_images(data.x_train), model.check_images(data.x_test)
+    linear = uses.PCA.at_most(x_train, model.latent_dim)
     candidates: list[tuple[str, np.ndarray, Any]] = [("train", x_train, model), ("test", x_test, model)]
-    if model.latent_dim <= min(len(x_train), x_train[0].size):
-        candidates.append((f"test, by PCA of {model.latent_dim}", x_test, uses.PCA(x_train, model.latent_dim)))
+    candidates.append((f"test, by PCA of {len(linear.components)}", x_test, linear))
     pictures = in_unit_interval(data)
     numbers: Numbers = {}
     for name, x, by in candidates:
@@ -134,31 +135,26 @@ def _autoencoder(model: Autoencoder, data: Dataset) -> Numbers:
     return numbers
 
 
-def in_unit_interval(data: Dataset) -> bool:
-    """Whether PSNR means anything for these images."""
-    low, high = data.value_range
-    return low >= 0 and high <= 1
-
-
 def denoising_table(
     model: Estimator, data: Dataset, kind: str, level: float, seed: int = 0
 ) -> tuple[Denoising, Numbers]:
     """Print what a model makes of noisy test images, beside PCA with as many numbers where it has codes of some."""
-    if not in_unit_interval(data):
-        raise ValueError(f"denoising is for pixels in [0, 1], those of {data.name!r} are in {list(data.value_range)}")
+    check_unit_interval(data)
     reconstructs: Any = model
     x = model.check_images(data.x_test)
     result = uses.denoising(reconstructs, x, kind, level, seed)
     rows = [["noisy", *fixed(result.noisy_psnr), "+0.00"]]
     numbers = {"noisy_psnr": result.noisy_psnr, "denoised_psnr": result.denoised_psnr, "gain": result.gain}
     dim = getattr(model, "latent_dim", None)
-    if dim is not None and dim <= min(len(data.x_train), x[0].size):
-        linear = uses.denoising(uses.PCA(model.check_images(data.x_train), dim), x, kind, level, seed)
-        rows.append([f"through PCA of {dim}", *fixed(linear.denoised_psnr), f"{linear.gain:+.2f}"])
+    if dim is not None:
+        pca = uses.PCA.at_most(model.check_images(data.x_train), dim)
+        linear = uses.denoising(pca, x, kind, level, seed)
+        rows.append([f"through PCA of {len(pca.components)}", *fixed(linear.denoised_psnr), f"{linear.gain:+.2f}"])
         numbers["pca_gain"] = linear.gain
     rows.append(["through the model", *fixed(result.denoised_psnr), f"{result.gain:+.2f}"])
     print_table(["test images", "PSNR", "gain"], rows)
-    print(f"PSNR in dB, {kind} noise of level {level:g}")
+    clipped = ", clipped to [0, 1] as the model's likelihood needs it" if model.unit_interval else ""
+    print(f"PSNR in dB, {kind} noise of level {level:g}{clipped if kind == 'gaussian' else ''}")
     return result, numbers
 
 

@@ -16,6 +16,7 @@ from minivae.models.autoencoder import CORRUPTIONS, LEVEL
 from minivae.training import Estimator
 
 from . import gallery, options
+from .pixels import check_pixels
 from .runs import Files, Run, write_json
 from .tables import report
 
@@ -54,6 +55,7 @@ def _train(args: argparse.Namespace) -> None:
     manual_seed(args.seed)
     data = datasets.load(args.data)
     model = args.build(args, data)
+    check_pixels(model, data)
     x_train, x_test = model.check_images(data.x_train), model.check_images(data.x_test)
     print(f"{settings['model']} with {model.num_parameters():,} parameters on {data.name}: ", end="")
     print(f"{len(x_train):,} training and {len(x_test):,} test images {x_train.shape[1:]}", flush=True)

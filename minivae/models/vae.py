@@ -284,7 +284,7 @@ class VAE(Estimator):
         """The plane of two latents as n x n images (n * n, C, H, W), row by row, for latent_dim = 2 (else ValueError).
 
         The grid's points are quantiles (i + 1/2) / n of the prior, so that each image stands for an equal share of its
-        probability (Kingma & Welling 2013, figure 4): latent 1 grows to the right, latent 2 upwards.
+        probability (Kingma & Welling 2013, figure 4): latent 0 grows to the right, latent 1 upwards.
         """
         if self.latent_dim != 2:
             raise ValueError(f"the manifold is drawn for latent_dim = 2, this model has {self.latent_dim}")

@@ -98,6 +98,7 @@ def probe(
 ) -> list[ProbeRow]:
     """Accuracy of logistic regression on the model's codes, on PCA of equal dimension and on the pixels, in this order.
 
+    Where the training images have fewer principal components than a code has numbers, PCA is of all of them.
     x: images (N, C, H, W), y: labels (N,). labels: how many images of each class come with their label, None for all;
     `repeats` choices of these are drawn by `seed`. Classifiers on different features see the same labels, and none
     beyond them: the strength of the penalty is chosen by the likelihood of every fifth of them, then all are fitted.
@@ -113,7 +114,7 @@ def probe(
     tests = {"codes": _flat(model.transform(x_test)), "pixels": _flat(x_test)}
     if features["codes"].dtype.kind != "f":
         raise TypeError(f"a probe needs codes of floating numbers, got {features['codes'].dtype}")
-    pca = PCA(x_train, features["codes"].shape[1])
+    pca = PCA.at_most(x_train, features["codes"].shape[1])
     features["PCA"], tests["PCA"] = pca.transform(x_train), pca.transform(x_test)
     rows = []
     for count in labels:
