@@ -10,6 +10,7 @@ Latents are numbered from 0, as in arrays.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ DPI = 150
 GAP = 1  # pixels between the images of a sheet
 WIDTH, WIDEST = 6.0, 16.0  # inches of a sheet: of square images, and of images with many channels side by side
 TALLEST = 1.2  # inches of an image on a sheet
+CAPTION = 0.12  # inches below an image for a line of text
 LABELS = 1.0  # inches to the left of a sheet for the labels of its rows
 PANELS = 3  # panels of a training picture in a row
 UNITS = {"vq": "squared distance per code", "perplexity": "codes", "usage": "share of the codes"}  # not of the loss
@@ -83,8 +85,8 @@ def save_sheet(
     column_labels: Sequence[str] | None = None,
 ) -> None:
     """One sheet of images, a label to the left of each row and above each column if there are some."""
-    images = tiles(images)
     figure, axes = _sheet(images, columns, title, 0.0 if row_labels is None else LABELS)
+    images = tiles(images)
     if row_labels is not None:
         axes.set_yticks(_centres(len(row_labels), images.shape[2]), row_labels, fontsize=7)
     if column_labels is not None:
@@ -105,18 +107,22 @@ def _centres(count: int, size: int) -> list[float]:
 
 def _sheet(images: np.ndarray, columns: int, title: str, margin: float = 0.0) -> tuple[Any, Any]:
     """A figure that is as wide as its images need it, no image taller than TALLEST."""
-    sheet = mosaic(contrast(images, images), columns)
-    rows, (H, W) = -(-len(images) // columns), images.shape[2:]
-    width = min(WIDEST, WIDTH * max(1.0, (W / H) ** 0.5))
+    shown, C = contrast(tiles(images), images), images.shape[1]
+    sheet, rows, width = mosaic(shown, columns), -(-len(shown) // columns), _width(shown)
     figure = _figure(width + margin, min(width * sheet.shape[0] / sheet.shape[1], rows * TALLEST) + 0.5)
     axes = figure.subplots()
     axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(title if C in (1, 3) else f"{title} ({C} channels side by side)", fontsize=10)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     return figure, axes
+
+
+def _width(images: np.ndarray) -> float:
+    """Inches of a sheet of such images."""
+    return min(WIDEST, WIDTH * max(1.0, (images.shape[3] / images.shape[2]) ** 0.5))
 
 
 def save_reconstructions(path: str | Path, x: np.ndarray, reconstructed: np.ndarray, columns: int = 10) -> None:
@@ -176,9 +182,8 @@ def save_manifold(path: str | Path, images: np.ndarray) -> None:
     n = round(len(images) ** 0.5)
     if n * n != len(images):
         raise ValueError(f"a manifold is a square of images, got {len(images)}")
-    images = tiles(images)
     figure, axes = _sheet(images, n, "the plane of the two latents")
-    ends, (H, W) = np.linspace(0, 1, 5), images.shape[2:]
+    ends, (H, W) = np.linspace(0, 1, 5), tiles(images).shape[2:]
     labels = [f"{share:.0%}" for share in ends]
     axes.set_xticks(ends * n * (W + GAP) - (GAP + 1) / 2, labels, fontsize=7)
     axes.set_yticks((1 - ends) * n * (H + GAP) - (GAP + 1) / 2, labels, fontsize=7)
@@ -198,19 +203,18 @@ def save_anomalies(
 ) -> None:
     """The images with the highest scores (N,), the strangest first, with score and label (N,) below each."""
     strangest = np.argsort(-np.asarray(scores), kind="stable")[: columns * rows]
-    images = tiles(images)
-    N, _, H, W = images.shape
+    N, _, H, W = tiles(images).shape
     if len(scores) != N or (labels is not None and len(labels) != N):
         raise ValueError(f"there must be a score and a label for each of {N} images")
-    caption = max(6, H // 4)  # white pixels below each image
+    columns = min(columns, len(strangest))
+    caption = ceil(CAPTION * columns * (W + GAP) / _width(tiles(images)))  # white pixels below each image
     shown = contrast(images[strangest], images)
     shown = np.pad(shown, ((0, 0), (0, 0), (0, caption), (0, 0)), constant_values=1)
-    columns = min(columns, len(shown))
     figure, axes = _sheet(shown, columns, "the strangest images and their scores")
     for place, i in enumerate(strangest):
         across, down = place % columns * (W + GAP) + W / 2, place // columns * (H + caption + GAP) + H
         text = f"{scores[i]:.4g}" if labels is None else f"{scores[i]:.4g} {labels[i]}"
-        axes.text(across, down, text, fontsize=6, ha="center", va="top")
+        axes.text(across, down, text, fontsize=5, ha="center", va="top")
     _write(figure, path)
 
 

@@ -49,12 +49,26 @@ def report(run: Run, data: Dataset, images: int = IMAGES, samples: int = SAMPLES
     """Print the table of a model on a data set, and return what stands in it."""
     model = run.model
     if isinstance(model, VAE):
-        return _vae(model, data, images, samples)
+        return _checked(_vae(model, data, images, samples))
     if isinstance(model, VQVAE):
-        return _vqvae(model, run.prior(), data)
+        return _checked(_vqvae(model, run.prior(), data))
     if isinstance(model, Autoencoder):
-        return _autoencoder(model, data)
+        return _checked(_autoencoder(model, data))
     raise TypeError(f"there is no table for a {type(model).__name__}")
+
+
+def _checked(numbers: Numbers) -> Numbers:
+    """The numbers themselves; FloatingPointError for NaN and infinity, but for the PSNR of equal images."""
+    for name, value in numbers.items():
+        if isinstance(value, dict):
+            _checked(value)
+        elif not name.endswith("psnr") and not np.isfinite(value).all():
+            raise FloatingPointError(f"{name} is not finite in the table above; see whether the pixels are in [0, 1]")
+    return numbers
+
+
+def _scale(data: Dataset) -> str:
+    return "" if in_unit_interval(data) else "; bits/dim are those of pixels in [0, 1], which these are not"
 
 
 # ---- VAE ----
@@ -68,7 +82,7 @@ def _vae(model: VAE, data: Dataset, images: int, samples: int) -> Numbers:
         numbers[name] = {"elbo": -nll - kl, "nll": nll, "kl": kl, "bits_per_dim": model.bits_per_dim(nll + kl)}
     rows = [[name, *fixed(n["elbo"], n["nll"], n["kl"]), f"{n['bits_per_dim']:.4f}"] for name, n in numbers.items()]
     print_table(["data", "ELBO", "nll", "kl", "bits/dim"], rows)
-    print("ELBO, nll and kl in nats per image")
+    print(f"ELBO, nll and kl in nats per image{_scale(data)}")
     x = data.x_test[:images]
     with fork(SEED):
         likelihood = float(model.log_likelihood(x, samples, progress=True).mean())
@@ -100,7 +114,7 @@ def _vqvae(model: VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
             numbers[name][kind.lower()] = {"codes": cost, "bound": bound, "bits_per_dim": model.bits_per_dim(bound)}
             rows.append([name, kind, *fixed(bound, terms["nll"], cost), f"{model.bits_per_dim(bound):.4f}"])
     print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/dim"], rows)
-    print("bound on -log p(x) = nll + cost of the codes, in nats per image")
+    print(f"bound on -log p(x) = nll + cost of the codes, in nats per image{_scale(data)}")
     test = numbers["test"]
     print(f"{test['usage']:.1%} of {model.codes} codes used on the test images, perplexity {test['perplexity']:.1f}")
     if prior is not None:

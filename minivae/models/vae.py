@@ -160,8 +160,10 @@ class VAE(Estimator):
         """log p(x, z) - log q(z | x) for `samples` draws of z from q(z | x): (N, C, H, W) -> (samples, N) nats."""
         x = self.tensor(x)
         mu, log_var = (_repeat(t, samples) for t in self.posterior(x))  # (samples * N, D)
+        noise = noise or default_generator.next()
         z = F.reparameterize(mu, log_var, noise)
-        log_ratio = 0.5 * (log_var + (z - mu) * (z - mu) * F.exp(-log_var) - z * z).sum(axis=1)  # log p(z) - log q(z|x)
+        eps = Tensor.wrap(z.backend.normal(z.shape, z.dtype, noise))  # (z - mu) / sigma, which exp(-log_var) overflows
+        log_ratio = 0.5 * (log_var + eps * eps - z * z).sum(axis=1)  # log p(z) - log q(z|x)
         nll = self.observation.nll(self.decoder(z), _repeat(x, samples))
         return (log_ratio - nll).reshape(samples, len(x))
 

@@ -132,10 +132,10 @@ def labelled(y: np.ndarray, count: int | None, seed: int, draw: int = 0) -> np.n
     order = np.argsort(random_bits(len(y), Noise(seed, draw)), kind="stable")
     by_class = [order[y[order] == label] for label in np.unique(y)]
     least = min(map(len, by_class))
-    if count is not None and not 2 <= count <= least:
-        raise ValueError(f"labels a class must be in [2, {least}], as the smallest class has {least}, got {count}")
     if least < 2:
         raise ValueError(f"a probe needs at least 2 labels a class, the smallest has {least}")
+    if count is not None and not 2 <= count <= least:
+        raise ValueError(f"labels a class must be in [2, {least}], as the smallest class has {least}, got {count}")
     return np.concatenate([members[:count] for members in by_class])
 
 
