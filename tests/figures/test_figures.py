@@ -98,7 +98,6 @@ class TestArrays:
         np.testing.assert_allclose(plane.var(axis=0, ddof=1), values[:2], rtol=1e-9)
         assert share == pytest.approx(values[:2].sum() / values.sum(), rel=1e-9)
 
-
     @pytest.mark.parametrize("C", [2, 5])
     def test_channels_that_are_no_colours_stand_side_by_side(self, C):
         x = images(3, C)
