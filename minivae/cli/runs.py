@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 from importlib import metadata
+from math import isinf
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from minivae.models import VQVAE, PixelCNN
 from minivae.training import Estimator
 from minivae.training.checkpoint import atomic_write
 from minivae.training.progress import progress_for
+
+from .pixels import check_pixels
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ class Run:
             if not isinstance(name, str):
                 raise ValueError(f"{self.folder / 'config.json'} names no data set, but {name!r}")
         data = datasets.load(name)
+        check_pixels(self.model, data)
         self.model.check_images(data.x_test[:1])
         return data
 
@@ -178,7 +182,18 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    atomic_write(path, lambda file: file.write((json.dumps(value, indent=2) + "\n").encode()))
+    """JSON has no infinity: the PSNR of equal images is null."""
+    text = json.dumps(_finite(value), indent=2, allow_nan=False)
+    atomic_write(path, lambda file: file.write(f"{text}\n".encode()))
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for infinity."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and isinf(value) else value
 
 
 def versions() -> dict[str, str]:

@@ -16,6 +16,7 @@ from minivae.models.autoencoder import CORRUPTIONS, LEVEL
 from minivae.training import Estimator
 
 from . import gallery, options
+from .pixels import check_pixels
 from .runs import Files, Run, write_json
 from .tables import report
 
@@ -54,6 +55,7 @@ def _train(args: argparse.Namespace) -> None:
     manual_seed(args.seed)
     data = datasets.load(args.data)
     model = args.build(args, data)
+    check_pixels(model, data)
     x_train, x_test = model.check_images(data.x_train), model.check_images(data.x_test)
     print(f"{settings['model']} with {model.num_parameters():,} parameters on {data.name}: ", end="")
     print(f"{len(x_train):,} training and {len(x_test):,} test images {x_train.shape[1:]}", flush=True)
@@ -193,4 +195,16 @@ def _labels(data: Dataset, conditional: bool) -> tuple[np.ndarray | None, np.nda
         return None, None
     if data.y_train is None or data.y_test is None:
         raise ValueError(f"--conditional needs labels, and {data.name!r} has none")
+    known, found = np.unique(data.y_train).tolist(), np.unique(data.y_test).tolist()
+    if known != list(range(len(known))):
+        raise ValueError(
+            f"--conditional needs classes that are numbered 0, 1, 2, ..., those of training are {_some(known)}"
+        )
+    if other := sorted({*found} - {*known}):
+        raise ValueError(f"no training image of {data.name!r} has the labels {_some(other)} of its test images")
     return data.y_train, data.y_test
+
+
+def _some(labels: list[int]) -> str:
+    """The first few."""
+    return ", ".join(map(str, labels[:5])) + (", ..." if len(labels) > 5 else "")

@@ -17,10 +17,12 @@ from minivae.data import Dataset
 from minivae.models import Autoencoder
 from minivae.models.autoencoder import CORRUPTIONS, LEVEL
 from minivae.training.progress import progress_for
+from minivae.uses.anomaly import threshold_rank
 from minivae.uses.compression import CompressionRow
 
 from . import gallery, options
 from .pictures import write
+from .pixels import check_unit_interval
 from .runs import Files, Run, write_json
 from .tables import denoising_table, fixed, print_table
 
@@ -42,8 +44,9 @@ def add_commands(commands: Any) -> None:
     probe = options.add_command(commands, "probe", _probe, "classify the codes of images by logistic regression")
     options.run(probe)
     options.device(probe)
-    labels = "labels of each class; besides these, all there are"
-    probe.add_argument("--labels", type=int, nargs="+", default=LABELS, metavar="N", help=labels)
+    few = " ".join(map(str, LABELS))
+    labels = f"labels of each class; besides these, all there are (default: {few}, where there are so many)"
+    probe.add_argument("--labels", type=int, nargs="+", metavar="N", help=labels)
     probe.add_argument("--seed", type=int, default=0, help="of the choice of labels")
     options.other_data(probe)
 
@@ -91,7 +94,8 @@ def _probe(args: argparse.Namespace) -> None:
     if data.y_train is None or data.y_test is None:
         raise ValueError(f"a probe needs labels, and {data.name!r} has none")
     x_train, x_test = run.model.check_images(data.x_train), run.model.check_images(data.x_test)
-    counts = [*args.labels, None]
+    least = int(np.unique(data.y_train, return_counts=True)[1].min())
+    counts = [*(args.labels or [count for count in LABELS if count <= least]), None]
     model: Any = run.model
     rows = uses.probe(model, x_train, data.y_train, x_test, data.y_test, counts, seed=args.seed)
     dims = {row.features: row.dim for row in rows}
@@ -118,13 +122,15 @@ def _anomaly(args: argparse.Namespace) -> None:
     normal = args.normal or _first_half(data)
     split = uses.anomaly_split(data, normal, seed=args.seed)
     model = Autoencoder(data.x_train.shape[1:], args.latent_dim, args.arch)
+    threshold_rank(len(split.x_validation), args.false_alarms)  # an error now, if there are too few of them
+    baseline = uses.PCA.at_most(split.x_train, args.latent_dim)
+    model.to(device=args.device)
     names = ", ".join(_names(data, normal))
-    print(f"trained on {len(split.x_train):,} images of {names}", flush=True)
+    print(f"training on {len(split.x_train):,} images of {names}", flush=True)
     files.begin(settings, args.resume)
     files.fit(model, args, split.x_train, validation=split.x_validation)
-    baseline = uses.PCA(split.x_train, args.latent_dim)
     rows, numbers = [], {}
-    for name, scorer in (("autoencoder", model), (f"PCA of {args.latent_dim}", baseline)):
+    for name, scorer in (("autoencoder", model), (f"PCA of {len(baseline.components)}", baseline)):
         found = uses.detect_anomalies(scorer, split.x_validation, split.x_test, split.anomalous, args.false_alarms)
         rates = f"{found.false_alarms:.1%}", f"{found.detected:.1%}"
         rows.append([name, f"{found.auroc:.4f}", *fixed(found.threshold), *rates])
@@ -154,13 +160,15 @@ def _names(data: Dataset, labels: Any) -> list[str]:
 def _compress(args: argparse.Namespace) -> None:
     files, settings = Files(args.out), {"model": "compress-curve", **options.of_training(args)}
     files.check(settings, args.force, resume=False)
+    manual_seed(args.seed)
     data = datasets.load(args.data)
-    first = Autoencoder(data.x_train.shape[1:], min(args.dims), args.arch)
+    check_unit_interval(data)
+    first = Autoencoder(data.x_train.shape[1:], min(args.dims), args.arch).to(device=args.device)
     x_train, x_test = first.check_images(data.x_train), first.check_images(data.x_test)
 
     if max(args.dims) > (most := min(len(x_train), x_train[0].size)):
         raise ValueError(
-            f"PCA of {len(x_train)} images has at most {most} components, --dims asks for {max(args.dims)}"
+            f"PCA of {len(x_train)} training images has at most {most} components, --dims asks for {max(args.dims)}"
         )
 
     def train(dim: int) -> Autoencoder:

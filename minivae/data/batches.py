@@ -88,6 +88,12 @@ class Batches:
         self.seed, self.epoch, self.position = seed, epoch, position
 
 
+def range_text(low: float, high: float) -> str:
+    """'0 to 254', the range of pixels that should lie in [0, 1], with what to do where they look like bytes."""
+    hint = " (if that is 0 to 255, divide by 255)" if low >= 0 and 1 < high <= 255 else ""
+    return f"{low:.6g} to {high:.6g}{hint}"
+
+
 def check_finite(x: np.ndarray, name: str) -> None:
     """ValueError with the index of the first NaN or infinity in an array of floating numbers (N, ...)."""
     step = max(1, (1 << 22) // max(1, int(np.prod(x.shape[1:]))))  # so that the mask takes 4 MiB

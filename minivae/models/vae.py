@@ -170,8 +170,10 @@ class VAE(Codec):
         """log p(x, z) - log q(z | x) for `samples` draws of z from q(z | x): (N, C, H, W) -> (samples, N) nats."""
         x = self.tensor(x)
         mu, log_var = (_repeat(t, samples) for t in self.posterior(x))  # (samples * N, D)
+        noise = noise or current_generator().next()
         z = F.reparameterize(mu, log_var, noise)
-        log_ratio = 0.5 * (log_var + (z - mu) * (z - mu) * F.exp(-log_var) - z * z).sum(axis=1)  # log p(z) - log q(z|x)
+        eps = Tensor.wrap(z.backend.normal(z.shape, z.dtype, noise))  # (z - mu) / sigma, which exp(-log_var) overflows
+        log_ratio = 0.5 * (log_var + eps * eps - z * z).sum(axis=1)  # log p(z) - log q(z|x)
         nll = self.observation.nll(self.decoder(z), _repeat(x, samples))
         return (log_ratio - nll).reshape(samples, len(x))
 
@@ -298,7 +300,7 @@ class VAE(Codec):
         """The plane of two latents as n x n images (n * n, C, H, W), row by row, for latent_dim = 2 (else ValueError).
 
         The grid's points are quantiles (i + 1/2) / n of the prior, so that each image stands for an equal share of its
-        probability (Kingma & Welling 2013, figure 4): latent 1 grows to the right, latent 2 upwards.
+        probability (Kingma & Welling 2013, figure 4): latent 0 grows to the right, latent 1 upwards.
         """
         if self.latent_dim != 2:
             raise ValueError(f"the manifold is drawn for latent_dim = 2, this model has {self.latent_dim}")

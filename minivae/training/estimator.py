@@ -17,7 +17,7 @@ import numpy as np
 
 from minivae.autograd import Tensor, no_grad
 from minivae.data.archive import reading
-from minivae.data.batches import Batches, check_finite
+from minivae.data.batches import Batches, check_finite, range_text
 from minivae.kernels import backend
 from minivae.kernels.cpu.threads import use_threads
 from minivae.nn import init
@@ -281,7 +281,8 @@ class Estimator(Trainable):
             raise ValueError(f"images must have shape (N, {C}, {H}, {W}) or (N, {C * H * W}), got {x.shape}")
         check_finite(x, "images")
         if self.unit_interval and x.size and (x.min() < 0 or x.max() > 1):
-            raise ValueError(f"pixels must lie in [0, 1], got {x.min():.6g} to {x.max():.6g}")
+            given = range_text(x.min(), x.max())
+            raise ValueError(f"pixels must lie in [0, 1], got {given}; likelihood='gaussian' takes any")
         return x.reshape(len(x), C, H, W).astype(self.parameters()[0].dtype, copy=False)
 
     def check_labels(self, y: Any, count: int) -> np.ndarray | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from .metrics import psnr, squared_error
+from .metrics import check_unit_interval, psnr, squared_error
 from .pca import PCA
 
 
@@ -36,12 +36,15 @@ def compression(
         lambda dim: Autoencoder(x_train.shape[1:], latent_dim=dim).fit(x_train)
 
     What either makes is clipped to [0, 1], where pixels are, before it is compared.
-    Raises ValueError for no dimensions, or for one below 1 or above what PCA has; nothing is trained then.
+    Raises ValueError for pixels outside [0, 1], for no dimensions, or for one below 1 or above what PCA has; nothing is
+    trained then.
     """
     if not len(dims):
         raise ValueError("compression needs at least one dimension")
     if min(dims) < 1:
         raise ValueError(f"dimensions must be at least 1, got {list(dims)}")
+    check_unit_interval(x_train)
+    check_unit_interval(x_test)
     pca = PCA(x_train, max(dims))
     rows = []
     for dim in dims:

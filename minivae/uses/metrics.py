@@ -6,6 +6,8 @@ from math import inf, log10, prod
 
 import numpy as np
 
+from minivae.data.batches import range_text
+
 
 def squared_error(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """||x - y||^2 of each image, summed over channels and pixels: (N, ...) both -> (N,), float64.
@@ -18,14 +20,21 @@ def squared_error(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.einsum("np,np->n", difference, difference)
 
 
+def check_unit_interval(x: np.ndarray) -> None:
+    """ValueError for images with pixels outside [0, 1], which PSNR as it is here says nothing about."""
+    if x.size and (x.min() < 0 or x.max() > 1):
+        raise ValueError(f"pixels must lie in [0, 1], got {range_text(x.min(), x.max())}")
+
+
 def psnr(x: np.ndarray, y: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of images (N, ...) with pixels in [0, 1], hence of peak 1.
 
     -10 log10 of the mean squared error of a pixel, the mean taken over all images; infinite for equal ones.
-    Raises ValueError for different shapes and for no images.
+    Raises ValueError for different shapes, for no images, and for x outside [0, 1].
     """
     if not x.size:
         raise ValueError(f"there are no images to compare, their shape is {x.shape}")
+    check_unit_interval(x)
     mean = float(squared_error(x, y).sum()) / x.size
     return -10 * log10(mean) if mean else inf
 

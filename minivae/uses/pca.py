@@ -34,6 +34,11 @@ class PCA:
         self.mean = rows.mean(axis=0, dtype=np.float64).astype(x.dtype)
         self.components = np.linalg.svd(rows - self.mean, full_matrices=False)[2][:dim]
 
+    @classmethod
+    def at_most(cls, x: np.ndarray, dim: int) -> PCA:
+        """Of `dim` components or, where images x (N, ...) have fewer, of all there are."""
+        return cls(x, min(dim, len(x), prod(x.shape[1:])))
+
     def truncated(self, dim: int) -> PCA:
         """The same with fewer components, without a decomposition. ValueError for more of them."""
         if not 1 <= dim <= len(self.components):

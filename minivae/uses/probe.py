@@ -98,6 +98,7 @@ def probe(
 ) -> list[ProbeRow]:
     """Accuracy of logistic regression on the model's codes, on PCA of equal dimension and on the pixels, in this order.
 
+    Where the training images have fewer principal components than a code has numbers, PCA is of all of them.
     x: images (N, C, H, W), y: labels (N,). labels: how many images of each class come with their label, None for all;
     `repeats` choices of these are drawn by `seed`. Classifiers on different features see the same labels, and none
     beyond them: the strength of the penalty is chosen by the likelihood of every fifth of them, then all are fitted.
@@ -113,7 +114,7 @@ def probe(
     tests = {"codes": _flat(model.transform(x_test)), "pixels": _flat(x_test)}
     if features["codes"].dtype.kind != "f":
         raise TypeError(f"a probe needs codes of floating numbers, got {features['codes'].dtype}")
-    pca = PCA(x_train, features["codes"].shape[1])
+    pca = PCA.at_most(x_train, features["codes"].shape[1])
     features["PCA"], tests["PCA"] = pca.transform(x_train), pca.transform(x_test)
     rows = []
     for count in labels:
@@ -131,10 +132,10 @@ def labelled(y: np.ndarray, count: int | None, seed: int, draw: int = 0) -> np.n
     order = np.argsort(random_bits(len(y), Noise(seed, draw)), kind="stable")
     by_class = [order[y[order] == label] for label in np.unique(y)]
     least = min(map(len, by_class))
-    if count is not None and not 2 <= count <= least:
-        raise ValueError(f"labels a class must be in [2, {least}], as the smallest class has {least}, got {count}")
     if least < 2:
         raise ValueError(f"a probe needs at least 2 labels a class, the smallest has {least}")
+    if count is not None and not 2 <= count <= least:
+        raise ValueError(f"labels a class must be in [2, {least}], as the smallest class has {least}, got {count}")
     return np.concatenate([members[:count] for members in by_class])
 
 

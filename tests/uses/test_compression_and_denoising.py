@@ -57,6 +57,13 @@ class TestCompression:
         with pytest.raises(ValueError, match=message):
             compression(never, images(40), images(5), dims)
 
+    @pytest.mark.parametrize("part", [0, 1])
+    def test_pixels_that_psnr_says_nothing_about_before_anything_is_trained(self, part):
+        parts = [images(40), images(5)]
+        parts[part] = parts[part] * 255
+        with pytest.raises(ValueError, match=r"\[0, 1\].*divide by 255"):
+            compression(lambda dim: pytest.fail("trained"), *parts, [2])
+
 
 class TestDenoising:
     @pytest.mark.parametrize("kind", ["gaussian", "masking", "salt-and-pepper"])
@@ -69,6 +76,13 @@ class TestDenoising:
         assert result.noisy_psnr == psnr(x, np.clip(seen, 0, 1))
         assert result.denoised_psnr == psnr(x, np.full_like(x, 0.5))
         assert result.gain == result.denoised_psnr - result.noisy_psnr
+
+    def test_a_model_of_pixels_in_the_unit_interval_sees_the_noise_clipped(self):
+        model = Constant(0.5)
+        model.unit_interval = True
+        result = denoising(model, images(30), level=0.4)
+        np.testing.assert_array_equal(model.seen, result.noisy)
+        assert 0 == model.seen.min() < model.seen.max() == 1
 
     def test_the_noise_is_that_of_its_seed_and_takes_none_from_training(self):
         x = images(30)
@@ -101,3 +115,5 @@ class TestDenoising:
             denoising(Constant(0.0), images(2), "blur")
         with pytest.raises(ValueError, match="no images"):
             denoising(Constant(0.0), images(0))
+        with pytest.raises(ValueError, match=r"\[0, 1\], got -1 to -1"):
+            denoising(Constant(0.0), np.full_like(images(2), -1))
