@@ -18,6 +18,7 @@ from minivae.training import Estimator
 from . import gallery, options
 from .runs import Files, Run, write_json
 from .tables import report
+from .training import training
 
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
 
@@ -50,29 +51,32 @@ def _new(kinds: Any, name: str, build: Build, epochs: int, text: str) -> argpars
 def _train(args: argparse.Namespace) -> None:
     files, settings = Files(args.out), options.of_training(args)
     settings = {"model": args.parser.prog.split()[-1], **settings}
-    files.check(settings, args.force, args.resume)
-    manual_seed(args.seed)
-    data = datasets.load(args.data)
-    model = args.build(args, data)
-    x_train, x_test = model.check_images(data.x_train), model.check_images(data.x_test)
-    print(f"{settings['model']} with {model.num_parameters():,} parameters on {data.name}: ", end="")
-    print(f"{len(x_train):,} training and {len(x_test):,} test images {x_train.shape[1:]}", flush=True)
-    model.to(device=args.device)
-    if not args.resume:
-        model.prepare(x_train)  # here, so that what cannot be trained does not overwrite what was
-    files.begin(settings, args.resume)
-    seconds = files.fit(model, args, x_train, validation=x_test)
-    _finish(files, model, Run(args.out, model, args.device), data, seconds)
-    gallery.draw(model, data, args.out)
+    with training(files, settings, args) as run:
+        manual_seed(args.seed)
+        data = datasets.load(args.data)
+        model = args.build(args, data)
+        x_train, x_test = model.check_images(data.x_train), model.check_images(data.x_test)
+        print(f"{settings['model']} with {model.num_parameters():,} parameters on {data.name}: ", end="")
+        print(f"{len(x_train):,} training and {len(x_test):,} test images {x_train.shape[1:]}", flush=True)
+        model.to(device=args.device)
+        if not run.goes_on:
+            model.prepare(x_train)  # here, so that what cannot be trained does not overwrite what was
+        run.begin()
+        run.fit(model, args, x_train, validation=x_test)
+        trained = Run(args.out, model, args.device)
+        trained.drop_other_prior()
+        _finish(files, model, trained, data)
+        gallery.draw(model, data, args.out)
     print(f"model, metrics and pictures are in {args.out}/")
 
 
-def _finish(files: Files, trained: Estimator, run: Run, data: Dataset, seconds: float) -> None:
+def _finish(files: Files, trained: Estimator, run: Run, data: Dataset) -> None:
     """The course of training as a picture, and the final table."""
     unit = "nats per map of codes" if files.prefix else gallery.unit_of(trained)
     figures.save_training(files.path("training.png"), trained.history, unit)
     print()
     results = report(run, data)
+    seconds = sum(record["seconds"] for record in trained.history)  # however often it was interrupted
     speed = float(np.mean([record["images_per_second"] for record in trained.history]))
     print(f"{seconds:.1f} s, {speed:,.0f} images/s in training")
     numbers = {"parameters": trained.num_parameters(), "seconds": round(seconds, 1), "images_per_second": round(speed)}
@@ -162,28 +166,27 @@ def _train_prior(args: argparse.Namespace) -> None:
     model = run.model
     if not isinstance(model, models.VQVAE):
         raise ValueError(f"{str(args.run)!r} holds {type(model).__name__}; a prior is for the codes of a VQVAE")
-    files, settings = Files(run.folder, "prior_"), options.of_training(args)
-    files.check(settings, args.force, args.resume)
-    data = run.data()
-    y_train, y_test = _labels(data, args.conditional)
-    manual_seed(args.seed)
-    prior = models.PixelCNN(
-        model.code_shape,
-        model.codes,
-        channels=args.channels,
-        layers=args.layers,
-        classes=None if y_train is None else int(y_train.max()) + 1,
-        codebook_digest=model.codebook_digest,
-    )
-    h, w = model.code_shape
-    print(f"prior with {prior.num_parameters():,} parameters on the {h} x {w} codes of {run.folder}", flush=True)
-    maps, test_maps = model.encode(data.x_train), model.encode(data.x_test)
-    prior.check_labels(y_test, len(test_maps))  # while nothing is overwritten yet
-    files.begin(settings, args.resume)
-    held_out = test_maps if y_test is None else (test_maps, y_test)
-    seconds = files.fit(prior, args, maps, y_train, validation=held_out)
-    _finish(files, prior, run, data, seconds)
-    gallery.draw_samples(run, gallery.SHEET, run.folder / "samples.png")
+    files = Files(run.folder, "prior_")
+    with training(files, options.of_training(args), args) as of_prior:
+        data = run.data()
+        y_train, y_test = _labels(data, args.conditional)
+        manual_seed(args.seed)
+        prior = models.PixelCNN(
+            model.code_shape,
+            model.codes,
+            channels=args.channels,
+            layers=args.layers,
+            classes=None if y_train is None else int(y_train.max()) + 1,
+            codebook_digest=model.codebook_digest,
+        )
+        h, w = model.code_shape
+        print(f"prior with {prior.num_parameters():,} parameters on the {h} x {w} codes of {run.folder}", flush=True)
+        maps, test_maps = model.encode(data.x_train), model.encode(data.x_test)
+        prior.check_labels(y_test, len(test_maps))  # while nothing is overwritten yet
+        of_prior.begin()
+        of_prior.fit(prior, args, maps, y_train, validation=test_maps if y_test is None else (test_maps, y_test))
+        _finish(files, prior, run, data)
+        gallery.draw_samples(run, gallery.SHEET, run.folder / "samples.png")
     print(f"prior, metrics and samples are in {run.folder}/")
 
 

@@ -23,6 +23,7 @@ from . import gallery, options
 from .pictures import write
 from .runs import Files, Run, write_json
 from .tables import denoising_table, fixed, print_table
+from .training import training
 
 DIMS = [2, 4, 8, 16, 32, 64]
 LABELS = [10, 50]
@@ -112,16 +113,25 @@ def _probe(args: argparse.Namespace) -> None:
 
 def _anomaly(args: argparse.Namespace) -> None:
     files, settings = Files(args.out), {"model": "anomaly", **options.of_training(args)}
-    files.check(settings, args.force, args.resume)
-    manual_seed(args.seed)
-    data = datasets.load(args.data)
-    normal = args.normal or _first_half(data)
-    split = uses.anomaly_split(data, normal, seed=args.seed)
-    model = Autoencoder(data.x_train.shape[1:], args.latent_dim, args.arch)
-    names = ", ".join(_names(data, normal))
-    print(f"trained on {len(split.x_train):,} images of {names}", flush=True)
-    files.begin(settings, args.resume)
-    files.fit(model, args, split.x_train, validation=split.x_validation)
+    with training(files, settings, args) as run:
+        manual_seed(args.seed)
+        data = datasets.load(args.data)
+        normal = args.normal or _first_half(data)
+        split = uses.anomaly_split(data, normal, seed=args.seed)
+        model = Autoencoder(data.x_train.shape[1:], args.latent_dim, args.arch)
+        names = ", ".join(_names(data, normal))
+        print(f"trained on {len(split.x_train):,} images of {names}", flush=True)
+        run.begin()
+        run.fit(model, args, split.x_train, validation=split.x_validation)
+        figures.save_training(files.path("training.png"), model.history, gallery.unit_of(model))
+        _compare_detection(args, files, model, split, None if data.y_test is None else _names(data, data.y_test))
+    print(f"model and pictures are in {args.out}/")
+
+
+def _compare_detection(
+    args: argparse.Namespace, files: Files, model: Autoencoder, split: uses.AnomalySplit, labels: list[str] | None
+) -> None:
+    """Picture and table of what the autoencoder and PCA detect."""
     baseline = uses.PCA(split.x_train, args.latent_dim)
     rows, numbers = [], {}
     for name, scorer in (("autoencoder", model), (f"PCA of {args.latent_dim}", baseline)):
@@ -130,14 +140,11 @@ def _anomaly(args: argparse.Namespace) -> None:
         rows.append([name, f"{found.auroc:.4f}", *fixed(found.threshold), *rates])
         numbers[name] = {k: getattr(found, k) for k in ("auroc", "threshold", "false_alarms", "detected")}
         if scorer is model:
-            labels = None if data.y_test is None else _names(data, data.y_test)
-            figures.save_anomalies(args.out / "anomalies.png", split.x_test, found.scores, labels=labels)
-    figures.save_training(files.path("training.png"), model.history, gallery.unit_of(model))
+            figures.save_anomalies(files.path("anomalies.png"), split.x_test, found.scores, labels=labels)
     print()
     print_table(["squared error of", "AUROC", "threshold", "false alarms", "detected"], rows)
     print(f"the threshold is to let at most {args.false_alarms:.0%} of the normal images raise an alarm")
     write_json(files.path("results.json"), numbers)
-    print(f"model and pictures are in {args.out}/")
 
 
 def _first_half(data: Dataset) -> list[int]:
@@ -153,33 +160,36 @@ def _names(data: Dataset, labels: Any) -> list[str]:
 
 def _compress(args: argparse.Namespace) -> None:
     files, settings = Files(args.out), {"model": "compress-curve", **options.of_training(args)}
-    files.check(settings, args.force, resume=False)
-    data = datasets.load(args.data)
-    first = Autoencoder(data.x_train.shape[1:], min(args.dims), args.arch)
-    x_train, x_test = first.check_images(data.x_train), first.check_images(data.x_test)
+    with training(files, settings, args) as run:
+        data = datasets.load(args.data)
+        first = Autoencoder(data.x_train.shape[1:], min(args.dims), args.arch)
+        x_train, x_test = first.check_images(data.x_train), first.check_images(data.x_test)
+        if max(args.dims) > (most := min(len(x_train), x_train[0].size)):
+            raise ValueError(
+                f"PCA of {len(x_train)} images has at most {most} components, --dims asks for {max(args.dims)}"
+            )
 
-    if max(args.dims) > (most := min(len(x_train), x_train[0].size)):
-        raise ValueError(
-            f"PCA of {len(x_train)} images has at most {most} components, --dims asks for {max(args.dims)}"
-        )
+        def train(dim: int) -> Autoencoder:
+            manual_seed(args.seed)
+            print(f"codes of length {dim}", flush=True)
+            schedule = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr}
+            model = Autoencoder(x_train.shape[1:], dim, args.arch)
+            return model.fit(x_train, device=args.device, progress=progress_for(), **schedule)
 
-    def train(dim: int) -> Autoencoder:
-        manual_seed(args.seed)
-        print(f"codes of length {dim}", flush=True)
-        schedule = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr}
-        model = Autoencoder(x_train.shape[1:], dim, args.arch)
-        return model.fit(x_train, device=args.device, progress=progress_for(), **schedule)
+        run.begin()
+        rows = uses.compression(train, x_train, x_test, sorted(set(args.dims)))
+        print()
+        _compression_table(rows)
+        write_json(files.path("results.json"), {"rows": [row._asdict() for row in rows]})
+        _draw_compression(files.path("compression.png"), rows, data.name)
 
-    files.begin(settings, resume=False)
-    rows = uses.compression(train, x_train, x_test, sorted(set(args.dims)))
-    print()
-    _compression_table(rows)
-    write_json(files.path("results.json"), {"rows": [row._asdict() for row in rows]})
+
+def _draw_compression(path: Path, rows: list[CompressionRow], data: str) -> None:
     curves = {"autoencoder": [row.psnr for row in rows], "PCA": [row.pca_psnr for row in rows]}
-    title = f"{data.name}: test images through codes of few numbers"
-    out, dims = args.out / "compression.png", [row.dim for row in rows]
-    figures.save_curves(out, dims, curves, "numbers in a code", "PSNR in dB", title, log_x=True)
-    print(f"wrote {out}")
+    title = f"{data}: test images through codes of few numbers"
+    dims = [row.dim for row in rows]
+    figures.save_curves(path, dims, curves, "numbers in a code", "PSNR in dB", title, log_x=True)
+    print(f"wrote {path}")
 
 
 def _compression_table(rows: list[CompressionRow]) -> None:

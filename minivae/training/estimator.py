@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minivae.autograd import Tensor, no_grad
-from minivae.data.batches import Batches, check_finite
+from minivae.data.batches import Batches, check_finite, digest
 from minivae.kernels import backend
 from minivae.kernels.cpu.threads import use_threads
 from minivae.optim import Adam, CosineSchedule
 from minivae.random import default_generator
 
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import load_checkpoint, remove_leftovers, save_checkpoint
 from .loop import Trainable, Trainer
 from .progress import Progress, progress_for
 
@@ -88,11 +88,14 @@ class Estimator(Trainable):
         that they fit into scikit-learn's Pipeline. validation: other images, or a pair of images and their labels.
         device: 'cpu' or 'cuda', where the model goes and stays; None is where it is.
         clip_norm: bound on the norm of the gradients. progress: True for a bar on stderr, or a Progress of one's own.
-        checkpoint: a .npz written after each epoch; resume: go on from it, bit by bit as if never interrupted.
+        checkpoint: a .npz written after each epoch; resume: go on from it, bit by bit as if never interrupted, with
+        the arguments and the data of the training that it belongs to. Only epochs may be more: from the checkpoint on,
+        the learning rate is on the cosine of the longer training. It rises at that point, and the model is not the one
+        that so many epochs make in one go.
         on_epoch(record): called after each epoch. Training starts from the present weights; `history` has the records.
 
-        Raises ValueError for data that does not fit (its first NaN is named) or missing labels, TypeError for dtypes
-        that do not, FloatingPointError if the loss diverges.
+        Raises ValueError for data that does not fit (its first NaN is named), missing labels or a checkpoint of another
+        training, TypeError for dtypes that do not fit, FloatingPointError if the loss diverges.
         """
         if epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {epochs}")
@@ -100,15 +103,19 @@ class Estimator(Trainable):
         held_out = None if validation is None else self._check_validation(validation)
         self.to(device=device)
         trainer = self._trainer(Batches(x, batch_size, default_generator.seed, y), epochs, lr, clip_norm)
+        settings: dict[str, Any] = {"epochs": epochs, "lr": lr, "clip_norm": clip_norm}
+        if checkpoint is not None:
+            remove_leftovers(Path(checkpoint).parent, Path(checkpoint).name)
+            settings["validation"] = digest(*held_out) if isinstance(held_out, tuple) else digest(held_out)
         if resume:
             if checkpoint is None:
                 raise ValueError("resume=True needs the checkpoint to go on from")
-            self._resume(trainer, checkpoint)
+            self._resume(trainer, checkpoint, settings)
 
         def after_epoch(record: dict[str, Any]) -> None:
             if checkpoint is not None:
                 arrays, meta = trainer.state()
-                save_checkpoint(checkpoint, arrays, {**self._meta(), **meta})
+                save_checkpoint(checkpoint, arrays, {**self._meta(), **meta, "fit": settings})
             if on_epoch is not None:
                 on_epoch(record)
 
@@ -121,12 +128,20 @@ class Estimator(Trainable):
         optimizer = Adam(self.parameters(), lr)
         return Trainer(self, optimizer, batches, CosineSchedule(optimizer, epochs * len(batches)), clip_norm)
 
-    def _resume(self, trainer: Trainer, checkpoint: str | Path) -> None:
+    def _resume(self, trainer: Trainer, checkpoint: str | Path, settings: dict[str, Any]) -> None:
         arrays, meta = load_checkpoint(checkpoint)
-        if meta.get("model") != type(self).__name__ or _tuples(meta["params"]) != _tuples(self._meta()["params"]):
+        if meta.get("model") != type(self).__name__:
+            raise ValueError(f"{str(checkpoint)!r} belongs to a {meta.get('model')}, not to this model")
+        _check_same(f"{str(checkpoint)!r} does not belong to this model", meta["params"], self._meta()["params"])
+        before, now = dict(meta["fit"]), dict(settings)
+        if now.pop("epochs") < (epochs := before.pop("epochs")):
             raise ValueError(
-                f"{str(checkpoint)!r} belongs to {meta.get('model')}({meta.get('params')}), not to this model"
+                f"{str(checkpoint)!r} belongs to a training of {epochs} epochs, which can be made longer but not "
+                f"shorter, got epochs = {settings['epochs']}"
             )
+        if now.pop("validation") != before.pop("validation"):
+            raise ValueError(f"{str(checkpoint)!r} belongs to a training with other validation data")
+        _check_same(f"{str(checkpoint)!r} belongs to another training", before, now)
         trainer.load_state(arrays, meta)
 
     # ---- files ----
@@ -220,6 +235,12 @@ class Estimator(Trainable):
         finally:
             self.train(training)
         return np.ascontiguousarray(np.concatenate(parts))
+
+
+def _check_same(what: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """ValueError that begins with `what` and names the values that differ."""
+    if changed := sorted(k for k in before.keys() | now.keys() if _tuples(before.get(k)) != _tuples(now.get(k))):
+        raise ValueError(f"{what}: " + ", ".join(f"{k} was {before.get(k)}, not {now.get(k)}" for k in changed))
 
 
 def _tuples(value: Any) -> Any:

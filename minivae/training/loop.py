@@ -222,11 +222,11 @@ class Trainer:
 
         if (self.schedule is None) != (meta["schedule"] is None):
             raise ValueError("the checkpoint and this training differ in having a schedule")
+        self.batches.load_state_dict(meta["batches"])  # first, as it refuses other data
         self.model.load_state_dict(part("model/"))
         self.optimizer.load_state_dict(part("optimizer/"))
         if self.schedule is not None:
             self.schedule.load_state_dict(meta["schedule"])
-        self.batches.load_state_dict(meta["batches"])
         default_generator.load_state_dict(meta["generator"])
         self.history = [dict(record) for record in meta["history"]]
         self.steps = int(meta["steps"])
