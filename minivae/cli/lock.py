@@ -31,8 +31,6 @@ def locked(folder: Path) -> Iterator[bool]:
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(f"the folder {str(folder)!r} is not writable")
         file, killed = _acquire(folder / NAME)
         try:
             yield killed
@@ -48,7 +46,10 @@ def _acquire(path: Path) -> tuple[IO[bytes], bool]:
     """The locked file, and whether it was there before."""
     while True:
         killed = path.exists()
-        file = path.open("ab")
+        try:
+            file = path.open("ab")
+        except PermissionError as error:
+            raise PermissionError(f"the folder {str(path.parent)!r} is not writable") from error
         try:
             _lock(file, path)
             with suppress(FileNotFoundError):

@@ -89,7 +89,7 @@ def _finish(files: Files, trained: Estimator, run: Run, data: Dataset) -> None:
 def _ae_options(parser: argparse.ArgumentParser, latent_dim: int) -> None:
     """Dense unless asked: a few thousand images teach it more in a minute than the convolutional one in three."""
     parser.add_argument("--arch", choices=["conv", "dense"], default="dense", help="encoder and decoder")
-    options.count(parser, "--latent-dim", latent_dim, "length of a code")
+    options.count(parser, "--latent-dim", latent_dim, "length of a code", most=options.WIDE)
 
 
 def _ae(args: argparse.Namespace, data: Dataset) -> Estimator:
@@ -106,7 +106,7 @@ def _dae(args: argparse.Namespace, data: Dataset) -> Estimator:
 def _vae_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", choices=["conv", "dense"], default="conv", help="encoder and decoder")
     parser.add_argument("--likelihood", choices=["bernoulli", "gaussian"], default="bernoulli", help="of a pixel")
-    options.count(parser, "--latent-dim", 16, "number of latents")
+    options.count(parser, "--latent-dim", 16, "number of latents", most=options.WIDE)
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the KL term")
     warmup = "epochs in which the weight of the KL term rises from 0"
     options.count(parser, "--warmup-epochs", 0, warmup, least=0)
@@ -133,9 +133,9 @@ def _vae(args: argparse.Namespace, data: Dataset) -> Estimator:
 
 def _vqvae_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--likelihood", choices=["bernoulli", "gaussian"], default="bernoulli", help="of a pixel")
-    options.count(parser, "--codes", 256, "size of the codebook")
-    options.count(parser, "--code-dim", 16, "length of a code")
-    options.count(parser, "--channels", 64, "of the convolutions")
+    options.count(parser, "--codes", 256, "size of the codebook", most=2**16)
+    options.count(parser, "--code-dim", 16, "length of a code", most=options.WIDE)
+    options.count(parser, "--channels", 64, "of the convolutions", most=options.CHANNELS)
     parser.add_argument("--update", choices=["ema", "gradient"], default="ema", help="how the codebook learns")
     parser.add_argument("--commitment", type=float, default=0.25, help="weight of the commitment term")
 
@@ -155,8 +155,8 @@ def _vqvae(args: argparse.Namespace, data: Dataset) -> Estimator:
 def _prior_options(parser: argparse.ArgumentParser) -> None:
     options.run(parser)
     options.training(parser, 15)
-    options.count(parser, "--channels", 32, "of each stack of the PixelCNN")
-    options.count(parser, "--layers", 5, "of the PixelCNN")
+    options.count(parser, "--channels", 32, "of each stack of the PixelCNN", most=options.CHANNELS)
+    options.count(parser, "--layers", 5, "of the PixelCNN", most=100)
     parser.add_argument("--conditional", action="store_true", help="one distribution for each class of the labels")
     options.keeping(parser)
 

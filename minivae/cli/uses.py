@@ -32,32 +32,33 @@ LABELS = [10, 50]
 def add_commands(commands: Any) -> None:
     denoise = options.add_command(commands, "denoise", _denoise, "take the noise from noisy images")
     options.picture(denoise, "denoised.png")
-    options.count(denoise, "-n", gallery.PAIRS, "how many images to show; the table is about all test images")
+    shown = "how many images to show; the table is about all test images"
+    options.count(denoise, "-n", gallery.PAIRS, shown, most=options.IMAGES)
     kinds = "kind of noise (default: what the model was trained on, else gaussian)"
     denoise.add_argument("--corruption", choices=CORRUPTIONS, help=kinds)
     level = f"how much of it (default: as in training, else {LEVEL})"
     denoise.add_argument("--level", type=float, help=level)
-    denoise.add_argument("--seed", type=int, default=0, help="of the noise")
+    options.seed(denoise, "of the noise")
     options.other_data(denoise)
 
     probe = options.add_command(commands, "probe", _probe, "classify the codes of images by logistic regression")
     options.run(probe)
     options.device(probe)
     labels = "labels of each class; besides these, all there are"
-    probe.add_argument("--labels", type=int, nargs="+", default=LABELS, metavar="N", help=labels)
-    probe.add_argument("--seed", type=int, default=0, help="of the choice of labels")
+    options.counts(probe, "--labels", LABELS, "N", labels, least=2)
+    options.seed(probe, "of the choice of labels")
     options.other_data(probe)
 
     anomaly = _training(commands, "anomaly", _anomaly, "train on some classes and find the images of the others")
-    options.count(anomaly, "--latent-dim", 16, "length of a code")
+    options.count(anomaly, "--latent-dim", 16, "length of a code", most=options.WIDE)
     normal = "classes to train on, by number (default: the first half of them)"
-    anomaly.add_argument("--normal", type=int, nargs="+", metavar="CLASS", help=normal)
+    options.counts(anomaly, "--normal", None, "CLASS", normal, least=0)
     alarms = "share of normal images that may raise an alarm"
     anomaly.add_argument("--false-alarms", type=options.share, default=0.05, help=alarms)
     options.keeping(anomaly)
 
     curve = _training(commands, "compress-curve", _compress, "compare codes of several lengths with PCA")
-    curve.add_argument("--dims", type=int, nargs="+", default=DIMS, metavar="D", help="lengths of a code")
+    options.counts(curve, "--dims", DIMS, "D", "lengths of a code", most=options.WIDE)
     curve.add_argument("--force", action="store_true", help="overwrite what is there")
 
 

@@ -131,8 +131,11 @@ class Estimator(Trainable):
     def _resume(self, trainer: Trainer, checkpoint: str | Path, settings: dict[str, Any]) -> None:
         arrays, meta = load_checkpoint(checkpoint)
         if meta.get("model") != type(self).__name__:
-            raise ValueError(f"{str(checkpoint)!r} belongs to a {meta.get('model')}, not to this model")
-        _check_same(f"{str(checkpoint)!r} does not belong to this model", meta["params"], self._meta()["params"])
+            raise ValueError(f"{str(checkpoint)!r} belongs to {meta.get('model')}, not to this model")
+        other = f"{str(checkpoint)!r} belongs to another {meta['model']}, not to this model"
+        _check_same(other, meta["params"], self._meta()["params"])
+        if "fit" not in meta:
+            raise ValueError(f"{str(checkpoint)!r} holds a model, but no training to go on with")
         before, now = dict(meta["fit"]), dict(settings)
         if now.pop("epochs") < (epochs := before.pop("epochs")):
             raise ValueError(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import shutil
+import signal
 import sys
 import time
 from itertools import count
@@ -192,6 +192,7 @@ class TestRealKills:
             out = prepared(training, data, tmp_path / f"killed-{i}")
             args = command(training, data, out)
             self.start_and_kill(duration * (0.2 + 0.8 * i / 25), args)
-            begun = (out / ".lock").exists() or (out / "prior_config.json").exists() or (out / "config.json").exists()
-            succeeded(*args, *["--resume"] * (begun and training != "prior" or (out / "prior_config.json").exists()))
+            config = "prior_config.json" if training == "prior" else "config.json"
+            begun = (out / ".lock").exists() or (out / config).exists()
+            succeeded(*args, *["--resume"] * begun)
             assert contents(out) == expected, f"killed after {i} of 25 parts"
