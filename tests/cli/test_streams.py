@@ -19,7 +19,9 @@ def train(data, out, model="ae"):
 
 
 def started(*args, **options):
-    return subprocess.Popen([sys.executable, "-m", "minivae", *map(str, args)], **options)
+    """The command line with buffered output, as users have it: what is left in the buffer is written at the very end."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.Popen([sys.executable, "-m", "minivae", *map(str, args)], env=env, **options)
 
 
 class TestNobodyReads:
@@ -68,15 +70,15 @@ class TestNobodyReads:
 
 class TestCtrlC:
     def test_during_import(self):
-        """Sent at the sight of the first line that Python writes about importing the package itself."""
+        """At the first sign of NumPy's compiled part, which makes an ImportError of whatever is raised in it."""
         process = minivae_process("info", env={**os.environ, "PYTHONVERBOSE": "1"})
         for line in process.stderr:
             if "numpy/_core/multiarray" in line:
                 process.send_signal(signal.SIGINT)
                 break
         _, err = process.communicate(timeout=60)
-        lines = [line for line in err.splitlines() if "minivae: interrupted" in line or "Traceback" in line]
-        assert lines == ["minivae: interrupted"]
+        assert err.count("minivae: interrupted\n") == 1
+        assert "Traceback (most" not in err
         assert process.returncode == 130
 
     def test_while_files_are_written_it_says_what_is_on_the_disk(self, data, tmp_path, monkeypatch):
