@@ -33,7 +33,7 @@ class Kill:
 
     def __init__(self, patch: pytest.MonkeyPatch, at: float) -> None:
         self.at, self.changes = at, 0
-        for owner, name in ((os, "replace"), (os, "unlink"), (os, "rmdir"), (Figure, "savefig")):
+        for owner, name in ((os, "replace"), (Path, "unlink"), (Path, "rmdir"), (Figure, "savefig")):
             patch.setattr(owner, name, self.counted(name, getattr(owner, name)))
 
     def counted(self, name: str, change: Any) -> Any:
@@ -147,6 +147,39 @@ class TestEveryChange:
         succeeded(*command("ae", data, old), "--seed", "7", "--lr", "0.1")
         (old / "manifold.png").write_bytes(b"of the old run")
         assert sweep("ae", data, tmp_path, old) > 15
+
+    def test_of_one_that_is_made_longer(self, data, tmp_path, not_drawn):
+        old = tmp_path / "old"
+        succeeded(*command("ae", data, old))
+
+        def longer(out):
+            return [*command("ae", data, out), "--epochs", "4", "--resume"]
+
+        whole = shutil.copytree(old, tmp_path / "whole")
+        succeeded(*longer(whole))
+        for at in count():
+            out = shutil.copytree(old, tmp_path / f"killed-{at}")
+            if not killed(at, *longer(out)):
+                break
+            succeeded(*longer(out))
+            assert contents(out) == contents(whole), f"killed at change {at}"
+        assert at > 10
+
+    @pytest.mark.slow
+    def test_of_one_that_was_killed_before(self, data, tmp_path, not_drawn):
+        whole = tmp_path / "whole"
+        succeeded(*command("ae", data, whole))
+        for first in count():
+            once = tmp_path / f"{first}"
+            if not killed(first, *command("ae", data, once)):
+                break
+            for second in count():
+                out = shutil.copytree(once, tmp_path / f"{first}-{second}")
+                args = [*command("ae", data, out), "--resume"]
+                if not killed(second, *args):
+                    break
+                succeeded(*args)
+                assert contents(out) == contents(whole), f"killed at changes {first} and {second}"
 
     @pytest.mark.slow
     @pytest.mark.parametrize("training", ["vae", "vqvae", "prior", "anomaly"])

@@ -19,7 +19,7 @@ def train(data, out, model="ae"):
 
 
 def started(*args, **options):
-    """The command line with buffered output, as users have it: what is left in the buffer is written at the very end."""
+    """The command line with buffered output, as users have it: what is in the buffer is written at the very end."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.Popen([sys.executable, "-m", "minivae", *map(str, args)], env=env, **options)
 
