@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from minivae.training.checkpoint import atomic_write
+
 DPI = 150
 GAP = 1  # pixels between the images of a sheet
 LABELS = 1.0  # inches to the left of a sheet for the labels of its rows
@@ -23,6 +25,12 @@ def _figure(width: float, height: float) -> Any:
     except ImportError as error:
         raise ImportError("pictures need matplotlib: pip install 'minivae[cli]'") from error
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: Any, path: str | Path) -> None:
+    """Whole or not at all; an OSError names the file."""
+    path = Path(path)
+    atomic_write(path, lambda file: figure.savefig(file, dpi=DPI, format=path.suffix[1:] or "png"))
 
 
 def mosaic(images: np.ndarray, columns: int) -> np.ndarray:
@@ -61,7 +69,7 @@ def save_sheet(
     if row_labels is not None:
         pitch = images.shape[2] + GAP
         axes.set_yticks([(row + 0.5) * pitch - GAP for row in range(len(row_labels))], row_labels, fontsize=7)
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
 
 
 def _sheet(images: np.ndarray, columns: int, title: str, margin: float = 0.0) -> tuple[Any, Any]:
@@ -143,7 +151,7 @@ def save_anomalies(
         across, down = place % columns * (W + GAP) + W / 2, place // columns * (H + caption + GAP) + H
         text = f"{scores[i]:.4g}" if labels is None else f"{scores[i]:.4g} {labels[i]}"
         axes.text(across, down, text, fontsize=6, ha="center", va="top")
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
 
 
 def save_curves(
@@ -171,7 +179,7 @@ def save_curves(
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
 
 
 def save_code_usage(path: str | Path, counts: np.ndarray) -> None:
@@ -185,7 +193,7 @@ def save_code_usage(path: str | Path, counts: np.ndarray) -> None:
     axes.set_ylabel("share of all codes in %")
     axes.set_title(f"{used} of {len(shares)} codes used, perplexity {perplexity:.1f}", fontsize=10)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
 
 
 def code_usage(counts: np.ndarray) -> tuple[np.ndarray, int, float]:
@@ -215,7 +223,7 @@ def save_training(path: str | Path, history: Sequence[dict[str, Any]], unit: str
     first = figure.axes[0]
     first.set_ylabel(unit)
     first.legend(fontsize=8)
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
 
 
 def save_latent(
@@ -238,7 +246,7 @@ def save_latent(
     axes.set_ylabel(f"{names[1]} 2")
     title = f"encoded test images, {codes.shape[1]} latents"
     axes.set_title(title if planar else f"{title}: {explained:.0%} of the variance in this plane", fontsize=10)
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
 
 
 def principal_plane(codes: np.ndarray) -> tuple[np.ndarray, float]:

@@ -119,8 +119,11 @@ class TestCtrlC:
         assert (result.returncode, result.stderr) == (130, "minivae: interrupted\n")
 
 
+AFTER_EPOCH = ["checkpoint.npz", "model.npz", "metrics.jsonl"]
+
+
 class TestFullDisk:
-    @pytest.mark.parametrize("name", ["config.json", "checkpoint.npz", "model.npz", "metrics.jsonl", "results.json"])
+    @pytest.mark.parametrize("name", ["config.json", *AFTER_EPOCH, "training.png", "results.json", "latent.png"])
     def test_the_file_is_named(self, name, data, tmp_path, monkeypatch):
         replace = os.replace
 
