@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from minivae.training.checkpoint import atomic_write
+
 DPI = 150
 GAP = 1  # pixels between the images of a sheet
 WIDTH, WIDEST = 6.0, 16.0  # inches of a sheet: of square images, and of images with many channels side by side
@@ -47,6 +49,12 @@ def contrast(images: np.ndarray, data: np.ndarray) -> np.ndarray:
     """Images with the range of the data's pixels, or [0, 1] where they lie inside it, mapped to [0, 1] and clipped."""
     low, high = min(0.0, float(data.min())), max(1.0, float(data.max()))
     return np.clip((images - low) / (high - low), 0, 1)
+
+
+def _save(figure: Any, path: str | Path, **options: Any) -> None:
+    """Whole or not at all; an OSError names the file."""
+    path = Path(path)
+    atomic_write(path, lambda file: figure.savefig(file, dpi=DPI, format=path.suffix[1:] or "png", **options))
 
 
 def mosaic(images: np.ndarray, columns: int) -> np.ndarray:
@@ -92,12 +100,12 @@ def save_sheet(
     if column_labels is not None:
         axes.xaxis.tick_top()
         axes.set_xticks(_centres(len(column_labels), images.shape[3]), column_labels, fontsize=7)
-    _write(figure, path)
+    _save_tight(figure, path)
 
 
-def _write(figure: Any, path: str | Path) -> None:
+def _save_tight(figure: Any, path: str | Path) -> None:
     """Without the white around what is drawn."""
-    figure.savefig(path, dpi=DPI, bbox_inches="tight", pad_inches=0.1)
+    _save(figure, path, bbox_inches="tight", pad_inches=0.1)
 
 
 def _centres(count: int, size: int) -> list[float]:
@@ -190,7 +198,7 @@ def save_manifold(path: str | Path, images: np.ndarray) -> None:
     axes.tick_params(length=3)
     axes.set_xlabel("latent 0, quantile of the prior", fontsize=8)
     axes.set_ylabel("latent 1, quantile of the prior", fontsize=8)
-    _write(figure, path)
+    _save_tight(figure, path)
 
 
 def save_anomalies(
@@ -215,7 +223,7 @@ def save_anomalies(
         across, down = place % columns * (W + GAP) + W / 2, place // columns * (H + caption + GAP) + H
         text = f"{scores[i]:.4g}" if labels is None else f"{scores[i]:.4g} {labels[i]}"
         axes.text(across, down, text, fontsize=5, ha="center", va="top")
-    _write(figure, path)
+    _save_tight(figure, path)
 
 
 def save_curves(
@@ -243,7 +251,7 @@ def save_curves(
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
 
 
 def save_code_usage(path: str | Path, counts: np.ndarray) -> None:
@@ -257,7 +265,7 @@ def save_code_usage(path: str | Path, counts: np.ndarray) -> None:
     axes.set_ylabel("share of all codes in %")
     axes.set_title(f"{used} of {len(shares)} codes used, perplexity {perplexity:.1f}", fontsize=10)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
 
 
 def code_usage(counts: np.ndarray) -> tuple[np.ndarray, int, float]:
@@ -293,7 +301,7 @@ def save_training(path: str | Path, history: Sequence[dict[str, Any]], unit: str
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=8)
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
 
 
 def save_latent(
@@ -321,7 +329,7 @@ def save_latent(
         axes.set_yticks([])
     title = f"encoded test images, {D} latent{'s' if D > 1 else ''}"
     axes.set_title(title if D <= 2 else f"{title}: {explained:.0%} of the variance in this plane", fontsize=10)
-    figure.savefig(path, dpi=DPI)
+    _save(figure, path)
 
 
 def _colour(colours: str, i: int) -> Any:

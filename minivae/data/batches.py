@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from minivae.kernels.contract import Noise
 from minivae.kernels.cpu import random_bits
 
 ORDER = 0x0DE4 << 48  # xor-ed into the seed, so that the order shares no draws with other noise of that seed
+DIGEST_BLOCK = 1024  # examples that are made contiguous at once
 
 
 class Batches:
@@ -70,18 +73,28 @@ class Batches:
             chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
             yield self.x[chosen] if self.y is None else (self.x[chosen], self.y[chosen])
 
-    def state_dict(self) -> dict[str, int]:
+    @cached_property
+    def digest(self) -> str:
+        """Of x and y, see digest()."""
+        return digest(self.x, self.y)
+
+    def state_dict(self) -> dict[str, Any]:
         """Seed, epoch, position in it, and what gives them their meaning."""
         own = {"seed": self.seed, "epoch": self.epoch, "position": self.position}
-        return {**own, "examples": len(self.x), "batch_size": self.batch_size}
+        return {**own, "examples": len(self.x), "batch_size": self.batch_size, "digest": self.digest}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on with the batch that would have come next. ValueError for another number of examples or batch_size,
-        or a batch that there is not."""
+        """Go on with the batch that would have come next.
+
+        ValueError for another number of examples, another batch_size, data of another content or a batch that there
+        is not.
+        """
         mine = self.state_dict()
         for name in ("examples", "batch_size"):
             if int(state[name]) != mine[name]:
                 raise ValueError(f"the saved order has {name} = {state[name]}, these batches have {mine[name]}")
+        if state["digest"] != self.digest:
+            raise ValueError("the saved order is that of data of another content")
         seed, epoch, position = (int(state[name]) for name in ("seed", "epoch", "position"))
         if epoch < 0 or not 0 <= position < len(self):
             raise ValueError(f"there is no batch {position} of epoch {epoch}, an epoch has {len(self)}")
@@ -92,6 +105,19 @@ def range_text(low: float, high: float) -> str:
     """'0 to 254', the range of pixels that should lie in [0, 1], with what to do where they look like bytes."""
     hint = " (if that is 0 to 255, divide by 255)" if low >= 0 and 1 < high <= 255 else ""
     return f"{low:.6g} to {high:.6g}{hint}"
+
+
+def digest(*arrays: np.ndarray | None) -> str:
+    """SHA-256 of the shapes, dtypes and contents of arrays (N, ...), by which data is known again."""
+    found = sha256()
+    for array in arrays:
+        if array is None:
+            found.update(b"None")
+            continue
+        found.update(f"{array.shape} {array.dtype.str}".encode())
+        for start in range(0, len(array), DIGEST_BLOCK):
+            found.update(np.ascontiguousarray(array[start : start + DIGEST_BLOCK]).data)
+    return found.hexdigest()
 
 
 def check_finite(x: np.ndarray, name: str) -> None:

@@ -11,8 +11,10 @@ plug, the file of that name is either the old one or the new one, whole.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,7 +160,7 @@ def _safetensors(path: Path, _: IO[bytes]) -> Contents:
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Let `write` fill a temporary file beside path, sync it, and rename it to path."""
+    """Let `write` fill a temporary file beside path, sync it, and rename it to path. An OSError names the file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -166,5 +168,15 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove the temporary files in which killed processes were writing the file `name`, or without it any file."""
+    pattern = re.compile(rf"\.{re.escape(name) or '.+'}\.[0-9]+\.tmp")
+    for path in folder.iterdir():
+        if pattern.fullmatch(path.name):
+            path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ model underneath is a Module.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ import numpy as np
 
 from minivae.autograd import Tensor, no_grad
 from minivae.data.archive import reading
-from minivae.data.batches import Batches, check_finite, range_text
+from minivae.data.batches import Batches, check_finite, digest, range_text
 from minivae.kernels import backend
 from minivae.kernels.cpu.threads import use_threads
 from minivae.nn import init
@@ -25,13 +25,13 @@ from minivae.nn.module import not_finite
 from minivae.optim import Adam, CosineSchedule
 from minivae.random import Generator, check_seed, current_generator, default_generator, fork, use_generator
 
-from .checkpoint import CheckpointFile, open_checkpoint, save_checkpoint
+from .checkpoint import CheckpointFile, open_checkpoint, remove_leftovers, save_checkpoint
 from .loop import EVALUATION_SEED, Trainable, Trainer
 from .progress import Progress, progress_for
+from .resume import OF_FIT, restore, tuples
 
 E = TypeVar("E", bound="Estimator")
 EVALUATION_BATCH = 256
-OF_FIT = ("epochs", "lr", "batch_size", "warm_start")  # parameters that no layer depends on, as _check_fit takes them
 
 
 class Estimator(Trainable):
@@ -135,11 +135,15 @@ class Estimator(Trainable):
         that they fit into scikit-learn's Pipeline. validation: other images, or a pair of images and their labels.
         device: 'cpu' or 'cuda', where the model goes and stays; None is where it is.
         clip_norm: bound on the norm of the gradients. progress: True for a bar on stderr, or a Progress of one's own.
-        checkpoint: a .npz written after each epoch; resume: go on from it, bit by bit as if never interrupted.
+        checkpoint: a .npz written after each epoch; resume: go on from it, bit by bit as if never interrupted, with
+        the arguments and the data of the training that it belongs to. Only epochs may be more: from the checkpoint on,
+        the learning rate is on the cosine of the longer training. It rises at that point, and the model is not the one
+        that so many epochs make in one go.
         on_epoch(record): called after each epoch. `history` has the records.
 
-        Raises ValueError for data that does not fit (its first NaN is named) or missing labels, TypeError for dtypes
-        that do not, FloatingPointError if a loss, weight or gradient stops being finite, before it is written anywhere.
+        Raises ValueError for data that does not fit (its first NaN is named), missing labels or a checkpoint of another
+        training, TypeError for dtypes that do not fit, FloatingPointError if a loss, weight or gradient stops being
+        finite, before it is written anywhere.
         """
         epochs = self.epochs if epochs is None else epochs
         batch_size = self.batch_size if batch_size is None else batch_size
@@ -152,15 +156,19 @@ class Estimator(Trainable):
         self.to(device=device)
         seed = (self.generator or current_generator()).seed
         trainer = self._trainer(Batches(x, batch_size, seed, y), epochs, lr, clip_norm)
+        settings: dict[str, Any] = {"epochs": epochs, "lr": lr, "clip_norm": clip_norm}
+        if checkpoint is not None:
+            remove_leftovers(Path(checkpoint).parent, Path(checkpoint).name)
+            settings["validation"] = digest(*held_out) if isinstance(held_out, tuple) else digest(held_out)
         if resume:
             if checkpoint is None:
                 raise ValueError("resume=True needs the checkpoint to go on from")
-            self._resume(trainer, checkpoint)
+            restore(trainer, checkpoint, self.get_params(), settings)
 
         def after_epoch(record: dict[str, Any]) -> None:
             if checkpoint is not None:
                 arrays, meta = trainer.state()
-                save_checkpoint(checkpoint, arrays, {**self._meta(), **meta})
+                save_checkpoint(checkpoint, arrays, {**self._meta(), **meta, "fit": settings})
             if on_epoch is not None:
                 on_epoch(record)
 
@@ -179,26 +187,6 @@ class Estimator(Trainable):
         device, dtype = self.parameters()[0].device, self.parameters()[0].dtype
         self._build_anew()
         self.to(device, dtype)
-
-    def _resume(self, trainer: Trainer, checkpoint: str | Path) -> None:
-        with open_checkpoint(checkpoint) as file:
-            meta, mine = file.meta, self._identity(self.get_params())
-            with reading(file.path, "state of this training"):
-                theirs = self._identity(meta["params"])
-            if meta.get("model") != type(self).__name__ or theirs != mine:
-                raise ValueError(
-                    f"{str(checkpoint)!r} belongs to {meta.get('model')}({meta.get('params')}), not to this model"
-                )
-            file.check(trainer.state()[0])
-            arrays = file.arrays()
-        with reading(file.path, "state of this training"):
-            trainer.load_state(arrays, meta)
-
-    @classmethod
-    def _identity(cls, params: dict[str, Any]) -> dict[str, Any]:
-        """What a model is, out of parameters of which older ones have fewer."""
-        defaults = {name: p.default for name, p in inspect.signature(cls).parameters.items()}
-        return {name: _tuples(value) for name, value in {**defaults, **params}.items() if name not in OF_FIT}
 
     # ---- scores ----
 
@@ -254,7 +242,7 @@ class Estimator(Trainable):
         with reading(file.path, cls.__name__), init.at_most(file.numbers):
             if not isinstance(params := file.meta.get("params"), dict):
                 raise ValueError(f"the constructor's arguments are {params!r}, not a dictionary")
-            model = cls(**_tuples(params))
+            model = cls(**tuples(params))
             dtypes = {header.dtype for header in file.headers.values() if header.dtype.kind == "f"}
             if dtypes:
                 model.to(dtype=dtypes.pop())
@@ -381,10 +369,3 @@ def _check_fit(epochs: int, lr: float, batch_size: int, warm_start: bool) -> Non
         raise ValueError(f"lr must be a number >= 0, got {lr}")
     if not isinstance(warm_start, (bool, np.bool_)):
         raise TypeError(f"warm_start must be True or False, got {warm_start!r}")
-
-
-def _tuples(value: Any) -> Any:
-    """JSON's lists back to tuples."""
-    if isinstance(value, dict):
-        return {k: _tuples(v) for k, v in value.items()}
-    return tuple(_tuples(v) for v in value) if isinstance(value, Sequence) and not isinstance(value, str) else value

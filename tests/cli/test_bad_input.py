@@ -118,7 +118,7 @@ class TestFolders:
         blocked.write_text("")
         options = ["--data", data, *QUICK["vae"]]
         refused(minivae_command("train", "vae", *options, "--out", blocked / "run"), "file")
-        refused(minivae_command("train", "vae", *options, "--out", blocked), "not empty")
+        refused(minivae_command("train", "vae", *options, "--out", blocked), "is a file")
         if os.geteuid() == 0:
             pytest.skip("root writes everywhere")
         (tmp_path / "locked").mkdir(mode=0o500)
