@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minivae.kernels.checks import elements, flag, float_dtype
 from minivae.random import default_generator
 
 from .module import Parameter
@@ -20,22 +21,25 @@ from .module import Parameter
 
 def uniform(shape: tuple[int, ...], bound: float, dtype: Any) -> Parameter:
     """U(-bound, bound)."""
+    shape, dtype = elements("a weight", shape), float_dtype("dtype", dtype)
     numbers = default_generator.uniform(shape, dtype)
     return Parameter((2 * bound) * numbers - bound)
 
 
 def normal(shape: tuple[int, ...], dtype: Any) -> Parameter:
     """N(0, 1)."""
+    shape, dtype = elements("a weight", shape), float_dtype("dtype", dtype)
     return Parameter(default_generator.normal(shape, dtype))
 
 
 def constant(shape: tuple[int, ...], value: float, dtype: Any) -> Parameter:
     """One value everywhere."""
-    return Parameter(np.full(shape, value, dtype))
+    return Parameter(np.full(elements("a weight", shape), value, float_dtype("dtype", dtype)))
 
 
 def weight_and_bias(shape: tuple[int, ...], outputs: int, bias: bool, dtype: Any) -> tuple[Parameter, Parameter | None]:
     """Weight of this shape and, if wanted, bias (outputs,)."""
+    bias = flag("bias", bias)
     bound = 1 / sqrt(prod(shape[1:]))
     weight = uniform(shape, bound, dtype)
     return weight, uniform((outputs,), bound, dtype) if bias else None

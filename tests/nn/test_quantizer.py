@@ -410,7 +410,7 @@ def test_bad_calls():
         layer(np.zeros((2, 4, 3)))
     with pytest.raises(TypeError, match="float32"):
         layer(np.zeros((2, 3), np.float32))
-    with pytest.raises(IndexError, match=r"\[0, 5\)"):
+    with pytest.raises(ValueError, match=r"\[0, 5\)"):
         layer.decode(np.array([[5]]))
     with pytest.raises(TypeError, match="integers"):
         layer.decode(np.array([[1.0]]))
