@@ -8,7 +8,7 @@ machine's memory is NumPy's MemoryError. No check that operations use looks at t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from math import prod
 from operator import index
@@ -115,6 +115,15 @@ def offers(name: str, value: Any, *methods: str) -> None:
     missing = [m for m in methods if not callable(getattr(value, m, None))]
     if missing or isinstance(value, type):
         raise TypeError(f"{name} must be an object with the methods {', '.join(methods)}, got {shown(value)}")
+
+
+def state(owner: str, value: Any, keys: Collection[str]) -> None:
+    """TypeError unless value is a dict, ValueError unless it has these keys and no others."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"the state of {owner} must be a dict, got {shown(value)}")
+    missing, unexpected = sorted(set(keys) - value.keys()), sorted(map(str, value.keys() - set(keys)))
+    if missing or unexpected:
+        raise ValueError(f"state does not fit {owner}: missing {missing}, unexpected {unexpected}")
 
 
 def float_dtype(name: str, dtype: Any) -> np.dtype:

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 
 from minivae.autograd import Tensor
-from minivae.kernels import backend_of
-from minivae.kernels.checks import array as host_array
-from minivae.kernels.checks import check_finite, flag, function, integer, number, shown
+from minivae.kernels import backend_of, checks
+from minivae.kernels.checks import flag, integer, number, shown
 from minivae.kernels.contract import Array
 
 
@@ -38,7 +37,7 @@ class Optimizer:
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:
         self.params = _several(params)
         if not self.params:
-            raise ValueError("an optimiser needs at least one parameter")
+            raise ValueError(f"an optimiser needs at least one parameter, got {params}")
         for p in self.params:
             if not isinstance(p, Tensor) or not p.requires_grad or p._creator is not None:
                 raise TypeError(f"an optimiser takes leaf Tensors with requires_grad=True, got {shown(p)}")
@@ -85,20 +84,14 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state_dict() of the same kind of optimiser over the same shapes; ValueError otherwise."""
         own = self.state_dict()
-        if not isinstance(state, Mapping):
-            raise TypeError(f"a state is a dict of arrays by name, got {shown(state)}")
-        if own.keys() != state.keys():
-            raise ValueError(
-                f"state does not fit {type(self).__name__}: missing {sorted(own.keys() - state.keys())}, "
-                f"unexpected {sorted(state.keys() - own.keys())}"
-            )
-        new = {name: host_array(f"state: {name}", state[name]) for name in own}
+        checks.state(type(self).__name__, state, own)
+        new = {name: checks.array(f"state: {name}", state[name]) for name in own}
         for name, value in own.items():
             if new[name].shape != np.shape(value):
                 raise ValueError(f"state: {name} must have shape {np.shape(value)}, got {new[name].shape}")
             if new[name].dtype != value.dtype:
                 raise TypeError(f"state: {name} must have dtype {value.dtype}, got {new[name].dtype}")
-            check_finite(np.atleast_1d(new[name]), f"state: {name}")
+            checks.check_finite(np.atleast_1d(new[name]), f"state: {name}")
         self.lr = number("state: lr", new["lr"][()], "[0, inf)")
         self.steps = [integer("state: steps", n, 0, most=None) for n in new["steps"]]
         for name, arrays in self.state.items():
@@ -231,7 +224,7 @@ class Schedule:
     def __init__(self, optimizer: Optimizer, factor: Callable[[int], float], warmup_steps: int = 0) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"a schedule is that of an Optimizer, got {shown(optimizer)}")
-        self.optimizer, self.factor = optimizer, function("factor", factor)
+        self.optimizer, self.factor = optimizer, checks.function("factor", factor)
         self.warmup_steps = integer("warmup_steps", warmup_steps, 0)
         self.base_lr, self.steps = optimizer.lr, 0
         self._apply()
@@ -252,6 +245,7 @@ class Schedule:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where state_dict() was taken."""
+        checks.state(type(self).__name__, state, self.state_dict())
         base_lr = number("state: base_lr", state["base_lr"], "[0, inf)")
         self.base_lr, self.steps = base_lr, integer("state: steps", state["steps"], 0, most=None)
         self._apply()
@@ -279,7 +273,7 @@ class StepSchedule(Schedule):
 
 def _several(params: Any) -> list[Tensor]:
     """The parameters as a list. TypeError for a single Tensor, whose rows are no parameters, and for other things."""
-    if isinstance(params, Tensor) or not isinstance(params, Iterable):
+    if isinstance(params, (Tensor, np.ndarray, str, bytes, Mapping)) or not isinstance(params, Iterable):
         raise TypeError(f"params must be a list of Tensors, got {shown(params)}")
     several = list(params)
     for p in several:

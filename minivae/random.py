@@ -44,6 +44,7 @@ class Generator:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where state_dict() was taken."""
+        checks.state("the generator", state, ("seed", "draw"))
         seed, draw = checks.seed("seed", state["seed"]), checks.seed("draw", state["draw"])
         self.seed, self.draw = seed, draw
 

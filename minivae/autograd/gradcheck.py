@@ -80,7 +80,7 @@ def _variables(tensors: Sequence[Tensor]) -> dict[int, Tensor]:
         elif t.dtype.kind in "fc":
             raise TypeError(f"gradcheck needs float64: input {i} is {t.dtype}, too coarse for finite differences")
     if not variables:
-        raise TypeError("gradcheck needs at least one float64 input")
+        raise TypeError(f"gradcheck needs at least one float64 input, got {[str(t.dtype) for t in tensors]}")
     return variables
 
 

@@ -125,12 +125,8 @@ class Module:
         Raises ValueError for missing and unexpected paths, shapes that differ and numbers that are not finite,
         TypeError for dtypes that differ.
         """
-        if not isinstance(state, Mapping):
-            raise TypeError(f"a state is a dict of arrays by name, got {checks.shown(state)}")
         own = dict(self.named_tensors((Parameter, Buffer)))
-        missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-        if missing or unexpected:
-            raise ValueError(f"state does not fit {type(self).__name__}: missing {missing}, unexpected {unexpected}")
+        checks.state(type(self).__name__, state, own)
         arrays = {name: checks.array(name, value) for name, value in state.items()}
         for name, tensor in own.items():
             if arrays[name].shape != tensor.shape:

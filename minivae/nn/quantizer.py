@@ -120,6 +120,8 @@ class VectorQuantizer(Module):
     def decode(self, indices: Any) -> Tensor:
         """Indices (N, ...) -> their codes (N, D, ...). TypeError unless integers, ValueError outside [0, codes)."""
         codes = F.embedding(indices, self.codebook)  # (N, ..., D)
+        if codes.ndim < 2:
+            raise ValueError(f"VectorQuantizer needs indices (N, ...), got shape {codes.shape[:-1]}")
         return F.transpose(codes, (0, codes.ndim - 1, *range(1, codes.ndim - 1)))
 
     def _checked(self, z: Any) -> Tensor:
@@ -194,9 +196,11 @@ class VectorQuantizer(Module):
 
         ValueError if there are fewer rows than codes, rows of another length, NaN or infinity.
         """
-        rows = np.ascontiguousarray(checks.array("rows", rows, "f"), self.codebook.dtype)
+        rows = checks.array("rows", rows, "f")
         if rows.ndim != 2 or rows.shape[1] != self.dim:
             raise ValueError(f"the codebook is made from vectors (M, {self.dim}), got {rows.shape}")
+        with np.errstate(over="ignore"):  # beyond the codebook's dtype becomes infinity, which is found
+            rows = np.ascontiguousarray(rows, self.codebook.dtype)
         checks.check_finite(rows, "rows")
         codebook = self.codebook.backend.asarray(k_means(rows, self.codes))
         self.codebook.inplace()[...] = codebook

@@ -154,6 +154,11 @@ def _words(value: Any) -> Iterator[str]:
         value = value.numpy() if isinstance(value, mv.Tensor) else value
         for part in np.ravel(value).tolist():
             yield from _words(part)
+    if callable(value):
+        yield "got "  # what the function gave
+    if isinstance(value, dict):
+        yield "missing"
+        value = [*value, *value.values()]
     if isinstance(value, (list, tuple)):
         for part in value:
             yield from _words(part)
@@ -164,6 +169,8 @@ def _words(value: Any) -> Iterator[str]:
     except (ValueError, TypeError, AttributeError):
         return
     shape = str(array.shape)
+    if not array.size:
+        yield from ("(0,)", "got 0", "got []")
     yield from (shape, shape.replace(" ", ""), str(array.shape[1:]), str(array.dtype))
     yield f"with size {len(array)}" if array.ndim else "0-dimensional"
     yield from (f"{array.ndim} axes", f"{array.ndim}-dim", f"size {array.size} ")
@@ -200,3 +207,12 @@ def arrays(result: Any) -> Iterator[np.ndarray]:
 
 def _brief(result: list[np.ndarray] | None) -> str:
     return ", ".join(f"{a.dtype}{a.shape}" for a in (result or [])[:4]) or "nothing"
+
+
+def method(cls: type, name: str, make: Callable[[], Any], arguments: Mapping[str, Argument], **more: Any) -> Row:
+    """The row of a method: of the object that `make` gives."""
+
+    def bound(*positional: Any, **keywords: Any) -> Any:
+        return getattr(make(), name)(*positional, **keywords)
+
+    return Row(bound, arguments, public=getattr(cls, name), **more)

@@ -12,14 +12,11 @@ from minivae.kernels.contract import Noise
 
 from .judge import Argument, Made, Row
 from .kinds import (
-    ALL,
     ANY_DTYPE,
-    ANYTHING,
     BOOL_ARRAY,
     EITHER,
     FLAG,
     FLOAT_ARRAY,
-    FLOATS,
     INDEX_ARRAY,
     NONE,
     NUMBER_ARRAY,

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from .judge import Row, call, cases, wrong
-from .names import parameters, public
 
 TABLES = sorted(p.stem for p in Path(__file__).parent.glob("table_*.py"))
 TABLE: dict[str, Row] = {}
