@@ -96,11 +96,10 @@ def flag(name: str, value: Any) -> bool:
 def choice(name: str, value: Any, options: Iterable[str]) -> str:
     """One of a few strings."""
     options = tuple(options)
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be one of {options}, got {shown(value)}")
-    if value not in options:
-        raise ValueError(f"{name} must be one of {options}, got {short(value)}")
-    return value
+    if isinstance(value, str) and value in options:
+        return value
+    error = ValueError if isinstance(value, str) else TypeError
+    raise error(f"{name} must be {' or '.join(map(repr, options))}, got {shown(value)}")
 
 
 def function(name: str, value: Any) -> Any:

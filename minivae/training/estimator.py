@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minivae.autograd import Tensor, no_grad
-from minivae.data.batches import Batches, check_finite
-from minivae.kernels import backend
+from minivae.data.batches import Batches, check_finite, images_as_floats
+from minivae.kernels import backend, checks
 from minivae.kernels.cpu.threads import use_threads
 from minivae.optim import Adam, CosineSchedule
 from minivae.random import default_generator
@@ -94,8 +94,13 @@ class Estimator(Trainable):
         Raises ValueError for data that does not fit (its first NaN is named) or missing labels, TypeError for dtypes
         that do not, FloatingPointError if the loss diverges.
         """
-        if epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {epochs}")
+        epochs, resume = checks.integer("epochs", epochs, 1), checks.flag("resume", resume)
+        if clip_norm is not None:
+            clip_norm = checks.number("clip_norm", clip_norm, "(0, inf]")
+        if on_epoch is not None:
+            checks.function("on_epoch", on_epoch)
+        if progress is not True and progress is not False:
+            checks.offers("progress", progress, "start_epoch", "step", "end_epoch")
         x, y = self._check_data(x, y)
         held_out = None if validation is None else self._check_validation(validation)
         self.to(device=device)
@@ -112,7 +117,7 @@ class Estimator(Trainable):
             if on_epoch is not None:
                 on_epoch(record)
 
-        reporter = progress_for() if progress is True else progress or None
+        reporter = progress_for() if progress is True else None if progress is False else progress
         self.history = trainer.history
         self.history = trainer.run(epochs, held_out, reporter, after_epoch)
         return self
@@ -149,7 +154,7 @@ class Estimator(Trainable):
         return model.eval()
 
     def _meta(self) -> dict[str, Any]:
-        return {"model": type(self).__name__, "params": self.get_params()}
+        return {"model": type(self).__name__, "params": _plain(self.get_params())}
 
     # ---- arrays ----
 
@@ -160,16 +165,30 @@ class Estimator(Trainable):
         for other dtypes, ValueError for other shapes, for NaN or infinity (with the index of the first one), and for
         pixels outside [0, 1] where the likelihood needs them inside.
         """
-        x = np.asarray(x)
-        if x.dtype.kind != "f":
-            raise TypeError(f"images must be floating numbers, got {x.dtype}; for bytes use x / np.float32(255)")
+        x = images_as_floats(x)
         C, H, W = self.image_shape
         if x.shape[1:] not in ((C, H, W), (C * H * W,)) and (C != 1 or x.shape[1:] != (H, W)):
             raise ValueError(f"images must have shape (N, {C}, {H}, {W}) or (N, {C * H * W}), got {x.shape}")
+        with np.errstate(over="ignore"):  # beyond the model's dtype becomes infinity, which is found
+            x = x.astype(self.parameters()[0].dtype, copy=False)
         check_finite(x, "images")
         if self.unit_interval and x.size and (x.min() < 0 or x.max() > 1):
             raise ValueError(f"pixels must lie in [0, 1], got {x.min():.6g} to {x.max():.6g}")
-        return x.reshape(len(x), C, H, W).astype(self.parameters()[0].dtype, copy=False)
+        return x.reshape(len(x), C, H, W)
+
+    def check_latents(self, z: Any) -> np.ndarray:
+        """z as (N, latent_dim) in the model's dtype.
+
+        Raises TypeError unless z are integers or floating numbers, ValueError for other shapes, NaN and infinity.
+        """
+        z = checks.array("latents", z, "iuf")
+        D: int = getattr(self, "latent_dim")  # noqa: B009 - of those models that decode them
+        if z.ndim != 2 or z.shape[1] != D:
+            raise ValueError(f"latents must have shape (N, {D}), got {z.shape}")
+        with np.errstate(over="ignore"):
+            z = z.astype(self.parameters()[0].dtype, copy=False)
+        check_finite(z, "latents")
+        return z
 
     def check_labels(self, y: Any, count: int) -> np.ndarray | None:
         """Labels (count,) as int64; None for a model that is not conditional, whatever y is.
@@ -181,9 +200,7 @@ class Estimator(Trainable):
             return None
         if y is None:
             raise ValueError(f"{type(self).__name__} with classes={self.classes} needs labels y")
-        y = np.asarray(y)
-        if y.dtype.kind not in "iu":
-            raise TypeError(f"labels must be integers in [0, {self.classes}), got {y.dtype}")
+        y = checks.array(f"labels in [0, {self.classes})", y, "iu")
         if y.shape != (count,):
             raise ValueError(f"labels must have shape ({count},), one for each example, got {y.shape}")
         if y.size and (y.min() < 0 or y.max() >= self.classes):
@@ -204,6 +221,7 @@ class Estimator(Trainable):
         if isinstance(x, Tensor):
             return x
         parameter = self.parameters()[0]
+        x = checks.array("x", x)
         return Tensor.wrap(backend(parameter.device).asarray(np.array(x, parameter.dtype)))
 
     def batched(self, function: Callable[..., Tensor], *arrays: np.ndarray) -> np.ndarray:
@@ -220,6 +238,15 @@ class Estimator(Trainable):
         finally:
             self.train(training)
         return np.ascontiguousarray(np.concatenate(parts))
+
+
+def _plain(value: Any) -> Any:
+    """Values of NumPy as those of Python, for JSON."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
 def _tuples(value: Any) -> Any:
