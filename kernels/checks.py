@@ -158,12 +158,16 @@ def array(name: str, value: Any, kinds: str = "biuf") -> np.ndarray:
 
 
 def _named(kinds: str) -> str:
-    names = {"b": "booleans", "iu": "integers", "f": "floating numbers"}
+    names = {"b": "booleans", "iu": "integers", "f": "floating numbers", "U": "str"}
     return " or ".join(name for letters, name in names.items() if letters[0] in kinds)
 
 
 def check_finite(x: np.ndarray, name: str) -> None:
-    """ValueError with the index of the first NaN or infinity in an array of floating numbers (N, ...)."""
+    """ValueError with the index of the first NaN or infinity in an array of numbers (N, ...)."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf" or hasattr(x, "mask"):
+        raise TypeError(f"{name} must be an array of numbers, got {shown(x)}")
+    if not x.ndim:
+        raise ValueError(f"{name} must have at least one axis, got shape {x.shape}")
     step = max(1, (1 << 22) // max(1, int(np.prod(x.shape[1:]))))  # so that the mask takes 4 MiB
     for start in range(0, len(x), step):
         finite = np.isfinite(x[start : start + step])

@@ -64,7 +64,7 @@ class Autoencoder(Estimator):
         if corruption is not None:
             _check_corruption(corruption, LEVEL if level is None else level)
         elif level is not None:
-            raise ValueError(f"level = {level!r} says how much of a corruption, and there is none")
+            raise ValueError(f"level = {level!r} says how much of a corruption, and there is none: corruption is None")
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.latent_dim, self.arch, self.channels, self.hidden = latent_dim, arch, channels, hidden
         self.corruption, self.level = corruption, level
@@ -93,7 +93,7 @@ class Autoencoder(Estimator):
         x = self.tensor(x)
         seen = x
         if self.training and self.corruption is not None:
-            level = LEVEL if self.level is None else self.level
+            level = LEVEL if self.level is None else float(self.level)
             seen = _corrupted(x, self.corruption, level, noise_or_next(noise))
         return AutoencoderLoss(_squared_error(x, self(seen)).mean())
 
@@ -163,4 +163,7 @@ def _squared_error(x: Tensor, y: Tensor) -> Tensor:
 
 def _check_corruption(kind: str, level: float) -> None:
     choice("corruption", kind, CORRUPTIONS)
-    number(f"level of {kind!r}", level, "[0, inf)" if kind == "gaussian" else "[0, 1]")
+    if kind == "gaussian":
+        number("level of 'gaussian'", level, "[0, inf)")
+    else:
+        number(f"level of {kind!r}, a probability,", level, "[0, 1]")

@@ -223,7 +223,9 @@ class PixelCNN(Estimator):
 
     def _unlabelled(self, y: Any) -> bool:
         if self.classes is None and y is not None:
-            raise ValueError("labels y belong to a conditional model, and this one has classes=None")
+            raise ValueError(
+                f"labels y belong to a conditional model, and this one has classes=None, got {checks.shown(y)}"
+            )
         return self.classes is None
 
 

@@ -136,8 +136,10 @@ class VAE(Estimator):
             x = _bernoulli(x, noise_or_next(noise and noise_or_next(noise)._replace(draw=noise.draw + 1)))
         nll, kl = self.latent_terms(x, noise)
         nll, kl = nll.mean(), kl.mean(axis=0)  # (), (D,)
-        charged = F.maximum(kl, self.free_bits) if self.training and self.free_bits else kl
-        beta = self.beta_now if self.training and self.kl_warmup else self.beta
+        charged = F.maximum(kl, float(self.free_bits)) if self.training and self.free_bits else kl
+        beta = (
+            self.beta_now if self.training and self.kl_warmup else float(self.beta)
+        )  # one of NumPy would make float64
         return VAELoss(nll + beta * charged.sum(), nll, kl.sum())
 
     def before_step(self, step: int, steps: int) -> None:
@@ -229,7 +231,7 @@ class VAE(Estimator):
         """
         x = self.binarized(x)
         if not len(x):
-            raise ValueError("latent_usage needs at least one image")
+            raise ValueError(f"latent_usage needs at least one image, got shape {x.shape}")
         posterior = self.batched(lambda x: F.cat(self.posterior(x), axis=1), x).astype(np.float64)  # (N, 2 D)
         mu, log_var = np.split(posterior, 2, axis=1)
         kl = (mu**2 + np.exp(log_var) - 1 - log_var).mean(axis=0) / 2

@@ -208,7 +208,7 @@ class VQVAE(Estimator):
             raise ValueError(f"codes must have shape (N, {h}, {w}), got {codes.shape}")
         if codes.size and (codes.min() < 0 or codes.max() >= self.codes):
             raise ValueError(f"codes must be in [0, {self.codes}), got {codes.min()} to {codes.max()}")
-        return codes
+        return codes.astype(np.int64, copy=False)
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """decode(encode(x))."""
@@ -229,7 +229,9 @@ class VQVAE(Estimator):
         codes = self.check_codes(codes)
         if prior is None:
             if y is not None:
-                raise ValueError("labels y belong to a conditional prior, and there is no prior")
+                raise ValueError(
+                    f"labels y belong to a conditional prior, and there is no prior, got {checks.shown(y)}"
+                )
             return np.full(len(codes), prod(self.code_shape) * log(self.codes))
         self._check_prior(prior, "score_samples")
         return -np.asarray(prior.score_samples(codes, **_labels(y)), np.float64)
@@ -240,6 +242,9 @@ class VQVAE(Estimator):
 
     def bound(self, x: np.ndarray, prior: Prior | None = None, y: Any = None) -> VQVAEBound:
         """The bound on -log p(x) and its parts, averaged over images."""
+        x = self.check_images(x)
+        if not len(x):
+            raise ValueError(f"bound needs at least one image, got shape {x.shape}")
         nll, codes = float(self._nll(x).mean()), float(self.code_cost(self.encode(x), prior, y).mean())
         return VQVAEBound(nll + codes, nll, codes, self.bits_per_dim(nll + codes))
 

@@ -99,7 +99,7 @@ class Estimator(Trainable):
             clip_norm = checks.number("clip_norm", clip_norm, "(0, inf]")
         if on_epoch is not None:
             checks.function("on_epoch", on_epoch)
-        if progress is not True and progress is not False:
+        if not isinstance(progress, (bool, np.bool_)):
             checks.offers("progress", progress, "start_epoch", "step", "end_epoch")
         x, y = self._check_data(x, y)
         held_out = None if validation is None else self._check_validation(validation)
@@ -117,7 +117,7 @@ class Estimator(Trainable):
             if on_epoch is not None:
                 on_epoch(record)
 
-        reporter = progress_for() if progress is True else None if progress is False else progress
+        reporter = (progress_for() if progress else None) if isinstance(progress, (bool, np.bool_)) else progress
         self.history = trainer.history
         self.history = trainer.run(epochs, held_out, reporter, after_epoch)
         return self
@@ -199,7 +199,7 @@ class Estimator(Trainable):
         if self.classes is None:
             return None
         if y is None:
-            raise ValueError(f"{type(self).__name__} with classes={self.classes} needs labels y")
+            raise ValueError(f"{type(self).__name__} with classes={self.classes} needs labels y, got None")
         y = checks.array(f"labels in [0, {self.classes})", y, "iu")
         if y.shape != (count,):
             raise ValueError(f"labels must have shape ({count},), one for each example, got {y.shape}")

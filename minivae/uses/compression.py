@@ -7,6 +7,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from minivae.kernels import checks
+
 from .metrics import psnr, squared_error
 from .pca import PCA
 
@@ -38,14 +40,17 @@ def compression(
     What either makes is clipped to [0, 1], where pixels are, before it is compared.
     Raises ValueError for no dimensions, or for one below 1 or above what PCA has; nothing is trained then.
     """
-    if not len(dims):
-        raise ValueError("compression needs at least one dimension")
-    if min(dims) < 1:
-        raise ValueError(f"dimensions must be at least 1, got {list(dims)}")
+    checks.function("train", train)
+    dims = checks.integers("dims", dims, 1)
+    if not dims:
+        raise ValueError(f"compression needs at least one dimension, got {list(dims)}")
+    x_test = checks.array("x_test", x_test, "f")
     pca = PCA(x_train, max(dims))
     rows = []
     for dim in dims:
-        pictures = [np.clip(m.reconstruct(x_test), 0, 1) for m in (train(dim), pca.truncated(dim))]
+        model = train(dim)
+        checks.offers("what train(dim) returns", model, "reconstruct")
+        pictures = [np.clip(m.reconstruct(x_test), 0, 1) for m in (model, pca.truncated(dim))]
         errors = [float(squared_error(x_test, y).mean()) for y in pictures]
         rows.append(CompressionRow(dim, *(psnr(x_test, y) for y in pictures), *errors))
     return rows

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minivae.kernels import checks
 from minivae.models.autoencoder import LEVEL, corrupt
 from minivae.random import fork
 
@@ -32,6 +33,7 @@ def denoising(
     clipped to that before they are compared with x, which for Gaussian noise already takes part of the noise away.
     seed: of the noise, which is always the same for one seed.
     """
+    checks.offers("model", model, "reconstruct")
     with fork(seed):
         seen = corrupt(x, kind, level)
     noisy, denoised = np.clip(seen, 0, 1), np.clip(model.reconstruct(seen), 0, 1)

@@ -6,13 +6,15 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import minivae as mv
+from minivae.kernels.checks import shown
 
-from .kinds import ALL, ANY_DTYPE, COMMON, DTYPE, DTYPES, EITHER, REFUSED, ArrayKind, Kind, unusual
+from .kinds import ALL, ANY_DTYPE, COMMON, DTYPE, DTYPES, EITHER, PASSED_ON, REFUSED, ArrayKind, Kind, unusual
 
 
 class Argument(NamedTuple):
@@ -33,16 +35,21 @@ class Row:
     """One public name: how to call it and what its arguments are.
 
     call: the function itself or, for a method, one that makes the object first. public: whose signature it has.
-    errors: what else the call may raise, for reasons that the row's comment gives. result: what to compare of what it
-    returns. nan: whether finite numbers may give NaN, as for the logarithm.
+    errors: what else the call may raise, for reasons that the row's comment gives. refused: whether that is what even
+    the valid call raises here, for want of a GPU. extra: more values to try of an argument, all of them wrong.
     """
 
     call: Callable[..., Any]
     arguments: Mapping[str, Argument]
     public: Any = None
     errors: tuple[type[Exception], ...] = ()
-    nan: bool = False
-    extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # more values to try of an argument
+    refused: bool = False
+    extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @cached_property
+    def base(self) -> Outcome:
+        """What the valid call gives."""
+        return call(self, None, None)
 
     def signature(self) -> inspect.Signature:
         return inspect.signature(self.public or self.call)
@@ -57,8 +64,13 @@ class Outcome(NamedTuple):
 def cases(row: Row, name: str) -> Iterator[tuple[str, Any, Any]]:
     """(label, value, its meaning) of everything that is tried for one argument."""
     valid, kind = row.arguments[name]
-    for label, value in {**COMMON, **row.extra.get(name, {})}.items():
+    if kind is PASSED_ON:
+        return
+    keywords = row.signature().parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+    for label, value in {} if keywords else COMMON.items():
         yield label, value, kind.meaning(value)
+    for label, value in row.extra.get(name, {}).items():
+        yield label, value, REFUSED
     if kind in (DTYPE, ANY_DTYPE):
         yield from ((label, value, kind.meaning(value)) for label, value in DTYPES.items())
     if isinstance(kind, ArrayKind):
@@ -101,32 +113,39 @@ def wrong(row: Row, name: str, value: Any, meaning: Any) -> str | None:
     """What is wrong with the outcome of this value, or None."""
     outcome = call(row, name, value)
     if outcome.error is not None:
-        if not isinstance(outcome.error, (ValueError, TypeError, *row.errors)):
+        other = () if row.refused and meaning is REFUSED else row.errors
+        if not isinstance(outcome.error, (ValueError, TypeError, *other)):
             return f"{type(outcome.error).__name__}: {str(outcome.error)[:150]}"
-        if not says_what_came(str(outcome.error), value):
+        said = not isinstance(outcome.error, (ValueError, TypeError)) or says_what_came(str(outcome.error), value)
+        if not said:
             return f"does not say what came: {outcome.error}"
-        if meaning is REFUSED or meaning is EITHER or call(row, name, meaning).error is not None:
+        if meaning is REFUSED or meaning is EITHER or _expected(row, name, meaning).error is not None:
             return None
-        return f"refused, but {meaning!r} is not: {outcome.error}"
+        return f"refused, but {shown(meaning)} is not: {outcome.error}"
     if meaning is REFUSED:
         return f"accepted, giving {_brief(outcome.result)}"
     if nonsense := _nonsense(outcome, row, name, value):
         return nonsense
     if meaning is EITHER:
         return None
-    expected = call(row, name, meaning)
+    expected = _expected(row, name, meaning)
     if expected.error is not None:
-        return f"accepted, but {meaning!r} is not: {expected.error}"
-    return None if same(outcome.result, expected.result) else f"differs from the result of {meaning!r}"
+        return f"accepted, but {shown(meaning)} is not: {expected.error}"
+    return None if same(outcome.result, expected.result) else f"differs from the result of {shown(meaning)}"
+
+
+def _expected(row: Row, name: str, meaning: Any) -> Outcome:
+    return row.base if meaning is row.arguments[name].valid else call(row, name, meaning)
 
 
 def _nonsense(outcome: Outcome, row: Row, name: str, value: Any) -> str | None:
     """NaN from finite numbers without a word; an array that no kernel takes; float64 that came from nowhere."""
     for array in outcome.result or ():
-        if type(array) is not np.ndarray or not array.dtype.isnative or array.dtype.name not in ALL:
+        known = array.dtype.name in ALL or array.dtype == getattr(value, "dtype", None)  # some hand on what they get
+        if type(array) is not np.ndarray or not array.dtype.isnative or not known:
             return f"gives a {type(array).__name__} of {array.dtype}"
         finite = all(np.isfinite(a).all() for a in arrays(value) if a.dtype.kind in "biuf")
-        if array.dtype.kind == "f" and finite and np.isnan(array).any() and not (row.nan or outcome.warned):
+        if array.dtype.kind == "f" and finite and np.isnan(array).any() and not outcome.warned:
             return "gives NaN, of finite numbers"
         if array.dtype == np.float64 and not _explains_float64(row, name, value):
             return "gives float64, of float32"
@@ -135,7 +154,7 @@ def _nonsense(outcome: Outcome, row: Row, name: str, value: Any) -> str | None:
 
 def _explains_float64(row: Row, name: str, value: Any) -> bool:
     """Whether the valid call gives float64 or this value has it (a list or array of Python's floats, a dtype)."""
-    base = call(row, None, None).result
+    base = row.base.result
     if base is None or any(array.dtype == np.float64 for array in base):
         return True
     return isinstance(row.arguments[name].kind, ArrayKind) or row.arguments[name].kind in (DTYPE, ANY_DTYPE)
@@ -170,8 +189,10 @@ def _words(value: Any) -> Iterator[str]:
         return
     shape = str(array.shape)
     if not array.size:
-        yield from ("(0,)", "got 0", "got []")
-    yield from (shape, shape.replace(" ", ""), str(array.shape[1:]), str(array.dtype))
+        yield from ("(0,)", "got 0", "got []", "()")
+    yield from (shape, shape.replace(" ", ""), str(array.shape[1:])[1:] if array.ndim > 1 else "", str(array.dtype))
+    if array.ndim:
+        yield from (f"({len(array)},)", f"got {len(array)} ", f"and {len(array)}", f"got {len(array)}")
     yield f"with size {len(array)}" if array.ndim else "0-dimensional"
     yield from (f"{array.ndim} axes", f"{array.ndim}-dim", f"size {array.size} ")
 
@@ -190,6 +211,8 @@ def arrays(result: Any) -> Iterator[np.ndarray]:
     """All numbers in what a call returned, as arrays."""
     if isinstance(result, mv.Tensor):
         yield result._array
+    elif isinstance(result, np.ndarray) and result.dtype.kind == "U":
+        return
     elif isinstance(result, (np.ndarray, np.generic, float, int, bool)):
         if not (isinstance(result, int) and abs(result) > 2**62):
             yield result if isinstance(result, np.ndarray) else np.asarray(result)

@@ -86,7 +86,7 @@ def unusual(valid: np.ndarray) -> dict[str, tuple[Any, str]]:
         "masked array": (np.ma.masked_array(valid, np.zeros(valid.shape, bool)), "refused"),
         "complex": (valid.astype(complex), "refused"),
         "objects": (valid.astype(object), "refused"),
-        "strings": (valid.astype(str), "refused"),
+        "strings": (valid.astype(str), "strings"),
         "dates": (np.zeros(valid.shape, "datetime64[s]"), "refused"),
         "longdouble": (valid.astype(np.longdouble), "dtype"),
         "float16": (valid.astype(np.float16), "dtype"),
@@ -178,6 +178,7 @@ SEED = integer(0, 2**64 - 1)
 FUNCTION = Kind("function", lambda value: EITHER if callable(value) else REFUSED)
 NOTHING = Kind("nothing else", lambda value: REFUSED)
 ANYTHING = Kind("anything", lambda value: EITHER)
+PASSED_ON = Kind("what an object of the caller's gets", lambda value: EITHER)  # which answers for it
 
 
 def choice(*options: str) -> Kind:
@@ -246,7 +247,9 @@ class ArrayKind(Kind):
         return replace(self, meaning=Kind.__or__(self, other).meaning)
 
     def of_change(self, change: str) -> str:
-        return dict(self.takes).get(change, {"same": "same", "refused": "refused"}.get(change, "either"))
+        return dict(self.takes).get(
+            change, {"same": "same", "refused": "refused", "strings": "refused"}.get(change, "either")
+        )
 
     def of_form(self, form: Any, change: str, valid: np.ndarray) -> Any:
         """The meaning of one of unusual(valid)."""

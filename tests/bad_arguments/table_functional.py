@@ -106,7 +106,10 @@ FUNCTIONS = {
         {"x": any_x, "low": Argument(0.5, number(ends="[i")), "high": Argument(1.0, number(ends="[i"))},
     ),
     "where": Row(F.where, {"condition": Argument(X > 1, BOOL_ARRAY), "a": any_x, "b": Argument(X + 1, NUMBER_ARRAY)}),
-    **{name: Row(getattr(F, name), {"x": any_x, "axis": axis, "keepdims": keepdims}) for name in ("sum", "mean", "max", "min")},
+    **{
+        name: Row(getattr(F, name), {"x": any_x, "axis": axis, "keepdims": keepdims})
+        for name in ("sum", "mean", "max", "min")
+    },
     "logsumexp": elementwise(F.logsumexp, axis=axis, keepdims=keepdims),
     "softmax": elementwise(F.softmax, axis=Argument(1, ONE_AXIS)),
     "log_softmax": elementwise(F.log_softmax, axis=Argument(1, ONE_AXIS)),
@@ -120,12 +123,18 @@ FUNCTIONS = {
         {"x": any_x, "index": Argument(np.array([1, 0, 1]), array("index", ("bool", *WHOLE)) | INDEX)},
         errors=(IndexError,),
     ),
-    "gather": Row(F.gather, {"x": any_x, "index": Argument(np.array([[1], [0]]), INDEX_ARRAY), "axis": Argument(1, ONE_AXIS)}),
+    "gather": Row(
+        F.gather, {"x": any_x, "index": Argument(np.array([[1], [0]]), INDEX_ARRAY), "axis": Argument(1, ONE_AXIS)}
+    ),
     "cat": Row(F.cat, {"tensors": Argument([X, X], TENSORS), "axis": Argument(1, ONE_AXIS)}),
     "stack": Row(F.stack, {"tensors": Argument([X, X], TENSORS), "axis": Argument(1, ONE_AXIS)}),
     "pad": Row(
         F.pad,
-        {"x": any_x, "widths": Argument([(1, 1), (2, 0)], Kind("widths", _widths)), "value": Argument(2, number(ends="[i"))},
+        {
+            "x": any_x,
+            "widths": Argument([(1, 1), (2, 0)], Kind("widths", _widths)),
+            "value": Argument(2, number(ends="[i")),
+        },
         extra={"widths": {v: [v, v] for v in (0.5, (0, 10**12), (1, 1.5), (-1, 0), (1, 2, 3), "ab", (True, 1))}},
     ),
     "matmul": Row(F.matmul, {"a": x, "b": Argument(X.T.copy(), FLOAT_ARRAY)}),
@@ -177,14 +186,14 @@ FUNCTIONS = {
             for name in ("running_mean", "running_var")
         },
     ),
-    "dropout": elementwise(
-        F.dropout, p=Argument(0.5, number(0, 1, "[)")), training=Argument(True, FLAG), noise=NOISE
-    ),
+    "dropout": elementwise(F.dropout, p=Argument(0.5, number(0, 1, "[)")), training=Argument(True, FLAG), noise=NOISE),
     "reparameterize": Row(F.reparameterize, {"mu": x, "log_var": Argument(-X, FLOAT_ARRAY), "noise": NOISE}),
     "quantize": Row(F.quantize, {"z": x, "codebook": Argument(X[::-1].copy(), FLOAT_ARRAY)}),
     "straight_through": Row(F.straight_through, {"z": x, "z_q": Argument(X + 1, FLOAT_ARRAY)}),
     "bernoulli_nll": Row(F.bernoulli_nll, {"logits": x, "x": Argument(X, FLOAT_ARRAY)}),
-    "gaussian_nll": Row(F.gaussian_nll, {"mean": x, "log_var": Argument(X, FLOAT_ARRAY), "x": Argument(X + 1, FLOAT_ARRAY)}),
+    "gaussian_nll": Row(
+        F.gaussian_nll, {"mean": x, "log_var": Argument(X, FLOAT_ARRAY), "x": Argument(X + 1, FLOAT_ARRAY)}
+    ),
     "gaussian_kl": Row(F.gaussian_kl, {"mu": x, "log_var": Argument(X, FLOAT_ARRAY)}),
     "mse_loss": Row(F.mse_loss, {"prediction": x, "target": Argument(X + 1, FLOAT_ARRAY)}),
     "binary_cross_entropy_with_logits": Row(
@@ -192,7 +201,11 @@ FUNCTIONS = {
     ),
     "cross_entropy": Row(
         F.cross_entropy,
-        {"logits": x, "target": Argument(np.array([1, 0]), INDEX_ARRAY), "reduction": Argument("sum", choice("mean", "sum", "none"))},
+        {
+            "logits": x,
+            "target": Argument(np.array([1, 0]), INDEX_ARRAY),
+            "reduction": Argument("sum", choice("mean", "sum", "none")),
+        },
     ),
-}  # fmt: skip
+}
 TABLE = {f"functional.{name}": row for name, row in FUNCTIONS.items()}

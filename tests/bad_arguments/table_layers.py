@@ -103,9 +103,16 @@ CONSTRUCTORS = {
     ),
     "Upsample": made(nn.Upsample, IMAGE, scale_factor=Argument(2, pair(1))),
     "Unflatten": made(nn.Unflatten, X, shape=Argument((2, 2), integers(1))),
-    "Sequential": made(nn.Sequential, X, layers=Argument((nn.Linear(4, 2), nn.ReLU()), Kind("layers", lambda value: EITHER if isinstance(value, tuple) and not value else REFUSED))),
+    "Sequential": made(
+        nn.Sequential,
+        X,
+        layers=Argument(
+            (nn.Linear(4, 2), nn.ReLU()),
+            Kind("layers", lambda value: EITHER if isinstance(value, tuple) and not value else REFUSED),
+        ),
+    ),
     "VectorQuantizer": made(nn.VectorQuantizer, LATENTS, **QUANTIZER),
-}  # fmt: skip
+}
 FORWARD: dict[str, tuple[Callable[[], nn.Module], np.ndarray]] = {
     "Linear": (lambda: nn.Linear(4, 3), X),
     "Conv2d": (lambda: nn.Conv2d(4, 2, 3), IMAGE),
