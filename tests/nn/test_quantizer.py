@@ -391,7 +391,7 @@ class TestUsage:
     [
         ({"codes": 0}, ValueError, "codes must be at least 1, got 0"),
         ({"dim": 1.5}, TypeError, "dim must be an int, got 1.5"),
-        ({"update": "kmeans"}, ValueError, "'ema', 'gradient'.*'kmeans'"),
+        ({"update": "kmeans"}, ValueError, "'ema' or 'gradient'.*'kmeans'"),
         ({"commitment": -0.1}, ValueError, "commitment"),
         ({"commitment": float("nan")}, ValueError, "commitment"),
         ({"decay": 1.0}, ValueError, "decay"),
