@@ -29,7 +29,8 @@ from minivae.kernels import backend_of
 from minivae.kernels.checks import shown
 from minivae.kernels.contract import Array
 
-from .tensor import DIFFERENTIABLE, SCALARS, Tensor, Version, as_tensor, check_dtype
+from .dtypes import DIFFERENTIABLE, SCALARS, check_dtype
+from .tensor import Tensor, Version, as_tensor
 
 
 class Function:

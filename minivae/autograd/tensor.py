@@ -21,14 +21,10 @@ import numpy as np
 from minivae.kernels import backend, backend_of, checks
 from minivae.kernels.contract import Array
 
+from .dtypes import DIFFERENTIABLE, SCALARS, as_dtype, check_dtype
+
 if TYPE_CHECKING:
     from .function import Function
-
-DIFFERENTIABLE = (np.dtype(np.float32), np.dtype(np.float64))
-DTYPES = frozenset((*map(np.dtype, "?bhilqBHILQ"), *DIFFERENTIABLE))  # in the machine's own byte order
-
-# Numbers stay what they are: they belong to no device, and NumPy lets Python's take the dtype of the array they meet.
-SCALARS = frozenset((bool, int, float, *(dtype.type for dtype in DTYPES)))
 
 
 class _Operations(dict[str, Callable[..., "Tensor"]]):
@@ -199,6 +195,9 @@ class Tensor:
             if self.size != 1:
                 raise ValueError(f"backward() needs dy for a result of shape {self.shape}; only a scalar has a default")
             return xp.ones_like(self._array)
+        if not isinstance(dy, Tensor):
+            dy = _plain(dy)
+            dy = self.backend.asarray(dy) if isinstance(dy, np.ndarray) else dy
         dy = self._own("dy", dy)
         if dy.shape != self.shape:
             raise ValueError(f"dy must have the result's shape {self.shape}, got {dy.shape}")
@@ -222,12 +221,12 @@ class Tensor:
         """Move this leaf to another device or dtype where it stands, so that whoever holds it sees the new value."""
         if self._creator is not None:
             raise ValueError("only leaves can be converted in place; use to() or astype() on results")
-        if self.requires_grad and dtype is not None and np.dtype(dtype) not in DIFFERENTIABLE:
+        dtype = self.dtype if dtype is None else as_dtype(dtype)
+        if self.requires_grad and dtype not in DIFFERENTIABLE:
             raise TypeError(f"a Tensor that requires gradients must stay float32 or float64, got {dtype}")
-        dtype = None if dtype is None else as_dtype(dtype)
         array = self._array if device in (None, self.device) else backend(device).asarray(self.numpy())
         requires_grad = self.requires_grad
-        self._set(array if dtype is None else array.astype(dtype), None, Version())
+        self._set(array if dtype == array.dtype else array.astype(dtype), None, Version())
         self._requires_grad = requires_grad
 
     def __repr__(self) -> str:
@@ -370,25 +369,6 @@ class Tensor:
 def as_tensor(value: Any) -> Tensor:
     """Tensors as they are; plain arrays, lists and numbers as constants."""
     return value if isinstance(value, Tensor) else Tensor(value)
-
-
-def check_dtype(name: str, dtype: np.dtype) -> None:
-    """TypeError unless it is the dtype of a Tensor: booleans, integers, float32 or float64."""
-    if dtype not in DTYPES:
-        raise TypeError(f"{name} holds booleans, integers, float32 or float64, got {dtype}")
-
-
-def as_dtype(dtype: Any) -> np.dtype:
-    """Whatever names one of the dtypes of a Tensor, as that; TypeError for other ones."""
-    try:
-        found = None if dtype is None else np.dtype(dtype)
-    except (TypeError, ValueError):
-        found = None
-    if found is None:
-        raise TypeError(f"dtype must be that of a Tensor, such as numpy.float32, got {checks.shown(dtype)}")
-    found = found.newbyteorder("=")
-    check_dtype("a Tensor", found)
-    return found
 
 
 def _plain(array: Any) -> Array:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from minivae.autograd import Tensor
-from minivae.autograd.tensor import DIFFERENTIABLE, as_tensor
+from minivae.autograd.dtypes import DIFFERENTIABLE
+from minivae.autograd.tensor import as_tensor
 
 
 def check_dtypes(name: str, *tensors: Tensor) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from minivae.autograd import Function, Tensor
-from minivae.autograd.tensor import as_dtype, as_tensor
+from minivae.autograd.dtypes import as_dtype
+from minivae.autograd.tensor import as_tensor
 from minivae.kernels.checks import number
 from minivae.kernels.contract import Array
 

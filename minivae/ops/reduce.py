@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from minivae.autograd import Function, Tensor
-from minivae.autograd.tensor import DIFFERENTIABLE, as_tensor
+from minivae.autograd.dtypes import DIFFERENTIABLE
+from minivae.autograd.tensor import as_tensor
 from minivae.kernels.checks import flag, integer
 from minivae.kernels.contract import Array
 

@@ -95,12 +95,10 @@ class Estimator(Trainable):
         that do not, FloatingPointError if the loss diverges.
         """
         epochs, resume = checks.integer("epochs", epochs, 1), checks.flag("resume", resume)
-        if clip_norm is not None:
-            clip_norm = checks.number("clip_norm", clip_norm, "(0, inf]")
+        clip_norm = None if clip_norm is None else checks.number("clip_norm", clip_norm, "(0, inf]")
+        reporter = _reporter(progress)
         if on_epoch is not None:
             checks.function("on_epoch", on_epoch)
-        if not isinstance(progress, (bool, np.bool_)):
-            checks.offers("progress", progress, "start_epoch", "step", "end_epoch")
         x, y = self._check_data(x, y)
         held_out = None if validation is None else self._check_validation(validation)
         self.to(device=device)
@@ -117,7 +115,6 @@ class Estimator(Trainable):
             if on_epoch is not None:
                 on_epoch(record)
 
-        reporter = (progress_for() if progress else None) if isinstance(progress, (bool, np.bool_)) else progress
         self.history = trainer.history
         self.history = trainer.run(epochs, held_out, reporter, after_epoch)
         return self
@@ -238,6 +235,13 @@ class Estimator(Trainable):
         finally:
             self.train(training)
         return np.ascontiguousarray(np.concatenate(parts))
+
+
+def _reporter(progress: bool | Progress) -> Progress | None:
+    if isinstance(progress, (bool, np.bool_)):
+        return progress_for() if progress else None
+    checks.offers("progress", progress, "start_epoch", "step", "end_epoch")
+    return progress
 
 
 def _plain(value: Any) -> Any:
