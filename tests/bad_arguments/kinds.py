@@ -178,7 +178,7 @@ SEED = integer(0, 2**64 - 1)
 FUNCTION = Kind("function", lambda value: EITHER if callable(value) else REFUSED)
 NOTHING = Kind("nothing else", lambda value: REFUSED)
 ANYTHING = Kind("anything", lambda value: EITHER)
-PASSED_ON = Kind("what an object of the caller's gets", lambda value: EITHER)  # which answers for it
+PASSED_ON = Kind("not looked at", lambda value: EITHER)  # as what a model of the caller's gets: not tried
 
 
 def choice(*options: str) -> Kind:

@@ -22,12 +22,12 @@ from minivae import models
 from .judge import Argument, Row, method
 from .kinds import (
     ALL,
-    ANYTHING,
     EITHER,
     FLAG,
     FUNCTION,
     INDEX_ARRAY,
     NONE,
+    PASSED_ON,
     REFUSED,
     Kind,
     array,
@@ -92,7 +92,7 @@ SETTINGS: dict[str, Argument] = {
     "classes": Argument(2, integer(1) | NONE),
     "codebook_digest": Argument("abc", Kind("str", lambda value: value if isinstance(value, str) else REFUSED) | NONE),
     # of fit()
-    "y": Argument(None, ANYTHING),  # ignored by models without labels, so that they fit into scikit-learn's Pipeline
+    "y": Argument(None, PASSED_ON),  # models without labels ignore it, to fit into scikit-learn's Pipeline
     "epochs": Argument(1, integer(1, 3)),  # more are right, and take longer
     "batch_size": Argument(2, integer(1)),
     "lr": Argument(1e-3, number(0)),
