@@ -179,6 +179,7 @@ def check_finite(x: np.ndarray, name: str) -> None:
 
 def elements(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """A shape whose product is at most LARGEST; ValueError for a larger one, before anything is allocated."""
-    if prod(shape) > LARGEST:
-        raise ValueError(f"{name} of shape {shape} would have {prod(shape)} elements, more than {LARGEST}")
+    count = prod(map(int, shape))  # NumPy's integers would overflow
+    if count > LARGEST:
+        raise ValueError(f"{name} of shape {tuple(map(int, shape))} would have {count} elements, more than {LARGEST}")
     return shape
