@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from minivae.autograd import Tensor
-from minivae.kernels import backend
+from minivae.kernels import backend, checks
 from minivae.kernels.cuda.capture import Staging, capture
 from minivae.kernels.cuda.live import LiveNumbers
 from minivae.kernels.cuda.settings import settings
@@ -58,7 +58,11 @@ class Graph:
     """
 
     def __init__(self, step: Step, model: Module, optimizers: Sequence[Optimizer]) -> None:
-        self._step, self._model, self._optimizers = step, model, list(optimizers)
+        if not isinstance(model, Module):
+            raise TypeError(f"model must be a Module, got {checks.shown(model)}")
+        if not isinstance(optimizers, (list, tuple)) or not all(isinstance(o, Optimizer) for o in optimizers):
+            raise TypeError(f"optimizers must be a list of Optimizers, got {checks.shown(optimizers)}")
+        self._step, self._model, self._optimizers = checks.function("step", step), model, list(optimizers)
         backend("cuda")  # or it says what is missing
         self._staging: dict[Signature, list[Staging]] = {}
         self._captured: dict[Signature, _Capture] = {}

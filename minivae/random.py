@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.kernels import backend
+from minivae.kernels import backend, checks
 from minivae.kernels.contract import Array, Noise
 
 _lock = threading.RLock()  # no draw is handed out twice
@@ -41,8 +41,7 @@ class Generator:
 
     def manual_seed(self, seed: int) -> None:
         """Start again at draw 0 of this seed."""
-        check_seed(seed)
-        self.seed, self.draw = int(seed), 0
+        self.seed, self.draw = checks.seed("seed", seed), 0
 
     def next(self) -> Noise:
         """The next draw."""
@@ -57,35 +56,40 @@ class Generator:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where state_dict() was taken."""
-        self.manual_seed(int(state["seed"]))
-        self.draw = int(state["draw"])
+        checks.state("the generator", state, ("seed", "draw"))
+        seed, draw = checks.seed("seed", state["seed"]), checks.seed("draw", state["draw"])
+        self.seed, self.draw = seed, draw
 
     def uniform(self, shape: tuple[int, ...], dtype: Any = np.float32, device: str = "cpu") -> Array:
         """Uniform in [0, 1)."""
-        return backend(device).uniform(shape, np.dtype(dtype), self.next())
+        return self._draw("uniform", shape, dtype, device)
 
     def normal(self, shape: tuple[int, ...], dtype: Any = np.float32, device: str = "cpu") -> Array:
         """Standard normal."""
-        return backend(device).normal(shape, np.dtype(dtype), self.next())
+        return self._draw("normal", shape, dtype, device)
+
+    def _draw(self, distribution: str, shape: tuple[int, ...], dtype: Any, device: str) -> Array:
+        """Raises TypeError or ValueError for a shape that is none, other dtypes than float32 and float64, devices."""
+        shape = checks.elements("an array", checks.integers("shape", shape, 0))
+        dtype, kernels = checks.float_dtype("dtype", dtype), backend(device)
+        return getattr(kernels, distribution)(shape, dtype, self.next())
 
     def bernoulli(self, p: Array | float, shape: tuple[int, ...] | None = None, device: str = "cpu") -> Array:
         """True with probability p: a number for a given shape, or an array of probabilities, each for itself.
 
-        An array on the host is brought to the device.
+        An array on the host is brought to the device. Raises ValueError for p outside [0, 1] (on the host), or for both
+        an array and a shape.
         """
         kernels = backend(device)
-        if shape is None:
-            p = kernels.asarray(p)
-            shape = p.shape
-        return kernels.uniform(shape, np.dtype(np.float32), self.next()) < p
-
-
-def check_seed(seed: Any, name: str = "seed") -> None:
-    """TypeError unless it is an int, ValueError unless that is in [0, 2^64)."""
-    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-        raise TypeError(f"{name} must be an int, got {seed!r}")
-    if not 0 <= int(seed) < 2**64:
-        raise ValueError(f"{name} must be in [0, 2**64), got {seed}")
+        if shape is not None:
+            return self._draw("uniform", shape, np.float32, device) < checks.number("p", p, "[0, 1]")
+        probabilities: Any = p
+        if not hasattr(type(p), "__cuda_array_interface__"):
+            array = checks.array("p", p, "f")
+            if array.size and not (array.min() >= 0 and array.max() <= 1):
+                raise ValueError(f"p must be probabilities in [0, 1], got {array.min()} to {array.max()}")
+            probabilities = kernels.asarray(array)
+        return kernels.uniform(probabilities.shape, np.dtype(np.float32), self.next()) < probabilities
 
 
 default_generator = Generator(0)
@@ -96,6 +100,16 @@ def current_generator() -> Generator:
     """Where noise comes from here: the generator of the innermost use_generator() or fork(), else the default one."""
     chosen = _chosen.get()
     return default_generator if chosen is None else chosen
+
+
+def noise_or_next(noise: Noise | None) -> Noise:
+    """noise itself or, for None, the next draw of minivae's generator; TypeError for what is neither."""
+    if noise is None:
+        return current_generator().next()
+    if not isinstance(noise, Noise):
+        raise TypeError(f"noise must be a Noise(seed, draw) or None, got {checks.shown(noise)}")
+    checks.seed("noise.seed", noise.seed), checks.seed("noise.draw", noise.draw)
+    return noise
 
 
 def manual_seed(seed: int) -> None:
@@ -109,6 +123,8 @@ def manual_seed(seed: int) -> None:
 @contextmanager
 def use_generator(generator: Generator) -> Iterator[None]:
     """Inside, in this thread, noise comes from this generator."""
+    if not isinstance(generator, Generator):
+        raise TypeError(f"generator must be a Generator, got {checks.shown(generator)}")
     token = _chosen.set(generator)
     try:
         yield

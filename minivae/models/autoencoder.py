@@ -16,15 +16,16 @@ the images that x~ may come from.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minivae.autograd import Tensor
+from minivae.data.batches import images_as_floats
+from minivae.kernels.checks import check_finite, choice, number
 from minivae.kernels.contract import Noise
 from minivae.nn.networks import check_architecture, conv_decoder, conv_encoder, dense_decoder, dense_encoder
-from minivae.random import current_generator
+from minivae.random import noise_or_next
 from minivae.training import Codec
 
 CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper")
@@ -66,11 +67,11 @@ class Autoencoder(Codec):
         random_state: int | None = None,
         warm_start: bool = False,
     ) -> None:
-        check_architecture(image_shape, latent_dim, arch, channels)
+        check_architecture(image_shape, latent_dim, arch, channels, hidden)
         if corruption is not None:
             _check_corruption(corruption, LEVEL if level is None else level)
         elif level is not None:
-            raise ValueError(f"level = {level} says how much of a corruption, and there is none")
+            raise ValueError(f"level = {level!r} says how much of a corruption, and there is none: corruption is None")
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.latent_dim, self.arch, self.channels, self.hidden = latent_dim, arch, channels, hidden
         self.corruption, self.level = corruption, level
@@ -102,8 +103,8 @@ class Autoencoder(Codec):
         x = self.tensor(x)
         seen = x
         if self.training and self.corruption is not None:
-            level = LEVEL if self.level is None else self.level
-            seen = _corrupted(x, self.corruption, level, noise or current_generator().next())
+            level = LEVEL if self.level is None else float(self.level)
+            seen = _corrupted(x, self.corruption, level, noise_or_next(noise))
         return AutoencoderLoss(_squared_error(x, self(seen)).mean())
 
     # ---- plain arrays ----
@@ -114,10 +115,7 @@ class Autoencoder(Codec):
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Codes (N, D) -> images (N, C, H, W), not clipped."""
-        z = np.asarray(z)
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"codes must have shape (N, {self.latent_dim}), got {z.shape}")
-        return self.batched(self.decoder, z)
+        return self.batched(self.decoder, self.check_latents(z))
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """decode(encode(x)): images are taken as they are, nothing is corrupted."""
@@ -139,13 +137,13 @@ def corrupt(x: np.ndarray, kind: str, level: float = LEVEL, noise: Noise | None 
     probability `level`. 'salt-and-pepper' sets it to 0 or to 1, with probability level / 2 each.
     noise: the next draw of minivae's generator unless given.
 
-    Raises ValueError for an unknown kind, a negative level or a probability above 1; TypeError unless x is floating.
+    Raises ValueError for an unknown kind, a negative level, a probability above 1, NaN or infinity; TypeError unless x
+    is float32 or float64.
     """
-    x = np.asarray(x)
-    if x.dtype.kind != "f":
-        raise TypeError(f"images must be floating numbers, got {x.dtype}; for bytes use x / np.float32(255)")
+    x = images_as_floats(x)
+    check_finite(np.atleast_1d(x), "images")
     _check_corruption(kind, level)
-    return _corrupted(Tensor.wrap(x), kind, level, noise or current_generator().next()).numpy()
+    return _corrupted(Tensor(x), kind, float(level), noise_or_next(noise)).numpy()
 
 
 def _corrupted(x: Tensor, kind: str, level: float, noise: Noise) -> Tensor:
@@ -159,14 +157,15 @@ def _corrupted(x: Tensor, kind: str, level: float, noise: Noise) -> Tensor:
 
 def _squared_error(x: Tensor, y: Tensor) -> Tensor:
     """(N, C, H, W) both -> (N,)."""
+    if x.shape != y.shape:
+        raise ValueError(f"images must have the decoder's shape {y.shape}, got {x.shape}")
     difference = x - y
     return (difference * difference).sum(axis=(1, 2, 3))
 
 
 def _check_corruption(kind: str, level: float) -> None:
-    if kind not in CORRUPTIONS:
-        raise ValueError(f"corruption must be one of {CORRUPTIONS}, got {kind!r}")
-    if not level >= 0 or not isfinite(level):
-        raise ValueError(f"level must be a number >= 0, got {level}")
-    if kind != "gaussian" and level > 1:
-        raise ValueError(f"level of {kind!r} is a probability, got {level}")
+    choice("corruption", kind, CORRUPTIONS)
+    if kind == "gaussian":
+        number("level of 'gaussian'", level, "[0, inf)")
+    else:
+        number(f"level of {kind!r}, a probability,", level, "[0, 1]")

@@ -35,7 +35,7 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor, no_grad
-from minivae.kernels import backend
+from minivae.kernels import backend, checks
 from minivae.kernels.contract import Array
 from minivae.kernels.cpu.threads import use_threads
 from minivae.nn import Conv2d, Embedding, Linear, Module, Sequential, init
@@ -46,6 +46,7 @@ from minivae.random import current_generator
 from minivae.training import Estimator
 
 SAMPLES_AT_A_TIME = 256
+MOST_LAYERS = 1000
 LEAST_UNIFORM = 2.0**-54  # in place of 0, half of the least uniform number above it, so that its logarithm is finite
 
 
@@ -123,7 +124,7 @@ class PixelCNN(Estimator):
         warm_start: bool = False,
     ) -> None:
         sizes = {"values": values, "channels": channels, "layers": layers, "hidden": hidden}
-        _check(map_shape, sizes, {"first_kernel": first_kernel, "kernel": kernel}, classes)
+        _check(map_shape, sizes, {"first_kernel": first_kernel, "kernel": kernel}, classes, codebook_digest)
         self.map_shape, self.values, self.channels, self.layers = map_shape, values, channels, layers
         self.first_kernel, self.kernel, self.hidden = first_kernel, kernel, hidden
         self.classes, self.codebook_digest = classes, codebook_digest
@@ -182,10 +183,8 @@ class PixelCNN(Estimator):
         of them, for a conditional model and only there. Raises ValueError for n < 1 and a temperature that is
         negative or not finite.
         """
-        if n < 1:
-            raise ValueError(f"the number of samples must be at least 1, got {n}")
-        if not 0 <= temperature < np.inf:
-            raise ValueError(f"temperature must be a number >= 0, got {temperature}")
+        checks.elements("an array of samples", (checks.integer("n", n, 1), *self.map_shape))
+        temperature = checks.number("temperature", temperature, "[0, inf)")
         one_for_all = y is not None and np.ndim(y) == 0
         labels = None if self._unlabelled(y) else self.check_labels(np.full(n, y) if one_for_all else y, n)
         training = self.training
@@ -200,7 +199,7 @@ class PixelCNN(Estimator):
 
     def bits_per_dim(self, nats: float) -> float:
         """nats per map in bits per position: nats / (H W log 2)."""
-        return nats / (prod(self.map_shape) * log(2))
+        return checks.number("nats", nats) / (prod(self.map_shape) * log(2))
 
     # ---- what comes in ----
 
@@ -209,9 +208,7 @@ class PixelCNN(Estimator):
 
         Raises TypeError unless they are integers (or booleans), ValueError for another shape or values out of range.
         """
-        x = np.asarray(x)
-        if x.dtype.kind not in "biu":
-            raise TypeError(f"maps must be integers in [0, {self.values}), got {x.dtype}")
+        x = checks.array(f"maps of integers in [0, {self.values})", x, "biu")
         H, W = self.map_shape
         if x.ndim != 3 or x.shape[1:] != (H, W):
             raise ValueError(f"maps must have shape (N, {H}, {W}), got {x.shape}")
@@ -223,7 +220,8 @@ class PixelCNN(Estimator):
         """Integers as a constant on the model's device."""
         if isinstance(x, Tensor):
             return x
-        return Tensor.wrap(backend(self.embedding.weight.device).asarray(np.array(x, np.int64)))
+        integers = np.array(checks.array("x", x, "biu"), np.int64)
+        return Tensor.wrap(backend(self.embedding.weight.device).asarray(integers))
 
     def _maps(self, maps: Any) -> Tensor:
         """Tensors, which come from the arrays below, are not checked again: the device would have to be asked."""
@@ -236,7 +234,9 @@ class PixelCNN(Estimator):
 
     def _unlabelled(self, y: Any) -> bool:
         if self.classes is None and y is not None:
-            raise ValueError("labels y belong to a conditional model, and this one has classes=None")
+            raise ValueError(
+                f"labels y belong to a conditional model, and this one has classes=None, got {checks.shown(y)}"
+            )
         return self.classes is None
 
 
@@ -336,15 +336,19 @@ def _of_class(table: Tensor, y: Tensor) -> Tensor:
     return F.reshape(_lookup(table, y), (len(y), 1, 1, table.shape[1]))
 
 
-def _check(map_shape: Sequence[int], sizes: dict[str, int], kernels: dict[str, int], classes: int | None) -> None:
-    if len(map_shape) != 2 or min(map_shape) < 1:
-        raise ValueError(f"map_shape must be (H, W), got {map_shape!r}")
+def _check(
+    map_shape: Sequence[int],
+    sizes: dict[str, int],
+    kernels: dict[str, int],
+    classes: int | None,
+    codebook_digest: str | None,
+) -> None:
+    checks.integers("map_shape (H, W)", map_shape, 1, count=2)
     for name, size in {**sizes, **kernels, **({} if classes is None else {"classes": classes})}.items():
-        if isinstance(size, bool) or not hasattr(size, "__index__"):
-            raise TypeError(f"{name} must be an int, got {size!r}")
-        least = 2 if name == "values" else 1
-        if size < least:
-            raise ValueError(f"{name} must be at least {least}, got {size}")
+        most = MOST_LAYERS if name == "layers" else checks.LARGEST
+        checks.integer(name, size, 2 if name == "values" else 1, most)
     for name, size in kernels.items():
         if size % 2 == 0:
             raise ValueError(f"{name} must be odd, got {size}")
+    if not isinstance(codebook_digest, (str, type(None))):
+        raise TypeError(f"codebook_digest must be a str or None, got {checks.shown(codebook_digest)}")

@@ -29,12 +29,12 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor
-from minivae.kernels import cpu
+from minivae.kernels import checks, cpu
 from minivae.kernels.contract import Noise
 from minivae.nn.likelihoods import LIKELIHOODS
 from minivae.nn.module import Buffer
 from minivae.nn.networks import check_architecture, conv_decoder, conv_encoder, dense_decoder, dense_encoder
-from minivae.random import current_generator
+from minivae.random import current_generator, noise_or_next
 from minivae.training import Codec
 from minivae.training.importance import importance_log_likelihood
 
@@ -94,9 +94,8 @@ class VAE(Codec):
         random_state: int | None = None,
         warm_start: bool = False,
     ) -> None:
-        check_architecture(image_shape, latent_dim, arch, channels)
-        _check(likelihood, beta)
-        _check_training(kl_warmup, free_bits, binarize, likelihood)
+        check_architecture(image_shape, latent_dim, arch, channels, hidden)
+        _check(likelihood, beta, kl_warmup, free_bits, binarize)
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.latent_dim, self.arch, self.beta = latent_dim, arch, beta
         self.channels, self.hidden, self.likelihood = channels, hidden, likelihood
@@ -144,11 +143,12 @@ class VAE(Codec):
         """
         x = self.tensor(x)
         if self.binarize is not None:
-            x = _bernoulli(x, noise._replace(draw=noise.draw + 1) if noise else current_generator().next())
+            after = None if noise is None else noise_or_next(noise)._replace(draw=noise.draw + 1)
+            x = _bernoulli(x, noise_or_next(after))
         nll, kl = self.latent_terms(x, noise)
         nll, kl = nll.mean(), kl.mean(axis=0)  # (), (D,)
-        charged = F.maximum(kl, self.free_bits) if self.training and self.free_bits else kl
-        beta = self.beta_now if self.training and self.kl_warmup else self.beta
+        charged = F.maximum(kl, float(self.free_bits)) if self.training and self.free_bits else kl
+        beta = self.beta_now if self.training and self.kl_warmup else float(self.beta)  # NumPy's would make float64
         return VAELoss(nll + beta * charged.sum(), nll, kl.sum())
 
     def before_step(self, step: int, steps: int) -> None:
@@ -168,9 +168,9 @@ class VAE(Codec):
 
     def log_weights(self, x: Any, samples: int = 1, noise: Noise | None = None) -> Tensor:
         """log p(x, z) - log q(z | x) for `samples` draws of z from q(z | x): (N, C, H, W) -> (samples, N) nats."""
-        x = self.tensor(x)
+        x, samples = self.tensor(x), checks.integer("samples", samples, 1)
         mu, log_var = (_repeat(t, samples) for t in self.posterior(x))  # (samples * N, D)
-        noise = noise or current_generator().next()
+        noise = noise_or_next(noise)
         z = F.reparameterize(mu, log_var, noise)
         eps = Tensor.wrap(z.backend.normal(z.shape, z.dtype, noise))  # (z - mu) / sigma, which exp(-log_var) overflows
         log_ratio = 0.5 * (log_var + eps * eps - z * z).sum(axis=1)  # log p(z) - log q(z|x)
@@ -185,10 +185,7 @@ class VAE(Codec):
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Latents (N, D) -> the expected images (N, C, H, W)."""
-        z = np.asarray(z)
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"latents must have shape (N, {self.latent_dim}), got {z.shape}")
-        return self.batched(lambda z: self.observation.mean(self.decoder(z)), z)
+        return self.batched(lambda z: self.observation.mean(self.decoder(z)), self.check_latents(z))
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """decode(encode(x)): without noise."""
@@ -196,8 +193,8 @@ class VAE(Codec):
 
     def sample(self, n: int = 1) -> np.ndarray:
         """n images (n, C, H, W): the decoder's means for z drawn from the prior."""
-        if n < 1:
-            raise ValueError(f"the number of samples must be at least 1, got {n}")
+        n = checks.integer("n", n, 1)
+        checks.elements("an array of samples", (n, *self.image_shape))
         with self.own_noise():
             return self.decode(current_generator().normal((n, self.latent_dim)))
 
@@ -218,9 +215,7 @@ class VAE(Codec):
 
     def score_samples(self, x: np.ndarray, samples: int = 1) -> np.ndarray:
         """The ELBO of each image in nats (N,), its expectation estimated with `samples` draws of z."""
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, got {samples}")
-        x = self.binarized(x)
+        x, samples = self.binarized(x), checks.integer("samples", samples, 1)
         total = np.zeros(len(x))
         with self.own_noise():
             for _ in range(samples):
@@ -251,7 +246,7 @@ class VAE(Codec):
         """
         x = self.binarized(x)
         if not len(x):
-            raise ValueError("latent_usage needs at least one image")
+            raise ValueError(f"latent_usage needs at least one image, got shape {x.shape}")
         posterior = self.batched(lambda x: F.cat(self.posterior(x), axis=1), x).astype(np.float64)  # (N, 2 D)
         mu, log_var = np.split(posterior, 2, axis=1)
         kl = self.check_output((mu**2 + np.exp(log_var) - 1 - log_var).mean(axis=0) / 2)
@@ -265,11 +260,11 @@ class VAE(Codec):
 
         Decoded are `steps` >= 2 points of the straight line between their codes, the ends included.
         """
-        if steps < 2:
-            raise ValueError(f"a way has at least its two ends, got steps = {steps}")
+        steps = checks.integer("steps", steps, 2)  # the two ends
         start, end = self.encode(a), self.encode(b)
         if start.shape != end.shape:
             raise ValueError(f"interpolate needs as many images at both ends, got {len(start)} and {len(end)}")
+        checks.elements("an array of images", (len(start), steps, *self.image_shape))
         t = np.linspace(0, 1, steps, dtype=start.dtype)[:, None]
         path = (1 - t) * start[:, None] + t * end[:, None]  # (N, steps, D)
         return self._decode_grid(path)
@@ -282,12 +277,13 @@ class VAE(Codec):
         The others stay at the code of the image x (1, C, H, W), or at 0, the prior's mean, without one. dims: all
         unless given. values: -3, -2, ..., 3 unless given, in the prior's standard deviations.
         """
-        chosen = range(self.latent_dim) if dims is None else [int(d) for d in dims]
+        chosen = range(self.latent_dim) if dims is None else checks.integers("dims", dims)
         if not len(chosen) or not all(0 <= d < self.latent_dim for d in chosen):
             raise ValueError(f"dims must be latents in [0, {self.latent_dim}), got {list(chosen)}")
-        places = np.arange(-3.0, 4.0) if values is None else np.asarray(values, np.float64)
+        places = np.arange(-3.0, 4.0) if values is None else checks.array("values", values, "iuf").astype(np.float64)
         if places.ndim != 1 or not len(places):
             raise ValueError(f"values must be a list of numbers, got shape {places.shape}")
+        checks.check_finite(places, "values")
         code = np.zeros((1, self.latent_dim)) if x is None else self.encode(x)
         if len(code) != 1:
             raise ValueError(f"traverse starts from one image, got {len(code)}")
@@ -304,8 +300,7 @@ class VAE(Codec):
         """
         if self.latent_dim != 2:
             raise ValueError(f"the manifold is drawn for latent_dim = 2, this model has {self.latent_dim}")
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}")
+        checks.elements("an array of images", (checks.integer("n", n, 1), n, *self.image_shape))
         points = [NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)]
         return self.decode(np.array([(right, up) for up in reversed(points) for right in points]))
 
@@ -316,27 +311,18 @@ class VAE(Codec):
 
     def bits_per_dim(self, nats: float) -> float:
         """nats per image in bits per channel and pixel, see nn.likelihoods."""
-        return self.observation.bits_per_dim(nats, tuple(self.image_shape))
+        return self.observation.bits_per_dim(checks.number("nats", nats), tuple(self.image_shape))
 
 
-def _check(likelihood: str, beta: float) -> None:
-    if likelihood not in LIKELIHOODS:
-        raise ValueError(f"likelihood must be one of {sorted(LIKELIHOODS)}, got {likelihood!r}")
-    if not 0 <= beta < np.inf:
-        raise ValueError(f"beta must be a number >= 0, got {beta}")
-
-
-def _check_training(kl_warmup: int, free_bits: float, binarize: str | None, likelihood: str) -> None:
-    if isinstance(kl_warmup, bool) or not hasattr(kl_warmup, "__index__"):
-        raise TypeError(f"kl_warmup must be an int, a number of steps, got {kl_warmup!r}")
-    if kl_warmup < 0:
-        raise ValueError(f"kl_warmup must be at least 0, got {kl_warmup}")
-    if not 0 <= free_bits < np.inf:
-        raise ValueError(f"free_bits must be a number >= 0, got {free_bits}")
-    if binarize not in (None, "dynamic"):
-        raise ValueError(f"binarize must be 'dynamic' or None, got {binarize!r}")
-    if binarize is not None and likelihood != "bernoulli":
-        raise ValueError(f"binarize makes binary images, for likelihood 'bernoulli' and not {likelihood!r}")
+def _check(likelihood: str, beta: float, kl_warmup: int, free_bits: float, binarize: str | None) -> None:
+    checks.choice("likelihood", likelihood, sorted(LIKELIHOODS))
+    checks.number("beta", beta, "[0, inf)")
+    checks.integer("kl_warmup, a number of steps,", kl_warmup, 0)
+    checks.number("free_bits", free_bits, "[0, inf)")
+    if binarize is not None:
+        checks.choice("binarize", binarize, ("dynamic",))
+        if likelihood != "bernoulli":
+            raise ValueError(f"binarize makes binary images, for likelihood 'bernoulli' and not {likelihood!r}")
 
 
 def _bernoulli(p: Tensor, noise: Noise) -> Tensor:

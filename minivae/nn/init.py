@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from minivae.kernels.checks import elements, flag, float_dtype
 from minivae.random import current_generator
 
 from .module import Parameter
@@ -36,35 +37,38 @@ def at_most(count: int) -> Iterator[None]:
         _left.reset(token)
 
 
-def _take(shape: tuple[int, ...]) -> None:
-    left = _left.get()
+def _take(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a weight that may be made; ValueError for more elements than an array or the model may have."""
+    count, left = prod(map(int, elements("a weight", shape))), _left.get()
     if left is not None:
-        if prod(shape) > left[0]:
+        if count > left[0]:
             raise ValueError(f"weights of shape {shape} are more than the {left[0]:,} that there are for them")
-        left[0] -= prod(shape)
+        left[0] -= count
+    return shape
 
 
 def uniform(shape: tuple[int, ...], bound: float, dtype: Any) -> Parameter:
     """U(-bound, bound)."""
-    _take(shape)
+    shape, dtype = _take(shape), float_dtype("dtype", dtype)
     numbers = current_generator().uniform(shape, dtype)
     return Parameter((2 * bound) * numbers - bound)
 
 
 def normal(shape: tuple[int, ...], dtype: Any) -> Parameter:
     """N(0, 1)."""
-    _take(shape)
+    shape, dtype = _take(shape), float_dtype("dtype", dtype)
     return Parameter(current_generator().normal(shape, dtype))
 
 
 def constant(shape: tuple[int, ...], value: float, dtype: Any) -> Parameter:
     """One value everywhere."""
-    _take(shape)
+    shape, dtype = _take(shape), float_dtype("dtype", dtype)
     return Parameter(np.full(shape, value, dtype))
 
 
 def weight_and_bias(shape: tuple[int, ...], outputs: int, bias: bool, dtype: Any) -> tuple[Parameter, Parameter | None]:
     """Weight of this shape and, if wanted, bias (outputs,)."""
+    bias = flag("bias", bias)
     bound = 1 / sqrt(prod(shape[1:]))
     weight = uniform(shape, bound, dtype)
     return weight, uniform((outputs,), bound, dtype) if bias else None

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minivae.autograd import Tensor
-from minivae.kernels import backend_of
+from minivae.kernels import backend, backend_of, checks
 from minivae.kernels.contract import Array
 
 M = TypeVar("M", bound="Module")
@@ -87,6 +87,7 @@ class Module:
 
     def train(self: M, mode: bool = True) -> M:
         """Training behaviour (dropout, batch statistics) for this Module and all below."""
+        mode = checks.flag("mode", mode)
         for module in self.modules():
             module.training = mode
         return self
@@ -101,7 +102,14 @@ class Module:
             parameter.grad = None
 
     def to(self: M, device: str | None = None, dtype: Any = None) -> M:
-        """Move all Parameters and Buffers to a device, and the floating ones to a dtype, where they stand."""
+        """Move all Parameters and Buffers to a device, and the floating ones to a dtype, where they stand.
+
+        Raises ValueError for another device than 'cpu' or 'cuda', TypeError for another dtype than float32 or float64.
+        """
+        if device is not None:
+            backend(device)
+        if dtype is not None:
+            dtype = checks.float_dtype("dtype", dtype)
         for _, tensor in self.named_tensors((Parameter, Buffer)):
             tensor.convert(device, dtype if tensor.dtype.kind == "f" else None)
         return self
@@ -119,17 +127,14 @@ class Module:
         dtypes that differ.
         """
         own = dict(self.named_tensors((Parameter, Buffer)))
-        missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-        if missing or unexpected:
-            raise ValueError(f"state does not fit {type(self).__name__}: missing {missing}, unexpected {unexpected}")
-        arrays = {name: np.asarray(value) for name, value in state.items()}
+        checks.state(type(self).__name__, state, own)
+        arrays = {name: checks.array(name, value) for name, value in state.items()}
         for name, tensor in own.items():
             if arrays[name].shape != tensor.shape:
                 raise ValueError(f"state: {name} must have shape {tensor.shape}, got {arrays[name].shape}")
             if arrays[name].dtype != tensor.dtype:
                 raise TypeError(f"state: {name} must have dtype {tensor.dtype}, got {arrays[name].dtype}")
-        if names := not_finite(arrays):
-            raise ValueError(f"state: {names[0]} must be finite, and there is NaN or infinity in it")
+            checks.check_finite(np.atleast_1d(arrays[name]), f"state: {name}")
         for name, tensor in own.items():
             tensor.inplace()[...] = tensor.backend.asarray(arrays[name])
 

@@ -17,18 +17,18 @@ import numpy as np
 
 from minivae.autograd import Tensor, no_grad
 from minivae.data.archive import reading
-from minivae.data.batches import Batches, check_finite, digest, range_text
-from minivae.kernels import backend
+from minivae.data.batches import Batches, check_finite, digest, images_as_floats, range_text
+from minivae.kernels import backend, checks
 from minivae.kernels.cpu.threads import use_threads
 from minivae.nn import init
 from minivae.nn.module import not_finite
 from minivae.optim import Adam, CosineSchedule
-from minivae.random import Generator, check_seed, current_generator, default_generator, fork, use_generator
+from minivae.random import Generator, current_generator, default_generator, fork, use_generator
 
 from .checkpoint import CheckpointFile, open_checkpoint, remove_leftovers, save_checkpoint
 from .loop import EVALUATION_SEED, Trainable, Trainer
 from .progress import Progress, progress_for
-from .resume import OF_FIT, restore, tuples
+from .resume import OF_FIT, plain, restore, tuples
 
 E = TypeVar("E", bound="Estimator")
 EVALUATION_BATCH = 256
@@ -60,7 +60,7 @@ class Estimator(Trainable):
         """The end of every constructor: check and keep the parameters that all models have, and build the layers."""
         _check_fit(epochs, lr, batch_size, warm_start)
         if random_state is not None:
-            check_seed(random_state, "random_state")
+            checks.seed("random_state", random_state)
         self.epochs, self.lr, self.batch_size, self.warm_start = epochs, lr, batch_size, warm_start
         self.random_state = random_state
         self._build_anew()
@@ -145,13 +145,19 @@ class Estimator(Trainable):
         training, TypeError for dtypes that do not fit, FloatingPointError if a loss, weight or gradient stops being
         finite, before it is written anywhere.
         """
-        epochs = self.epochs if epochs is None else epochs
-        batch_size = self.batch_size if batch_size is None else batch_size
-        lr = self.lr if lr is None else lr
-        _check_fit(epochs, lr, batch_size, self.warm_start)
+        epochs, lr, batch_size, warm_start = _check_fit(
+            self.epochs if epochs is None else epochs,
+            self.lr if lr is None else lr,
+            self.batch_size if batch_size is None else batch_size,
+            self.warm_start,
+        )
+        clip_norm = None if clip_norm is None else checks.number("clip_norm", clip_norm, "(0, inf]")
+        resume, reporter = checks.flag("resume", resume), _reporter(progress)
+        if on_epoch is not None:
+            checks.function("on_epoch", on_epoch)
         x, y = self._check_data(x, y)
         held_out = None if validation is None else self._check_validation(validation)
-        if self.generator is not None and not self.warm_start and not resume:
+        if self.generator is not None and not warm_start and not resume:
             self._start_anew()
         self.to(device=device)
         seed = (self.generator or current_generator()).seed
@@ -163,7 +169,7 @@ class Estimator(Trainable):
         if resume:
             if checkpoint is None:
                 raise ValueError("resume=True needs the checkpoint to go on from")
-            restore(trainer, checkpoint, self.get_params(), settings)
+            restore(trainer, checkpoint, self._meta()["params"], settings)
 
         def after_epoch(record: dict[str, Any]) -> None:
             if checkpoint is not None:
@@ -172,7 +178,6 @@ class Estimator(Trainable):
             if on_epoch is not None:
                 on_epoch(record)
 
-        reporter = progress_for() if progress is True else progress or None
         self.history = trainer.history
         self.history = trainer.run(epochs, held_out, reporter, after_epoch)
         return self
@@ -203,7 +208,7 @@ class Estimator(Trainable):
         with fork(EVALUATION_SEED):
             scores = self.score_samples(x) if self.classes is None else self.score_samples(x, y=y)
         if not len(scores):
-            raise ValueError("a score needs at least one example, got none")
+            raise ValueError(f"a score needs at least one example, got {len(scores)}")
         return float(scores.mean(dtype=np.float64))
 
     # ---- files ----
@@ -249,8 +254,7 @@ class Estimator(Trainable):
         return model
 
     def _meta(self) -> dict[str, Any]:
-        params = {k: v.item() if isinstance(v, np.generic) else v for k, v in self.get_params().items()}
-        return {"model": type(self).__name__, "params": params}
+        return {"model": type(self).__name__, "params": plain(self.get_params())}
 
     # ---- arrays ----
 
@@ -261,17 +265,31 @@ class Estimator(Trainable):
         for other dtypes, ValueError for other shapes, for NaN or infinity (with the index of the first one), and for
         pixels outside [0, 1] where the likelihood needs them inside.
         """
-        x = np.asarray(x)
-        if x.dtype.kind != "f":
-            raise TypeError(f"images must be floating numbers, got {x.dtype}; for bytes use x / np.float32(255)")
+        x = images_as_floats(x)
         C, H, W = self.image_shape
         if x.shape[1:] not in ((C, H, W), (C * H * W,)) and (C != 1 or x.shape[1:] != (H, W)):
             raise ValueError(f"images must have shape (N, {C}, {H}, {W}) or (N, {C * H * W}), got {x.shape}")
+        with np.errstate(over="ignore"):  # beyond the model's dtype becomes infinity, which is found
+            x = x.astype(self.parameters()[0].dtype, copy=False)
         check_finite(x, "images")
         if self.unit_interval and x.size and (x.min() < 0 or x.max() > 1):
             given = range_text(x.min(), x.max())
             raise ValueError(f"pixels must lie in [0, 1], got {given}; likelihood='gaussian' takes any")
-        return x.reshape(len(x), C, H, W).astype(self.parameters()[0].dtype, copy=False)
+        return x.reshape(len(x), C, H, W)
+
+    def check_latents(self, z: Any) -> np.ndarray:
+        """z as (N, latent_dim) in the model's dtype.
+
+        Raises TypeError unless z are integers or floating numbers, ValueError for other shapes, NaN and infinity.
+        """
+        z = checks.array("latents", z, "iuf")
+        D: int = getattr(self, "latent_dim")  # noqa: B009 - of those models that decode them
+        if z.ndim != 2 or z.shape[1] != D:
+            raise ValueError(f"latents must have shape (N, {D}), got {z.shape}")
+        with np.errstate(over="ignore"):
+            z = z.astype(self.parameters()[0].dtype, copy=False)
+        check_finite(z, "latents")
+        return z
 
     def check_labels(self, y: Any, count: int) -> np.ndarray | None:
         """Labels (count,) as int64; None for a model that is not conditional, whatever y is.
@@ -282,10 +300,8 @@ class Estimator(Trainable):
         if self.classes is None:
             return None
         if y is None:
-            raise ValueError(f"{type(self).__name__} with classes={self.classes} needs labels y")
-        y = np.asarray(y)
-        if y.dtype.kind not in "iu":
-            raise TypeError(f"labels must be integers in [0, {self.classes}), got {y.dtype}")
+            raise ValueError(f"{type(self).__name__} with classes={self.classes} needs labels y, got None")
+        y = checks.array(f"labels in [0, {self.classes})", y, "iu")
         if y.shape != (count,):
             raise ValueError(f"labels must have shape ({count},), one for each example, got {y.shape}")
         if y.size and (y.min() < 0 or y.max() >= self.classes):
@@ -306,6 +322,7 @@ class Estimator(Trainable):
         if isinstance(x, Tensor):
             return x
         parameter = self.parameters()[0]
+        x = checks.array("x", x)
         return Tensor.wrap(backend(parameter.device).asarray(np.array(x, parameter.dtype)))
 
     def batched(self, function: Callable[..., Tensor], *arrays: np.ndarray) -> np.ndarray:
@@ -359,13 +376,18 @@ class Codec(Estimator):
         return self.fit(x, y, **options).encode(x)
 
 
-def _check_fit(epochs: int, lr: float, batch_size: int, warm_start: bool) -> None:
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise TypeError(f"{name} must be an int, got {value!r}")
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if not 0 <= lr < np.inf:
-        raise ValueError(f"lr must be a number >= 0, got {lr}")
-    if not isinstance(warm_start, (bool, np.bool_)):
-        raise TypeError(f"warm_start must be True or False, got {warm_start!r}")
+def _check_fit(epochs: Any, lr: Any, batch_size: Any, warm_start: Any) -> tuple[int, float, int, bool]:
+    """The parameters of OF_FIT, in this order, as plain values."""
+    return (
+        checks.integer("epochs", epochs, 1),
+        checks.number("lr", lr, "[0, inf)"),
+        checks.integer("batch_size", batch_size, 1),
+        checks.flag("warm_start", warm_start),
+    )
+
+
+def _reporter(progress: bool | Progress) -> Progress | None:
+    if isinstance(progress, (bool, np.bool_)):
+        return progress_for() if progress else None
+    checks.offers("progress", progress, "start_epoch", "step", "end_epoch")
+    return progress

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minivae.data.archive import reading
 
 from .checkpoint import open_checkpoint
@@ -67,6 +69,15 @@ def check_same(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> 
     """ValueError that begins with `what` and names the values that differ."""
     if changed := sorted(k for k in before.keys() | now.keys() if tuples(before.get(k)) != tuples(now.get(k))):
         raise ValueError(f"{what}: " + ", ".join(f"{k} was {before.get(k)}, not {now.get(k)}" for k in changed))
+
+
+def plain(value: Any) -> Any:
+    """Values of NumPy as those of Python, for JSON."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(v) for v in value]
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
 def tuples(value: Any) -> Any:

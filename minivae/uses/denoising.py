@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minivae.data.batches import images_as_floats
+from minivae.kernels import checks
 from minivae.models.autoencoder import LEVEL, corrupt
 from minivae.random import fork
 
@@ -33,6 +35,8 @@ def denoising(
     before they are compared with x, which for Gaussian noise already takes part of the noise away.
     seed: of the noise, which is always the same for one seed. Raises ValueError for x outside [0, 1].
     """
+    checks.offers("model", model, "reconstruct")
+    x = images_as_floats(x)
     check_unit_interval(x)
     with fork(seed):
         seen = corrupt(x, kind, level)

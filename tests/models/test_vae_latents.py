@@ -253,7 +253,7 @@ class TestWalks:
         (lambda m: m.log_likelihood(images(2) * 2), r"\[0, 1\]"),
         (lambda m: m.latent_usage(images(0)), "at least one image"),
         (lambda m: m.interpolate(images(2), images(3)), "2 and 3"),
-        (lambda m: m.interpolate(images(2), images(2), steps=1), "steps = 1"),
+        (lambda m: m.interpolate(images(2), images(2), steps=1), "steps must be at least 2, got 1"),
         (lambda m: m.traverse(images(2)), "one image, got 2"),
         (lambda m: m.traverse(dims=[3]), r"\[0, 3\), got \[3\]"),
         (lambda m: m.traverse(dims=[]), "dims"),

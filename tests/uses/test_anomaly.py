@@ -106,8 +106,9 @@ def test_equal_scores_raise_no_alarm():
         (lambda: anomaly_split(data(), [0, 7]), ValueError, r"\[7\]"),
         (lambda: anomaly_split(data(), []), ValueError, "some classes"),
         (lambda: anomaly_split(data(), [0, 1, 2, 3]), ValueError, "some classes"),
-        (lambda: anomaly_split(data(), [0], validation=0.0), ValueError, "leaves nothing"),
-        (lambda: anomaly_split(replace(data()), [0], validation=1.0), ValueError, "leaves nothing"),
+        (lambda: anomaly_split(data(), [0], validation=0.0), ValueError, "validation must be .* got 0.0"),
+        (lambda: anomaly_split(replace(data()), [0], validation=1.0), ValueError, "validation must be .* got 1.0"),
+        (lambda: anomaly_split(data(), [0], validation=1e-6), ValueError, "leaves nothing"),
     ],
 )
 def test_bad_input(call, error, message):
