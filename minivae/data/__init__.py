@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from minivae.kernels import checks
+from minivae.kernels.checks import check_finite
 
 from . import files, idx, shapes
-from .batches import Batches, check_finite
+from .batches import Batches
 
 __all__ = ["Batches", "Dataset", "check_finite", "load", "names"]
 

@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 
 from minivae.kernels import checks
-from minivae.kernels.checks import check_finite
 from minivae.kernels.contract import Noise
 from minivae.kernels.cpu import random_bits
-
-__all__ = ["Batches", "check_finite", "images_as_floats"]
 
 ORDER = 0x0DE4 << 48  # xor-ed into the seed, so that the order shares no draws with other noise of that seed
 DIGEST_BLOCK = 1024  # examples that are made contiguous at once

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from minivae.kernels.checks import check_finite
+
 from .archive import MAGIC, Archive, check_expansion, read_array, reading
-from .batches import check_finite
 
 Part = tuple[np.ndarray, np.ndarray | None]  # images (N, C, H, W), labels (N,) or None
 WANTED = ("x_train", "y_train", "x_test", "y_test", "x", "y")

@@ -242,11 +242,11 @@ class Trainer:
             raise ValueError("the checkpoint and this training differ in having a schedule")
         history, steps = [dict(record) for record in meta["history"]], int(meta["steps"])
         self.batches.load_state_dict(meta["batches"])
-        self.model.load_state_dict(part("model/"))
         self.optimizer.load_state_dict(part("optimizer/"))
         if self.schedule is not None:  # after the optimiser, whose learning rate it sets
             self.schedule.load_state_dict(meta["schedule"])
         self.generator.load_state_dict(meta["generator"])
+        self.model.load_state_dict(part("model/"))  # last: the model is as it was if anything else is refused
         self.history, self.steps = history, steps
 
 

@@ -208,3 +208,21 @@ def test_a_digest_tells_shapes_dtypes_contents_and_places_apart():
     other = many.copy()
     other[4999] += 1
     assert digest(many) != digest(other)
+
+
+def test_a_model_and_a_fit_with_numpys_numbers_go_on_as_those_with_pythons(path):
+    """An image_shape that is an array is compared by its numbers, and what is written is JSON."""
+
+    def fit(**options):
+        mv.manual_seed(0)
+        model = Autoencoder(np.array([1, 4, 4]), np.int64(3), hidden=np.array([6]), lr=np.float32(1e-2))
+        return model.fit(IMAGES, epochs=np.int64(2), batch_size=np.int64(16), **options)
+
+    def stop(record):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(clip_norm=np.float32(1), checkpoint=path, on_epoch=stop)
+    weights = fit(clip_norm=1, checkpoint=path, resume=True).state_dict()
+    for name, array in fit(clip_norm=1.0).state_dict().items():
+        np.testing.assert_array_equal(weights[name], array)

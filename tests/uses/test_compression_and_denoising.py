@@ -64,6 +64,12 @@ class TestCompression:
         with pytest.raises(ValueError, match=r"\[0, 1\].*divide by 255"):
             compression(lambda dim: pytest.fail("trained"), *parts, [2])
 
+    def test_test_images_with_nan_before_anything_is_trained(self):
+        test = images(5)
+        test[1, 0, 2, 1] = np.nan
+        with pytest.raises(ValueError, match="nan"):
+            compression(lambda dim: pytest.fail("trained"), images(40), test, [2])
+
 
 class TestDenoising:
     @pytest.mark.parametrize("kind", ["gaussian", "masking", "salt-and-pepper"])
