@@ -51,7 +51,7 @@ setup(
         ],
         "bench": [*CLI, "threadpoolctl>=3"],
     },
-    entry_points={"console_scripts": ["minivae=minivae.cli:main"]},
+    entry_points={"console_scripts": ["minivae=minivae.__main__:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Operating System :: OS Independent",

@@ -38,8 +38,7 @@ R = TypeVar("R")
 LEAST = 500  # microseconds of work: less is not shared; a convolution of 300 took a third longer in two threads
 LOOKS = 1 << 21  # into an empty mailbox before the reader sleeps, about a nanosecond each
 
-_lock = threading.Lock()
-_users = 0
+_lock = threading.RLock()
 _team: _Team | None = None  # of all users
 _mine = threading.local()  # .team, inside of use_threads()
 
@@ -50,27 +49,45 @@ def use_threads(count: int | None = None) -> Iterator[int]:
 
     Inside of another use_threads(), of this thread or another one, it changes nothing. The last to leave ends them.
     """
-    global _users, _team
+    global _team
     wanted = count or _wanted()
     with _lock:
         if _team is None:
             _team = _Team(wanted)
-        _users += 1
         team = _team
+        team.users += 1
     outer, _mine.team = getattr(_mine, "team", None), team
     try:
         yield len(team.workers) + 1
     finally:
         _mine.team = outer
         with _lock:
-            _users -= 1
-            if not _users:
-                _team = None
+            team.users -= 1
+            if not team.users:
+                if _team is team:  # there may be a new one, in a child that was forked in here
+                    _team = None
                 team.disband()
+
+
+def _begin_child() -> None:
+    """A forked process has no thread but the one that forked: no workers, and BLAS as it was before they came."""
+    global _team
+    team, _team = _team, None
+    if team is not None:
+        if team.workers:
+            team.set_blas_threads(team.blas_threads)
+        team.workers, team.threads = [], []
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):  # with the lock held no team is half made or half disbanded
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_begin_child)
 
 
 class _Team:
     """Workers beside the thread that calls them, and a BLAS of one thread as long as they live."""
+
+    users = 0
 
     def __init__(self, count: int) -> None:
         blas = _blas_threads()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import weakref
+from contextlib import ExitStack
 from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
 import pytest
+from children import in_a_child, needs_fork
 
 from minivae.kernels import cpu
 from minivae.kernels.cpu import threads
@@ -193,3 +195,61 @@ def test_the_environment_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MINIVAE_NUM_THREADS", text)
         with pytest.raises(ValueError, match="MINIVAE_NUM_THREADS must be a number of threads"), threads.use_threads():
             pass
+
+
+def shared() -> tuple[int, int, list[int]]:
+    """How many threads there are and BLAS has, and what they make of three parts of work."""
+    with threads.use_threads(3) as count:
+        return count, threads._blas_threads()[0](), threads.share(3, 1e6, lambda part: part.start)
+
+
+@needs_fork
+def test_a_child_of_a_thread_that_shares_works_alone_or_with_threads_of_its_own() -> None:
+    get, _ = threads._blas_threads()
+    before = get()
+
+    def child() -> Any:
+        alone = threads.share(3, 1e6, lambda part: (part.start, part.stop))
+        return alone, get(), shared(), get()
+
+    with threads.use_threads(3):
+        assert threads.share(3, 1e6, lambda part: part.start) == [0, 1, 2]
+        assert in_a_child(child) == ([(0, 3)], before, (3, 1, [0, 1, 2]), before)
+        assert threads.share(3, 1e6, lambda part: part.start) == [0, 1, 2]  # the parent has lost nothing
+    assert get() == before
+
+
+@needs_fork
+def test_a_child_leaves_what_its_parent_entered() -> None:
+    get, _ = threads._blas_threads()
+    before = get()
+
+    def child() -> Any:
+        leave.close()
+        return shared(), get(), threads._team is None
+
+    with ExitStack() as leave:
+        leave.enter_context(threads.use_threads(2))
+        assert in_a_child(child) == ((3, 1, [0, 1, 2]), before, True)
+        assert threads.share(2, 1e6, lambda part: part.start) == [0, 1]
+
+
+@needs_fork
+def test_children_of_a_process_whose_other_threads_come_and_go() -> None:
+    """A fork meets them anywhere: with the lock, while a team is made, at work, while it is disbanded."""
+    before, stop = threads._blas_threads()[0](), threading.Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            shared()
+
+    others = [threading.Thread(target=come_and_go) for _ in range(2)]
+    for thread in others:
+        thread.start()
+    try:
+        for _ in range(40):
+            assert in_a_child(lambda: (shared(), threads._blas_threads()[0]())) == ((3, 1, [0, 1, 2]), before)
+    finally:
+        stop.set()
+        for thread in others:
+            thread.join(timeout=30)
