@@ -30,7 +30,7 @@ setup(
         "minivae": ["py.typed"],
         "minivae.data": ["*.npz", "*.txt"],
         "minivae.kernels": [
-            *("native/*.c", "native/*.h", "native/README.md", "native/ladder/*"),
+            *("native/*.c", "native/*.h", "native/ladder/*.c"),
             *("cuda/*.cu", "cuda/*.cuh", "cuda/ladder/*.cu"),
         ],
     },
@@ -54,7 +54,7 @@ setup(
         ],
         "bench": [*CLI, "threadpoolctl>=3"],
     },
-    entry_points={"console_scripts": ["minivae=minivae.cli:main"]},
+    entry_points={"console_scripts": ["minivae=minivae.__main__:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Operating System :: OS Independent",

@@ -119,10 +119,20 @@ def _common_backend(arrays: tuple[Any, ...]) -> ModuleType:
     return first
 
 
+def _of_the_engine(kind: type) -> bool:
+    """Whether these are CuPy's arrays. Other libraries have the attribute too, and may be there without CuPy."""
+    try:
+        return issubclass(kind, _cuda().launcher.engine().array_type)
+    except RuntimeError:
+        if kind.__module__.startswith("cupy"):
+            raise
+        return False
+
+
 def _backend_of_type(kind: type) -> ModuleType:
     if issubclass(kind, np.ndarray):
         return backend("cpu")
-    if hasattr(kind, "__cuda_array_interface__") and issubclass(kind, _cuda().launcher.engine().array_type):
+    if hasattr(kind, "__cuda_array_interface__") and _of_the_engine(kind):
         return _cuda()
     name = f"{kind.__module__}.{kind.__qualname__}"
     raise TypeError(f"expected a numpy.ndarray, or a cupy.ndarray on a GPU, got {name}")

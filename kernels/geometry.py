@@ -24,6 +24,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+from .checks import elements, integer, integers, shown
+
 Pair = tuple[int, int]
 
 
@@ -77,15 +79,17 @@ def transposed_size(size: int, kernel: int, stride: int, padding: int, dilation:
 def as_pair(name: str, value: int | tuple[int, int], least: int) -> Pair:
     """An int or a pair of ints, each at least `least`, as a pair (height, width)."""
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) != 2 or any(isinstance(v, bool) or not hasattr(v, "__index__") for v in values):
-        raise TypeError(f"{name} must be an int or a pair of ints (height, width), got {value!r}")
-    height, width = (int(v) for v in values)
+    try:
+        height, width = integers(name, values)
+    except (TypeError, ValueError) as error:  # as for three values
+        if len(values) == 2 and isinstance(error, ValueError):
+            raise
+        raise TypeError(f"{name} must be an int or a pair of ints (height, width), got {shown(value)}") from None
     if min(height, width) < least:
         raise ValueError(f"{name} must be at least {least}, got {value!r}")
     return height, width
 
 
-@lru_cache(maxsize=1024)
 def conv2d_geometry(
     x_shape: tuple[int, ...],
     w_shape: tuple[int, ...],
@@ -98,8 +102,14 @@ def conv2d_geometry(
 
     Raises ValueError where the shapes or the arguments do not fit together, TypeError where they are not integers.
     """
+    return _conv2d_geometry(x_shape, w_shape, *_check_steps(stride, padding, dilation, groups))
+
+
+@lru_cache(maxsize=1024)  # of checked numbers: to a cache True and 1.0 are 1
+def _conv2d_geometry(
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, groups: int
+) -> ConvGeometry:
     _check_layout("conv2d", x_shape, w_shape, "(OC, C / groups, KH, KW)")
-    stride, padding, dilation, groups = _check_steps(stride, padding, dilation, groups)
     N, C, H, W = x_shape
     OC, per_group, KH, KW = w_shape
     if per_group * groups != C:
@@ -119,7 +129,6 @@ def conv2d_geometry(
     return ConvGeometry(N, C, H, W, OC, KH, KW, OH, OW, stride, padding, dilation, groups)
 
 
-@lru_cache(maxsize=1024)
 def conv_transpose2d_geometry(
     x_shape: tuple[int, ...],
     w_shape: tuple[int, ...],
@@ -136,9 +145,21 @@ def conv_transpose2d_geometry(
 
     Raises ValueError where the shapes or the arguments do not fit together, TypeError where they are not integers.
     """
-    _check_layout("conv_transpose2d", x_shape, w_shape, "(C_in, C_out / groups, KH, KW)")
-    stride, padding, dilation, groups = _check_steps(stride, padding, dilation, groups)
     extra = as_pair("output_padding", output_padding, 0)
+    return _conv_transpose2d_geometry(x_shape, w_shape, extra, *_check_steps(stride, padding, dilation, groups))
+
+
+@lru_cache(maxsize=1024)
+def _conv_transpose2d_geometry(
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    extra: Pair,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+) -> ConvGeometry:
+    _check_layout("conv_transpose2d", x_shape, w_shape, "(C_in, C_out / groups, KH, KW)")
     N, OC, OH, OW = x_shape
     w_in, per_group, KH, KW = w_shape
     if w_in != OC:
@@ -148,8 +169,7 @@ def conv_transpose2d_geometry(
     for e, s, d in zip(extra, stride, dilation, strict=True):
         if e >= max(s, d):
             raise ValueError(
-                f"conv_transpose2d: output_padding={output_padding!r} must be smaller than stride={stride} "
-                f"or dilation={dilation}"
+                f"conv_transpose2d: output_padding={extra} must be smaller than stride={stride} or dilation={dilation}"
             )
     H = transposed_size(OH, KH, stride[0], padding[0], dilation[0], extra[0])
     W = transposed_size(OW, KW, stride[1], padding[1], dilation[1], extra[1])
@@ -158,6 +178,7 @@ def conv_transpose2d_geometry(
             f"conv_transpose2d: input {x_shape} and weight {w_shape} with padding={padding} "
             f"leave an output of {H} x {W}"
         )
+    elements("conv_transpose2d: an output", (N, per_group * groups, H, W))
     return ConvGeometry(N, per_group * groups, H, W, OC, KH, KW, OH, OW, stride, padding, dilation, groups)
 
 
@@ -173,8 +194,5 @@ def _check_layout(name: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...],
 def _check_steps(
     stride: int | Pair, padding: int | Pair, dilation: int | Pair, groups: int
 ) -> tuple[Pair, Pair, Pair, int]:
-    if isinstance(groups, bool) or not hasattr(groups, "__index__"):
-        raise TypeError(f"groups must be an int, got {groups!r}")
-    if groups < 1:
-        raise ValueError(f"groups must be at least 1, got {groups!r}")
-    return as_pair("stride", stride, 1), as_pair("padding", padding, 0), as_pair("dilation", dilation, 1), int(groups)
+    steps = as_pair("stride", stride, 1), as_pair("padding", padding, 0), as_pair("dilation", dilation, 1)
+    return *steps, integer("groups", groups, 1)

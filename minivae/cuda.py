@@ -28,7 +28,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from minivae.autograd import Tensor
-from minivae.kernels import backend
+from minivae.kernels import backend, checks
 from minivae.kernels.contract import Array
 from minivae.kernels.cuda.capture import Staging, capture
 from minivae.kernels.cuda.live import LiveNumbers
@@ -36,7 +36,7 @@ from minivae.kernels.cuda.settings import settings
 from minivae.nn import Module
 from minivae.nn.module import Buffer, Parameter
 from minivae.optim import Optimizer
-from minivae.random import default_generator
+from minivae.random import current_generator
 
 Step: TypeAlias = Callable[..., Any]
 Signature: TypeAlias = tuple[tuple[tuple[int, ...], str], ...]
@@ -62,7 +62,11 @@ class Graph:
     """
 
     def __init__(self, step: Step, model: Module, optimizers: Sequence[Optimizer]) -> None:
-        self._step, self._model, self._optimizers = step, model, list(optimizers)
+        if not isinstance(model, Module):
+            raise TypeError(f"model must be a Module, got {checks.shown(model)}")
+        if not isinstance(optimizers, (list, tuple)) or not all(isinstance(o, Optimizer) for o in optimizers):
+            raise TypeError(f"optimizers must be a list of Optimizers, got {checks.shown(optimizers)}")
+        self._step, self._model, self._optimizers = checks.function("step", step), model, list(optimizers)
         backend("cuda")  # or it says what is missing
         self._staging: dict[Signature, list[Staging]] = {}
         self._captured: dict[Signature, _Capture] = {}
@@ -102,10 +106,15 @@ class Graph:
         tensors = [tensor for _, tensor in self._model.named_tensors((Parameter, Buffer))]
         states = [array for o in self._optimizers for arrays in o.state.values() for array in arrays]
         modes = [module.training for module in self._model.modules()] + [tensor.requires_grad for tensor in tensors]
-        chosen = [{k: v for k, v in vars(o).items() if k not in _NOT_CAPTURED} for o in self._optimizers]
+        chosen = [
+            (name, value)
+            for optimizer in self._optimizers
+            for name, value in vars(optimizer).items()
+            if name != "lr" and isinstance(value, (bool, int, float, str, tuple))
+        ]
         return _Circumstances(
             [tensor._array for tensor in tensors] + states,
-            [default_generator.seed, settings.allow_tf32, *modes, *chosen],
+            [current_generator().seed, settings.allow_tf32, *modes, *chosen],
         )
 
     def _capture(self, inputs: list[Tensor]) -> _Capture:
@@ -113,8 +122,8 @@ class Graph:
         tensors = dict(self._model.named_tensors((Parameter, Buffer)))
         before = {name: (tensor._array, tensor.grad) for name, tensor in tensors.items()}
         counts = [list(optimizer.steps) for optimizer in self._optimizers]
-        generator = default_generator.state_dict()
-        taken = _Capture(self._circumstances(), default_generator.draw, LiveNumbers())
+        generator = current_generator().state_dict()
+        taken = _Capture(self._circumstances(), current_generator().draw, LiveNumbers())
         for tensor in tensors.values():
             if tensor.grad is not None:
                 tensor._grad = _OfTheStepBefore()
@@ -129,14 +138,14 @@ class Graph:
                 tensor._array, tensor.grad = before[name]
             for optimizer, count in zip(self._optimizers, counts, strict=True):
                 optimizer.steps = count
-            default_generator.load_state_dict(generator)
+            current_generator().load_state_dict(generator)
             raise
         finally:
             taken.leave(self._optimizers)
         for name, tensor in tensors.items():
             if isinstance(tensor.grad, _OfTheStepBefore):
                 tensor.grad = before[name][1]
-        taken.draws = default_generator.draw - taken.first_draw
+        taken.draws = current_generator().draw - taken.first_draw
         taken.grads = [(p, p.grad) for optimizer in self._optimizers for p in optimizer.params]
         return taken
 
@@ -150,9 +159,6 @@ class _OfTheStepBefore:
 
     def __add__(self, other: Array) -> Array:
         raise RuntimeError("the step adds to gradients of the step before; it must begin with zero_grad()")
-
-
-_NOT_CAPTURED = ("params", "state", "steps", "lr", "live")  # of an optimiser's attributes; the others are settings
 
 
 @dataclass
@@ -178,7 +184,7 @@ class _Capture:
 
     def follow(self, optimizers: list[Optimizer]) -> None:
         """From now on noise and optimisers take their numbers from `live`."""
-        default_generator.offset = self.live.add("uint64")
+        current_generator().offset = self.live.add("uint64")
         for optimizer in optimizers:
             optimizer.live = self._numbers
 
@@ -187,7 +193,7 @@ class _Capture:
         return self.live.add("int64"), self.live.add("float64")
 
     def leave(self, optimizers: list[Optimizer]) -> None:
-        default_generator.offset = None
+        current_generator().offset = None
         for optimizer in optimizers:
             optimizer.live = None
 
@@ -203,7 +209,7 @@ class _Capture:
 
     def advance(self) -> None:
         """The counters, as if the step had run in Python."""
-        default_generator.draw += self.draws
+        current_generator().draw += self.draws
         for optimizer, chosen in self.groups:
             for i in chosen:
                 optimizer.steps[i] += 1
@@ -213,7 +219,7 @@ class _Capture:
 
     def launch(self) -> Any:
         """Run the step whose numbers the counters have arrived at."""
-        values: list[float] = [default_generator.draw - self.draws - self.first_draw]
+        values: list[float] = [current_generator().draw - self.draws - self.first_draw]
         for optimizer, chosen in self.groups:
             values += [optimizer.steps[chosen[0]], optimizer.lr]
         self.live.set(*values)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from minivae.autograd import Tensor
-from minivae.kernels import backend_of
+from minivae.kernels import backend_of, checks
+from minivae.kernels.checks import flag, integer, number, shown
 from minivae.kernels.contract import Array
 
 
@@ -34,16 +35,15 @@ class Optimizer:
     state_names: tuple[str, ...] = ()
 
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:
-        self.params = list(params)
+        self.params = _several(params)
         if not self.params:
-            raise ValueError("an optimiser needs at least one parameter")
+            raise ValueError(f"an optimiser needs at least one parameter, got {params}")
         for p in self.params:
             if not isinstance(p, Tensor) or not p.requires_grad or p._creator is not None:
-                raise TypeError(f"an optimiser takes leaf Tensors with requires_grad=True, got {type(p).__name__}")
+                raise TypeError(f"an optimiser takes leaf Tensors with requires_grad=True, got {shown(p)}")
         if len({id(p) for p in self.params}) != len(self.params):
             raise ValueError("a parameter was given to the optimiser twice")
-        _in_range("lr", lr, 0, np.inf)
-        self.lr = lr
+        self.lr = number("lr", lr, "[0, inf)")
         self.live: Callable[[Optimizer, list[int]], tuple[Array, Array]] | None = None
         self.steps = [0] * len(self.params)
         self.state: dict[str, list[Array]] = {
@@ -84,19 +84,19 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state_dict() of the same kind of optimiser over the same shapes; ValueError otherwise."""
         own = self.state_dict()
-        if own.keys() != state.keys():
-            raise ValueError(
-                f"state does not fit {type(self).__name__}: missing {sorted(own.keys() - state.keys())}, "
-                f"unexpected {sorted(state.keys() - own.keys())}"
-            )
+        checks.state(type(self).__name__, state, own)
+        new = {name: checks.array(f"state: {name}", state[name]) for name in own}
         for name, value in own.items():
-            if np.shape(state[name]) != np.shape(value):
-                raise ValueError(f"state: {name} must have shape {np.shape(value)}, got {np.shape(state[name])}")
-        self.lr = float(state["lr"])
-        self.steps = [int(n) for n in state["steps"]]
+            if new[name].shape != np.shape(value):
+                raise ValueError(f"state: {name} must have shape {np.shape(value)}, got {new[name].shape}")
+            if new[name].dtype != value.dtype:
+                raise TypeError(f"state: {name} must have dtype {value.dtype}, got {new[name].dtype}")
+            checks.check_finite(np.atleast_1d(new[name]), f"state: {name}")
+        self.lr = number("state: lr", new["lr"][()], "[0, inf)")
+        self.steps = [integer("state: steps", n, 0, most=None) for n in new["steps"]]
         for name, arrays in self.state.items():
             for i, array in enumerate(arrays):
-                array[...] = backend_of(array).asarray(np.asarray(state[f"{name}.{i}"]))
+                array[...] = backend_of(array).asarray(new[f"{name}.{i}"])
 
 
 class SGD(Optimizer):
@@ -110,11 +110,11 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        _in_range("momentum", momentum, 0, 1)
-        _in_range("weight_decay", weight_decay, 0, np.inf)
+        self.momentum = number("momentum", momentum, "[0, 1)")
+        self.weight_decay = number("weight_decay", weight_decay, "[0, inf)")
+        self.nesterov = flag("nesterov", nesterov)
         if nesterov and not momentum:
-            raise ValueError("nesterov=True needs a momentum > 0")
-        self.momentum, self.weight_decay, self.nesterov = momentum, weight_decay, nesterov
+            raise ValueError(f"nesterov=True needs a momentum > 0, got {momentum}")
         self.state_names = ("velocity",) if momentum else ()
         super().__init__(params, lr)
 
@@ -139,11 +139,11 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        for beta in betas:
-            _in_range("betas", beta, 0, 1)
-        _in_range("eps", eps, 0, np.inf)
-        _in_range("weight_decay", weight_decay, 0, np.inf)
-        self.betas, self.eps, self.weight_decay = (float(betas[0]), float(betas[1])), eps, weight_decay
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"betas must be a pair of numbers, got {shown(betas)}")
+        self.betas = number("betas", betas[0], "[0, 1)"), number("betas", betas[1], "[0, 1)")
+        self.eps = number("eps", eps, "(0, inf)")
+        self.weight_decay = number("weight_decay", weight_decay, "[0, inf)")
         super().__init__(params, lr)
 
     def _update(
@@ -184,9 +184,8 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
 
     Raises ValueError unless max_norm > 0. A norm that is not finite is a FloatingPointError; the gradients stay.
     """
-    if not max_norm > 0:
-        raise ValueError(f"max_norm must be positive, got {max_norm}")
-    chosen = [p for p in params if p.grad is not None]
+    max_norm = number("max_norm", max_norm, "(0, inf]")
+    chosen = [p for p in _several(params) if p.grad is not None]
     if not chosen:
         return 0.0
     grads = [p.grad for p in chosen]
@@ -202,9 +201,10 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
 def limit_grad_norm(params: Iterable[Tensor], max_norm: float) -> None:
     """clip_grad_norm without asking the GPU for the norm, for steps that are captured into a CUDA graph.
 
-    Gradients whose norm is not finite become NaN.
+    Gradients whose norm is not finite become NaN. Raises ValueError unless max_norm > 0.
     """
-    chosen = [p for p in params if p.grad is not None]
+    max_norm = number("max_norm", max_norm, "(0, inf]")
+    chosen = [p for p in _several(params) if p.grad is not None]
     if not chosen:
         return
     grads = [p.grad for p in chosen]
@@ -218,18 +218,21 @@ class Schedule:
     """Sets the optimiser's learning rate to base_lr * factor(step); call step() after each step of the optimiser.
 
     For the first warmup_steps the factor is further multiplied by (step + 1) / (warmup_steps + 1).
+    Raises ValueError, here and in step(), for a factor that is negative or not finite.
     """
 
     def __init__(self, optimizer: Optimizer, factor: Callable[[int], float], warmup_steps: int = 0) -> None:
-        if warmup_steps < 0:
-            raise ValueError(f"warmup_steps must not be negative, got {warmup_steps}")
-        self.optimizer, self.factor, self.warmup_steps = optimizer, factor, warmup_steps
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"a schedule is that of an Optimizer, got {shown(optimizer)}")
+        self.optimizer, self.factor = optimizer, checks.function("factor", factor)
+        self.warmup_steps = integer("warmup_steps", warmup_steps, 0)
         self.base_lr, self.steps = optimizer.lr, 0
         self._apply()
 
     def _apply(self) -> None:
         warmup = min(1.0, (self.steps + 1) / (self.warmup_steps + 1))
-        self.optimizer.lr = self.base_lr * self.factor(self.steps) * warmup
+        factor = number(f"the schedule's factor at step {self.steps}", self.factor(self.steps), "[0, inf)")
+        self.optimizer.lr = self.base_lr * factor * warmup
 
     def step(self) -> None:
         """One step further."""
@@ -242,7 +245,9 @@ class Schedule:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where state_dict() was taken."""
-        self.base_lr, self.steps = float(state["base_lr"]), int(state["steps"])
+        checks.state(type(self).__name__, state, self.state_dict())
+        base_lr = number("state: base_lr", state["base_lr"], "[0, inf)")
+        self.base_lr, self.steps = base_lr, integer("state: steps", state["steps"], 0, most=None)
         self._apply()
 
 
@@ -250,9 +255,7 @@ class CosineSchedule(Schedule):
     """From base_lr to final * base_lr along half a cosine (Loshchilov & Hutter 2016), then constant."""
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup_steps: int = 0, final: float = 0.0) -> None:
-        if total_steps < 1:
-            raise ValueError(f"total_steps must be at least 1, got {total_steps}")
-        _in_range("final", final, 0, 1, closed=True)
+        total_steps, final = integer("total_steps", total_steps, 1, most=None), number("final", final, "[0, 1]")
 
         def factor(step: int) -> float:
             return final + (1 - final) * (1 + cos(pi * min(step / total_steps, 1.0))) / 2
@@ -264,12 +267,16 @@ class StepSchedule(Schedule):
     """base_lr times gamma after every step_size steps."""
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, warmup_steps: int = 0) -> None:
-        if step_size < 1:
-            raise ValueError(f"step_size must be at least 1, got {step_size}")
-        _in_range("gamma", gamma, 0, 1, closed=True)
+        step_size, gamma = integer("step_size", step_size, 1), number("gamma", gamma, "[0, 1]")
         super().__init__(optimizer, lambda step: gamma ** (step // step_size), warmup_steps)
 
 
-def _in_range(name: str, value: float, low: float, high: float, closed: bool = False) -> None:
-    if not (low <= value < high or (closed and value == high)):
-        raise ValueError(f"{name} must be in [{low}, {high}{']' if closed else ')'}, got {value}")
+def _several(params: Any) -> list[Tensor]:
+    """The parameters as a list. TypeError for a single Tensor, whose rows are no parameters, and for other things."""
+    if isinstance(params, (Tensor, np.ndarray, str, bytes, Mapping)) or not isinstance(params, Iterable):
+        raise TypeError(f"params must be a list of Tensors, got {shown(params)}")
+    several = list(params)
+    for p in several:
+        if not isinstance(p, Tensor):
+            raise TypeError(f"params must be Tensors, got {shown(p)}")
+    return several

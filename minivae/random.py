@@ -1,20 +1,31 @@
 """The source of all noise: one seed, one counter, and Philox4x32-10 behind them (see kernels/contract.py).
 
-Every request for random numbers takes the next draw of the generator, a `Noise(seed, draw)`. Noise is a name, not an
-array: whoever holds it can produce the same numbers again, on any device. So the state of the generator is two
-integers, and a backward pass that needs its noise draws it anew.
+Every request for random numbers takes the next draw of a generator, a `Noise(seed, draw)`. Noise is a name, not an
+array: whoever holds it can produce the same numbers again, on any device. So the state of a generator is two integers,
+and a backward pass that needs its noise draws it anew.
+
+Noise comes from the default generator, which manual_seed() seeds and all threads share, unless the code that runs is
+inside of use_generator() or fork(). Those hold for the thread that is inside (and for an asyncio task) and for no
+other: threads with generators of their own do not disturb each other.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
-from minivae.kernels import backend
+from minivae.kernels import backend, checks
 from minivae.kernels.contract import Array, Noise
+
+_lock = threading.RLock()  # no draw is handed out twice
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class Generator:
@@ -30,16 +41,13 @@ class Generator:
 
     def manual_seed(self, seed: int) -> None:
         """Start again at draw 0 of this seed."""
-        if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-            raise TypeError(f"seed must be an int, got {seed!r}")
-        if not 0 <= int(seed) < 2**64:
-            raise ValueError(f"seed must be in [0, 2**64), got {seed}")
-        self.seed, self.draw = int(seed), 0
+        self.seed, self.draw = checks.seed("seed", seed), 0
 
     def next(self) -> Noise:
         """The next draw."""
-        noise = Noise(self.seed, self.draw, self.offset)
-        self.draw += 1
+        with _lock:
+            noise = Noise(self.seed, self.draw, self.offset)
+            self.draw += 1
         return noise
 
     def state_dict(self) -> dict[str, int]:
@@ -48,46 +56,85 @@ class Generator:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where state_dict() was taken."""
-        self.manual_seed(int(state["seed"]))
-        self.draw = int(state["draw"])
+        checks.state("the generator", state, ("seed", "draw"))
+        seed, draw = checks.seed("seed", state["seed"]), checks.seed("draw", state["draw"])
+        self.seed, self.draw = seed, draw
 
     def uniform(self, shape: tuple[int, ...], dtype: Any = np.float32, device: str = "cpu") -> Array:
         """Uniform in [0, 1)."""
-        return backend(device).uniform(shape, np.dtype(dtype), self.next())
+        return self._draw("uniform", shape, dtype, device)
 
     def normal(self, shape: tuple[int, ...], dtype: Any = np.float32, device: str = "cpu") -> Array:
         """Standard normal."""
-        return backend(device).normal(shape, np.dtype(dtype), self.next())
+        return self._draw("normal", shape, dtype, device)
+
+    def _draw(self, distribution: str, shape: tuple[int, ...], dtype: Any, device: str) -> Array:
+        """Raises TypeError or ValueError for a shape that is none, other dtypes than float32 and float64, devices."""
+        shape = checks.elements("an array", checks.integers("shape", shape, 0))
+        dtype, kernels = checks.float_dtype("dtype", dtype), backend(device)
+        return getattr(kernels, distribution)(shape, dtype, self.next())
 
     def bernoulli(self, p: Array | float, shape: tuple[int, ...] | None = None, device: str = "cpu") -> Array:
         """True with probability p: a number for a given shape, or an array of probabilities, each for itself.
 
-        An array on the host is brought to the device.
+        An array on the host is brought to the device. Raises ValueError for p outside [0, 1] (on the host), or for both
+        an array and a shape.
         """
         kernels = backend(device)
-        if shape is None:
-            p = kernels.asarray(p)
-            shape = p.shape
-        return kernels.uniform(shape, np.dtype(np.float32), self.next()) < p
+        if shape is not None:
+            return self._draw("uniform", shape, np.float32, device) < checks.number("p", p, "[0, 1]")
+        probabilities: Any = p
+        if not hasattr(type(p), "__cuda_array_interface__"):
+            array = checks.array("p", p, "f")
+            if array.size and not (array.min() >= 0 and array.max() <= 1):
+                raise ValueError(f"p must be probabilities in [0, 1], got {array.min()} to {array.max()}")
+            probabilities = kernels.asarray(array)
+        return kernels.uniform(probabilities.shape, np.dtype(np.float32), self.next()) < probabilities
 
 
 default_generator = Generator(0)
+_chosen: ContextVar[Generator | None] = ContextVar("generator", default=None)
+
+
+def current_generator() -> Generator:
+    """Where noise comes from here: the generator of the innermost use_generator() or fork(), else the default one."""
+    chosen = _chosen.get()
+    return default_generator if chosen is None else chosen
+
+
+def noise_or_next(noise: Noise | None) -> Noise:
+    """noise itself or, for None, the next draw of minivae's generator; TypeError for what is neither."""
+    if noise is None:
+        return current_generator().next()
+    if not isinstance(noise, Noise):
+        raise TypeError(f"noise must be a Noise(seed, draw) or None, got {checks.shown(noise)}")
+    checks.seed("noise.seed", noise.seed), checks.seed("noise.draw", noise.draw)
+    return noise
 
 
 def manual_seed(seed: int) -> None:
-    """Seed all noise of minivae. Without a call the seed is 0: runs are reproducible unless someone asks otherwise."""
+    """Seed the default generator, hence all noise that has no generator of its own.
+
+    Without a call the seed is 0: runs are reproducible unless someone asks otherwise.
+    """
     default_generator.manual_seed(seed)
 
 
 @contextmanager
-def fork(seed: int) -> Iterator[None]:
-    """Inside, all noise comes from draw 0 on of another seed; afterwards the generator goes on where it was.
-
-    An evaluation in between training epochs thus always sees the same noise, and training does not notice it.
-    """
-    state = default_generator.state_dict()
-    default_generator.manual_seed(seed)
+def use_generator(generator: Generator) -> Iterator[None]:
+    """Inside, in this thread, noise comes from this generator."""
+    if not isinstance(generator, Generator):
+        raise TypeError(f"generator must be a Generator, got {checks.shown(generator)}")
+    token = _chosen.set(generator)
     try:
         yield
     finally:
-        default_generator.load_state_dict(state)
+        _chosen.reset(token)
+
+
+def fork(seed: int) -> AbstractContextManager[None]:
+    """Inside, noise comes from draw 0 on of this seed; the generator outside does not notice.
+
+    An evaluation in between training epochs thus always sees the same noise.
+    """
+    return use_generator(Generator(seed))

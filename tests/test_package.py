@@ -64,6 +64,7 @@ def test_every_source_file_is_in_the_wheel_and_it_runs_from_an_empty_folder(tmp_
         archive.extractall(tmp_path / "site")
     expected = {str(p.relative_to(ROOT)) for p in (ROOT / "minivae").rglob("*.py")}
     expected |= {f"minivae/{p.relative_to(ROOT)}" for p in (ROOT / "kernels").rglob("*.py")}
+    expected |= {f"minivae/{p.relative_to(ROOT)}" for p in (ROOT / "kernels").rglob("*.cu*")}
     expected |= {"minivae/py.typed", "minivae/data/fashion_mini.npz"}
     assert expected <= names
     empty = tmp_path / "empty"

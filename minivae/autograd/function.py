@@ -26,12 +26,11 @@ from typing import Any
 import numpy as np
 
 from minivae.kernels import backend_of
+from minivae.kernels.checks import shown
 from minivae.kernels.contract import Array
 
-from .tensor import DIFFERENTIABLE, Tensor, Version, as_tensor
-
-# Numbers stay what they are: they belong to no device, and NumPy lets Python's take the dtype of the array they meet.
-SCALARS = frozenset((bool, int, float, *(np.dtype(code).type for code in "?bhilqBHILQefd")))
+from .dtypes import DIFFERENTIABLE, SCALARS, check_dtype
+from .tensor import Tensor, Version, as_tensor
 
 
 class Function:
@@ -59,17 +58,28 @@ class Function:
 
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Tensor:
-        """Run the operation, and enter it into the graph if an input requires gradients."""
+        """Run the operation, and enter it into the graph if an input requires gradients.
+
+        Raises ValueError for numbers that the arrays' dtype cannot hold, TypeError where forward returns no array.
+        """
         function = cls()
         tensors = [x if type(x) in SCALARS else as_tensor(x) for x in inputs]
-        arrays = [t if type(t) in SCALARS else t._array for t in tensors]
         parents = [t for t in tensors if type(t) not in SCALARS]
+        if not parents:  # numbers alone are arrays without axes
+            tensors = parents = [as_tensor(x) for x in inputs]
+        arrays = [t if type(t) in SCALARS else t._array for t in tensors]
         function.backend = backend_of(*[t._array for t in parents])
         tracked = is_grad_enabled()
         function.needs = tuple([tracked and type(t) not in SCALARS and t._requires_grad for t in tensors])
 
-        y = _as_array(function.forward(*arrays, **options))
-
+        try:
+            y = _as_array(function.forward(*arrays, **options))
+        except OverflowError as error:
+            raise ValueError(f"{cls.__name__}: {error}") from None
+        if type(y) is not np.ndarray:
+            function._check_array("forward", y)
+        if y.dtype not in DIFFERENTIABLE:
+            check_dtype(f"the result of {cls.__name__}", y.dtype)
         version = function._version_of(y, parents)
         if True not in function.needs or y.dtype not in DIFFERENTIABLE:
             return Tensor.wrap(y, version=version)
@@ -80,6 +90,17 @@ class Function:
         result = Tensor.wrap(y, function, version)
         function._watch([*parents, result])
         return result
+
+    def _check_array(self, method: str, value: Any) -> None:
+        """TypeError unless a method returned an array of the inputs' backend, which is no subclass of numpy.ndarray."""
+        try:
+            own = backend_of(value) is self.backend and (type(value) is np.ndarray or not isinstance(value, np.ndarray))
+        except TypeError:
+            own = False
+        if not own:
+            raise TypeError(
+                f"{type(self).__name__}.{method} must return an array on {self.backend.device}, got {shown(value)}"
+            )
 
     def save(self, *arrays: Array) -> None:
         """Keep inputs, the output or arrays made on the way for the backward pass."""
@@ -138,6 +159,8 @@ class Function:
                 f"{type(self).__name__}.backward returned {len(result)} gradients for {len(self.edges)} inputs"
             )
         for i, g in enumerate(result):
+            if g is not None and type(g) is not np.ndarray:
+                self._check_array("backward", g)
             if g is not None and self.needs[i] and (g.shape, g.dtype) != self.inputs[i]:
                 shape, dtype = self.inputs[i]
                 raise RuntimeError(
@@ -212,11 +235,11 @@ class _GradMode(ContextDecorator):
     enabled: bool
 
     def __enter__(self) -> None:
-        self._before = [*getattr(self, "_before", ()), is_grad_enabled()]  # a list: one instance may be entered twice
+        _state.before = [*getattr(_state, "before", ()), is_grad_enabled()]  # of this thread: a decorator is shared
         _state.enabled = self.enabled
 
     def __exit__(self, *_: object) -> None:
-        _state.enabled = self._before.pop()
+        _state.enabled = _state.before.pop()
 
 
 class no_grad(_GradMode):  # noqa: N801 - PyTorch's name

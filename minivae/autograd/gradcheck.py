@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.kernels import backend_of
+from minivae.kernels import backend_of, checks
 from minivae.kernels import reference as host
 from minivae.kernels.contract import Array, Noise
 
@@ -49,8 +49,13 @@ def gradcheck(
     fn: returns one float64 Tensor and is deterministic: freeze its noise.
 
     Raises GradientError with the input, the index and both derivatives; TypeError for inputs that are not float64;
-    ValueError if two evaluations of fn differ.
+    ValueError if two evaluations of fn differ, or for an eps outside (0, 1] or a negative tolerance.
     """
+    checks.function("fn", fn)
+    if not isinstance(inputs, (list, tuple)):
+        raise TypeError(f"inputs must be a list or a tuple of arrays or Tensors, got {checks.shown(inputs)}")
+    eps = checks.number("eps", eps, "(0, 1]")
+    rtol, atol = checks.number("rtol", rtol, "[0, inf)"), checks.number("atol", atol, "[0, inf)")
     tensors = [x if isinstance(x, Tensor) else Tensor(x) for x in inputs]
     variables = _variables(tensors)
     before = [(t.requires_grad, t.grad) for t in variables.values()]
@@ -75,7 +80,7 @@ def _variables(tensors: Sequence[Tensor]) -> dict[int, Tensor]:
         elif t.dtype.kind in "fc":
             raise TypeError(f"gradcheck needs float64: input {i} is {t.dtype}, too coarse for finite differences")
     if not variables:
-        raise TypeError("gradcheck needs at least one float64 input")
+        raise TypeError(f"gradcheck needs at least one float64 input, got {[str(t.dtype) for t in tensors]}")
     return variables
 
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minivae.kernels import backend, backend_of
+from minivae.kernels import backend, backend_of, checks
 from minivae.kernels.contract import Array
+
+from .dtypes import DIFFERENTIABLE, SCALARS, as_dtype, check_dtype
 
 if TYPE_CHECKING:
     from .function import Function
-
-DIFFERENTIABLE = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class _Operations(dict[str, Callable[..., "Tensor"]]):
@@ -47,8 +47,10 @@ class Version:
 class Tensor:
     """An n-dimensional array with automatic differentiation.
 
-    array: anything numpy.asarray takes, or an array of a backend; it is copied, its dtype is kept.
-    requires_grad: collect the gradient of this Tensor in `.grad`. Raises TypeError unless float32 or float64.
+    array: anything numpy.asarray takes, or an array of a backend; it is copied, its dtype is kept, in the machine's own
+    byte order. requires_grad: collect the gradient of this Tensor in `.grad`, for which it must be float32 or float64.
+    Raises TypeError for other dtypes than booleans, integers, float32 and float64, for masked arrays, and for arrays of
+    other libraries.
     """
 
     __slots__ = ("__weakref__", "_array", "_creator", "_grad", "_requires_grad", "_version")
@@ -57,12 +59,8 @@ class Tensor:
     def __init__(self, array: Any, requires_grad: bool = False) -> None:
         if isinstance(array, Tensor):
             raise TypeError("expected an array, got a Tensor; use tensor.detach() for one without history")
-        if hasattr(type(array), "__cuda_array_interface__"):
-            backend_of(array)  # raises TypeError for the arrays of others
-        else:
-            array = np.asarray(array)
-            if array.dtype.kind not in "biufc":
-                raise TypeError(f"expected numbers, got dtype {array.dtype}")
+        array = _plain(array)
+        check_dtype("a Tensor", array.dtype)
         self._set(array.copy(order="K"), None, Version())
         self.requires_grad = requires_grad
 
@@ -89,14 +87,20 @@ class Tensor:
 
     @data.setter
     def data(self, array: Array) -> None:
-        if isinstance(array, Tensor) or backend_of(array).device != self.device:
-            raise TypeError(f"data must be an array on {self.device}, got {type(array).__name__}")
+        array = self._own("data", array)
         if array.shape != self.shape or array.dtype != self.dtype:
             raise ValueError(
                 f"data must keep shape {self.shape} and dtype {self.dtype}, got {array.shape} and {array.dtype}"
             )
         self._array = array.copy(order="K")
         self._version = Version()
+
+    def _own(self, name: str, array: Any) -> Array:
+        """array as a plain one on this Tensor's device, or a TypeError."""
+        array = array if isinstance(array, Tensor) else _plain(array)
+        if isinstance(array, Tensor) or backend_of(array).device != self.device:
+            raise TypeError(f"{name} must be an array on {self.device}, got {checks.shown(array)}")
+        return array
 
     def inplace(self) -> Array:
         """The array, writable; the caller is about to change it, and graphs that kept its values are now void."""
@@ -150,11 +154,12 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        value = checks.flag("requires_grad", value)
         if self._creator is not None:
             raise ValueError("only leaves choose requires_grad; use detach() for a result without history")
         if value and self.dtype not in DIFFERENTIABLE:
             raise TypeError(f"only float32 and float64 Tensors can require gradients, got {self.dtype}")
-        self._requires_grad = bool(value)
+        self._requires_grad = value
 
     @property
     def grad(self) -> Array | None:
@@ -164,8 +169,7 @@ class Tensor:
     @grad.setter
     def grad(self, array: Array | None) -> None:
         if array is not None:
-            if isinstance(array, Tensor) or backend_of(array).device != self.device:
-                raise TypeError(f"grad must be an array on {self.device} or None, got {type(array).__name__}")
+            array = self._own("grad", array)
             if array.shape != self.shape or array.dtype != self.dtype:
                 raise ValueError(
                     f"grad must have shape {self.shape} and dtype {self.dtype}, got {array.shape} and {array.dtype}"
@@ -183,7 +187,7 @@ class Tensor:
         """
         from .function import run_backward
 
-        run_backward(self, self._upstream(dy), retain_graph)
+        run_backward(self, self._upstream(dy), checks.flag("retain_graph", retain_graph))
 
     def _upstream(self, dy: Array | None) -> Array:
         xp = self.backend.xp
@@ -191,9 +195,10 @@ class Tensor:
             if self.size != 1:
                 raise ValueError(f"backward() needs dy for a result of shape {self.shape}; only a scalar has a default")
             return xp.ones_like(self._array)
-        if isinstance(dy, Tensor):
-            raise TypeError("dy must be an array, got a Tensor")
-        dy = xp.asarray(dy)
+        if not isinstance(dy, Tensor):
+            dy = _plain(dy)
+            dy = self.backend.asarray(dy) if isinstance(dy, np.ndarray) else dy
+        dy = self._own("dy", dy)
         if dy.shape != self.shape:
             raise ValueError(f"dy must have the result's shape {self.shape}, got {dy.shape}")
         if dy.dtype != self.dtype:
@@ -216,11 +221,12 @@ class Tensor:
         """Move this leaf to another device or dtype where it stands, so that whoever holds it sees the new value."""
         if self._creator is not None:
             raise ValueError("only leaves can be converted in place; use to() or astype() on results")
-        if self.requires_grad and dtype is not None and np.dtype(dtype) not in DIFFERENTIABLE:
+        dtype = self.dtype if dtype is None else as_dtype(dtype)
+        if self.requires_grad and dtype not in DIFFERENTIABLE:
             raise TypeError(f"a Tensor that requires gradients must stay float32 or float64, got {dtype}")
         array = self._array if device in (None, self.device) else backend(device).asarray(self.numpy())
         requires_grad = self.requires_grad
-        self._set(array if dtype is None else array.astype(dtype), None, Version())
+        self._set(array if dtype == array.dtype else array.astype(dtype), None, Version())
         self._requires_grad = requires_grad
 
     def __repr__(self) -> str:
@@ -276,12 +282,14 @@ class Tensor:
         return operations["getitem"](self, index)
 
     def _compare(self, other: Any, name: str) -> Tensor:
-        if isinstance(other, np.ndarray) or hasattr(type(other), "__cuda_array_interface__"):
-            other = as_tensor(other)
-        if isinstance(other, Tensor):
-            other = other._array
+        if type(other) not in SCALARS:
+            other = as_tensor(other)._array
             backend_of(self._array, other)  # raises TypeError for arrays of different devices
-        return Tensor.wrap(getattr(self.backend.xp, name)(self._array, other))
+        try:
+            y = getattr(self.backend.xp, name)(self._array, other)
+        except OverflowError as error:
+            raise ValueError(f"{name} of {self.dtype}: {error}") from None
+        return Tensor.wrap(np.asarray(y) if isinstance(y, np.generic) else y)
 
     def __lt__(self, other: Any) -> Tensor:
         return self._compare(other, "less")
@@ -361,6 +369,14 @@ class Tensor:
 def as_tensor(value: Any) -> Tensor:
     """Tensors as they are; plain arrays, lists and numbers as constants."""
     return value if isinstance(value, Tensor) else Tensor(value)
+
+
+def _plain(array: Any) -> Array:
+    """An array of a backend: those of a GPU as they are, of all else a plain numpy.ndarray."""
+    if hasattr(type(array), "__cuda_array_interface__"):
+        backend_of(array)  # raises TypeError for the arrays of other libraries
+        return array
+    return checks.array("what a Tensor holds", array)
 
 
 def _read_only(array: Array) -> Array:

@@ -3,7 +3,7 @@
 A run is a folder: model.npz (the model), checkpoint.npz (all that training needs to go on), config.json (the options),
 metrics.jsonl (a line per epoch), results.json (the numbers of the final table) and pictures. The prior of a VQ-VAE lies
 beside it, in files that begin with prior. Whatever the user can get wrong ends in one line on stderr and exit code 2;
-Ctrl-C ends in 130.
+Ctrl-C ends in one line and 130. Output that nobody reads any more ends no command.
 """
 
 from __future__ import annotations
@@ -11,28 +11,54 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 
 from minivae import __version__
 
 from . import info, pictures, tables, train, uses
+from .streams import Stream
 
 EXPECTED = (ValueError, TypeError, IndexError, OSError, ImportError, FloatingPointError, MemoryError, RuntimeError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    out, err = Stream(sys.stdout), Stream(sys.stderr)
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            code = _run(argv)
+        except SystemExit as end:  # of argparse
+            code = int(end.code or 0)
+        except KeyboardInterrupt as interrupt:
+            code = _interrupted(str(interrupt))
+        out.flush()
+        err.flush()
+        if out.failure is not None and not code:
+            code = _refuse(f"stdout: {out.failure}")
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args, unknown = _parser().parse_known_args(argv)
     if unknown:
         args.parser.error(f"{args.parser.prog.partition(' ')[2]!r} has no use for {' '.join(unknown)}")
     try:
         args.command(args)
-    except KeyboardInterrupt:
-        print("minivae: interrupted", file=sys.stderr)
-        return 130
     except EXPECTED as error:
-        print(f"minivae: error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
-        return 2
+        return _refuse(" ".join(str(error).split()) or type(error).__name__)
     return 0
+
+
+def _refuse(text: str) -> int:
+    print(f"minivae: error: {text}", file=sys.stderr)
+    return 2
+
+
+def _interrupted(kept: str) -> int:
+    """kept: what is left of a training, or ''."""
+    line = f"minivae: interrupted: {kept}" if kept else "minivae: interrupted"
+    print(f"\n{line}" if sys.stderr.isatty() else line, file=sys.stderr)  # on a terminal there may be a progress bar
+    return 130
 
 
 def _parser() -> argparse.ArgumentParser:

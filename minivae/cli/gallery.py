@@ -13,13 +13,15 @@ from minivae.models import VAE, VQVAE, Autoencoder
 from minivae.models.autoencoder import LEVEL
 from minivae.training import Estimator
 
+from .pixels import in_unit_interval
 from .runs import Run
-from .tables import in_unit_interval
 
 SHEET = 64  # images on a sheet of samples
+CLASSES = 20  # that have a column each there
 PAIRS = 20  # images on a sheet of reconstructions
 WAYS, STEPS = 8, 10  # from image to image
 SPAN, VALUES = 3.0, 11  # of a traversal: from -SPAN to SPAN in so many steps
+ROWS = 20  # latents of a traversal after training
 MANIFOLD = 20  # images along a side of it
 
 
@@ -47,8 +49,11 @@ def draw(model: Any, data: Dataset, folder: Path) -> None:
 
 def _draw_vae(model: VAE, data: Dataset, folder: Path) -> None:
     figures.save_sheet(folder / "samples.png", model.sample(SHEET), 8, "samples from the prior")
-    draw_interpolation(model, data.x_test, WAYS, STEPS, folder / "interpolation.png")
-    draw_traversal(model, data.x_test, None, None, folder / "traversal.png")
+    if len(data.x_test) > 1:
+        draw_interpolation(model, data.x_test, WAYS, STEPS, folder / "interpolation.png")
+    else:
+        print("no interpolation.png: it leads from one test image to another, and there is 1")
+    draw_traversal(model, data.x_test, None, ROWS, folder / "traversal.png")
     if model.latent_dim == 2:
         figures.save_manifold(folder / "manifold.png", model.manifold(MANIFOLD))
 
@@ -69,8 +74,9 @@ def draw_interpolation(model: VAE, x: np.ndarray, ways: int, steps: int, path: P
     """From the first image to the second, from the third to the fourth, and so on."""
     ways = min(ways, len(x) // 2)
     if ways < 1:
-        raise ValueError(f"a way leads from one test image to another, and there are {len(x)}")
-    figures.save_interpolation(path, model.interpolate(x[: 2 * ways : 2], x[1 : 2 * ways : 2], steps))
+        raise ValueError(f"a way leads from one test image to another, and there is {len(x)}")
+    a, b = x[: 2 * ways : 2], x[1 : 2 * ways : 2]
+    figures.save_interpolation(path, a, model.interpolate(a, b, steps), b)
 
 
 def draw_traversal(model: VAE, x: np.ndarray, image: int | None, rows: int | None, path: Path) -> None:
@@ -79,7 +85,8 @@ def draw_traversal(model: VAE, x: np.ndarray, image: int | None, rows: int | Non
         raise ValueError(f"the test images are numbered from 0 to {len(x) - 1}, got {image}")
     values = np.linspace(-SPAN, SPAN, VALUES).tolist()
     images = model.traverse(None if image is None else x[image : image + 1], values=values)
-    figures.save_traversal(path, images, values, model.latent_usage(x).kl, rows)
+    others = {} if image is None else {"others": f"the code of test image {image}"}
+    figures.save_traversal(path, images, values, model.latent_usage(x).kl, rows, **others)
 
 
 def draw_samples(run: Run, count: int, path: Path, temperature: float = 1.0, label: int | None = None) -> None:
@@ -98,11 +105,15 @@ def draw_samples(run: Run, count: int, path: Path, temperature: float = 1.0, lab
         )
     if label is not None and prior.classes is None:
         raise ValueError("--label is for a prior that was trained with --conditional")
-    y = None if prior.classes is None else np.arange(count) % prior.classes if label is None else np.full(count, label)
-    if prior.classes is not None and label is None:
-        columns = min(count, prior.classes)  # a column a class
-    title = "samples from the PixelCNN prior and the decoder"
-    figures.save_sheet(path, model.sample(count, prior, temperature, y), columns, title)
+    title, y, names = "samples from the PixelCNN prior and the decoder", None, None
+    if label is not None:
+        y, title = np.full(count, label), f"{title}, class {label}"
+    elif prior.classes is not None:
+        y = np.arange(count) % prior.classes
+        if prior.classes <= CLASSES:
+            title, names = f"{title}, by class", [str(k) for k in range(min(count, prior.classes))]
+            columns = len(names)
+    figures.save_sheet(path, model.sample(count, prior, temperature, y), columns, title, column_labels=names)
 
 
 def columns_of(count: int) -> int:

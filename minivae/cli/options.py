@@ -11,6 +11,8 @@ from minivae import data as datasets
 
 Command = Callable[[argparse.Namespace], None]
 NOT_OF_THE_MODEL = ("command", "parser", "build", "run", "out", "force", "resume", "device")
+MANY = 10**6  # the most epochs, images of a batch, samples
+WIDE, CHANNELS, IMAGES = 4096, 1024, 10**4  # the longest code, the most channels, the most images on a picture
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -35,14 +37,16 @@ def training(parser: argparse.ArgumentParser, epochs: int) -> None:
     count(parser, "--batch-size", 128, "images per step")
     lr = "first learning rate of Adam; it falls to 0 along a cosine"
     parser.add_argument("--lr", type=_positive, default=2e-3, help=lr)
-    parser.add_argument("--seed", type=int, default=0, help="of weights, noise and order")
+    seed(parser, "of weights, noise and order")
     device(parser)
 
 
 def keeping(parser: argparse.ArgumentParser) -> None:
     """What to do with what is there already."""
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
-    parser.add_argument("--resume", action="store_true", help="go on with a training that was interrupted")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a training that was interrupted, or make it longer"
+    )
 
 
 def data(parser: argparse.ArgumentParser) -> None:
@@ -72,15 +76,38 @@ def other_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="data set, file or folder (default: that of the run)")
 
 
-def count(parser: argparse.ArgumentParser, name: str, default: int | None, text: str, least: int = 1) -> None:
-    """A number of things."""
-    parser.add_argument(name, type=_at_least(least), default=default, help=text)
+def seed(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--seed", type=_whole(0, 2**64 - 1), default=0, help=text)
 
 
-def _at_least(least: int) -> Callable[[str], int]:
+def count(
+    parser: argparse.ArgumentParser, name: str, default: int | None, text: str, least: int = 1, most: int = MANY
+) -> None:
+    """A number of things; beyond `most` it is a slip of the hand that would take hours or all memory."""
+    parser.add_argument(name, type=_whole(least, most), default=default, help=text)
+
+
+def counts(
+    parser: argparse.ArgumentParser,
+    name: str,
+    default: list[int] | None,
+    each: str,
+    text: str,
+    least: int = 1,
+    most: int = MANY,
+) -> None:
+    """Several of them."""
+    parser.add_argument(name, type=_whole(least, most), nargs="+", default=default, metavar=each, help=text)
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number in [least, most]."""
+
     def number(text: str) -> int:
         if (value := int(text)) < least:
             raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most}, got {text:.40}")
         return value
 
     number.__name__ = "int"  # for argparse's message

@@ -17,8 +17,8 @@ from .runs import Run
 def add_commands(commands: Any) -> None:
     sample = options.add_command(commands, "sample", _sample, "draw new images from a trained VAE, or VQ-VAE and prior")
     options.picture(sample, "samples.png")
-    options.count(sample, "-n", gallery.SHEET, "how many images")
-    sample.add_argument("--seed", type=int, default=0, help="of the samples")
+    options.count(sample, "-n", gallery.SHEET, "how many images", most=options.IMAGES)
+    options.seed(sample, "of the samples")
     sample.add_argument(
         "--temperature", type=float, help="of a VQ-VAE's prior, below 1 for likelier codes (default: 1)"
     )
@@ -28,14 +28,14 @@ def add_commands(commands: Any) -> None:
         commands, "reconstruct", _reconstruct, "show images beside what the model makes of them"
     )
     options.picture(reconstruct, "reconstructions.png")
-    options.count(reconstruct, "-n", gallery.PAIRS, "how many images")
+    options.count(reconstruct, "-n", gallery.PAIRS, "how many images", most=options.IMAGES)
     options.other_data(reconstruct)
 
     walk = "walk from one image to another through the latents of a VAE"
     interpolate = options.add_command(commands, "interpolate", _interpolate, walk)
     options.picture(interpolate, "interpolation.png")
-    options.count(interpolate, "-n", gallery.WAYS, "how many pairs of images")
-    options.count(interpolate, "--steps", gallery.STEPS, "images on the way, the ends included", least=2)
+    options.count(interpolate, "-n", gallery.WAYS, "how many pairs of images", most=options.IMAGES)
+    options.count(interpolate, "--steps", gallery.STEPS, "images on the way, the ends included", least=2, most=100)
     options.other_data(interpolate)
 
     traverse = options.add_command(commands, "traverse", _traverse, "move one latent of a VAE after the other")
@@ -47,7 +47,7 @@ def add_commands(commands: Any) -> None:
 
     manifold = options.add_command(commands, "manifold", _manifold, "draw the plane of a VAE with 2 latents")
     options.picture(manifold, "manifold.png")
-    options.count(manifold, "-n", gallery.MANIFOLD, "images along a side")
+    options.count(manifold, "-n", gallery.MANIFOLD, "images along a side", most=100)
 
 
 def _sample(args: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from minivae.training import Estimator, evaluate
 from minivae.uses import Denoising
 
 from . import options
+from .pixels import check_unit_interval, in_unit_interval
 from .runs import Run, write_json
 
 IMAGES, SAMPLES = 1000, 100  # of the quick estimate of log p(x)
@@ -48,12 +49,26 @@ def report(run: Run, data: Dataset, images: int = IMAGES, samples: int = SAMPLES
     """Print the table of a model on a data set, and return what stands in it."""
     model = run.model
     if isinstance(model, VAE):
-        return _vae(model, data, images, samples)
+        return _checked(_vae(model, data, images, samples))
     if isinstance(model, VQVAE):
-        return _vqvae(model, run.prior(), data)
+        return _checked(_vqvae(model, run.prior(), data))
     if isinstance(model, Autoencoder):
-        return _autoencoder(model, data)
+        return _checked(_autoencoder(model, data))
     raise TypeError(f"there is no table for a {type(model).__name__}")
+
+
+def _checked(numbers: Numbers) -> Numbers:
+    """The numbers themselves; FloatingPointError for NaN and infinity, but for the PSNR of equal images."""
+    for name, value in numbers.items():
+        if isinstance(value, dict):
+            _checked(value)
+        elif not name.endswith("psnr") and not np.isfinite(value).all():
+            raise FloatingPointError(f"{name} is not finite in the table above; see whether the pixels are in [0, 1]")
+    return numbers
+
+
+def _scale(data: Dataset) -> str:
+    return "" if in_unit_interval(data) else "; bits/dim are those of pixels in [0, 1], which these are not"
 
 
 # ---- VAE ----
@@ -67,7 +82,7 @@ def _vae(model: VAE, data: Dataset, images: int, samples: int) -> Numbers:
         numbers[name] = {"elbo": -nll - kl, "nll": nll, "kl": kl, "bits_per_dim": model.bits_per_dim(nll + kl)}
     rows = [[name, *fixed(n["elbo"], n["nll"], n["kl"]), f"{n['bits_per_dim']:.4f}"] for name, n in numbers.items()]
     print_table(["data", "ELBO", "nll", "kl", "bits/dim"], rows)
-    print("ELBO, nll and kl in nats per image")
+    print(f"ELBO, nll and kl in nats per image{_scale(data)}")
     x = data.x_test[:images]
     with fork(SEED):
         likelihood = float(model.log_likelihood(x, samples, progress=True).mean())
@@ -99,7 +114,7 @@ def _vqvae(model: VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
             numbers[name][kind.lower()] = {"codes": cost, "bound": bound, "bits_per_dim": model.bits_per_dim(bound)}
             rows.append([name, kind, *fixed(bound, terms["nll"], cost), f"{model.bits_per_dim(bound):.4f}"])
     print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/dim"], rows)
-    print("bound on -log p(x) = nll + cost of the codes, in nats per image")
+    print(f"bound on -log p(x) = nll + cost of the codes, in nats per image{_scale(data)}")
     test = numbers["test"]
     print(f"{test['usage']:.1%} of {model.codes} codes used on the test images, perplexity {test['perplexity']:.1f}")
     if prior is not None:
@@ -113,9 +128,9 @@ def _vqvae(model: VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
 
 def _autoencoder(model: Autoencoder, data: Dataset) -> Numbers:
     x_train, x_test = model.check_images(data.x_train), model.check_images(data.x_test)
+    linear = uses.PCA.at_most(x_train, model.latent_dim)
     candidates: list[tuple[str, np.ndarray, Any]] = [("train", x_train, model), ("test", x_test, model)]
-    if model.latent_dim <= min(len(x_train), x_train[0].size):
-        candidates.append((f"test, by PCA of {model.latent_dim}", x_test, uses.PCA(x_train, model.latent_dim)))
+    candidates.append((f"test, by PCA of {len(linear.components)}", x_test, linear))
     pictures = in_unit_interval(data)
     numbers: Numbers = {}
     for name, x, by in candidates:
@@ -134,31 +149,26 @@ def _autoencoder(model: Autoencoder, data: Dataset) -> Numbers:
     return numbers
 
 
-def in_unit_interval(data: Dataset) -> bool:
-    """Whether PSNR means anything for these images."""
-    low, high = data.value_range
-    return low >= 0 and high <= 1
-
-
 def denoising_table(
     model: Estimator, data: Dataset, kind: str, level: float, seed: int = 0
 ) -> tuple[Denoising, Numbers]:
     """Print what a model makes of noisy test images, beside PCA with as many numbers where it has codes of some."""
-    if not in_unit_interval(data):
-        raise ValueError(f"denoising is for pixels in [0, 1], those of {data.name!r} are in {list(data.value_range)}")
+    check_unit_interval(data)
     reconstructs: Any = model
     x = model.check_images(data.x_test)
     result = uses.denoising(reconstructs, x, kind, level, seed)
     rows = [["noisy", *fixed(result.noisy_psnr), "+0.00"]]
     numbers = {"noisy_psnr": result.noisy_psnr, "denoised_psnr": result.denoised_psnr, "gain": result.gain}
     dim = getattr(model, "latent_dim", None)
-    if dim is not None and dim <= min(len(data.x_train), x[0].size):
-        linear = uses.denoising(uses.PCA(model.check_images(data.x_train), dim), x, kind, level, seed)
-        rows.append([f"through PCA of {dim}", *fixed(linear.denoised_psnr), f"{linear.gain:+.2f}"])
+    if dim is not None:
+        pca = uses.PCA.at_most(model.check_images(data.x_train), dim)
+        linear = uses.denoising(pca, x, kind, level, seed)
+        rows.append([f"through PCA of {len(pca.components)}", *fixed(linear.denoised_psnr), f"{linear.gain:+.2f}"])
         numbers["pca_gain"] = linear.gain
     rows.append(["through the model", *fixed(result.denoised_psnr), f"{result.gain:+.2f}"])
     print_table(["test images", "PSNR", "gain"], rows)
-    print(f"PSNR in dB, {kind} noise of level {level:g}")
+    clipped = ", clipped to [0, 1] as the model's likelihood needs it" if model.unit_interval else ""
+    print(f"PSNR in dB, {kind} noise of level {level:g}{clipped if kind == 'gaussian' else ''}")
     return result, numbers
 
 

@@ -17,12 +17,15 @@ from minivae.data import Dataset
 from minivae.models import Autoencoder
 from minivae.models.autoencoder import CORRUPTIONS, LEVEL
 from minivae.training.progress import progress_for
+from minivae.uses.anomaly import threshold_rank
 from minivae.uses.compression import CompressionRow
 
 from . import gallery, options
 from .pictures import write
+from .pixels import check_unit_interval
 from .runs import Files, Run, write_json
 from .tables import denoising_table, fixed, print_table
+from .training import training
 
 DIMS = [2, 4, 8, 16, 32, 64]
 LABELS = [10, 50]
@@ -31,32 +34,34 @@ LABELS = [10, 50]
 def add_commands(commands: Any) -> None:
     denoise = options.add_command(commands, "denoise", _denoise, "take the noise from noisy images")
     options.picture(denoise, "denoised.png")
-    options.count(denoise, "-n", gallery.PAIRS, "how many images to show; the table is about all test images")
+    shown = "how many images to show; the table is about all test images"
+    options.count(denoise, "-n", gallery.PAIRS, shown, most=options.IMAGES)
     kinds = "kind of noise (default: what the model was trained on, else gaussian)"
     denoise.add_argument("--corruption", choices=CORRUPTIONS, help=kinds)
     level = f"how much of it (default: as in training, else {LEVEL})"
     denoise.add_argument("--level", type=float, help=level)
-    denoise.add_argument("--seed", type=int, default=0, help="of the noise")
+    options.seed(denoise, "of the noise")
     options.other_data(denoise)
 
     probe = options.add_command(commands, "probe", _probe, "classify the codes of images by logistic regression")
     options.run(probe)
     options.device(probe)
-    labels = "labels of each class; besides these, all there are"
-    probe.add_argument("--labels", type=int, nargs="+", default=LABELS, metavar="N", help=labels)
-    probe.add_argument("--seed", type=int, default=0, help="of the choice of labels")
+    few = " ".join(map(str, LABELS))
+    labels = f"labels of each class; besides these, all there are (default: {few}, where there are so many)"
+    options.counts(probe, "--labels", None, "N", labels, least=2)
+    options.seed(probe, "of the choice of labels")
     options.other_data(probe)
 
     anomaly = _training(commands, "anomaly", _anomaly, "train on some classes and find the images of the others")
-    options.count(anomaly, "--latent-dim", 16, "length of a code")
+    options.count(anomaly, "--latent-dim", 16, "length of a code", most=options.WIDE)
     normal = "classes to train on, by number (default: the first half of them)"
-    anomaly.add_argument("--normal", type=int, nargs="+", metavar="CLASS", help=normal)
+    options.counts(anomaly, "--normal", None, "CLASS", normal, least=0)
     alarms = "share of normal images that may raise an alarm"
     anomaly.add_argument("--false-alarms", type=options.share, default=0.05, help=alarms)
     options.keeping(anomaly)
 
     curve = _training(commands, "compress-curve", _compress, "compare codes of several lengths with PCA")
-    curve.add_argument("--dims", type=int, nargs="+", default=DIMS, metavar="D", help="lengths of a code")
+    options.counts(curve, "--dims", DIMS, "D", "lengths of a code", most=options.WIDE)
     curve.add_argument("--force", action="store_true", help="overwrite what is there")
 
 
@@ -91,7 +96,8 @@ def _probe(args: argparse.Namespace) -> None:
     if data.y_train is None or data.y_test is None:
         raise ValueError(f"a probe needs labels, and {data.name!r} has none")
     x_train, x_test = run.model.check_images(data.x_train), run.model.check_images(data.x_test)
-    counts = [*args.labels, None]
+    least = int(np.unique(data.y_train, return_counts=True)[1].min())
+    counts = [*(args.labels or [count for count in LABELS if count <= least]), None]
     model: Any = run.model
     rows = uses.probe(model, x_train, data.y_train, x_test, data.y_test, counts, seed=args.seed)
     dims = {row.features: row.dim for row in rows}
@@ -112,32 +118,46 @@ def _probe(args: argparse.Namespace) -> None:
 
 def _anomaly(args: argparse.Namespace) -> None:
     files, settings = Files(args.out), {"model": "anomaly", **options.of_training(args)}
-    files.check(settings, args.force, args.resume)
-    manual_seed(args.seed)
-    data = datasets.load(args.data)
-    normal = args.normal or _first_half(data)
-    split = uses.anomaly_split(data, normal, seed=args.seed)
-    model = Autoencoder(data.x_train.shape[1:], args.latent_dim, args.arch)
-    names = ", ".join(_names(data, normal))
-    print(f"trained on {len(split.x_train):,} images of {names}", flush=True)
-    files.begin(settings, args.resume)
-    files.fit(model, args, split.x_train, validation=split.x_validation)
-    baseline = uses.PCA(split.x_train, args.latent_dim)
+    with training(files, settings, args) as run:
+        manual_seed(args.seed)
+        data = datasets.load(args.data)
+        normal = args.normal or _first_half(data)
+        split = uses.anomaly_split(data, normal, seed=args.seed)
+        model = Autoencoder(data.x_train.shape[1:], args.latent_dim, args.arch)
+        threshold_rank(len(split.x_validation), args.false_alarms)  # an error now, if there are too few of them
+        baseline = uses.PCA.at_most(split.x_train, args.latent_dim)
+        model.to(device=args.device)
+        names = ", ".join(_names(data, normal))
+        print(f"training on {len(split.x_train):,} images of {names}", flush=True)
+        run.begin()
+        run.fit(model, args, split.x_train, validation=split.x_validation)
+        figures.save_training(files.path("training.png"), model.history, gallery.unit_of(model))
+        labels = None if data.y_test is None else _names(data, data.y_test)
+        _compare_detection(args, files, model, baseline, split, labels)
+    print(f"model and pictures are in {args.out}/")
+
+
+def _compare_detection(
+    args: argparse.Namespace,
+    files: Files,
+    model: Autoencoder,
+    baseline: uses.PCA,
+    split: uses.AnomalySplit,
+    labels: list[str] | None,
+) -> None:
+    """Picture and table of what the autoencoder and PCA detect."""
     rows, numbers = [], {}
-    for name, scorer in (("autoencoder", model), (f"PCA of {args.latent_dim}", baseline)):
+    for name, scorer in (("autoencoder", model), (f"PCA of {len(baseline.components)}", baseline)):
         found = uses.detect_anomalies(scorer, split.x_validation, split.x_test, split.anomalous, args.false_alarms)
         rates = f"{found.false_alarms:.1%}", f"{found.detected:.1%}"
         rows.append([name, f"{found.auroc:.4f}", *fixed(found.threshold), *rates])
         numbers[name] = {k: getattr(found, k) for k in ("auroc", "threshold", "false_alarms", "detected")}
         if scorer is model:
-            labels = None if data.y_test is None else _names(data, data.y_test)
-            figures.save_anomalies(args.out / "anomalies.png", split.x_test, found.scores, labels=labels)
-    figures.save_training(files.path("training.png"), model.history, gallery.unit_of(model))
+            figures.save_anomalies(files.path("anomalies.png"), split.x_test, found.scores, labels=labels)
     print()
     print_table(["squared error of", "AUROC", "threshold", "false alarms", "detected"], rows)
     print(f"the threshold is to let at most {args.false_alarms:.0%} of the normal images raise an alarm")
     write_json(files.path("results.json"), numbers)
-    print(f"model and pictures are in {args.out}/")
 
 
 def _first_half(data: Dataset) -> list[int]:
@@ -153,33 +173,38 @@ def _names(data: Dataset, labels: Any) -> list[str]:
 
 def _compress(args: argparse.Namespace) -> None:
     files, settings = Files(args.out), {"model": "compress-curve", **options.of_training(args)}
-    files.check(settings, args.force, resume=False)
-    data = datasets.load(args.data)
-    first = Autoencoder(data.x_train.shape[1:], min(args.dims), args.arch)
-    x_train, x_test = first.check_images(data.x_train), first.check_images(data.x_test)
-
-    if max(args.dims) > (most := min(len(x_train), x_train[0].size)):
-        raise ValueError(
-            f"PCA of {len(x_train)} images has at most {most} components, --dims asks for {max(args.dims)}"
-        )
-
-    def train(dim: int) -> Autoencoder:
+    with training(files, settings, args) as run:
         manual_seed(args.seed)
-        print(f"codes of length {dim}", flush=True)
-        schedule = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr}
-        model = Autoencoder(x_train.shape[1:], dim, args.arch)
-        return model.fit(x_train, device=args.device, progress=progress_for(), **schedule)
+        data = datasets.load(args.data)
+        check_unit_interval(data)
+        first = Autoencoder(data.x_train.shape[1:], min(args.dims), args.arch).to(device=args.device)
+        x_train, x_test = first.check_images(data.x_train), first.check_images(data.x_test)
+        if max(args.dims) > (most := min(len(x_train), x_train[0].size)):
+            raise ValueError(
+                f"PCA of {len(x_train)} training images has at most {most} components, --dims asks for {max(args.dims)}"
+            )
 
-    files.begin(settings, resume=False)
-    rows = uses.compression(train, x_train, x_test, sorted(set(args.dims)))
-    print()
-    _compression_table(rows)
-    write_json(files.path("results.json"), {"rows": [row._asdict() for row in rows]})
+        def train(dim: int) -> Autoencoder:
+            manual_seed(args.seed)
+            print(f"codes of length {dim}", flush=True)
+            schedule = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr}
+            model = Autoencoder(x_train.shape[1:], dim, args.arch)
+            return model.fit(x_train, device=args.device, progress=progress_for(), **schedule)
+
+        run.begin()
+        rows = uses.compression(train, x_train, x_test, sorted(set(args.dims)))
+        print()
+        _compression_table(rows)
+        write_json(files.path("results.json"), {"rows": [row._asdict() for row in rows]})
+        _draw_compression(files.path("compression.png"), rows, data.name)
+
+
+def _draw_compression(path: Path, rows: list[CompressionRow], data: str) -> None:
     curves = {"autoencoder": [row.psnr for row in rows], "PCA": [row.pca_psnr for row in rows]}
-    title = f"{data.name}: test images through codes of few numbers"
-    out, dims = args.out / "compression.png", [row.dim for row in rows]
-    figures.save_curves(out, dims, curves, "numbers in a code", "PSNR in dB", title, log_x=True)
-    print(f"wrote {out}")
+    title = f"{data}: test images through codes of few numbers"
+    dims = [row.dim for row in rows]
+    figures.save_curves(path, dims, curves, "numbers in a code", "PSNR in dB", title, log_x=True)
+    print(f"wrote {path}")
 
 
 def _compression_table(rows: list[CompressionRow]) -> None:

@@ -14,8 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from minivae.kernels import checks
+from minivae.kernels.checks import check_finite
+
 from . import files, idx, shapes
-from .batches import Batches, check_finite
+from .batches import Batches
 
 __all__ = ["Batches", "Dataset", "check_finite", "load", "names"]
 
@@ -40,11 +43,35 @@ class Dataset:
     factors_test: np.ndarray | None = None
     factor_names: tuple[str, ...] | None = None
 
+    def __post_init__(self) -> None:
+        """TypeError or ValueError for fields that do not fit together."""
+        if not isinstance(self.name, str):
+            raise TypeError(f"the name of a data set must be a str, got {checks.shown(self.name)}")
+        for part in ("train", "test"):
+            x = getattr(self, f"x_{part}")
+            _check_part(f"x_{part}", x, None, 4, "f")
+            _check_part(f"y_{part}", getattr(self, f"y_{part}"), len(x), 1, "iu")
+            _check_part(f"factors_{part}", getattr(self, f"factors_{part}"), len(x), 2, "f")
+        for name in ("class_names", "factor_names"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, tuple) and all(isinstance(v, str) for v in value)):
+                raise TypeError(f"{name} must be a tuple of str or None, got {checks.shown(value)}")
+
     @property
     def value_range(self) -> tuple[float, float]:
         """The lowest and the highest of all pixels. Floating numbers from files need not lie in [0, 1]."""
         parts = (self.x_train, self.x_test)
         return min(float(x.min()) for x in parts), max(float(x.max()) for x in parts)
+
+
+def _check_part(name: str, x: np.ndarray | None, count: int | None, ndim: int, kinds: str) -> None:
+    """An array of `ndim` axes and `count` examples; None where it has a count, which images have not."""
+    if x is None and count is not None:
+        return
+    if type(x) is not np.ndarray or x.dtype.kind not in kinds or not x.dtype.isnative:
+        raise TypeError(f"{name} must be a plain array of dtype kind {' or '.join(kinds)}, got {checks.shown(x)}")
+    if x.ndim != ndim or (count is not None and len(x) != count):
+        raise ValueError(f"{name} must have {ndim} axes{'' if count is None else f' and {count} rows'}, got {x.shape}")
 
 
 def names() -> list[str]:
@@ -80,19 +107,23 @@ def load(name: str | Path, folder: str | Path | None = None, image_shape: Sequen
 def _check_arguments(name: str | Path, folder: str | Path | None, image_shape: Sequence[int] | None) -> None:
     if not isinstance(name, (str, Path)):
         raise TypeError(f"the name of a data set must be a str or a Path, got {name!r}")
+    if folder is not None and not isinstance(folder, (str, Path)):
+        raise TypeError(f"folder must be a str or a Path, got {folder!r}")
     if folder is not None and name not in idx.SOURCES:
-        raise ValueError(f"folder says where the files of {' or '.join(idx.SOURCES)} are, not those of {str(name)!r}")
+        raise ValueError(
+            f"folder says where the files of {' or '.join(idx.SOURCES)} are, not {str(name)!r}; got {str(folder)!r}"
+        )
     if image_shape is None:
         return
-    if len(image_shape) != 3 or min(image_shape) < 1:
-        raise ValueError(f"image_shape must be (C, H, W), got {image_shape!r}")
+    checks.integers("image_shape (C, H, W)", image_shape, 1, count=3)
     if name == "fashion-mini" or name in idx.SOURCES:
         raise ValueError(f"the images of {name!r} have a shape of their own, not one that is asked for by image_shape")
 
 
 def _fashion_mini() -> Dataset:
-    with np.load(Path(__file__).with_name("fashion_mini.npz"), allow_pickle=False) as arrays:
-        x_train, y_train, x_test, y_test = (arrays[k] for k in ("x_train", "y_train", "x_test", "y_test"))
+    names = ("x_train", "y_train", "x_test", "y_test")
+    arrays = files.read_arrays(Path(__file__).with_name("fashion_mini.npz"), names)
+    x_train, y_train, x_test, y_test = (arrays[name] for name in names)
     return _labelled("fashion-mini", x_train, y_train, x_test, y_test, idx.SOURCES["fashion-mnist"].class_names)
 
 
@@ -116,6 +147,7 @@ def _labelled(
 
 def _shapes(image_shape: Sequence[int]) -> Dataset:
     size = image_shape[2]
+    checks.elements("images", (SHAPES_TRAIN + SHAPES_TEST, 1, size, size))
     if tuple(image_shape) != (1, size, size):
         raise ValueError(f"shapes are grey and square, image_shape must be (1, S, S), got {tuple(image_shape)}")
     x, table = shapes.generate(SHAPES_TRAIN + SHAPES_TEST, size)

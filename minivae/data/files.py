@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .batches import check_finite
+from minivae.kernels.checks import check_finite
+
+from .archive import MAGIC, Archive, check_expansion, read_array, reading
 
 Part = tuple[np.ndarray, np.ndarray | None]  # images (N, C, H, W), labels (N,) or None
+WANTED = ("x_train", "y_train", "x_test", "y_test", "x", "y")
 MODES = {"1": "L", "L": "L", "RGB": "RGB", "P": "RGB"}  # what PNGs are read as: eight bits a channel, grey or colour
 
 
@@ -62,7 +65,7 @@ def load_array(path: Path, image_shape: Sequence[int] | None = None) -> tuple[Pa
     array of any name. Beside x_train or x, arrays of other names are not read. Raises ValueError for a truncated or
     foreign file.
     """
-    arrays = _read(path)
+    arrays = read_arrays(path, WANTED)
     if "x_train" in arrays:
         test = _part(arrays, "_test", path, image_shape) if "x_test" in arrays else None
         return _part(arrays, "_train", path, image_shape), test
@@ -74,25 +77,17 @@ def load_array(path: Path, image_shape: Sequence[int] | None = None) -> tuple[Pa
     raise ValueError(f"{str(path)!r} must hold x_train, x or a single array, it holds {sorted(arrays)}")
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    import zipfile
-    import zlib
-
-    wanted = ("x_train", "y_train", "x_test", "y_test", "x", "y")
-    with path.open("rb") as file:
-        start = file.read(6)
+def read_arrays(path: Path, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+    """The array of a .npy file as 'x'; of an .npz archive the `wanted` arrays or, if it has none of them, all."""
+    with path.open("rb") as file, reading(path, ".npy or .npz file"):
+        start, size = file.read(len(MAGIC)), path.stat().st_size
         file.seek(0)
-        if start != b"\x93NUMPY" and start[:2] != b"PK":
-            found = start.hex() or "nothing"
-            raise ValueError(f"{str(path)!r} is no readable .npy or .npz file: it begins with {found}")
-        try:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"x": loaded}
-            names = [name for name in loaded.files if name in wanted] or loaded.files
-            return {name: loaded[name] for name in names}
-        except (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{str(path)!r} is no readable .npy or .npz file: {error}") from error
+        if start == MAGIC:
+            return {"x": read_array(file, size)}
+        if start[:2] != b"PK":
+            raise ValueError(f"it begins with {start.hex() or 'nothing'}")
+        archive = Archive(file, size)
+        return {name: archive.read(name) for name in [n for n in archive.names if n in wanted] or archive.names}
 
 
 def _part(arrays: dict[str, np.ndarray], suffix: str, path: Path, image_shape: Sequence[int] | None) -> Part:
@@ -104,8 +99,9 @@ def _part(arrays: dict[str, np.ndarray], suffix: str, path: Path, image_shape: S
 def load_png_folder(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
     """All PNGs of a folder, in the order of their names, grey or RGB, all of one size; sub-folders are classes.
 
-    Raises ValueError for no PNGs, for some beside the sub-folders and some in them, and for a PNG that is damaged, has
-    16 bits a channel or transparency, or another size or colour than the first.
+    Raises ValueError for no PNGs, for some beside the sub-folders and some in them, for a PNG that is damaged, has 16
+    bits a channel or transparency, or another size or colour than the first, and for more pixels than files of such
+    sizes plausibly hold (data.archive).
     """
     try:
         from PIL import Image
@@ -116,8 +112,11 @@ def load_png_folder(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
     if bool(loose) == bool(by_class):
         raise ValueError(f"{str(folder)!r} must hold PNG files or sub-folders with some; it holds {_both(loose)}")
     images: list[np.ndarray] = []
+    stated = stored = 0
     for path in (paths := loose or [p for pngs in by_class.values() for p in pngs]):
-        pixels = _read_png(Image, path)
+        stored += path.stat().st_size
+        pixels = _read_png(Image, path, stated, stored)
+        stated += pixels.nbytes
         if images and pixels.shape != images[0].shape:
             raise ValueError(f"{str(path)!r} has shape {pixels.shape}, {str(paths[0])!r} has {images[0].shape}")
         images.append(pixels)
@@ -136,12 +135,30 @@ def _pngs(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() == ".png")
 
 
-def _read_png(image_module: Any, path: Path) -> np.ndarray:
-    """The bytes of an image, (H, W) or (H, W, 3)."""
-    try:
-        with image_module.open(path, formats=["PNG"]) as image:
+def _read_png(image_module: Any, path: Path, stated: int, stored: int) -> np.ndarray:
+    """The bytes of an image, (H, W) or (H, W, 3).
+
+    stated: bytes of the images before it; stored: bytes of all files so far, this one with them. Pillow compares the
+    checksums only in verify(), after which the file must be opened again.
+    """
+    with path.open("rb") as file, reading(path, "PNG"):
+        width, height = _png_size(file.read(24))
+        most = image_module.MAX_IMAGE_PIXELS
+        if most is not None and width * height > most:
+            raise ValueError(f"it says it has {width} x {height} pixels, more than Pillow's limit of {most:,}")
+        check_expansion(stated + width * height, stored)
+        file.seek(0)
+        with image_module.open(file, formats=["PNG"]) as image:
+            image.verify()
+        file.seek(0)
+        with image_module.open(file, formats=["PNG"]) as image:
             if image.mode not in MODES or "transparency" in image.info:
-                raise ValueError(f"{str(path)!r} must be grey or RGB, 8 bits a channel, opaque; it is {image.mode}")
+                raise ValueError(f"it must be grey or RGB, 8 bits a channel, opaque; it is {image.mode}")
             return np.asarray(image.convert(MODES[image.mode]))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{str(path)!r} is no readable PNG: {error}") from error
+
+
+def _png_size(start: bytes) -> tuple[int, int]:
+    """Width and height, which follow eight bytes of signature and the length and name of the first chunk."""
+    if start[:8] != b"\x89PNG\r\n\x1a\n" or start[12:16] != b"IHDR" or len(start) < 24:
+        raise ValueError(f"it begins with {start[:16].hex() or 'nothing'}")
+    return int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:24], "big")

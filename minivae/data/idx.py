@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .archive import Readable, check_expansion, fill, reading
+
 if TYPE_CHECKING:
     from logging import Logger
 
@@ -63,33 +65,35 @@ SOURCES = {
 
 
 def read_idx(path: str | Path, axes: int) -> np.ndarray:
-    """The array of bytes in an IDX file, gzipped or not. ValueError for a truncated or foreign file, or other axes."""
+    """The array of bytes in an IDX file, gzipped or not. ValueError for a damaged or foreign file, or other axes."""
     path = Path(path)
-    raw = _uncompressed(path)
+    with path.open("rb") as stored, reading(path, f"IDX file of bytes with {axes} axes"):
+        size, packed = path.stat().st_size, stored.read(2) == b"\x1f\x8b"  # gzip's own magic number
+        stored.seek(0)
+        if packed:
+            import gzip
+
+            with gzip.open(stored) as file:
+                return _read_idx(file, axes, size, packed)
+        return _read_idx(stored, axes, size, packed)
+
+
+def _read_idx(file: Readable, axes: int, size: int, packed: bool) -> np.ndarray:
     magic, header = bytes((0, 0, UNSIGNED_BYTE, axes)), 4 + 4 * axes
-    if raw[:4] != magic:
-        raise ValueError(
-            f"{str(path)!r} is no IDX file of bytes with {axes} axes: expected it to begin with {magic.hex()}, "
-            f"found {raw[:4].hex() or 'nothing'}"
-        )
-    shape = struct.unpack_from(f">{axes}I", raw, 4) if len(raw) >= header else ()
-    if not shape or len(raw) != header + prod(shape):
-        expected = f"{header + prod(shape):,} bytes for shape {shape}" if shape else f"at least {header} bytes"
-        raise ValueError(f"{str(path)!r} is damaged: expected {expected}, found {len(raw):,}")
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
-
-
-def _uncompressed(path: Path) -> bytes:
-    raw = path.read_bytes()
-    if raw[:2] != b"\x1f\x8b":  # gzip's own magic number
-        return raw
-    import gzip
-    import zlib
-
-    try:
-        return gzip.decompress(raw)
-    except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{str(path)!r} is a damaged gzip file: {error}") from error
+    start = file.read(header)
+    if start[:4] != magic:
+        raise ValueError(f"expected it to begin with {magic.hex()}, found {start[:4].hex() or 'nothing'}")
+    if len(start) < header:
+        raise ValueError(f"expected at least {header} bytes, found {len(start)}")
+    shape = struct.unpack_from(f">{axes}I", start, 4)
+    expected = header + prod(shape)
+    if packed:
+        check_expansion(expected, size)
+    elif size != expected:
+        raise ValueError(f"expected {expected:,} bytes for shape {shape}, found {size:,}")
+    data = np.empty(prod(shape), np.uint8)
+    fill(data, file)
+    return data.reshape(shape)
 
 
 def load_folder(folder: Path, classes: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from minivae.training import Estimator, load_checkpoint
+from minivae.training import Estimator
+from minivae.training.checkpoint import open_checkpoint
 
 from .autoencoder import Autoencoder, corrupt
 from .pixelcnn import PixelCNN
@@ -18,7 +19,8 @@ MODELS: dict[str, type[Estimator]] = {"Autoencoder": Autoencoder, "PixelCNN": Pi
 
 def load(path: str | Path) -> Estimator:
     """The model in a file, whichever class it is of. ValueError for an unreadable file or an unknown class."""
-    name = load_checkpoint(path)[1].get("model")
-    if name not in MODELS:
+    with open_checkpoint(path) as file:
+        name = file.meta.get("model")
+    if not isinstance(name, str) or name not in MODELS:
         raise ValueError(f"{str(path)!r} holds {name!r}, not one of {sorted(MODELS)}")
     return MODELS[name].load(path)

@@ -16,16 +16,17 @@ the images that x~ may come from.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from minivae.autograd import Tensor
+from minivae.data.batches import images_as_floats
+from minivae.kernels.checks import check_finite, choice, number
 from minivae.kernels.contract import Noise
 from minivae.nn.networks import check_architecture, conv_decoder, conv_encoder, dense_decoder, dense_encoder
-from minivae.random import default_generator
-from minivae.training import Estimator
+from minivae.random import noise_or_next
+from minivae.training import Codec
 
 CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper")
 LEVEL = 0.3  # of a corruption, unless given
@@ -37,13 +38,14 @@ class AutoencoderLoss(NamedTuple):
     loss: Tensor
 
 
-class Autoencoder(Estimator):
+class Autoencoder(Codec):
     """Autoencoder over images.
 
     image_shape: (C, H, W). latent_dim: D. arch: 'dense', or 'conv' (strided convolutions down, transposed ones up).
     corruption: 'gaussian', 'masking' or 'salt-and-pepper' makes it a denoising autoencoder, see corrupt(); level: how
     much of it, 0.3 unless given. channels: of the strided convolutions, (32, 64) unless given. hidden: of the dense
-    layers, (1000,) for 'dense' and none for 'conv' unless given; 'dense' with () is a linear autoencoder.
+    layers, (1000,) for 'dense' and none for 'conv' unless given; 'dense' with () is a linear autoencoder. The others:
+    see Estimator.
 
     The decoder's output is linear, in the units of the pixels, and is returned as it is: squared errors are those of
     training, and images outside [0, 1] are no error. Whoever shows images with pixels in [0, 1] clips them.
@@ -58,25 +60,34 @@ class Autoencoder(Estimator):
         level: float | None = None,
         channels: Sequence[int] | None = None,
         hidden: Sequence[int] | None = None,
+        *,
+        epochs: int = 20,
+        lr: float = 1e-3,
+        batch_size: int = 128,
+        random_state: int | None = None,
+        warm_start: bool = False,
     ) -> None:
-        check_architecture(image_shape, latent_dim, arch, channels)
+        check_architecture(image_shape, latent_dim, arch, channels, hidden)
         if corruption is not None:
             _check_corruption(corruption, LEVEL if level is None else level)
         elif level is not None:
-            raise ValueError(f"level = {level} says how much of a corruption, and there is none")
+            raise ValueError(f"level = {level!r} says how much of a corruption, and there is none: corruption is None")
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.latent_dim, self.arch, self.channels, self.hidden = latent_dim, arch, channels, hidden
         self.corruption, self.level = corruption, level
-        self.history = []
-        shape = (int(image_shape[0]), int(image_shape[1]), int(image_shape[2]))
-        if arch == "conv":
-            sizes = (32, 64) if channels is None else channels, () if hidden is None else hidden
-            self.encoder = conv_encoder(shape, *sizes, latent_dim)
-            self.decoder = conv_decoder(shape, *sizes, latent_dim)
+        self._begin(epochs, lr, batch_size, random_state, warm_start)
+
+    def build(self) -> None:
+        """Encoder and decoder."""
+        C, H, W = map(int, self.image_shape)
+        if self.arch == "conv":
+            sizes = (32, 64) if self.channels is None else self.channels, () if self.hidden is None else self.hidden
+            self.encoder = conv_encoder((C, H, W), *sizes, self.latent_dim)
+            self.decoder = conv_decoder((C, H, W), *sizes, self.latent_dim)
         else:
-            layers = (1000,) if hidden is None else hidden
-            self.encoder = dense_encoder(shape, layers, latent_dim)
-            self.decoder = dense_decoder(shape, layers, latent_dim)
+            layers = (1000,) if self.hidden is None else self.hidden
+            self.encoder = dense_encoder((C, H, W), layers, self.latent_dim)
+            self.decoder = dense_decoder((C, H, W), layers, self.latent_dim)
 
     # ---- the model ----
 
@@ -92,8 +103,8 @@ class Autoencoder(Estimator):
         x = self.tensor(x)
         seen = x
         if self.training and self.corruption is not None:
-            level = LEVEL if self.level is None else self.level
-            seen = _corrupted(x, self.corruption, level, noise or default_generator.next())
+            level = LEVEL if self.level is None else float(self.level)
+            seen = _corrupted(x, self.corruption, level, noise_or_next(noise))
         return AutoencoderLoss(_squared_error(x, self(seen)).mean())
 
     # ---- plain arrays ----
@@ -104,10 +115,7 @@ class Autoencoder(Estimator):
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Codes (N, D) -> images (N, C, H, W), not clipped."""
-        z = np.asarray(z)
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"codes must have shape (N, {self.latent_dim}), got {z.shape}")
-        return self.batched(self.decoder, z)
+        return self.batched(self.decoder, self.check_latents(z))
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """decode(encode(x)): images are taken as they are, nothing is corrupted."""
@@ -121,14 +129,6 @@ class Autoencoder(Estimator):
         """-||x - x_hat||^2 of each image (N,): the lower, the less it looks like the images of training."""
         return -self.batched(lambda x: _squared_error(x, self(x)), self.check_images(x))
 
-    def transform(self, x: np.ndarray) -> np.ndarray:
-        """encode(x), under scikit-learn's name."""
-        return self.encode(x)
-
-    def inverse_transform(self, z: np.ndarray) -> np.ndarray:
-        """decode(z), under scikit-learn's name."""
-        return self.decode(z)
-
 
 def corrupt(x: np.ndarray, kind: str, level: float = LEVEL, noise: Noise | None = None) -> np.ndarray:
     """A corrupted copy of images x, of any shape, with pixels in [0, 1]; every channel of a pixel by itself.
@@ -137,13 +137,13 @@ def corrupt(x: np.ndarray, kind: str, level: float = LEVEL, noise: Noise | None 
     probability `level`. 'salt-and-pepper' sets it to 0 or to 1, with probability level / 2 each.
     noise: the next draw of minivae's generator unless given.
 
-    Raises ValueError for an unknown kind, a negative level or a probability above 1; TypeError unless x is floating.
+    Raises ValueError for an unknown kind, a negative level, a probability above 1, NaN or infinity; TypeError unless x
+    is float32 or float64.
     """
-    x = np.asarray(x)
-    if x.dtype.kind != "f":
-        raise TypeError(f"images must be floating numbers, got {x.dtype}; for bytes use x / np.float32(255)")
+    x = images_as_floats(x)
+    check_finite(np.atleast_1d(x), "images")
     _check_corruption(kind, level)
-    return _corrupted(Tensor.wrap(x), kind, level, noise or default_generator.next()).numpy()
+    return _corrupted(Tensor(x), kind, float(level), noise_or_next(noise)).numpy()
 
 
 def _corrupted(x: Tensor, kind: str, level: float, noise: Noise) -> Tensor:
@@ -157,14 +157,15 @@ def _corrupted(x: Tensor, kind: str, level: float, noise: Noise) -> Tensor:
 
 def _squared_error(x: Tensor, y: Tensor) -> Tensor:
     """(N, C, H, W) both -> (N,)."""
+    if x.shape != y.shape:
+        raise ValueError(f"images must have the decoder's shape {y.shape}, got {x.shape}")
     difference = x - y
     return (difference * difference).sum(axis=(1, 2, 3))
 
 
 def _check_corruption(kind: str, level: float) -> None:
-    if kind not in CORRUPTIONS:
-        raise ValueError(f"corruption must be one of {CORRUPTIONS}, got {kind!r}")
-    if not level >= 0 or not isfinite(level):
-        raise ValueError(f"level must be a number >= 0, got {level}")
-    if kind != "gaussian" and level > 1:
-        raise ValueError(f"level of {kind!r} is a probability, got {level}")
+    choice("corruption", kind, CORRUPTIONS)
+    if kind == "gaussian":
+        number("level of 'gaussian'", level, "[0, inf)")
+    else:
+        number(f"level of {kind!r}, a probability,", level, "[0, 1]")

@@ -35,16 +35,17 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor, no_grad
-from minivae.kernels import backend
+from minivae.kernels import backend, checks
 from minivae.kernels.contract import Array
 from minivae.nn import Conv2d, Embedding, Linear, Module, Sequential, init
 from minivae.nn.layers import ReLU
 from minivae.ops.likelihood import CrossEntropy
 from minivae.ops.linear import Embedding as Lookup
-from minivae.random import default_generator
+from minivae.random import current_generator
 from minivae.training import Estimator
 
 SAMPLES_AT_A_TIME = 256
+MOST_LAYERS = 1000
 LEAST_UNIFORM = 2.0**-54  # in place of 0, half of the least uniform number above it, so that its logarithm is finite
 
 
@@ -100,7 +101,7 @@ class PixelCNN(Estimator):
     first_kernel, kernel: the odd width of the first layer's kernels and of the others'. hidden: units of the two
     1 x 1 convolutions that make logits of the last layer. classes: number of labels of a conditional model, or None.
     codebook_digest: kept with the model; of the VQ-VAE whose codes it is trained on, which it refuses to decode with
-    another codebook (VQVAE.codebook_digest), or None.
+    another codebook (VQVAE.codebook_digest), or None. The others: see Estimator.
     """
 
     def __init__(
@@ -114,17 +115,27 @@ class PixelCNN(Estimator):
         hidden: int = 128,
         classes: int | None = None,
         codebook_digest: str | None = None,
+        *,
+        epochs: int = 20,
+        lr: float = 1e-3,
+        batch_size: int = 128,
+        random_state: int | None = None,
+        warm_start: bool = False,
     ) -> None:
         sizes = {"values": values, "channels": channels, "layers": layers, "hidden": hidden}
-        _check(map_shape, sizes, {"first_kernel": first_kernel, "kernel": kernel}, classes)
+        _check(map_shape, sizes, {"first_kernel": first_kernel, "kernel": kernel}, classes, codebook_digest)
         self.map_shape, self.values, self.channels, self.layers = map_shape, values, channels, layers
         self.first_kernel, self.kernel, self.hidden = first_kernel, kernel, hidden
         self.classes, self.codebook_digest = classes, codebook_digest
-        self.history = []
-        self.embedding = Embedding(values, channels)
-        kernels = [first_kernel] + [kernel] * (layers - 1)
-        self.stack = Sequential(*(GatedLayer(channels, k // 2, classes) for k in kernels))
-        self.output = Sequential(ReLU(), Linear(channels, hidden), ReLU(), Linear(hidden, values))
+        self._begin(epochs, lr, batch_size, random_state, warm_start)
+
+    def build(self) -> None:
+        """Embedding, gated layers and the logits."""
+        C = self.channels
+        self.embedding = Embedding(self.values, C)
+        reaches = ((self.kernel if layer else self.first_kernel) // 2 for layer in range(self.layers))
+        self.stack = Sequential(*(GatedLayer(C, reach, self.classes) for reach in reaches))
+        self.output = Sequential(ReLU(), Linear(C, self.hidden), ReLU(), Linear(self.hidden, self.values))
 
     # ---- the model ----
 
@@ -171,10 +182,8 @@ class PixelCNN(Estimator):
         of them, for a conditional model and only there. Raises ValueError for n < 1 and a temperature that is
         negative or not finite.
         """
-        if n < 1:
-            raise ValueError(f"the number of samples must be at least 1, got {n}")
-        if not 0 <= temperature < np.inf:
-            raise ValueError(f"temperature must be a number >= 0, got {temperature}")
+        checks.elements("an array of samples", (checks.integer("n", n, 1), *self.map_shape))
+        temperature = checks.number("temperature", temperature, "[0, inf)")
         one_for_all = y is not None and np.ndim(y) == 0
         labels = None if self._unlabelled(y) else self.check_labels(np.full(n, y) if one_for_all else y, n)
         training = self.training
@@ -182,14 +191,14 @@ class PixelCNN(Estimator):
         try:
             parts = [slice(k, min(k + SAMPLES_AT_A_TIME, n)) for k in range(0, n, SAMPLES_AT_A_TIME)]
             draw = _Sampler(self, temperature)
-            with draw.kernels.session():
+            with self.own_noise(), draw.kernels.session():
                 return np.concatenate([draw(p.stop - p.start, None if labels is None else labels[p]) for p in parts])
         finally:
             self.train(training)
 
     def bits_per_dim(self, nats: float) -> float:
         """nats per map in bits per position: nats / (H W log 2)."""
-        return nats / (prod(self.map_shape) * log(2))
+        return checks.number("nats", nats) / (prod(self.map_shape) * log(2))
 
     # ---- what comes in ----
 
@@ -198,9 +207,7 @@ class PixelCNN(Estimator):
 
         Raises TypeError unless they are integers (or booleans), ValueError for another shape or values out of range.
         """
-        x = np.asarray(x)
-        if x.dtype.kind not in "biu":
-            raise TypeError(f"maps must be integers in [0, {self.values}), got {x.dtype}")
+        x = checks.array(f"maps of integers in [0, {self.values})", x, "biu")
         H, W = self.map_shape
         if x.ndim != 3 or x.shape[1:] != (H, W):
             raise ValueError(f"maps must have shape (N, {H}, {W}), got {x.shape}")
@@ -212,7 +219,8 @@ class PixelCNN(Estimator):
         """Integers as a constant on the model's device."""
         if isinstance(x, Tensor):
             return x
-        return Tensor.wrap(backend(self.embedding.weight.device).asarray(np.array(x, np.int64)))
+        integers = np.array(checks.array("x", x, "biu"), np.int64)
+        return Tensor.wrap(backend(self.embedding.weight.device).asarray(integers))
 
     def _maps(self, maps: Any) -> Tensor:
         """Tensors, which come from the arrays below, are not checked again: the device would have to be asked."""
@@ -225,7 +233,9 @@ class PixelCNN(Estimator):
 
     def _unlabelled(self, y: Any) -> bool:
         if self.classes is None and y is not None:
-            raise ValueError("labels y belong to a conditional model, and this one has classes=None")
+            raise ValueError(
+                f"labels y belong to a conditional model, and this one has classes=None, got {checks.shown(y)}"
+            )
         return self.classes is None
 
 
@@ -251,8 +261,11 @@ class _Sampler:
         self.y = None if y is None else self.model.tensor(y)
         self.maps = self.kernels.xp.zeros((n, H, W), np.int64)
         self.above = [self._zeros(n, H + layer.reach, W + 2 * layer.reach, C) for layer in self.layers]
+        self.finite = self.kernels.xp.ones((n,), bool)  # all logits so far
         for i in range(H):
             self._row(i)
+        if not self.kernels.to_host(self.finite).all():
+            raise FloatingPointError("PixelCNN has no samples: its logits are NaN or infinite")
         return self.kernels.to_host(self.maps)
 
     def _zeros(self, *shape: int) -> Array:
@@ -272,6 +285,7 @@ class _Sampler:
             if j > 0:
                 left[0][:, 0, j + self.layers[0].reach] = self._features(self.maps[:, i, j - 1])
             logits = self._position(j, left, links)
+            self.finite &= self.kernels.xp.isfinite(logits).all(axis=1)
             noise = gumbel(self.kernels, logits.shape)
             self.maps[:, i, j] = (logits + self.temperature * noise).argmax(axis=1)
 
@@ -295,7 +309,7 @@ class _Sampler:
 
 def gumbel(kernels: Any, shape: tuple[int, ...]) -> Array:
     """Gumbel noise, -log(-log u) for uniform u: float64, by the next draw of minivae's generator."""
-    u = kernels.uniform(shape, np.dtype(np.float64), default_generator.next())
+    u = kernels.uniform(shape, np.dtype(np.float64), current_generator().next())
     return -kernels.xp.log(-kernels.xp.log(kernels.xp.maximum(u, LEAST_UNIFORM)))
 
 
@@ -320,15 +334,19 @@ def _of_class(table: Tensor, y: Tensor) -> Tensor:
     return F.reshape(_lookup(table, y), (len(y), 1, 1, table.shape[1]))
 
 
-def _check(map_shape: Sequence[int], sizes: dict[str, int], kernels: dict[str, int], classes: int | None) -> None:
-    if len(map_shape) != 2 or min(map_shape) < 1:
-        raise ValueError(f"map_shape must be (H, W), got {map_shape!r}")
+def _check(
+    map_shape: Sequence[int],
+    sizes: dict[str, int],
+    kernels: dict[str, int],
+    classes: int | None,
+    codebook_digest: str | None,
+) -> None:
+    checks.integers("map_shape (H, W)", map_shape, 1, count=2)
     for name, size in {**sizes, **kernels, **({} if classes is None else {"classes": classes})}.items():
-        if isinstance(size, bool) or not hasattr(size, "__index__"):
-            raise TypeError(f"{name} must be an int, got {size!r}")
-        least = 2 if name == "values" else 1
-        if size < least:
-            raise ValueError(f"{name} must be at least {least}, got {size}")
+        most = MOST_LAYERS if name == "layers" else checks.LARGEST
+        checks.integer(name, size, 2 if name == "values" else 1, most)
     for name, size in kernels.items():
         if size % 2 == 0:
             raise ValueError(f"{name} must be odd, got {size}")
+    if not isinstance(codebook_digest, (str, type(None))):
+        raise TypeError(f"codebook_digest must be a str or None, got {checks.shown(codebook_digest)}")

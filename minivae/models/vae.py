@@ -29,13 +29,13 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor
-from minivae.kernels import backend
+from minivae.kernels import backend, checks
 from minivae.kernels.contract import Noise
 from minivae.nn.likelihoods import LIKELIHOODS
 from minivae.nn.module import Buffer
 from minivae.nn.networks import check_architecture, conv_decoder, conv_encoder, dense_decoder, dense_encoder
-from minivae.random import default_generator
-from minivae.training import Estimator
+from minivae.random import current_generator, noise_or_next
+from minivae.training import Codec
 from minivae.training.importance import importance_log_likelihood
 
 ACTIVE = 0.01  # a latent is active where its posterior mean varies more than this over the data (Burda et al. 2015)
@@ -59,7 +59,7 @@ class LatentUsage(NamedTuple):
     active: int
 
 
-class VAE(Estimator):
+class VAE(Codec):
     """Variational autoencoder over images.
 
     image_shape: (C, H, W). latent_dim: D. arch: 'conv' or 'dense'. likelihood: 'bernoulli' (pixels in [0, 1]) or
@@ -68,6 +68,7 @@ class VAE(Estimator):
     kl_warmup: over how many steps of the optimiser (not epochs) the weight of the KL term rises from 0 to beta, in each
     fit anew. free_bits: lambda, in nats per latent, >= 0. binarize: 'dynamic' takes grey pixels, with likelihood
     'bernoulli', as the probabilities of black and white ones, which are drawn anew each time an image is trained on.
+    The others: see Estimator.
 
     With binarize, the nats are those of binary images: loss() draws them from minivae's generator, under evaluate()
     therefore always the same, and score_samples, log_likelihood and latent_usage see binarized(x). encode and what
@@ -86,26 +87,34 @@ class VAE(Estimator):
         kl_warmup: int = 0,
         free_bits: float = 0.0,
         binarize: str | None = None,
+        *,
+        epochs: int = 20,
+        lr: float = 1e-3,
+        batch_size: int = 128,
+        random_state: int | None = None,
+        warm_start: bool = False,
     ) -> None:
-        check_architecture(image_shape, latent_dim, arch, channels)
-        _check(likelihood, beta)
-        _check_training(kl_warmup, free_bits, binarize, likelihood)
+        check_architecture(image_shape, latent_dim, arch, channels, hidden)
+        _check(likelihood, beta, kl_warmup, free_bits, binarize)
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.latent_dim, self.arch, self.beta = latent_dim, arch, beta
         self.channels, self.hidden, self.likelihood = channels, hidden, likelihood
         self.kl_warmup, self.free_bits, self.binarize = kl_warmup, free_bits, binarize
-        self.history = []
-        self.beta_now = Buffer(np.array(beta, np.float32))  # on the device, where a captured step finds it
-        shape = (int(image_shape[0]), int(image_shape[1]), int(image_shape[2]))
-        if arch == "conv":
-            sizes = (32, 64) if channels is None else channels, (256,) if hidden is None else hidden
-            self.encoder = conv_encoder(shape, *sizes, 2 * latent_dim)
-            self.decoder = conv_decoder(shape, *sizes, latent_dim)
+        self._begin(epochs, lr, batch_size, random_state, warm_start)
+
+    def build(self) -> None:
+        """Encoder, decoder and likelihood."""
+        self.beta_now = Buffer(np.array(self.beta, np.float32))  # on the device, where a captured step finds it
+        C, H, W = map(int, self.image_shape)
+        if self.arch == "conv":
+            sizes = (32, 64) if self.channels is None else self.channels, (256,) if self.hidden is None else self.hidden
+            self.encoder = conv_encoder((C, H, W), *sizes, 2 * self.latent_dim)
+            self.decoder = conv_decoder((C, H, W), *sizes, self.latent_dim)
         else:
-            layers = (400, 400) if hidden is None else hidden
-            self.encoder = dense_encoder(shape, layers, 2 * latent_dim)
-            self.decoder = dense_decoder(shape, layers, latent_dim)
-        self.observation = LIKELIHOODS[likelihood]()
+            layers = (400, 400) if self.hidden is None else self.hidden
+            self.encoder = dense_encoder((C, H, W), layers, 2 * self.latent_dim)
+            self.decoder = dense_decoder((C, H, W), layers, self.latent_dim)
+        self.observation = LIKELIHOODS[self.likelihood]()
         self.unit_interval = self.observation.unit_interval
 
     # ---- the model ----
@@ -134,11 +143,12 @@ class VAE(Estimator):
         """
         x = self.tensor(x)
         if self.binarize is not None:
-            x = _bernoulli(x, noise._replace(draw=noise.draw + 1) if noise else default_generator.next())
+            after = None if noise is None else noise_or_next(noise)._replace(draw=noise.draw + 1)
+            x = _bernoulli(x, noise_or_next(after))
         nll, kl = self.latent_terms(x, noise)
         nll, kl = nll.mean(), kl.mean(axis=0)  # (), (D,)
-        charged = F.maximum(kl, self.free_bits) if self.training and self.free_bits else kl
-        beta = self.beta_now if self.training and self.kl_warmup else self.beta
+        charged = F.maximum(kl, float(self.free_bits)) if self.training and self.free_bits else kl
+        beta = self.beta_now if self.training and self.kl_warmup else float(self.beta)  # NumPy's would make float64
         return VAELoss(nll + beta * charged.sum(), nll, kl.sum())
 
     def before_step(self, step: int, steps: int) -> None:
@@ -158,10 +168,12 @@ class VAE(Estimator):
 
     def log_weights(self, x: Any, samples: int = 1, noise: Noise | None = None) -> Tensor:
         """log p(x, z) - log q(z | x) for `samples` draws of z from q(z | x): (N, C, H, W) -> (samples, N) nats."""
-        x = self.tensor(x)
+        x, samples = self.tensor(x), checks.integer("samples", samples, 1)
         mu, log_var = (_repeat(t, samples) for t in self.posterior(x))  # (samples * N, D)
+        noise = noise_or_next(noise)
         z = F.reparameterize(mu, log_var, noise)
-        log_ratio = 0.5 * (log_var + (z - mu) * (z - mu) * F.exp(-log_var) - z * z).sum(axis=1)  # log p(z) - log q(z|x)
+        eps = Tensor.wrap(z.backend.normal(z.shape, z.dtype, noise))  # (z - mu) / sigma, which exp(-log_var) overflows
+        log_ratio = 0.5 * (log_var + eps * eps - z * z).sum(axis=1)  # log p(z) - log q(z|x)
         nll = self.observation.nll(self.decoder(z), _repeat(x, samples))
         return (log_ratio - nll).reshape(samples, len(x))
 
@@ -173,10 +185,7 @@ class VAE(Estimator):
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Latents (N, D) -> the expected images (N, C, H, W)."""
-        z = np.asarray(z)
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"latents must have shape (N, {self.latent_dim}), got {z.shape}")
-        return self.batched(lambda z: self.observation.mean(self.decoder(z)), z)
+        return self.batched(lambda z: self.observation.mean(self.decoder(z)), self.check_latents(z))
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """decode(encode(x)): without noise."""
@@ -184,9 +193,10 @@ class VAE(Estimator):
 
     def sample(self, n: int = 1) -> np.ndarray:
         """n images (n, C, H, W): the decoder's means for z drawn from the prior."""
-        if n < 1:
-            raise ValueError(f"the number of samples must be at least 1, got {n}")
-        return self.decode(default_generator.normal((n, self.latent_dim)))
+        n = checks.integer("n", n, 1)
+        checks.elements("an array of samples", (n, *self.image_shape))
+        with self.own_noise():
+            return self.decode(current_generator().normal((n, self.latent_dim)))
 
     def binarized(self, x: np.ndarray) -> np.ndarray:
         """Images as evaluations see them: with binarize, grey pixels drawn black or white, always by the same noise.
@@ -207,12 +217,11 @@ class VAE(Estimator):
 
     def score_samples(self, x: np.ndarray, samples: int = 1) -> np.ndarray:
         """The ELBO of each image in nats (N,), its expectation estimated with `samples` draws of z."""
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, got {samples}")
-        x = self.binarized(x)
+        x, samples = self.binarized(x), checks.integer("samples", samples, 1)
         total = np.zeros(len(x))
-        for _ in range(samples):
-            total -= self.batched(lambda x: F.add(*self.terms(x)), x)
+        with self.own_noise():
+            for _ in range(samples):
+                total -= self.batched(lambda x: F.add(*self.terms(x)), x)
         return total / samples
 
     def log_likelihood(
@@ -226,8 +235,9 @@ class VAE(Estimator):
         training = self.training
         self.eval()
         try:
-            with self.parameters()[0].backend.session():
-                return importance_log_likelihood(self.log_weights, x, samples, rows, progress)
+            with self.own_noise(), self.parameters()[0].backend.session():
+                found = importance_log_likelihood(self.log_weights, x, samples, rows, progress)
+            return self.check_output(found)
         finally:
             self.train(training)
 
@@ -238,10 +248,10 @@ class VAE(Estimator):
         """
         x = self.binarized(x)
         if not len(x):
-            raise ValueError("latent_usage needs at least one image")
+            raise ValueError(f"latent_usage needs at least one image, got shape {x.shape}")
         posterior = self.batched(lambda x: F.cat(self.posterior(x), axis=1), x).astype(np.float64)  # (N, 2 D)
         mu, log_var = np.split(posterior, 2, axis=1)
-        kl = (mu**2 + np.exp(log_var) - 1 - log_var).mean(axis=0) / 2
+        kl = self.check_output((mu**2 + np.exp(log_var) - 1 - log_var).mean(axis=0) / 2)
         variance = mu.var(axis=0)
         return LatentUsage(kl, variance, int((variance > ACTIVE).sum()))
 
@@ -252,11 +262,11 @@ class VAE(Estimator):
 
         Decoded are `steps` >= 2 points of the straight line between their codes, the ends included.
         """
-        if steps < 2:
-            raise ValueError(f"a way has at least its two ends, got steps = {steps}")
+        steps = checks.integer("steps", steps, 2)  # the two ends
         start, end = self.encode(a), self.encode(b)
         if start.shape != end.shape:
             raise ValueError(f"interpolate needs as many images at both ends, got {len(start)} and {len(end)}")
+        checks.elements("an array of images", (len(start), steps, *self.image_shape))
         t = np.linspace(0, 1, steps, dtype=start.dtype)[:, None]
         path = (1 - t) * start[:, None] + t * end[:, None]  # (N, steps, D)
         return self._decode_grid(path)
@@ -269,12 +279,13 @@ class VAE(Estimator):
         The others stay at the code of the image x (1, C, H, W), or at 0, the prior's mean, without one. dims: all
         unless given. values: -3, -2, ..., 3 unless given, in the prior's standard deviations.
         """
-        chosen = range(self.latent_dim) if dims is None else [int(d) for d in dims]
+        chosen = range(self.latent_dim) if dims is None else checks.integers("dims", dims)
         if not len(chosen) or not all(0 <= d < self.latent_dim for d in chosen):
             raise ValueError(f"dims must be latents in [0, {self.latent_dim}), got {list(chosen)}")
-        places = np.arange(-3.0, 4.0) if values is None else np.asarray(values, np.float64)
+        places = np.arange(-3.0, 4.0) if values is None else checks.array("values", values, "iuf").astype(np.float64)
         if places.ndim != 1 or not len(places):
             raise ValueError(f"values must be a list of numbers, got shape {places.shape}")
+        checks.check_finite(places, "values")
         code = np.zeros((1, self.latent_dim)) if x is None else self.encode(x)
         if len(code) != 1:
             raise ValueError(f"traverse starts from one image, got {len(code)}")
@@ -287,12 +298,11 @@ class VAE(Estimator):
         """The plane of two latents as n x n images (n * n, C, H, W), row by row, for latent_dim = 2 (else ValueError).
 
         The grid's points are quantiles (i + 1/2) / n of the prior, so that each image stands for an equal share of its
-        probability (Kingma & Welling 2013, figure 4): latent 1 grows to the right, latent 2 upwards.
+        probability (Kingma & Welling 2013, figure 4): latent 0 grows to the right, latent 1 upwards.
         """
         if self.latent_dim != 2:
             raise ValueError(f"the manifold is drawn for latent_dim = 2, this model has {self.latent_dim}")
-        if n < 1:
-            raise ValueError(f"n must be at least 1, got {n}")
+        checks.elements("an array of images", (checks.integer("n", n, 1), n, *self.image_shape))
         points = [NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)]
         return self.decode(np.array([(right, up) for up in reversed(points) for right in points]))
 
@@ -301,37 +311,20 @@ class VAE(Estimator):
         images = self.decode(z.reshape(-1, self.latent_dim))
         return images.reshape(*z.shape[:2], *images.shape[1:])
 
-    def transform(self, x: np.ndarray) -> np.ndarray:
-        """encode(x), under scikit-learn's name."""
-        return self.encode(x)
-
-    def inverse_transform(self, z: np.ndarray) -> np.ndarray:
-        """decode(z), under scikit-learn's name."""
-        return self.decode(z)
-
     def bits_per_dim(self, nats: float) -> float:
         """nats per image in bits per channel and pixel, see nn.likelihoods."""
-        return self.observation.bits_per_dim(nats, tuple(self.image_shape))
+        return self.observation.bits_per_dim(checks.number("nats", nats), tuple(self.image_shape))
 
 
-def _check(likelihood: str, beta: float) -> None:
-    if likelihood not in LIKELIHOODS:
-        raise ValueError(f"likelihood must be one of {sorted(LIKELIHOODS)}, got {likelihood!r}")
-    if not 0 <= beta < np.inf:
-        raise ValueError(f"beta must be a number >= 0, got {beta}")
-
-
-def _check_training(kl_warmup: int, free_bits: float, binarize: str | None, likelihood: str) -> None:
-    if isinstance(kl_warmup, bool) or not hasattr(kl_warmup, "__index__"):
-        raise TypeError(f"kl_warmup must be an int, a number of steps, got {kl_warmup!r}")
-    if kl_warmup < 0:
-        raise ValueError(f"kl_warmup must be at least 0, got {kl_warmup}")
-    if not 0 <= free_bits < np.inf:
-        raise ValueError(f"free_bits must be a number >= 0, got {free_bits}")
-    if binarize not in (None, "dynamic"):
-        raise ValueError(f"binarize must be 'dynamic' or None, got {binarize!r}")
-    if binarize is not None and likelihood != "bernoulli":
-        raise ValueError(f"binarize makes binary images, for likelihood 'bernoulli' and not {likelihood!r}")
+def _check(likelihood: str, beta: float, kl_warmup: int, free_bits: float, binarize: str | None) -> None:
+    checks.choice("likelihood", likelihood, sorted(LIKELIHOODS))
+    checks.number("beta", beta, "[0, inf)")
+    checks.integer("kl_warmup, a number of steps,", kl_warmup, 0)
+    checks.number("free_bits", free_bits, "[0, inf)")
+    if binarize is not None:
+        checks.choice("binarize", binarize, ("dynamic",))
+        if likelihood != "bernoulli":
+            raise ValueError(f"binarize makes binary images, for likelihood 'bernoulli' and not {likelihood!r}")
 
 
 def _bernoulli(p: Tensor, noise: Noise) -> Tensor:

@@ -25,13 +25,17 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor
+from minivae.kernels import checks
 from minivae.nn import Conv2d, ConvTranspose2d, Module, ReLU, Sequential
 from minivae.nn.likelihoods import LIKELIHOODS
+from minivae.nn.module import not_finite
+from minivae.nn.networks import check_image_shape
 from minivae.nn.quantizer import VectorQuantizer
-from minivae.random import default_generator
-from minivae.training import Estimator
+from minivae.random import current_generator
+from minivae.training import Codec
 
 STRIDE = 4  # of the encoder: two convolutions of stride 2
+MOST_BLOCKS = 1000
 VECTORS_PER_CODE = 64  # that k-means sees
 
 
@@ -100,13 +104,13 @@ def vq_decoder(image_channels: int, channels: int, inner: int, blocks: int, code
     )
 
 
-class VQVAE(Estimator):
+class VQVAE(Codec):
     """Vector-quantised autoencoder over images.
 
     image_shape: (C, H, W), H and W multiples of 4. codes: K, the size of the codebook. code_dim: D, the length of a
     code. channels, residual_channels: of the convolutions and inside of the residual blocks; residual_blocks: in
     encoder and decoder each. likelihood: 'bernoulli' (pixels in [0, 1]) or 'gaussian' (one learned variance).
-    update, commitment, decay, restart: see nn.VectorQuantizer.
+    update, commitment, decay, restart: see nn.VectorQuantizer. The others: see Estimator.
 
     The first fit() starts the codebook from the encoder's outputs for a sample of the training images, by k-means. The
     paper's decay is 0.99, for 250,000 steps; in the first hundred of a few hundred the encoder runs away from averages
@@ -126,6 +130,12 @@ class VQVAE(Estimator):
         commitment: float = 0.25,
         decay: float = 0.95,
         restart: float = 0.05,
+        *,
+        epochs: int = 20,
+        lr: float = 1e-3,
+        batch_size: int = 128,
+        random_state: int | None = None,
+        warm_start: bool = False,
     ) -> None:
         sizes = {"codes": codes, "code_dim": code_dim, "channels": channels, "residual_channels": residual_channels}
         _check(image_shape, sizes, residual_blocks, likelihood)
@@ -133,12 +143,16 @@ class VQVAE(Estimator):
         self.codes, self.code_dim, self.likelihood = codes, code_dim, likelihood
         self.channels, self.residual_channels, self.residual_blocks = channels, residual_channels, residual_blocks
         self.update, self.commitment, self.decay, self.restart = update, commitment, decay, restart
-        self.history = []
-        layers = (int(image_shape[0]), channels, residual_channels, residual_blocks, code_dim)
-        self.encoder = vq_encoder(*layers)
-        self.quantizer = VectorQuantizer(codes, code_dim, update, commitment, decay, restart)
-        self.decoder = vq_decoder(*layers)
-        self.observation = LIKELIHOODS[likelihood]()
+        self._begin(epochs, lr, batch_size, random_state, warm_start)
+
+    def build(self) -> None:
+        """Encoder, quantiser, decoder and likelihood."""
+        sizes = self.channels, self.residual_channels, self.residual_blocks, self.code_dim
+        quantizing = self.update, self.commitment, self.decay, self.restart
+        self.encoder = vq_encoder(int(self.image_shape[0]), *sizes)
+        self.quantizer = VectorQuantizer(self.codes, self.code_dim, *quantizing)
+        self.decoder = vq_decoder(int(self.image_shape[0]), *sizes)
+        self.observation = LIKELIHOODS[self.likelihood]()
         self.unit_interval = self.observation.unit_interval
 
     @property
@@ -169,7 +183,7 @@ class VQVAE(Estimator):
         if self.quantizer.initialized.item():
             return
         wanted = ceil(VECTORS_PER_CODE * self.codes / prod(self.code_shape))
-        chosen = np.argsort(default_generator.uniform((len(x),), np.float64), kind="stable")[:wanted]
+        chosen = np.argsort(current_generator().uniform((len(x),), np.float64), kind="stable")[:wanted]
         z = self.batched(self.encoder, x[chosen])  # (n, D, h, w)
         self.quantizer.initialize(z.transpose(0, 2, 3, 1).reshape(-1, self.code_dim))
 
@@ -184,12 +198,19 @@ class VQVAE(Estimator):
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Images -> their codes (N, h, w), int64 in [0, codes)."""
-        return self.batched(lambda x: self.quantizer.encode(self.encoder(x)), self.check_images(x))
+        return self.batched(self._codes, self.check_images(x))
+
+    def _codes(self, x: Tensor) -> Tensor:
+        """FloatingPointError for NaN, to which some code is the nearest too."""
+        z = self.encoder(x)
+        if not_finite({"z": z.data}):
+            raise FloatingPointError("VQVAE has no codes for these images: its encoder gives NaN or infinity")
+        return self.quantizer.encode(z)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Codes (N, h, w) -> the expected images (N, C, H, W).
 
-        Raises TypeError unless they are integers, ValueError for another shape, IndexError for those out of range.
+        Raises TypeError unless they are integers, ValueError for another shape or for those out of range.
         """
         return self.batched(lambda k: self.observation.mean(self._output(k)), self.check_codes(codes))
 
@@ -199,15 +220,13 @@ class VQVAE(Estimator):
 
     def check_codes(self, codes: Any) -> np.ndarray:
         """codes as an array (N, h, w) of integers in [0, K), or an error as decode() says."""
-        codes = np.asarray(codes)
-        if codes.dtype.kind not in "iu":
-            raise TypeError(f"codes must be integers, got {codes.dtype}")
+        codes = checks.array("codes", codes, "iu")
         if codes.ndim != 3 or codes.shape[1:] != self.code_shape:
             h, w = self.code_shape
             raise ValueError(f"codes must have shape (N, {h}, {w}), got {codes.shape}")
         if codes.size and (codes.min() < 0 or codes.max() >= self.codes):
-            raise IndexError(f"codes must be in [0, {self.codes}), got {codes.min()} to {codes.max()}")
-        return codes
+            raise ValueError(f"codes must be in [0, {self.codes}), got {codes.min()} to {codes.max()}")
+        return codes.astype(np.int64, copy=False)
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """decode(encode(x))."""
@@ -219,9 +238,8 @@ class VQVAE(Estimator):
         temperature: of the prior, below 1 for more likely maps. y: labels, for a conditional prior.
         Raises ValueError for n < 1, for a prior over the codes of another codebook, and for maps of another size.
         """
-        if n < 1:
-            raise ValueError(f"the number of samples must be at least 1, got {n}")
-        self._check_prior(prior)
+        checks.elements("an array of samples", (checks.integer("n", n, 1), *self.image_shape))
+        self._check_prior(prior, "sample")
         return self.decode(prior.sample(n, temperature=temperature, **_labels(y)))
 
     def code_cost(self, codes: np.ndarray, prior: Prior | None = None, y: Any = None) -> np.ndarray:
@@ -229,9 +247,11 @@ class VQVAE(Estimator):
         codes = self.check_codes(codes)
         if prior is None:
             if y is not None:
-                raise ValueError("labels y belong to a conditional prior, and there is no prior")
+                raise ValueError(
+                    f"labels y belong to a conditional prior, and there is no prior, got {checks.shown(y)}"
+                )
             return np.full(len(codes), prod(self.code_shape) * log(self.codes))
-        self._check_prior(prior)
+        self._check_prior(prior, "score_samples")
         return -np.asarray(prior.score_samples(codes, **_labels(y)), np.float64)
 
     def score_samples(self, x: np.ndarray, prior: Prior | None = None, y: Any = None) -> np.ndarray:
@@ -240,29 +260,24 @@ class VQVAE(Estimator):
 
     def bound(self, x: np.ndarray, prior: Prior | None = None, y: Any = None) -> VQVAEBound:
         """The bound on -log p(x) and its parts, averaged over images."""
+        x = self.check_images(x)
+        if not len(x):
+            raise ValueError(f"bound needs at least one image, got shape {x.shape}")
         nll, codes = float(self._nll(x).mean()), float(self.code_cost(self.encode(x), prior, y).mean())
         return VQVAEBound(nll + codes, nll, codes, self.bits_per_dim(nll + codes))
 
     def _nll(self, x: np.ndarray) -> np.ndarray:
         def nll(x: Tensor) -> Tensor:
-            codes = self.quantizer.encode(self.encoder(x))
-            return self.observation.nll(self._output(codes), x)
+            return self.observation.nll(self._output(self._codes(x)), x)
 
         return self.batched(nll, self.check_images(x)).astype(np.float64)
 
-    def transform(self, x: np.ndarray) -> np.ndarray:
-        """encode(x), under scikit-learn's name."""
-        return self.encode(x)
-
-    def inverse_transform(self, codes: np.ndarray) -> np.ndarray:
-        """decode(codes), under scikit-learn's name."""
-        return self.decode(codes)
-
     def bits_per_dim(self, nats: float) -> float:
         """nats per image in bits per channel and pixel, see nn.likelihoods."""
-        return self.observation.bits_per_dim(nats, tuple(self.image_shape))
+        return self.observation.bits_per_dim(checks.number("nats", nats), tuple(self.image_shape))
 
-    def _check_prior(self, prior: Prior) -> None:
+    def _check_prior(self, prior: Prior, method: str) -> None:
+        checks.offers("prior", prior, method)
         digest = getattr(prior, "codebook_digest", None)
         if digest is not None and digest != self.codebook_digest:
             raise ValueError(
@@ -276,17 +291,12 @@ def _labels(y: Any) -> dict[str, Any]:
 
 
 def _check(image_shape: Sequence[int], sizes: dict[str, int], residual_blocks: int, likelihood: str) -> None:
-    if len(image_shape) != 3 or min(image_shape) < 1:
-        raise ValueError(f"image_shape must be (C, H, W), got {image_shape!r}")
-    for name, size in zip(("height", "width"), image_shape[1:], strict=True):
+    for name, size in zip(("height", "width"), check_image_shape(image_shape)[1:], strict=True):
         if size % STRIDE:
             below, above = size // STRIDE * STRIDE, (size // STRIDE + 1) * STRIDE
             nearest = f"{below} and {above}" if below else f"{above}"
             raise ValueError(f"image_shape: the {name} must be a multiple of {STRIDE}, got {size}; nearest: {nearest}")
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size}")
-    if residual_blocks < 0:
-        raise ValueError(f"residual_blocks must be at least 0, got {residual_blocks}")
-    if likelihood not in LIKELIHOODS:
-        raise ValueError(f"likelihood must be one of {sorted(LIKELIHOODS)}, got {likelihood!r}")
+        checks.integer(name, size, 1)
+    checks.integer("residual_blocks", residual_blocks, 0, most=MOST_BLOCKS)
+    checks.choice("likelihood", likelihood, sorted(LIKELIHOODS))

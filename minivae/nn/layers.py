@@ -13,6 +13,7 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor, as_tensor
+from minivae.kernels.checks import float_dtype, integer, integers, number
 from minivae.kernels.geometry import Pair, as_pair
 
 from . import init
@@ -23,8 +24,8 @@ class Linear(Module):
     """x (..., in_features) -> (..., out_features): x W^T + b, weight (out, in)."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = np.float32) -> None:
-        _positive("Linear", in_features=in_features, out_features=out_features)
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features = integer("in_features", in_features, 1)
+        self.out_features = integer("out_features", out_features, 1)
         self.weight, self.bias = init.weight_and_bias((out_features, in_features), out_features, bias, dtype)
 
     def forward(self, x: Any, relu: bool = False) -> Tensor:
@@ -35,18 +36,20 @@ class Linear(Module):
 
 
 class _Conv(Module):
-    """What both convolution layers keep; `shape` tells their weight layouts apart."""
+    """What both convolution layers keep; the transposed one has its input channels first in the weight."""
 
     def __init__(
-        self, channels: Pair, shape: Pair, kernel_size: int | Pair, groups: int, bias: bool, dtype: Any
+        self, channels: Pair, kernel_size: int | Pair, groups: int, bias: bool, dtype: Any, transposed: bool = False
     ) -> None:
-        name = type(self).__name__
-        self.in_channels, self.out_channels = channels
-        _positive(name, in_channels=channels[0], out_channels=channels[1], groups=groups)
-        if any(c % groups for c in channels):
-            raise ValueError(f"{name}: groups={groups} does not divide both {channels[0]} and {channels[1]} channels")
-        self.kernel_size, self.groups = as_pair("kernel_size", kernel_size, 1), groups
-        self.weight, self.bias = init.weight_and_bias((*shape, *self.kernel_size), channels[1], bias, dtype)
+        self.in_channels = integer("in_channels", channels[0], 1)
+        self.out_channels = integer("out_channels", channels[1], 1)
+        self.kernel_size, self.groups = as_pair("kernel_size", kernel_size, 1), integer("groups", groups, 1)
+        if any(c % self.groups for c in channels):
+            both = f"{channels[0]} and {channels[1]} channels"
+            raise ValueError(f"{type(self).__name__}: groups={groups} does not divide both {both}")
+        first, second = (self.in_channels, self.out_channels) if transposed else (self.out_channels, self.in_channels)
+        shape = (first, second // self.groups, *self.kernel_size)
+        self.weight, self.bias = init.weight_and_bias(shape, self.out_channels, bias, dtype)
 
     def extra_repr(self) -> str:
         settings = {k: v for k, v in vars(self).items() if k not in ("weight", "bias", "training")}
@@ -69,8 +72,7 @@ class Conv2d(_Conv):
         bias: bool = True,
         dtype: Any = np.float32,
     ) -> None:
-        shape = (out_channels, in_channels // max(groups, 1))
-        super().__init__((in_channels, out_channels), shape, kernel_size, groups, bias, dtype)
+        super().__init__((in_channels, out_channels), kernel_size, groups, bias, dtype)
         self.stride, self.padding = as_pair("stride", stride, 1), as_pair("padding", padding, 0)
         self.dilation = as_pair("dilation", dilation, 1)
 
@@ -94,8 +96,7 @@ class ConvTranspose2d(_Conv):
         dilation: int | Pair = 1,
         dtype: Any = np.float32,
     ) -> None:
-        shape = (in_channels, out_channels // max(groups, 1))
-        super().__init__((in_channels, out_channels), shape, kernel_size, groups, bias, dtype)
+        super().__init__((in_channels, out_channels), kernel_size, groups, bias, dtype, transposed=True)
         self.stride, self.padding = as_pair("stride", stride, 1), as_pair("padding", padding, 0)
         self.output_padding, self.dilation = (
             as_pair("output_padding", output_padding, 0),
@@ -112,8 +113,8 @@ class BatchNorm2d(Module):
     """x (N, C, H, W) normalised per channel; running averages for evaluation. See functional.batch_norm."""
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = np.float32) -> None:
-        _positive("BatchNorm2d", num_features=num_features)
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.num_features, dtype = integer("num_features", num_features, 1), float_dtype("dtype", dtype)
+        self.eps, self.momentum = number("eps", eps, "(0, inf)"), number("momentum", momentum, "[0, 1]")
         self.weight = init.constant((num_features,), 1.0, dtype)
         self.bias = init.constant((num_features,), 0.0, dtype)
         self.running_mean = Buffer(np.zeros(num_features, dtype))
@@ -138,10 +139,13 @@ class GroupNorm(Module):
     """x (N, C, ...) normalised per example and group of channels. See functional.group_norm."""
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, dtype: Any = np.float32) -> None:
-        _positive("GroupNorm", num_groups=num_groups, num_channels=num_channels)
+        self.num_groups, self.num_channels = (
+            integer("num_groups", num_groups, 1),
+            integer("num_channels", num_channels, 1),
+        )
+        self.eps = number("eps", eps, "(0, inf)")
         if num_channels % num_groups:
             raise ValueError(f"GroupNorm: {num_groups} groups do not divide {num_channels} channels")
-        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         self.weight = init.constant((num_channels,), 1.0, dtype)
         self.bias = init.constant((num_channels,), 0.0, dtype)
 
@@ -156,9 +160,7 @@ class Dropout(Module):
     """Zero each element with probability p in training; nothing in evaluation."""
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0 <= p < 1:
-            raise ValueError(f"Dropout needs a probability in [0, 1), got {p}")
-        self.p = p
+        self.p = number("p", p, "[0, 1)")
 
     def forward(self, x: Any) -> Tensor:
         return F.dropout(x, self.p, self.training)
@@ -171,8 +173,8 @@ class Embedding(Module):
     """Indices (...) in [0, num_embeddings) -> rows (..., embedding_dim) of a trained table."""
 
     def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = np.float32) -> None:
-        _positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.num_embeddings = integer("num_embeddings", num_embeddings, 1)
+        self.embedding_dim = integer("embedding_dim", embedding_dim, 1)
         self.weight = init.normal((num_embeddings, embedding_dim), dtype)
 
     def forward(self, index: Any) -> Tensor:
@@ -224,10 +226,11 @@ class Unflatten(Module):
     """(N, D) -> (N, *shape)."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = tuple(shape)
+        self.shape = integers("shape", shape, 1)
 
     def forward(self, x: Any) -> Tensor:
-        if len(x.shape) != 2 or x.shape[1] != prod(self.shape):
+        x = as_tensor(x)
+        if x.ndim != 2 or x.shape[1] != prod(self.shape):
             raise ValueError(f"Unflatten needs input (N, {prod(self.shape)}) for {self.shape}, got {x.shape}")
         return F.reshape(x, (x.shape[0], *self.shape))
 
@@ -246,7 +249,7 @@ class LeakyReLU(Module):
     """x where positive, negative_slope * x elsewhere."""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = negative_slope
+        self.negative_slope = number("negative_slope", negative_slope)
 
     def forward(self, x: Any) -> Tensor:
         return F.leaky_relu(x, self.negative_slope)
@@ -294,7 +297,10 @@ class MaxPool2d(Module):
     """The largest of each window; see functional.max_pool2d."""
 
     def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.kernel_size, self.padding = as_pair("kernel_size", kernel_size, 1), as_pair("padding", padding, 0)
+        self.stride = self.kernel_size if stride is None else as_pair("stride", stride, 1)
+        if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
+            raise ValueError(f"MaxPool2d: padding {padding} is more than half of the window {kernel_size}")
 
     def forward(self, x: Any) -> Tensor:
         return F.max_pool2d(x, self.kernel_size, self.stride, self.padding)
@@ -307,18 +313,10 @@ class Upsample(Module):
     """Each pixel repeated scale_factor times."""
 
     def __init__(self, scale_factor: int | Pair) -> None:
-        self.scale_factor = scale_factor
+        self.scale_factor = as_pair("scale_factor", scale_factor, 1)
 
     def forward(self, x: Any) -> Tensor:
         return F.upsample(x, self.scale_factor)
 
     def extra_repr(self) -> str:
         return f"scale_factor={self.scale_factor}"
-
-
-def _positive(name: str, **sizes: int) -> None:
-    for what, value in sizes.items():
-        if isinstance(value, bool) or not hasattr(value, "__index__"):
-            raise TypeError(f"{name}: {what} must be an int, got {value!r}")
-        if value < 1:
-            raise ValueError(f"{name}: {what} must be at least 1, got {value}")

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minivae.autograd import Tensor
+from minivae.kernels import backend, backend_of, checks
+from minivae.kernels.contract import Array
 
 M = TypeVar("M", bound="Module")
 
@@ -85,6 +87,7 @@ class Module:
 
     def train(self: M, mode: bool = True) -> M:
         """Training behaviour (dropout, batch statistics) for this Module and all below."""
+        mode = checks.flag("mode", mode)
         for module in self.modules():
             module.training = mode
         return self
@@ -99,7 +102,14 @@ class Module:
             parameter.grad = None
 
     def to(self: M, device: str | None = None, dtype: Any = None) -> M:
-        """Move all Parameters and Buffers to a device, and the floating ones to a dtype, where they stand."""
+        """Move all Parameters and Buffers to a device, and the floating ones to a dtype, where they stand.
+
+        Raises ValueError for another device than 'cpu' or 'cuda', TypeError for another dtype than float32 or float64.
+        """
+        if device is not None:
+            backend(device)
+        if dtype is not None:
+            dtype = checks.float_dtype("dtype", dtype)
         for _, tensor in self.named_tensors((Parameter, Buffer)):
             tensor.convert(device, dtype if tensor.dtype.kind == "f" else None)
         return self
@@ -113,18 +123,18 @@ class Module:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over arrays by path. All is checked before anything changes.
 
-        Raises ValueError for missing and unexpected paths or shapes that differ, TypeError for dtypes that differ.
+        Raises ValueError for missing and unexpected paths, shapes that differ, and NaN or infinity; TypeError for
+        dtypes that differ.
         """
         own = dict(self.named_tensors((Parameter, Buffer)))
-        missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-        if missing or unexpected:
-            raise ValueError(f"state does not fit {type(self).__name__}: missing {missing}, unexpected {unexpected}")
-        arrays = {name: np.asarray(value) for name, value in state.items()}
+        checks.state(type(self).__name__, state, own)
+        arrays = {name: checks.array(name, value) for name, value in state.items()}
         for name, tensor in own.items():
             if arrays[name].shape != tensor.shape:
                 raise ValueError(f"state: {name} must have shape {tensor.shape}, got {arrays[name].shape}")
             if arrays[name].dtype != tensor.dtype:
                 raise TypeError(f"state: {name} must have dtype {tensor.dtype}, got {arrays[name].dtype}")
+            checks.check_finite(np.atleast_1d(arrays[name]), f"state: {name}")
         for name, tensor in own.items():
             tensor.inplace()[...] = tensor.backend.asarray(arrays[name])
 
@@ -139,3 +149,13 @@ class Module:
         if not children:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n  ".join([f"{type(self).__name__}({self.extra_repr()}", *children]) + "\n)"
+
+
+def not_finite(arrays: Mapping[str, Array]) -> list[str]:
+    """The names of those arrays that hold NaN or infinity. All are of one device, which is asked once."""
+    flags = {k: backend_of(a).xp.isfinite(a).all().reshape(1) for k, a in arrays.items() if a.dtype.kind == "f"}
+    if not flags:
+        return []
+    kernels = backend_of(*flags.values())
+    finite = kernels.to_host(kernels.xp.concatenate(list(flags.values())))
+    return [name for name, holds in zip(flags, finite, strict=True) if not holds]

@@ -6,22 +6,37 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
+from minivae.kernels.checks import choice, integer, integers
+
 from .layers import Conv2d, ConvTranspose2d, Flatten, Linear, ReLU, Sequential, Unflatten
 from .module import Module
 
 ImageShape = tuple[int, int, int]
 
 
-def check_architecture(image_shape: Sequence[int], latent_dim: int, arch: str, channels: Sequence[int] | None) -> None:
-    """ValueError for arguments of which no encoder and decoder can be made."""
-    if len(image_shape) != 3 or min(image_shape) < 1:
-        raise ValueError(f"image_shape must be (C, H, W), got {image_shape!r}")
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
-    if arch not in ("conv", "dense"):
-        raise ValueError(f"arch must be 'conv' or 'dense', got {arch!r}")
+def check_architecture(
+    image_shape: Sequence[int],
+    latent_dim: int,
+    arch: str,
+    channels: Sequence[int] | None,
+    hidden: Sequence[int] | None,
+) -> None:
+    """ValueError or TypeError for arguments of which no encoder and decoder can be made."""
+    check_image_shape(image_shape)
+    integer("latent_dim", latent_dim, 1)
+    choice("arch", arch, ("conv", "dense"))
+    if hidden is not None:
+        integers("hidden", hidden, 1)
+    if channels is not None:
+        integers("channels", channels, 1)
     if arch == "dense" and channels is not None:
-        raise ValueError("channels belong to arch='conv'")
+        raise ValueError(f"channels belong to arch='conv', got {channels} for arch='dense'")
+
+
+def check_image_shape(image_shape: Sequence[int]) -> ImageShape:
+    """(C, H, W) as ints, or an error that says so."""
+    C, H, W = integers("image_shape (C, H, W)", image_shape, 1, count=3)
+    return C, H, W
 
 
 def dense(sizes: Sequence[int]) -> list[Module]:

@@ -33,9 +33,9 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor, as_tensor
-from minivae.kernels import backend
+from minivae.kernels import backend, checks
 from minivae.kernels.contract import Array
-from minivae.random import default_generator
+from minivae.random import current_generator
 
 from . import init
 from .module import Buffer, Module
@@ -80,9 +80,13 @@ class VectorQuantizer(Module):
         eps: float = 1e-5,
         dtype: Any = np.float32,
     ) -> None:
-        _check(codes, dim, update, commitment, decay, restart, eps)
-        self.codes, self.dim, self.update, self.commitment = codes, dim, update, commitment
-        self.decay, self.restart, self.eps = decay, restart, eps
+        self.codes, self.dim = checks.integer("codes", codes, 1), checks.integer("dim", dim, 1)
+        self.update, self.commitment = (
+            checks.choice("update", update, UPDATES),
+            checks.number("commitment", commitment, "[0, inf)"),
+        )
+        self.decay, self.restart = checks.number("decay", decay, "(0, 1)"), checks.number("restart", restart, "[0, 1)")
+        self.eps, dtype = checks.number("eps", eps, "(0, inf)"), checks.float_dtype("dtype", dtype)
         self.codebook: Tensor = init.normal((codes, dim), dtype)
         self.counts = Buffer(np.ones(codes, dtype))  # N
         self.sums: Tensor | None = None  # m
@@ -113,8 +117,10 @@ class VectorQuantizer(Module):
         return index.reshape((z.shape[0], *z.shape[2:]))
 
     def decode(self, indices: Any) -> Tensor:
-        """Indices (N, ...) -> their codes (N, D, ...). TypeError unless integers, IndexError outside [0, codes)."""
+        """Indices (N, ...) -> their codes (N, D, ...). TypeError unless integers, ValueError outside [0, codes)."""
         codes = F.embedding(indices, self.codebook)  # (N, ..., D)
+        if codes.ndim < 2:
+            raise ValueError(f"VectorQuantizer needs indices (N, ...), got shape {codes.shape[:-1]}")
         return F.transpose(codes, (0, codes.ndim - 1, *range(1, codes.ndim - 1)))
 
     def _checked(self, z: Any) -> Tensor:
@@ -174,7 +180,7 @@ class VectorQuantizer(Module):
         xp, device = self.codebook.backend.xp, self.codebook.device
         bound = self.restart * self.counts.data.mean()
         dead = (self.counts.data < bound) & (counts == 0)  # (K,)
-        part = xp.arange(self.codes) + default_generator.uniform((self.codes,), np.float64, device)  # in [k, k + 1)
+        part = xp.arange(self.codes) + current_generator().uniform((self.codes,), np.float64, device)  # in [k, k + 1)
         chosen = xp.minimum((part * (len(rows) / self.codes)).astype(np.int64), len(rows) - 1)
         fresh = rows[chosen]  # (K, D)
         self.codebook.inplace()[...] = xp.where(dead[:, None], fresh, self.codebook.data)
@@ -187,11 +193,14 @@ class VectorQuantizer(Module):
     def initialize(self, rows: np.ndarray) -> None:
         """Set the codebook to the k-means of rows (M, D) on the host, and its statistics to match.
 
-        ValueError if there are fewer rows than codes, or rows of another length.
+        ValueError if there are fewer rows than codes, rows of another length, NaN or infinity.
         """
-        rows = np.ascontiguousarray(rows, self.codebook.dtype)
+        rows = checks.array("rows", rows, "f")
         if rows.ndim != 2 or rows.shape[1] != self.dim:
             raise ValueError(f"the codebook is made from vectors (M, {self.dim}), got {rows.shape}")
+        with np.errstate(over="ignore"):  # beyond the codebook's dtype becomes infinity, which is found
+            rows = np.ascontiguousarray(rows, self.codebook.dtype)
+        checks.check_finite(rows, "rows")
         codebook = self.codebook.backend.asarray(k_means(rows, self.codes))
         self.codebook.inplace()[...] = codebook
         self.counts.inplace()[...] = 1
@@ -227,7 +236,7 @@ def k_means(rows: np.ndarray, k: int) -> np.ndarray:
     M = len(rows)
     if k > M:
         raise ValueError(f"k-means needs at least as many vectors as codes, got {M} vectors for {k} codes")
-    draws = default_generator.uniform((k,), np.float64)
+    draws = current_generator().uniform((k,), np.float64)
     centres = np.empty((k, rows.shape[1]), rows.dtype)
     distance = np.ones(M)
     for i, draw in enumerate(draws):
@@ -249,21 +258,3 @@ def _decay(average: Tensor, value: Array, decay: float) -> None:
     array = average.inplace()
     array *= decay
     array += (1 - decay) * value
-
-
-def _check(codes: int, dim: int, update: str, commitment: float, decay: float, restart: float, eps: float) -> None:
-    for name, size in (("codes", codes), ("dim", dim)):
-        if isinstance(size, bool) or not hasattr(size, "__index__"):
-            raise TypeError(f"VectorQuantizer: {name} must be an int, got {size!r}")
-        if size < 1:
-            raise ValueError(f"VectorQuantizer: {name} must be at least 1, got {size}")
-    if update not in UPDATES:
-        raise ValueError(f"update must be one of {UPDATES}, got {update!r}")
-    if not 0 <= commitment < np.inf:
-        raise ValueError(f"commitment must be a number >= 0, got {commitment}")
-    if not 0 < decay < 1:
-        raise ValueError(f"decay must be in (0, 1), got {decay}")
-    if not 0 <= restart < 1:
-        raise ValueError(f"restart must be in [0, 1), got {restart}")
-    if not 0 < eps < np.inf:
-        raise ValueError(f"eps must be a number > 0, got {eps}")

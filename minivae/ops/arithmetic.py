@@ -6,6 +6,7 @@ from typing import Any
 
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
+from minivae.kernels.checks import number
 from minivae.kernels.contract import Array
 
 from .broadcast import to_input
@@ -150,7 +151,8 @@ def minimum(a: Any, b: Any) -> Tensor:
 
 
 def clip(x: Any, low: float, high: float) -> Tensor:
-    """x limited to [low, high]; ValueError unless low <= high."""
+    """x limited to [low, high], each of which may be infinite; ValueError unless low <= high."""
+    low, high = number("low", low, "[-inf, inf]"), number("high", high, "[-inf, inf]")
     if not low <= high:
         raise ValueError(f"clip needs low <= high, got {low} and {high}")
     return minimum(maximum(x, low), high)

@@ -11,10 +11,11 @@ from typing import Any
 
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
+from minivae.kernels.checks import flag
 from minivae.kernels.contract import Array
 from minivae.kernels.geometry import ConvGeometry, Pair, conv2d_geometry, conv_transpose2d_geometry
 
-from .linear import check_dtypes
+from .arguments import check_dtypes
 
 
 class Conv2d(Function):
@@ -76,10 +77,10 @@ def conv2d(
     are not float32 or float64.
     """
     x, w = as_tensor(x), as_tensor(w)
-    g = conv2d_geometry(x.shape, w.shape, _hashable(stride), _hashable(padding), _hashable(dilation), groups)
-    bias = _bias("conv2d", b, g.OC, w)
+    g = conv2d_geometry(x.shape, w.shape, stride, padding, dilation, groups)
+    bias = _bias("conv2d", b, g.OC, w, g)
     check_dtypes("conv2d", x, w, *bias)
-    return Conv2d.apply(x, w, *bias, g=g, relu=relu)
+    return Conv2d.apply(x, w, *bias, g=g, relu=flag("relu", relu))
 
 
 def conv_transpose2d(
@@ -99,22 +100,17 @@ def conv_transpose2d(
     under conv2d; output_padding chooses among them. relu and errors as for conv2d.
     """
     x, w = as_tensor(x), as_tensor(w)
-    g = conv_transpose2d_geometry(
-        x.shape, w.shape, _hashable(stride), _hashable(padding), _hashable(output_padding), groups, _hashable(dilation)
-    )
-    bias = _bias("conv_transpose2d", b, g.C, w)
+    g = conv_transpose2d_geometry(x.shape, w.shape, stride, padding, output_padding, groups, dilation)
+    bias = _bias("conv_transpose2d", b, g.C, w, g)
     check_dtypes("conv_transpose2d", x, w, *bias)
-    return ConvTranspose2d.apply(x, w, *bias, g=g, relu=relu)
+    return ConvTranspose2d.apply(x, w, *bias, g=g, relu=flag("relu", relu))
 
 
-def _hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _bias(name: str, b: Any, channels: int, w: Tensor) -> tuple[Tensor, ...]:
+def _bias(name: str, b: Any, channels: int, w: Tensor, g: ConvGeometry) -> tuple[Tensor, ...]:
     if b is None:
         return ()
     b = as_tensor(b)
     if b.shape != (channels,):
-        raise ValueError(f"{name}: bias must have shape ({channels},) for weight {w.shape}, got {b.shape}")
+        weight = f"weight {w.shape} with groups={g.groups}"
+        raise ValueError(f"{name}: bias must have shape ({channels},) for {weight}, got {b.shape}")
     return (b,)

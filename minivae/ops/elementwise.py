@@ -1,17 +1,22 @@
 """Functions of one array, element by element: elementary functions and activations.
 
 Each backward pass uses whichever of input and output makes the derivative cheapest, and keeps only that.
+
+All but `abs` and `astype` take float32 or float64, a Python float being float64, and raise TypeError for the rest.
+Where there is no real value, as for log(-1), the result is NaN, of which NumPy warns.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from minivae.autograd import Function, Tensor
+from minivae.autograd.dtypes import as_dtype
 from minivae.autograd.tensor import as_tensor
+from minivae.kernels.checks import number
 from minivae.kernels.contract import Array
+
+from .arguments import floats
 
 
 class Exp(Function):
@@ -161,22 +166,22 @@ class AsType(Function):
 
 def exp(x: Any) -> Tensor:
     """e^x."""
-    return Exp.apply(x)
+    return Exp.apply(floats("exp", x))
 
 
 def log(x: Any) -> Tensor:
     """Natural logarithm."""
-    return Log.apply(x)
+    return Log.apply(floats("log", x))
 
 
 def log1p(x: Any) -> Tensor:
     """log(1 + x), exact for small x."""
-    return Log1p.apply(x)
+    return Log1p.apply(floats("log1p", x))
 
 
 def sqrt(x: Any) -> Tensor:
     """Square root."""
-    return Sqrt.apply(x)
+    return Sqrt.apply(floats("sqrt", x))
 
 
 def abs(x: Any) -> Tensor:
@@ -186,40 +191,40 @@ def abs(x: Any) -> Tensor:
 
 def tanh(x: Any) -> Tensor:
     """Hyperbolic tangent."""
-    return Tanh.apply(x)
+    return Tanh.apply(floats("tanh", x))
 
 
 def relu(x: Any) -> Tensor:
     """max(x, 0); the derivative at 0 is 0."""
-    return ReLU.apply(x)
+    return ReLU.apply(floats("relu", x))
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
     """x where positive, negative_slope * x elsewhere."""
-    return LeakyReLU.apply(x, slope=negative_slope)
+    return LeakyReLU.apply(floats("leaky_relu", x), slope=number("negative_slope", negative_slope))
 
 
 def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x))."""
-    return Sigmoid.apply(x)
+    return Sigmoid.apply(floats("sigmoid", x))
 
 
 def softplus(x: Any) -> Tensor:
     """log(1 + exp(x))."""
-    return Softplus.apply(x)
+    return Softplus.apply(floats("softplus", x))
 
 
 def silu(x: Any) -> Tensor:
     """x * sigmoid(x)."""
-    return SiLU.apply(x)
+    return SiLU.apply(floats("silu", x))
 
 
 def gelu(x: Any) -> Tensor:
     """x * Phi(x), exact (with the error function)."""
-    return GELU.apply(x)
+    return GELU.apply(floats("gelu", x))
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
-    """x in another dtype; the gradient comes back in x's own."""
-    x = as_tensor(x)
-    return x if x.dtype == np.dtype(dtype) else AsType.apply(x, dtype=np.dtype(dtype))
+    """x in another dtype: booleans, integers, float32 or float64. The gradient comes back in x's own."""
+    x, dtype = as_tensor(x), as_dtype(dtype)
+    return x if x.dtype == dtype else AsType.apply(x, dtype=dtype)

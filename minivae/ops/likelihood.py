@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
+from minivae.kernels.checks import choice
 from minivae.kernels.contract import Array
 
+from .arguments import as_index, check_dtypes
 from .arithmetic import maximum
 from .broadcast import to_input
 from .elementwise import abs, exp, log1p
-from .linear import check_dtypes
 from .reduce import mean as mean_of
 from .reduce import sum as sum_of
-from .shape import check_range, reshape, transpose
+from .shape import reshape, transpose
 
 
 class BernoulliNLL(Function):
@@ -97,17 +96,20 @@ def gaussian_kl(mu: Any, log_var: Any) -> Tensor:
 
 
 def mse_loss(prediction: Any, target: Any) -> Tensor:
-    """The mean over all elements of (prediction - target)^2."""
-    difference = as_tensor(prediction) - target
+    """The mean over all elements of (prediction - target)^2, both of one shape and dtype."""
+    prediction, target = as_tensor(prediction), as_tensor(target)
+    _check_one_shape("mse_loss", prediction, target)
+    difference = prediction - target
     return mean_of(difference * difference)
 
 
 def binary_cross_entropy_with_logits(logits: Any, target: Any) -> Tensor:
-    """The mean over all elements of softplus(logits) - target * logits.
+    """The mean over all elements of softplus(logits) - target * logits, both of one shape and dtype.
 
     Classification's average; for a likelihood in nats per example use bernoulli_nll.
     """
-    logits = as_tensor(logits)
+    logits, target = as_tensor(logits), as_tensor(target)
+    _check_one_shape("binary_cross_entropy_with_logits", logits, target)
     return mean_of(maximum(logits, 0.0) - logits * target + log1p(exp(-abs(logits))))
 
 
@@ -115,21 +117,25 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
     """-log softmax(logits)[target]: logits (N, K, ...), target (N, ...) of integers in [0, K).
 
     reduction: 'mean' or 'sum' over all targets, or 'none' for nats per target, (N, ...).
+    Raises ValueError for shapes that do not fit and targets out of range, TypeError for other dtypes.
     """
     logits, target = as_tensor(logits), as_tensor(target)
     if logits.ndim < 2 or target.shape != (logits.shape[0], *logits.shape[2:]):
         raise ValueError(f"cross_entropy: target {target.shape} does not fit logits {logits.shape} = (N, K, ...)")
-    if target.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy needs a target of integers, got {target.dtype}")
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"cross_entropy: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+    choice("reduction", reduction, ("mean", "sum", "none"))
     check_dtypes("cross_entropy", logits)
-    check_range("cross_entropy", target, logits.shape[1])
+    target = as_index("cross_entropy", target, logits.shape[1])
     rows = transpose(logits, (0, *range(2, logits.ndim), 1))  # (N, ..., K)
-    target_row = reshape(target.astype(np.int64), (target.size,))
+    target_row = reshape(target, (target.size,))
     nll = CrossEntropy.apply(reshape(rows, (target.size, logits.shape[1])), target_row)
     nll = reshape(nll, target.shape)
     return nll if reduction == "none" else mean_of(nll) if reduction == "mean" else sum_of(nll)
+
+
+def _check_one_shape(name: str, a: Tensor, b: Tensor) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"{name}: prediction and target must have one shape, got {a.shape} and {b.shape}")
+    check_dtypes(name, a, b)
 
 
 def _check_examples(name: str, prediction: Tensor, x: Tensor) -> None:

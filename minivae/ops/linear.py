@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
+from minivae.kernels.checks import flag
 from minivae.kernels.contract import Array
 
+from .arguments import as_index, check_dtypes
 from .broadcast import to_input
-from .shape import check_range, reshape
+from .shape import reshape
 
 
 class MatMul(Function):
@@ -62,15 +62,18 @@ class Embedding(Function):
     def backward(self, dy: Array) -> Any:
         (index,) = self.saved
         (rows, width), _ = self.inputs[0]
-        index = index.reshape(-1).astype(np.int64, copy=False)
-        return self.backend.segment_sum(dy.reshape(-1, width), index, rows), None
+        return self.backend.segment_sum(dy.reshape(-1, width), index.reshape(-1), rows), None
 
 
 def matmul(a: Any, b: Any) -> Tensor:
-    """Matrix product over the last two axes, earlier axes broadcast; a vector counts as a row (a) or a column (b)."""
+    """Matrix product over the last two axes, earlier axes broadcast; a vector counts as a row (a) or a column (b).
+
+    Raises ValueError for shapes that do not fit, TypeError unless both are float32 or both float64.
+    """
     a, b = as_tensor(a), as_tensor(b)
     if not a.ndim or not b.ndim:
         raise ValueError(f"matmul needs at least one axis each, got {a.shape} and {b.shape}; use * for scalars")
+    check_dtypes("matmul", a, b)
     rows = a if a.ndim > 1 else reshape(a, (1, -1))
     columns = b if b.ndim > 1 else reshape(b, (-1, 1))
     if rows.shape[-1] != columns.shape[-2]:
@@ -82,7 +85,7 @@ def matmul(a: Any, b: Any) -> Tensor:
 
 def linear(x: Any, w: Any, b: Any = None, relu: bool = False) -> Tensor:
     """x (..., I), w (O, I), b (O,) -> (..., O): x w^T + b, or with relu max(x w^T + b, 0) in the same pass."""
-    x, w = as_tensor(x), as_tensor(w)
+    x, w, relu = as_tensor(x), as_tensor(w), flag("relu", relu)
     if w.ndim != 2 or not x.ndim or x.shape[-1] != w.shape[1]:
         raise ValueError(f"linear: input {x.shape} does not fit weight {w.shape}; expected (..., I) and (O, I)")
     bias = () if b is None else (as_tensor(b),)
@@ -100,19 +103,11 @@ def linear(x: Any, w: Any, b: Any = None, relu: bool = False) -> Tensor:
 def embedding(index: Any, table: Any) -> Tensor:
     """index (...) of integers in [0, K), table (K, D) -> (..., D): the rows named.
 
-    Raises TypeError for an index that is not of integers, IndexError for one out of range.
+    Raises TypeError for an index that is not of integers, ValueError for one out of range.
     """
-    index, table = as_tensor(index), as_tensor(table)
-    if index.dtype.kind not in "iu":
-        raise TypeError(f"embedding needs an index of integers, got {index.dtype}")
-    if table.ndim != 2:
-        raise ValueError(f"embedding needs a table (K, D), got {table.shape}")
-    check_range("embedding", index, table.shape[0])
+    table = as_tensor(table)
+    if table.ndim != 2 or not len(table):
+        raise ValueError(f"embedding needs a table (K, D), K >= 1, got {table.shape}")
+    check_dtypes("embedding", table)
+    index = as_index("embedding", index, table.shape[0])
     return Embedding.apply(table, index)
-
-
-def check_dtypes(name: str, *tensors: Tensor) -> None:
-    """TypeError unless all are float32 or all are float64: a kernel works in one precision."""
-    dtypes = [t.dtype for t in tensors]
-    if len(set(dtypes)) != 1 or dtypes[0].name not in ("float32", "float64"):
-        raise TypeError(f"{name} needs inputs of one dtype, float32 or float64, got {', '.join(map(str, dtypes))}")

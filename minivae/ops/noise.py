@@ -8,10 +8,11 @@ import numpy as np
 
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
+from minivae.kernels.checks import flag, number
 from minivae.kernels.contract import Array, Noise
-from minivae.random import default_generator
+from minivae.random import noise_or_next
 
-from .linear import check_dtypes
+from .arguments import check_dtypes, floats
 
 
 class Dropout(Function):
@@ -44,12 +45,12 @@ class Reparameterize(Function):
 
 def dropout(x: Any, p: float = 0.5, training: bool = True, noise: Noise | None = None) -> Tensor:
     """Zero each element with probability p in [0, 1) and scale the rest by 1 / (1 - p); x itself unless training."""
-    x = as_tensor(x)
-    if not 0 <= p < 1:
-        raise ValueError(f"dropout needs a probability in [0, 1), got {p}")
-    if not training or p == 0:
+    x, p = floats("dropout", x), number("p", p, "[0, 1)")
+    if noise is not None:
+        noise_or_next(noise)  # raises for what is none
+    if not flag("training", training) or p == 0:
         return x
-    return Dropout.apply(x, p=p, noise=noise or default_generator.next())
+    return Dropout.apply(x, p=p, noise=noise_or_next(noise))
 
 
 def reparameterize(mu: Any, log_var: Any, noise: Noise | None = None) -> Tensor:
@@ -62,4 +63,4 @@ def reparameterize(mu: Any, log_var: Any, noise: Noise | None = None) -> Tensor:
     if mu.shape != log_var.shape:
         raise ValueError(f"reparameterize: mu {mu.shape} and log_var {log_var.shape} must have one shape")
     check_dtypes("reparameterize", mu, log_var)
-    return Reparameterize.apply(mu, log_var, noise=noise or default_generator.next())
+    return Reparameterize.apply(mu, log_var, noise=noise_or_next(noise))

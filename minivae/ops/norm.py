@@ -6,9 +6,10 @@ from typing import Any
 
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
+from minivae.kernels.checks import flag, integer, number, shown
 from minivae.kernels.contract import Array
 
-from .linear import check_dtypes
+from .arguments import check_dtypes
 
 
 class BatchNorm(Function):
@@ -58,12 +59,13 @@ def batch_norm(
 
     training: use the batch's mean and variance, and move the running averages (in place) by `momentum` towards them,
     the variance in its unbiased form, as PyTorch does. Otherwise use the running averages, which must be given.
-    Raises ValueError where shapes do not fit, where one value per channel leaves no variance to train on, or where
-    evaluation has no running averages.
+    Raises ValueError where shapes do not fit, where one value per channel leaves no variance to train on, where
+    evaluation has no running averages, for an eps that is not above 0 and a momentum outside [0, 1].
     """
-    x = as_tensor(x)
+    x, eps, momentum = as_tensor(x), number("eps", eps, "(0, inf)"), number("momentum", momentum, "[0, 1]")
     affine = _affine("batch_norm", x, weight, bias)
-    if training:
+    _check_averages(x, running_mean, running_var)
+    if flag("training", training):
         count = x.size // x.shape[1]
         if count < 2:
             raise ValueError(f"batch_norm needs more than one value per channel in training, got input {x.shape}")
@@ -83,11 +85,25 @@ def batch_norm(
 
 def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """x (N, C, ...) normalised per example and group of C / num_groups channels, times weight (C,), plus bias (C,)."""
-    x = as_tensor(x)
+    x, eps, num_groups = as_tensor(x), number("eps", eps, "(0, inf)"), integer("num_groups", num_groups, 1)
     affine = _affine("group_norm", x, weight, bias)
-    if num_groups < 1 or x.shape[1] % num_groups:
+    if x.shape[1] % num_groups:
         raise ValueError(f"group_norm: {num_groups} groups do not divide the {x.shape[1]} channels of input {x.shape}")
     return GroupNorm.apply(x, *affine, groups=num_groups, eps=eps)
+
+
+def _check_averages(x: Tensor, *averages: Tensor | None) -> None:
+    """They are Tensors, as they are changed in place, and come together."""
+    if (averages[0] is None) != (averages[1] is None):
+        raise ValueError("batch_norm takes running_mean and running_var together or not at all, got None for one")
+    for name, average in zip(("running_mean", "running_var"), averages, strict=True):
+        if average is None:
+            continue
+        if not isinstance(average, Tensor):
+            raise TypeError(f"batch_norm: {name} must be a Tensor, got {shown(average)}")
+        if average.shape != (x.shape[1],):
+            raise ValueError(f"batch_norm: {name} must have shape ({x.shape[1]},), got {average.shape}")
+        check_dtypes("batch_norm", x, average)
 
 
 def _move(average: Tensor, value: Array, momentum: float) -> None:
@@ -100,7 +116,7 @@ def _affine(name: str, x: Tensor, weight: Any, bias: Any) -> tuple[Tensor, ...]:
     if x.ndim < 2 or x.shape[1] < 1:
         raise ValueError(f"{name} needs input (N, C, ...), got shape {x.shape}")
     if (weight is None) != (bias is None):
-        raise ValueError(f"{name} takes weight and bias together or not at all")
+        raise ValueError(f"{name} takes weight and bias together or not at all, got None for one of them")
     affine = () if weight is None else (as_tensor(weight), as_tensor(bias))
     for what, t in zip(("weight", "bias"), affine, strict=False):
         if t.shape != (x.shape[1],):

@@ -6,8 +6,11 @@ from typing import Any
 
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
+from minivae.kernels.checks import elements
 from minivae.kernels.contract import Array
 from minivae.kernels.geometry import Pair, as_pair
+
+from .arguments import check_dtypes
 
 
 class MaxPool2d(Function):
@@ -54,11 +57,13 @@ def max_pool2d(x: Any, kernel_size: int | Pair, stride: int | Pair | None = None
 
 def upsample(x: Any, scale_factor: int | Pair) -> Tensor:
     """Each pixel repeated: x (N, C, H, W) -> (N, C, H * scale, W * scale), nearest neighbour."""
-    x = as_tensor(x)
+    x, scale = as_tensor(x), as_pair("scale_factor", scale_factor, 1)
     _check_image("upsample", x)
-    return Upsample.apply(x, scale=as_pair("scale_factor", scale_factor, 1))
+    elements("upsample: an output", (*x.shape[:2], x.shape[2] * scale[0], x.shape[3] * scale[1]))
+    return Upsample.apply(x, scale=scale)
 
 
 def _check_image(name: str, x: Tensor) -> None:
     if x.ndim != 4 or min(x.shape[1:]) < 1:
         raise ValueError(f"{name} needs images (N, C, H, W), got shape {x.shape}")
+    check_dtypes(name, x)

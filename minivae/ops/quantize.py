@@ -18,7 +18,8 @@ from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
 from minivae.kernels.contract import Array
 
-from .linear import Embedding, check_dtypes
+from .arguments import check_dtypes
+from .linear import Embedding
 
 
 class StraightThrough(Function):
@@ -32,7 +33,8 @@ class StraightThrough(Function):
 def quantize(z: Any, codebook: Any) -> tuple[Tensor, Tensor]:
     """z (M, D), codebook (K, D) -> z_q (M, D), the nearest code of each row, and its index (M,), int64.
 
-    Of equally near codes the one with the lowest index. Gradients reach the codebook only.
+    Of equally near codes the one with the lowest index. Gradients reach the codebook only. No code is near a row with
+    NaN, which gets index 0: whoever cannot rule such rows out looks at a number that is made of z itself, as a loss is.
     """
     z, codebook = as_tensor(z), as_tensor(codebook)
     if z.ndim != 2 or codebook.ndim != 2 or z.shape[1] != codebook.shape[1] or not len(codebook):

@@ -11,19 +11,29 @@ from typing import Any
 import numpy as np
 
 from minivae.autograd import Function, Tensor
+from minivae.autograd.dtypes import DIFFERENTIABLE
 from minivae.autograd.tensor import as_tensor
+from minivae.kernels.checks import flag, integer
 from minivae.kernels.contract import Array
+
+from .arguments import floats
 
 Axis = int | tuple[int, ...] | None
 
 
 def normalize_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """Axes as ascending non-negative numbers; None means all. ValueError where one does not exist or comes twice."""
-    axes = tuple(range(ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = tuple(range(ndim)) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
+    axes = tuple([integer("axis", a) for a in axes])
     found = sorted(a + ndim if a < 0 else a for a in axes)
     if any(not 0 <= a < ndim for a in found) or len(set(found)) != len(found):
         raise ValueError(f"axis {axis} does not fit an array with {ndim} axes")
     return tuple(found)
+
+
+def normalize_axis(axis: int, ndim: int) -> int:
+    """One axis as a non-negative number. TypeError unless an int, ValueError where it does not exist."""
+    return normalize_axes(integer("axis", axis), ndim)[0]
 
 
 def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -40,20 +50,20 @@ class Sum(Function):
         return xp.broadcast_to(dy.reshape(_kept(self.shape, self.axes)), self.shape)
 
 
-class Max(Function):
-    """Maximum; equal largest elements share the gradient equally."""
+class Extreme(Function):
+    """The largest or the smallest element, by the name 'max' or 'min'; equal ones share the gradient equally."""
 
-    def forward(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
-        y = x.max(axis=axes, keepdims=True)
+    def forward(self, x: Array, axes: tuple[int, ...], keepdims: bool, name: str) -> Array:
+        y = getattr(x, name)(axis=axes, keepdims=True)
         self.save(x, y)
         self.axes = axes
         return y if keepdims else y.reshape(tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
     def backward(self, dy: Array) -> Array:
         x, y = self.saved
-        largest = x == y
-        share = largest.sum(axis=self.axes, keepdims=True).astype(dy.dtype)
-        return largest * (dy.reshape(y.shape) / share)
+        chosen = x == y
+        share = chosen.sum(axis=self.axes, keepdims=True).astype(dy.dtype)
+        return chosen * (dy.reshape(y.shape) / share)
 
 
 class LogSumExp(Function):
@@ -103,9 +113,13 @@ class LogSoftmax(Function):
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Sum over the axes given, all by default."""
+    """Sum over the axes given, all by default. Integers and booleans are summed as NumPy does, as long integers."""
     x = as_tensor(x)
-    return Sum.apply(x, axes=normalize_axes(axis, x.ndim), keepdims=keepdims)
+    axes, keepdims = normalize_axes(axis, x.ndim), flag("keepdims", keepdims)
+    if x.dtype not in DIFFERENTIABLE:
+        xp = x.backend.xp
+        return Tensor.wrap(xp.asarray(x.data.sum(axis=axes, keepdims=keepdims)))
+    return Sum.apply(x, axes=axes, keepdims=keepdims)
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -121,34 +135,41 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Largest element over the axes given, all by default; ties share the gradient. ValueError on empty axes."""
-    x = as_tensor(x)
-    axes = normalize_axes(axis, x.ndim)
-    if any(x.shape[a] == 0 for a in axes):
-        raise ValueError(f"max over axis {axis} of shape {x.shape}: there are no elements")
-    return Max.apply(x, axes=axes, keepdims=keepdims)
+    return _extreme("max", x, axis, keepdims)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Smallest element over the axes given, all by default; ties share the gradient. ValueError on empty axes."""
-    return -max(-as_tensor(x), axis, keepdims)
+    return _extreme("min", x, axis, keepdims)
+
+
+def _extreme(name: str, x: Any, axis: Axis, keepdims: bool) -> Tensor:
+    x = as_tensor(x)
+    axes = _filled_axes(name, x, axis)
+    return Extreme.apply(x, axes=axes, keepdims=flag("keepdims", keepdims), name=name)
+
+
+def _filled_axes(name: str, x: Tensor, axis: Axis) -> tuple[int, ...]:
+    """normalize_axes(); ValueError where an axis is empty."""
+    axes = normalize_axes(axis, x.ndim)
+    if any(x.shape[a] == 0 for a in axes):
+        raise ValueError(f"{name} over axis {axis} of shape {x.shape}: there are no elements")
+    return axes
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log sum exp(x) over the axes given, all by default."""
-    x = as_tensor(x)
-    axes = normalize_axes(axis, x.ndim)
-    if any(x.shape[a] == 0 for a in axes):
-        raise ValueError(f"logsumexp over axis {axis} of shape {x.shape}: there are no elements")
-    return LogSumExp.apply(x, axes=axes, keepdims=keepdims)
+    x = floats("logsumexp", x)
+    return LogSumExp.apply(x, axes=_filled_axes("logsumexp", x, axis), keepdims=flag("keepdims", keepdims))
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
     """exp(x) / sum exp(x) along one axis."""
-    x = as_tensor(x)
-    return Softmax.apply(x, axis=normalize_axes(axis, x.ndim)[0])
+    x = floats("softmax", x)
+    return Softmax.apply(x, axis=_filled_axes("softmax", x, normalize_axis(axis, x.ndim))[0])
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """x - logsumexp(x) along one axis."""
-    x = as_tensor(x)
-    return LogSoftmax.apply(x, axis=normalize_axes(axis, x.ndim)[0])
+    x = floats("log_softmax", x)
+    return LogSoftmax.apply(x, axis=_filled_axes("log_softmax", x, normalize_axis(axis, x.ndim))[0])

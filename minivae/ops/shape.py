@@ -9,11 +9,12 @@ import numpy as np
 
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
-from minivae.kernels import backend_of
+from minivae.kernels import backend_of, checks
 from minivae.kernels.contract import Array
 
+from .arguments import as_index
 from .broadcast import sum_to_shape
-from .reduce import normalize_axes
+from .reduce import normalize_axis
 
 
 class Reshape(Function):
@@ -108,12 +109,16 @@ def _is_basic(index: Any) -> bool:
 
 def reshape(x: Any, shape: int | Sequence[int]) -> Tensor:
     """x with another shape of the same size; one length may be -1. Elements are read in C order."""
-    return Reshape.apply(x, shape=tuple(shape) if isinstance(shape, Sequence) else (shape,))
+    several = isinstance(shape, (tuple, list))
+    lengths = checks.integers("shape", shape, -1) if several else (checks.integer("shape", shape, -1),)
+    if lengths.count(-1) > 1:
+        raise ValueError(f"reshape: only one length may be -1, got {lengths}")
+    return Reshape.apply(as_tensor(x), shape=lengths)
 
 
 def flatten(x: Any, start_axis: int = 0) -> Tensor:
     """x with all axes from start_axis on made into one: (N, C, H, W) -> (N, C * H * W) for start_axis = 1."""
-    x = as_tensor(x)
+    x, start_axis = as_tensor(x), checks.integer("start_axis", start_axis)
     if not 0 <= start_axis <= max(x.ndim - 1, 0):
         raise ValueError(f"flatten: start_axis {start_axis} does not fit shape {x.shape}")
     return reshape(x, (*x.shape[:start_axis], int(np.prod(x.shape[start_axis:]))))
@@ -122,7 +127,9 @@ def flatten(x: Any, start_axis: int = 0) -> Tensor:
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     """x with its axes permuted; reversed by default."""
     x = as_tensor(x)
-    order = tuple(reversed(range(x.ndim))) if axes is None else tuple(a + x.ndim if a < 0 else a for a in axes)
+    if axes is None:
+        return Transpose.apply(x, axes=tuple(reversed(range(x.ndim))))
+    order = tuple([a + x.ndim if a < 0 else a for a in checks.integers("axes", axes)])
     if sorted(order) != list(range(x.ndim)):
         raise ValueError(f"transpose: axes {axes} are no permutation of the {x.ndim} axes of shape {x.shape}")
     return Transpose.apply(x, axes=order)
@@ -130,56 +137,63 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
 
 def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
     """x repeated to this shape by NumPy's broadcasting."""
-    return BroadcastTo.apply(x, shape=tuple(shape))
+    x, lengths = as_tensor(x), checks.integers("shape", shape, 0)
+    if len(lengths) < x.ndim:
+        raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {lengths}")
+    return BroadcastTo.apply(x, shape=lengths)
 
 
 def getitem(x: Any, index: Any) -> Tensor:
-    """x[index] with NumPy's meaning; index Tensors and arrays may repeat elements."""
+    """x[index] with NumPy's meaning; index Tensors and arrays may repeat elements.
+
+    Raises TypeError for what is no index; IndexError, as Python's protocols want it, for one out of range.
+    """
     x = as_tensor(x)
-    parts = index if isinstance(index, tuple) else (index,)
-    parts = tuple(_index_array(x, p) if isinstance(p, (Tensor, np.ndarray, list)) else p for p in parts)
+    parts = tuple([_index_part(x, p) for p in (index if isinstance(index, tuple) else (index,))])
     return GetItem.apply(x, index=parts if isinstance(index, tuple) else parts[0])
+
+
+def _index_part(x: Tensor, part: Any) -> Any:
+    """One part of an index: slices and the like as they are, arrays on x's device."""
+    if part is None or part is Ellipsis or isinstance(part, (int, np.integer, np.bool_, slice)):
+        return part
+    if isinstance(part, (Tensor, np.ndarray, list)) or hasattr(type(part), "__cuda_array_interface__"):
+        return _index_array(x, part)
+    raise TypeError(f"an index is made of ints, slices and arrays of integers or booleans, got {checks.shown(part)}")
 
 
 def _index_array(x: Tensor, index: Any) -> Array:
     """Indices on x's device; those that are plain arrays or lists are brought there."""
+    if isinstance(index, list) and not index:
+        return x.backend.asarray(np.zeros(0, np.int64))
     if isinstance(index, Tensor):
         backend_of(x._array, index._array)  # raises TypeError for arrays of different devices
-        return index._array
-    return x.backend.asarray(np.zeros(0, np.int64) if isinstance(index, list) and not index else np.asarray(index))
+        index = index._array
+    if isinstance(index, (np.ndarray, list)):
+        return x.backend.asarray(checks.array("an index", index, "biu"))
+    if backend_of(x._array, index) and index.dtype.kind in "biu":
+        return index
+    raise TypeError(f"an index must be of integers or booleans, got {checks.shown(index)}")
 
 
 def gather(x: Any, index: Any, axis: int) -> Tensor:
     """y[i, j] = x[i, index[i, j]] for axis = 1, and likewise along any axis of any number of axes.
 
     index: integers of as many axes as x, of x's lengths except along `axis`. Raises TypeError for an index that is not
-    of integers, IndexError for one out of range, ValueError for a shape that does not fit.
+    of integers, ValueError for one out of range or a shape that does not fit.
     """
     x, index = as_tensor(x), as_tensor(index)
-    (axis,) = normalize_axes(axis, x.ndim)
-    if index.dtype.kind not in "iu":
-        raise TypeError(f"gather needs an index of integers, got {index.dtype}")
+    axis = normalize_axis(axis, x.ndim)
     lengths = [(a, b) for i, (a, b) in enumerate(zip(x.shape, index.shape, strict=False)) if i != axis]
     if index.ndim != x.ndim or any(a != b for a, b in lengths):
         raise ValueError(f"gather: index {index.shape} does not fit {x.shape} along axis {axis}")
-    check_range("gather", index, x.shape[axis])
-    return Gather.apply(x, index, axis=axis)
-
-
-def check_range(name: str, index: Tensor, count: int) -> None:
-    """IndexError unless all indices are in [0, count)."""
-    if index.size:
-        least, most = int(index.data.min()), int(index.data.max())
-        if least < 0 or most >= count:
-            raise IndexError(f"{name}: indices must be in [0, {count}), got {least} to {most}")
+    return Gather.apply(x, as_index("gather", index, x.shape[axis]), axis=axis)
 
 
 def cat(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """The Tensors one after another along an existing axis."""
-    tensors = [as_tensor(t) for t in tensors]
-    if not tensors:
-        raise ValueError("cat needs at least one Tensor")
-    (axis,) = normalize_axes(axis, tensors[0].ndim)
+    tensors = _several("cat", tensors)
+    axis = normalize_axis(axis, tensors[0].ndim)
     shapes = [t.shape for t in tensors]
     if len({s[:axis] + s[axis + 1 :] for s in shapes}) != 1 or len({len(s) for s in shapes}) != 1:
         raise ValueError(f"cat along axis {axis}: all other lengths must agree, got {shapes}")
@@ -188,12 +202,21 @@ def cat(tensors: Sequence[Any], axis: int = 0) -> Tensor:
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """The Tensors, all of one shape, along a new axis."""
-    tensors = [as_tensor(t) for t in tensors]
+    tensors = _several("stack", tensors)
     if len({t.shape for t in tensors}) != 1:
         raise ValueError(f"stack needs Tensors of one shape, got {[t.shape for t in tensors]}")
-    (axis,) = normalize_axes(axis, tensors[0].ndim + 1)
+    axis = normalize_axis(axis, tensors[0].ndim + 1)
     shape = tensors[0].shape
     return cat([reshape(t, (*shape[:axis], 1, *shape[axis:])) for t in tensors], axis)
+
+
+def _several(name: str, tensors: Any) -> list[Tensor]:
+    """A sequence of arrays as Tensors, at least one of them."""
+    if not isinstance(tensors, (list, tuple)):
+        raise TypeError(f"{name} needs a list or a tuple of Tensors, got {checks.shown(tensors)}")
+    if not tensors:
+        raise ValueError(f"{name} needs at least one Tensor, got {tensors}")
+    return [as_tensor(t) for t in tensors]
 
 
 def pad(x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
@@ -202,9 +225,14 @@ def pad(x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor
     pad(x, [(1, 1), (2, 0)]) adds a row above and below and two columns to the left of (..., H, W).
     """
     x = as_tensor(x)
-    if len(widths) > x.ndim or any(len(w) != 2 or min(w) < 0 for w in widths):
-        raise ValueError(
-            f"pad: widths must be pairs of numbers >= 0, at most {x.ndim} for shape {x.shape}, got {widths}"
-        )
-    full = ((0, 0),) * (x.ndim - len(widths)) + tuple((int(a), int(b)) for a, b in widths)
+    if not isinstance(widths, (list, tuple)):
+        raise TypeError(f"pad: widths must be a list of pairs (before, after), got {checks.shown(widths)}")
+    if len(widths) > x.ndim:
+        raise ValueError(f"pad: there must be at most {x.ndim} widths for shape {x.shape}, got {widths}")
+    pairs = [checks.integers("widths", w, 0, count=2) for w in widths]
+    value = checks.number("value", value, "[-inf, inf]")
+    if x.dtype.kind != "f" and value != (np.dtype(x.dtype).type(value) if np.isfinite(value) else None):
+        raise ValueError(f"pad: the value {value} is no {x.dtype}")
+    full = ((0, 0),) * (x.ndim - len(widths)) + tuple([(before, after) for before, after in pairs])
+    checks.elements("pad: an output", tuple([n + sum(w) for n, w in zip(x.shape, full, strict=True)]))
     return Pad.apply(x, widths=full, value=value)

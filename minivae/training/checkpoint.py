@@ -1,35 +1,51 @@
 """Checkpoints: arrays by name and a dictionary of plain values, in one file that holds data and no code.
 
-`.npz` is read with allow_pickle=False; `.safetensors` is written and read where the package safetensors is installed.
+`.npz` is read without pickle; `.safetensors` is written and read where the package safetensors is installed. With the
+plain values a file keeps the SHA-256 of all it holds, so that one in which anything was changed is refused. Files of
+format 1, which had no digest, are read as they are; a file of format 2 says that it is one, so that damage to the word
+"digest" does not make it one of format 1.
+
 A file is written under another name, forced to the disk, and renamed: whatever interrupts this, a full disk or a pulled
 plug, the file of that name is either the old one or the new one, whole.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from minivae.data.archive import KINDS, Archive, Header, reading
+
 META = "minivae"  # the entry that holds the plain values, as JSON
+FORMAT, DIGEST = "format", "digest"  # two entries among the plain values, both there or neither
+KIND = "minivae checkpoint"
+Arrays = dict[str, np.ndarray]
 
 
 def save_checkpoint(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
     """Write arrays and meta (JSON values) to a .npz or .safetensors file; OSError if the disk or folder refuses."""
     path = Path(path)
-    if META in arrays:
-        raise ValueError(f"the name {META!r} is taken by the checkpoint itself")
-    text = json.dumps(meta)
+    if taken := [*({META} & arrays.keys()), *({FORMAT, DIGEST} & meta.keys())]:
+        raise ValueError(f"the name {taken[0]!r} is taken by the checkpoint itself")
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    if objects := [name for name, array in arrays.items() if array.dtype.kind not in KINDS]:
+        raise TypeError(f"a checkpoint holds arrays of numbers, not {objects[0]!r} of {arrays[objects[0]].dtype}")
+    text = json.dumps({**meta, FORMAT: 2, DIGEST: digest(arrays, meta)})
     if path.suffix == ".safetensors":
         from safetensors.numpy import save
 
-        blob = save({k: np.asarray(v, order="C") for k, v in arrays.items()}, {META: text})
+        blob = save(arrays, {META: text})
         atomic_write(path, lambda file: file.write(blob))
     elif path.suffix == ".npz":
         atomic_write(path, lambda file: np.savez(file, **{META: np.array(text), **arrays}))  # type: ignore[arg-type]
@@ -37,35 +53,114 @@ def save_checkpoint(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Ma
         raise ValueError(f"a checkpoint is a .npz or .safetensors file, got {str(path)!r}")
 
 
-def load_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """(arrays, meta) of a file that save_checkpoint wrote. ValueError for a truncated or foreign file."""
+def load_checkpoint(path: str | Path) -> tuple[Arrays, dict[str, Any]]:
+    """(arrays, meta) of a file that save_checkpoint wrote. ValueError for a damaged or foreign file."""
+    with open_checkpoint(path) as file:
+        return file.arrays(), file.meta
+
+
+def digest(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> str:
+    """SHA-256 of plain values and arrays: of names, dtypes, shapes and the bytes in C order, little-endian."""
+    total = sha256(json.dumps(meta).encode())
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name], arrays[name].dtype.newbyteorder("<"), order="C")
+        total.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        total.update(array.reshape(-1).view(np.uint8).data)
+    return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """An open checkpoint. meta: its plain values. headers: what has shape and dtype of each of its arrays."""
+
+    path: Path
+    meta: dict[str, Any]
+    _digest: str | None
+    headers: Mapping[str, Header | np.ndarray]
+    _read: Callable[[], Arrays]
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers all arrays have."""
+        return sum(prod(header.shape) for header in self.headers.values())
+
+    def check(self, expected: Mapping[str, np.ndarray]) -> None:
+        """ValueError unless the arrays have these names, shapes and dtypes. None of them is read."""
+        with reading(self.path, KIND):
+            missing, unexpected = (
+                sorted(expected.keys() - self.headers.keys()),
+                sorted(self.headers.keys() - expected.keys()),
+            )
+            if missing or unexpected:
+                raise ValueError(f"its arrays do not fit: missing {missing}, unexpected {unexpected}")
+            for name, array in expected.items():
+                header = self.headers[name]
+                if header.shape != array.shape or header.dtype != array.dtype:
+                    raise ValueError(
+                        f"{name} must have shape {array.shape} and dtype {array.dtype}, "
+                        f"got {header.shape} and {header.dtype}"
+                    )
+
+    def arrays(self) -> Arrays:
+        """All arrays. ValueError if they are damaged or the digest is that of other contents."""
+        with reading(self.path, KIND):
+            arrays = self._read()
+            if self._digest is not None and self._digest != digest(arrays, self.meta):
+                raise ValueError("its contents were changed, they do not have the digest that was written with them")
+            return arrays
+
+
+@contextmanager
+def open_checkpoint(path: str | Path) -> Iterator[CheckpointFile]:
+    """A checkpoint of which no more is read than plain values and headers. ValueError for a damaged or foreign file."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {str(path)!r}")
-    try:
-        if path.suffix == ".safetensors":
-            arrays, text = _read_safetensors(path)
-        else:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            text = str(arrays.pop(META))
-        return arrays, json.loads(text)
-    except (ValueError, KeyError, EOFError, OSError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{str(path)!r} is no readable minivae checkpoint: {error or type(error).__name__}") from error
+    with path.open("rb") as file:
+        with reading(path, KIND):
+            headers, text, read = (_safetensors if path.suffix == ".safetensors" else _npz)(path, file)
+            opened = CheckpointFile(path, *_plain_values(text), headers, read)
+        yield opened
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
-    from safetensors import SafetensorError, safe_open
+def _plain_values(text: str) -> tuple[dict[str, Any], str | None]:
+    """The values and the digest, None in a file of format 1."""
+    meta = json.loads(text)
+    if not isinstance(meta, dict):
+        raise ValueError(f"its plain values are no dictionary, but a {type(meta).__name__}")
+    form, expected = meta.pop(FORMAT, 1), meta.pop(DIGEST, None)
+    if (form, type(expected)) not in ((1, type(None)), (2, str)):
+        raise ValueError(f"it says it has format {form} and digest {expected}; format 2 has a digest, format 1 none")
+    return meta, expected
 
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()[META]  # noqa: SIM118
-    except (SafetensorError, TypeError) as error:
-        raise ValueError(str(error)) from error
+
+Contents = tuple[Mapping[str, "Header | np.ndarray"], str, Callable[[], Arrays]]
+
+
+def _npz(path: Path, file: IO[bytes]) -> Contents:
+    archive = Archive(file, path.stat().st_size)
+    names = [name for name in archive.names if name != META]
+    if len(names) == len(archive.names):
+        raise ValueError(f"it has no entry {META!r}")
+    archive.check_size()
+    headers = {name: archive.header(name) for name in names}
+    return headers, str(archive.read(META)), lambda: {name: archive.read(name) for name in names}
+
+
+def _safetensors(path: Path, _: IO[bytes]) -> Contents:
+    """Nothing in it is compressed: its arrays take as much memory as the file has bytes."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        meta = file.metadata() or {}
+    if META not in meta:
+        raise ValueError(f"it has no entry {META!r} in its metadata")
+    return arrays, meta[META], lambda: arrays
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Let `write` fill a temporary file beside path, sync it, and rename it to path."""
+    """Let `write` fill a temporary file beside path, sync it, and rename it to path. An OSError names the file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -73,5 +168,15 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove the temporary files in which killed processes were writing the file `name`, or without it any file."""
+    pattern = re.compile(rf"\.{re.escape(name) or '.+'}\.[0-9]+\.tmp")
+    for path in folder.iterdir():
+        if pattern.fullmatch(path.name):
+            path.unlink(missing_ok=True)

@@ -1,44 +1,80 @@
 """Estimator: what every model offers to its user. Plain arrays in, plain arrays out.
 
-The verbs are scikit-learn's (fit, transform, inverse_transform, score_samples, get_params, set_params), so that a model
-is cloned and put into a Pipeline without this package importing scikit-learn; the model underneath is a Module.
+The verbs are scikit-learn's (fit, transform, inverse_transform, score_samples, score, get_params, set_params), so that
+a model is cloned, put into a Pipeline and searched by GridSearchCV without this package importing scikit-learn; the
+model underneath is a Module.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from minivae.autograd import Tensor, no_grad
-from minivae.data.batches import Batches, check_finite
-from minivae.kernels import backend
+from minivae.data.archive import reading
+from minivae.data.batches import Batches, digest
+from minivae.kernels import checks
+from minivae.nn import init
+from minivae.nn.module import not_finite
 from minivae.optim import Adam, CosineSchedule
-from minivae.random import default_generator
+from minivae.random import Generator, current_generator, default_generator, fork, use_generator
 
-from .checkpoint import load_checkpoint, save_checkpoint
-from .loop import Trainable, Trainer
+from .arrays import ArrayModel
+from .checkpoint import CheckpointFile, open_checkpoint, remove_leftovers, save_checkpoint
+from .loop import EVALUATION_SEED, Trainer
 from .progress import Progress, progress_for
+from .resume import OF_FIT, plain, restore, tuples
 
 E = TypeVar("E", bound="Estimator")
-EVALUATION_BATCH = 256
 
 
-class Estimator(Trainable):
+class Estimator(ArrayModel):
     """Base of the models.
 
-    A subclass stores its constructor's arguments under their own names, builds its layers and defines loss(x). It has
-    `image_shape` (C, H, W) and `unit_interval`: whether pixels must lie in [0, 1]. One that is conditional on labels
-    has `classes`, their number, and defines loss(x, y).
+    A subclass stores its constructor's arguments under their own names, calls _begin(), and defines build(), which
+    makes its layers, and loss(x); one that is conditional on labels defines loss(x, y).
+
+    All have these parameters besides their own:
+
+    epochs, lr, batch_size: those of fit(), unless it is given others.
+    random_state: None, or a seed in [0, 2^64) for weights, order of the images and noise. With a seed fit() starts anew
+    each time, whatever the weights were: its outcome depends on the parameters and the data alone, in every thread and
+    process. warm_start=True keeps the weights. Without a seed all is drawn from minivae's generator (manual_seed), and
+    fit() always goes on from the present weights, as after load().
     """
 
-    image_shape: tuple[int, int, int]
-    unit_interval: bool = False
-    classes: int | None = None
     history: list[dict[str, Any]]
+    generator: Generator | None = None  # of a random_state
+
+    def _begin(self, epochs: int, lr: float, batch_size: int, random_state: int | None, warm_start: bool) -> None:
+        """The end of every constructor: check and keep the parameters that all models have, and build the layers."""
+        _check_fit(epochs, lr, batch_size, warm_start)
+        if random_state is not None:
+            checks.seed("random_state", random_state)
+        self.epochs, self.lr, self.batch_size, self.warm_start = epochs, lr, batch_size, warm_start
+        self.random_state = random_state
+        self._build_anew()
+
+    def _build_anew(self) -> None:
+        """New weights, drawn from the seed if there is one."""
+        self.history = []
+        self.generator = None if self.random_state is None else Generator(self.random_state)
+        with use_generator(self.generator or current_generator()):
+            self.build()
+
+    def build(self) -> None:
+        """Make the layers, out of the parameters."""
+        raise NotImplementedError
+
+    def own_noise(self) -> AbstractContextManager[None]:
+        """Inside, noise is the model's own, if it has a random_state; in a fork() or a training it stays theirs."""
+        if self.generator is None or current_generator() is not default_generator:
+            return nullcontext()
+        return use_generator(self.generator)
 
     # ---- scikit-learn's conventions ----
 
@@ -47,11 +83,15 @@ class Estimator(Trainable):
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def set_params(self: E, **params: Any) -> E:
-        """Change constructor's arguments; the layers are built anew. ValueError for an unknown name."""
+        """Change constructor's arguments. The layers are built anew, with new weights, unless it is epochs, lr,
+        batch_size and warm_start alone that change. ValueError for an unknown name."""
         known = self.get_params()
         if unknown := sorted(params.keys() - known.keys()):
             raise ValueError(f"{type(self).__name__} has no parameter {unknown}; it has {sorted(known)}")
-        if params:
+        if params.keys() <= set(OF_FIT):
+            _check_fit(*(params.get(name, getattr(self, name)) for name in OF_FIT))
+            vars(self).update(params)
+        else:
             type(self).__init__(self, **{**known, **params})
         return self
 
@@ -70,9 +110,9 @@ class Estimator(Trainable):
         x: np.ndarray,
         y: Any = None,
         *,
-        epochs: int = 20,
-        batch_size: int = 128,
-        lr: float = 1e-3,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
         clip_norm: float | None = None,
         validation: np.ndarray | tuple[np.ndarray, Any] | None = None,
         device: str | None = None,
@@ -83,146 +123,146 @@ class Estimator(Trainable):
     ) -> E:
         """Train on images x with Adam, the learning rate falling from lr to 0 along half a cosine.
 
+        epochs, batch_size, lr: the model's own unless given. Training starts from the present weights; with a
+        random_state and without warm_start or resume, from new ones.
         x: (N, C, H, W), or whatever `check_images` takes. y: labels (N,) for a conditional model; others ignore it, so
         that they fit into scikit-learn's Pipeline. validation: other images, or a pair of images and their labels.
         device: 'cpu' or 'cuda', where the model goes and stays; None is where it is.
         clip_norm: bound on the norm of the gradients. progress: True for a bar on stderr, or a Progress of one's own.
-        checkpoint: a .npz written after each epoch; resume: go on from it, bit by bit as if never interrupted.
-        on_epoch(record): called after each epoch. Training starts from the present weights; `history` has the records.
+        checkpoint: a .npz written after each epoch; resume: go on from it, bit by bit as if never interrupted, with
+        the arguments and the data of the training that it belongs to. Only epochs may be more: from the checkpoint on,
+        the learning rate is on the cosine of the longer training. It rises at that point, and the model is not the one
+        that so many epochs make in one go.
+        on_epoch(record): called after each epoch. `history` has the records.
 
-        Raises ValueError for data that does not fit (its first NaN is named) or missing labels, TypeError for dtypes
-        that do not, FloatingPointError if the loss diverges.
+        Raises ValueError for data that does not fit (its first NaN is named), missing labels or a checkpoint of another
+        training, TypeError for dtypes that do not fit, FloatingPointError if a loss, weight or gradient stops being
+        finite, before it is written anywhere.
         """
-        if epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {epochs}")
+        epochs, lr, batch_size, warm_start = _check_fit(
+            self.epochs if epochs is None else epochs,
+            self.lr if lr is None else lr,
+            self.batch_size if batch_size is None else batch_size,
+            self.warm_start,
+        )
+        clip_norm = None if clip_norm is None else checks.number("clip_norm", clip_norm, "(0, inf]")
+        resume, reporter = checks.flag("resume", resume), _reporter(progress)
+        if on_epoch is not None:
+            checks.function("on_epoch", on_epoch)
         x, y = self._check_data(x, y)
         held_out = None if validation is None else self._check_validation(validation)
+        if self.generator is not None and not warm_start and not resume:
+            self._start_anew()
         self.to(device=device)
-        trainer = self._trainer(Batches(x, batch_size, default_generator.seed, y), epochs, lr, clip_norm)
+        seed = (self.generator or current_generator()).seed
+        trainer = self._trainer(Batches(x, batch_size, seed, y), epochs, lr, clip_norm)
+        settings: dict[str, Any] = {"epochs": epochs, "lr": lr, "clip_norm": clip_norm}
+        if checkpoint is not None:
+            remove_leftovers(Path(checkpoint).parent, Path(checkpoint).name)
+            settings["validation"] = digest(*held_out) if isinstance(held_out, tuple) else digest(held_out)
         if resume:
             if checkpoint is None:
                 raise ValueError("resume=True needs the checkpoint to go on from")
-            self._resume(trainer, checkpoint)
+            restore(trainer, checkpoint, self._meta()["params"], settings)
 
         def after_epoch(record: dict[str, Any]) -> None:
             if checkpoint is not None:
                 arrays, meta = trainer.state()
-                save_checkpoint(checkpoint, arrays, {**self._meta(), **meta})
+                save_checkpoint(checkpoint, arrays, {**self._meta(), **meta, "fit": settings})
             if on_epoch is not None:
                 on_epoch(record)
 
-        reporter = progress_for() if progress is True else progress or None
         self.history = trainer.history
         self.history = trainer.run(epochs, held_out, reporter, after_epoch)
         return self
 
     def _trainer(self, batches: Batches, epochs: int, lr: float, clip_norm: float | None) -> Trainer:
         optimizer = Adam(self.parameters(), lr)
-        return Trainer(self, optimizer, batches, CosineSchedule(optimizer, epochs * len(batches)), clip_norm)
+        schedule = CosineSchedule(optimizer, epochs * len(batches))
+        return Trainer(self, optimizer, batches, schedule, clip_norm, self.generator)
 
-    def _resume(self, trainer: Trainer, checkpoint: str | Path) -> None:
-        arrays, meta = load_checkpoint(checkpoint)
-        if meta.get("model") != type(self).__name__ or _tuples(meta["params"]) != _tuples(self._meta()["params"]):
-            raise ValueError(
-                f"{str(checkpoint)!r} belongs to {meta.get('model')}({meta.get('params')}), not to this model"
-            )
-        trainer.load_state(arrays, meta)
+    def _start_anew(self) -> None:
+        """Weights and noise as the constructor left them, where the weights are now and in their dtype."""
+        device, dtype = self.parameters()[0].device, self.parameters()[0].dtype
+        self._build_anew()
+        self.to(device, dtype)
+
+    # ---- scores ----
+
+    def score_samples(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        """A score of each example (N,), the higher the better."""
+        raise NotImplementedError(f"{type(self).__name__} does not define score_samples()")
+
+    def score(self, x: np.ndarray, y: Any = None) -> float:
+        """The mean of score_samples(x) under the noise of evaluate(): the higher the better.
+
+        Of a likelihood it is the bound in nats per example, of an autoencoder minus the squared error. y: labels, of a
+        conditional model; others ignore it. Raises ValueError for no examples.
+        """
+        with fork(EVALUATION_SEED):
+            scores = self.score_samples(x) if self.classes is None else self.score_samples(x, y=y)
+        if not len(scores):
+            raise ValueError(f"a score needs at least one example, got {len(scores)}")
+        return float(scores.mean(dtype=np.float64))
 
     # ---- files ----
 
     def save(self, path: str | Path) -> None:
-        """Write class, constructor's arguments and weights to a .npz (or .safetensors) file, atomically."""
-        save_checkpoint(path, self.state_dict(), self._meta())
+        """Write class, constructor's arguments and weights to a .npz (or .safetensors) file, atomically.
+
+        FloatingPointError if a weight is NaN or infinite.
+        """
+        state = self.state_dict()
+        if names := not_finite(state):
+            raise FloatingPointError(f"a model is not saved with NaN or infinity in {names[0]}")
+        save_checkpoint(path, state, self._meta())
 
     @classmethod
     def load(cls: type[E], path: str | Path) -> E:
-        """The model that save() wrote. ValueError for an unreadable file or one that holds another class."""
-        arrays, meta = load_checkpoint(path)
-        if meta.get("model") != cls.__name__:
-            raise ValueError(f"{str(path)!r} holds a {meta.get('model')}, not a {cls.__name__}")
-        model = cls(**_tuples(meta["params"]))
-        dtypes = {v.dtype for v in arrays.values() if v.dtype.kind == "f"}
-        if dtypes:
-            model.to(dtype=dtypes.pop())
-        model.load_state_dict(arrays)
+        """The model that save() wrote.
+
+        ValueError for an unreadable file, one that holds another class, and weights that do not fit or are not finite.
+        """
+        with open_checkpoint(path) as file:
+            if file.meta.get("model") != cls.__name__:
+                raise ValueError(f"{str(path)!r} holds a {file.meta.get('model')}, not a {cls.__name__}")
+            model = cls._described_by(file)
+            file.check(model.state_dict())
+            arrays = file.arrays()
+        try:
+            model.load_state_dict(arrays)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{str(path)!r} is no model to use: {error}") from error
         return model.eval()
 
+    @classmethod
+    def _described_by(cls: type[E], file: CheckpointFile) -> E:
+        """A model by the arguments in a file, of no more weights than the file has numbers, and in its dtype."""
+        with reading(file.path, cls.__name__), init.at_most(file.numbers):
+            if not isinstance(params := file.meta.get("params"), dict):
+                raise ValueError(f"the constructor's arguments are {params!r}, not a dictionary")
+            model = cls(**tuples(params))
+            dtypes = {header.dtype for header in file.headers.values() if header.dtype.kind == "f"}
+            if dtypes:
+                model.to(dtype=dtypes.pop())
+        return model
+
     def _meta(self) -> dict[str, Any]:
-        return {"model": type(self).__name__, "params": self.get_params()}
-
-    # ---- arrays ----
-
-    def check_images(self, x: Any) -> np.ndarray:
-        """x as (N, C, H, W) in the model's dtype.
-
-        Takes (N, C, H, W), flat rows (N, C * H * W), or (N, H, W) where C = 1, of floating numbers. Raises TypeError
-        for other dtypes, ValueError for other shapes, for NaN or infinity (with the index of the first one), and for
-        pixels outside [0, 1] where the likelihood needs them inside.
-        """
-        x = np.asarray(x)
-        if x.dtype.kind != "f":
-            raise TypeError(f"images must be floating numbers, got {x.dtype}; for bytes use x / np.float32(255)")
-        C, H, W = self.image_shape
-        if x.shape[1:] not in ((C, H, W), (C * H * W,)) and (C != 1 or x.shape[1:] != (H, W)):
-            raise ValueError(f"images must have shape (N, {C}, {H}, {W}) or (N, {C * H * W}), got {x.shape}")
-        check_finite(x, "images")
-        if self.unit_interval and x.size and (x.min() < 0 or x.max() > 1):
-            raise ValueError(f"pixels must lie in [0, 1], got {x.min():.6g} to {x.max():.6g}")
-        return x.reshape(len(x), C, H, W).astype(self.parameters()[0].dtype, copy=False)
-
-    def check_labels(self, y: Any, count: int) -> np.ndarray | None:
-        """Labels (count,) as int64; None for a model that is not conditional, whatever y is.
-
-        Raises TypeError unless they are integers, ValueError if they are missing, of another number or not in
-        [0, classes).
-        """
-        if self.classes is None:
-            return None
-        if y is None:
-            raise ValueError(f"{type(self).__name__} with classes={self.classes} needs labels y")
-        y = np.asarray(y)
-        if y.dtype.kind not in "iu":
-            raise TypeError(f"labels must be integers in [0, {self.classes}), got {y.dtype}")
-        if y.shape != (count,):
-            raise ValueError(f"labels must have shape ({count},), one for each example, got {y.shape}")
-        if y.size and (y.min() < 0 or y.max() >= self.classes):
-            raise ValueError(f"labels must be in [0, {self.classes}), got {y.min()} to {y.max()}")
-        return y.astype(np.int64, copy=False)
-
-    def _check_data(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        x = self.check_images(x)
-        return x, self.check_labels(y, len(x))
-
-    def _check_validation(self, validation: Any) -> Any:
-        """Images or, for a conditional model, a pair of them and their labels."""
-        x, y = self._check_data(*(validation if isinstance(validation, tuple) else (validation, None)))
-        return x if y is None else (x, y)
-
-    def tensor(self, x: Any) -> Tensor:
-        """x as a constant on the model's device, in the model's dtype."""
-        if isinstance(x, Tensor):
-            return x
-        parameter = self.parameters()[0]
-        return Tensor.wrap(backend(parameter.device).asarray(np.array(x, parameter.dtype)))
-
-    def batched(self, function: Callable[..., Tensor], *arrays: np.ndarray) -> np.ndarray:
-        """function over batches of the arrays in evaluation mode, without gradients; its results joined on the host."""
-        training = self.training
-        self.eval()
-        try:
-            with no_grad(), self.parameters()[0].backend.session():
-                count = len(arrays[0])
-                parts = [
-                    function(*(self.tensor(a[start : start + EVALUATION_BATCH]) for a in arrays)).numpy()
-                    for start in range(0, max(count, 1), EVALUATION_BATCH)
-                ]
-        finally:
-            self.train(training)
-        return np.ascontiguousarray(np.concatenate(parts))
+        return {"model": type(self).__name__, "params": plain(self.get_params())}
 
 
-def _tuples(value: Any) -> Any:
-    """JSON's lists back to tuples."""
-    if isinstance(value, dict):
-        return {k: _tuples(v) for k, v in value.items()}
-    return tuple(_tuples(v) for v in value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+def _check_fit(epochs: Any, lr: Any, batch_size: Any, warm_start: Any) -> tuple[int, float, int, bool]:
+    """The parameters of OF_FIT, in this order, as plain values."""
+    return (
+        checks.integer("epochs", epochs, 1),
+        checks.number("lr", lr, "[0, inf)"),
+        checks.integer("batch_size", batch_size, 1),
+        checks.flag("warm_start", warm_start),
+    )
+
+
+def _reporter(progress: bool | Progress) -> Progress | None:
+    if isinstance(progress, (bool, np.bool_)):
+        return progress_for() if progress else None
+    checks.offers("progress", progress, "start_epoch", "step", "end_epoch")
+    return progress

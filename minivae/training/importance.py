@@ -19,6 +19,7 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor, no_grad
+from minivae.kernels.checks import flag, integer
 
 LogWeights = Callable[[np.ndarray, int], Tensor]
 
@@ -33,9 +34,8 @@ def importance_log_likelihood(
     many draws are asked for at a time. progress: a bar over the images, on a terminal and where tqdm is installed.
     ValueError for samples < 1 or rows < 1.
     """
-    for name, value in (("samples", samples), ("rows", rows)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    samples, rows = integer("samples", samples, 1), integer("rows", rows, 1)
+    progress = flag("progress", progress)
     images = max(1, rows // samples)  # of a block
     result = np.full(len(x), -np.inf)
     for start in _shown(range(0, len(x), images), progress):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ import numpy as np
 from minivae.autograd import no_grad
 from minivae.data.batches import Batches
 from minivae.kernels import backend_of
-from minivae.nn import Module
+from minivae.nn.module import Buffer, Module, Parameter, not_finite
 from minivae.optim import Optimizer, Schedule, clip_grad_norm, limit_grad_norm
-from minivae.random import default_generator, fork
+from minivae.random import Generator, current_generator, fork, use_generator
 
 from .progress import Progress, Silent
 
@@ -29,7 +30,7 @@ class Averages:
     """Running means of the fields of a loss, weighted by the number of examples behind each.
 
     Losses on a GPU are fetched LAG at a time, so that the host does not wait for each step; until then they are not in
-    `means`. diverged: the first loss that was not finite, if there was one.
+    `means`. diverged: the first value that was not finite, as "loss became nan", if there was one.
     """
 
     LAG = 64
@@ -37,7 +38,7 @@ class Averages:
     def __init__(self) -> None:
         self.sums: dict[str, float] = {}
         self.count, self._settled = 0, 0
-        self.diverged: float | None = None
+        self.diverged: str | None = None
         self._pending: list[tuple[Any, int]] = []
 
     def add(self, result: Any, examples: int) -> None:
@@ -55,8 +56,8 @@ class Averages:
             values = kernels.to_host(kernels.xp.concatenate(arrays)).tolist()
             for value, count in zip(values, examples, strict=True):
                 self.sums[name] = self.sums.get(name, 0.0) + value * count
-                if name == "loss" and self.diverged is None and not np.isfinite(value):
-                    self.diverged = value
+                if self.diverged is None and not isfinite(value):
+                    self.diverged = f"{name} became {value}"
         self._settled += sum(examples)
         self._pending = []
 
@@ -88,6 +89,7 @@ class Trainable(Module):
 
 class Trainer:
     """Trains a model. clip_norm bounds the joint norm of the gradients; schedule steps after each optimiser step.
+    generator: of all noise in training, the current one unless given.
 
     `history` has one record per epoch: epoch, the means of the loss's fields, those of the validation data under
     'validation_' + name, lr, seconds and images_per_second.
@@ -100,8 +102,10 @@ class Trainer:
         batches: Batches,
         schedule: Schedule | None = None,
         clip_norm: float | None = None,
+        generator: Generator | None = None,
     ) -> None:
         self.model, self.optimizer, self.batches = model, optimizer, batches
+        self.generator = generator or current_generator()
         self.schedule, self.clip_norm = schedule, clip_norm
         self.history: list[dict[str, Any]] = []
         self.steps, self.total_steps = 0, 0
@@ -115,18 +119,21 @@ class Trainer:
     ) -> list[dict[str, Any]]:
         """Train until `epochs` epochs are done in all, and return the history. The model is left in evaluation mode.
 
-        on_epoch(record) is called after each epoch, to save a checkpoint or to write a log.
-        Raises FloatingPointError when the loss or a gradient stops being finite.
+        on_epoch(record) is called after each epoch, to save a checkpoint or to write a log. No gradients are left.
+        Raises FloatingPointError when a loss, also of the validation data, a weight or a gradient stops being finite:
+        before on_epoch is called.
         """
         progress = progress or Silent()
         self.total_steps = epochs * len(self.batches)
-        if not self.steps:
-            self.model.prepare(self.batches.x)
         self._learn = self._learner()
         try:
-            with self.optimizer.params[0].backend.session():
+            with self.optimizer.params[0].backend.session(), use_generator(self.generator):
+                if not self.steps:
+                    self.model.prepare(self.batches.x)
                 self._epochs(epochs, validation, progress, on_epoch)
         finally:
+            del self._learn  # which holds this Trainer: a cycle, that would keep moments and graphs until it is found
+            self.optimizer.zero_grad()
             self.model.eval()
         return self.history
 
@@ -155,6 +162,7 @@ class Trainer:
             progress.step({**averages.means(), "images_per_second": speed})
         averages.settle()
         self._check(averages, epoch)
+        self._check_weights(epoch)
         seconds = time.perf_counter() - start
         means = {**averages.means(), **self.model.end_pass()}
         return {**means, "lr": lr, "seconds": seconds, "images_per_second": averages.count / seconds}
@@ -182,7 +190,7 @@ class Trainer:
         """One step of the optimiser. On a GPU nothing here may wait for the device."""
         self.optimizer.zero_grad()
         result = self.model.loss(*batch)
-        if result.loss.device == "cpu" and not np.isfinite(float(result.loss)):
+        if result.loss.device == "cpu" and not isfinite(float(result.loss)):
             return result  # parameters stay as they are; _check raises
         result.loss.backward()
         if self.clip_norm is not None:
@@ -193,8 +201,16 @@ class Trainer:
 
     def _check(self, averages: Averages, epoch: int) -> None:
         if averages.diverged is not None:
+            raise FloatingPointError(f"the {averages.diverged} in epoch {epoch}; a smaller learning rate may help")
+
+    def _check_weights(self, epoch: int) -> None:
+        """Once an epoch: a gradient that was not finite has left its trace in the weights or in the moments."""
+        arrays = {name: tensor.data for name, tensor in self.model.named_tensors((Parameter, Buffer))}
+        for name, moments in self.optimizer.state.items():
+            arrays |= {f"the optimiser's {name}.{i}": array for i, array in enumerate(moments)}
+        if names := not_finite(arrays):
             raise FloatingPointError(
-                f"the loss became {averages.diverged} in epoch {epoch}; a smaller learning rate may help"
+                f"{names[0]} has become NaN or infinite in epoch {epoch}; a smaller learning rate may help"
             )
 
     # ---- saving and going on ----
@@ -205,7 +221,7 @@ class Trainer:
         arrays |= {f"optimizer/{k}": np.asarray(v) for k, v in self.optimizer.state_dict().items()}
         return arrays, {
             "batches": self.batches.state_dict(),
-            "generator": default_generator.state_dict(),
+            "generator": self.generator.state_dict(),
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "steps": self.steps,
             "history": self.history,
@@ -217,21 +233,26 @@ class Trainer:
         def part(prefix: str) -> dict[str, np.ndarray]:
             return {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
 
+        if missing := sorted({"batches", "generator", "schedule", "steps", "history"} - meta.keys()):
+            raise ValueError(f"the state of a training lacks {missing}")
         if (self.schedule is None) != (meta["schedule"] is None):
             raise ValueError("the checkpoint and this training differ in having a schedule")
-        self.model.load_state_dict(part("model/"))
-        self.optimizer.load_state_dict(part("optimizer/"))
-        if self.schedule is not None:
-            self.schedule.load_state_dict(meta["schedule"])
+        history, steps = [dict(record) for record in meta["history"]], int(meta["steps"])
         self.batches.load_state_dict(meta["batches"])
-        default_generator.load_state_dict(meta["generator"])
-        self.history = [dict(record) for record in meta["history"]]
-        self.steps = int(meta["steps"])
+        self.optimizer.load_state_dict(part("optimizer/"))
+        if self.schedule is not None:  # after the optimiser, whose learning rate it sets
+            self.schedule.load_state_dict(meta["schedule"])
+        self.generator.load_state_dict(meta["generator"])
+        self.model.load_state_dict(part("model/"))  # last: the model is as it was if anything else is refused
+        self.history, self.steps = history, steps
 
 
 @no_grad()
 def evaluate(model: Trainable, x: np.ndarray, y: np.ndarray | None = None, batch_size: int = 256) -> dict[str, float]:
-    """The means of the loss's fields over x (with labels y) in evaluation mode, always with the same noise."""
+    """The means of the loss's fields over x (with labels y) in evaluation mode, always with the same noise.
+
+    Raises FloatingPointError for a loss that is not finite.
+    """
     training = model.training
     model.eval()
     averages = Averages()
@@ -242,6 +263,8 @@ def evaluate(model: Trainable, x: np.ndarray, y: np.ndarray | None = None, batch
                 batch = tuple(a[start : start + batch_size] for a in (x, y) if a is not None)
                 averages.add(model.loss(*batch), len(batch[0]))
         averages.settle()
+        if averages.diverged is not None:
+            raise FloatingPointError(f"the {averages.diverged} in evaluation")
         return {**averages.means(), **model.end_pass()}
     finally:
         model.train(training)

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from minivae.data import Dataset
+from minivae.kernels import checks
 from minivae.kernels.contract import Noise
 from minivae.kernels.reference import random_bits
 
@@ -46,9 +47,13 @@ def anomaly_split(data: Dataset, normal: Sequence[int], validation: float = 0.2,
     """The data set for a model that shall know some classes only.
 
     normal: their labels. validation: the share of their training images that is held out for the threshold, drawn by
-    seed. Raises ValueError for a data set without labels, unknown labels, normal classes that are none or all, and a
-    share that leaves nothing for training or for validation.
+    seed. Raises ValueError for a data set without labels, unknown labels, normal classes that are none or all, a share
+    that leaves nothing for training or for validation, and test images that are all normal or all anomalous.
     """
+    if not isinstance(data, Dataset):
+        raise TypeError(f"data must be a Dataset, got {checks.shown(data)}")
+    normal, seed = checks.integers("normal", normal), checks.seed("seed", seed)
+    validation = checks.number("validation", validation, "(0, 1)")
     if data.y_train is None or data.y_test is None:
         raise ValueError(f"anomaly detection needs labels, and {data.name!r} has none")
     known = np.unique(data.y_train)
@@ -60,8 +65,12 @@ def anomaly_split(data: Dataset, normal: Sequence[int], validation: float = 0.2,
     held_out = round(validation * len(x))
     if not 0 < held_out < len(x):
         raise ValueError(f"validation = {validation} of {len(x)} images leaves nothing for one of the two parts")
+    anomalous = ~np.isin(data.y_test, normal)
+    if anomalous.all() or not anomalous.any():
+        kind = "anomalous" if anomalous.all() else "normal"
+        raise ValueError(f"the test images of {data.name!r} are all {kind}; anomaly detection is tested on both kinds")
     order = np.argsort(random_bits(len(x), Noise(seed, 0)), kind="stable")
-    return AnomalySplit(x[order[held_out:]], x[order[:held_out]], data.x_test, ~np.isin(data.y_test, normal))
+    return AnomalySplit(x[order[held_out:]], x[order[:held_out]], data.x_test, anomalous)
 
 
 def detect_anomalies(
@@ -72,7 +81,8 @@ def detect_anomalies(
     anomalous: (N,) booleans for x_test. false_alarms: the share of normal images that may raise an alarm, see
     alarm_threshold(). Raises ValueError and TypeError as alarm_threshold() and roc_auc() do.
     """
-    anomalous = np.asarray(anomalous)
+    checks.offers("model", model, "score_samples")
+    anomalous = checks.array("anomalous", anomalous, "b")
     threshold = alarm_threshold(-model.score_samples(x_validation), false_alarms)
     scores = -model.score_samples(x_test)
     auroc, alarm = roc_auc(scores, anomalous), scores > threshold
@@ -88,11 +98,17 @@ def alarm_threshold(scores: np.ndarray, rate: float) -> float:
 
     Raises ValueError for a rate outside (0, 1), for NaN, and where n < 1 / rate - 1, too few to tell.
     """
+    scores = checks.array("scores", scores, "iuf")
     if np.isnan(scores).any():
-        raise ValueError("there is no threshold for scores that are NaN")
-    if not 0 < rate < 1:
-        raise ValueError(f"the rate of false alarms must lie in (0, 1), got {rate}")
-    k = ceil((1 - rate) * (len(scores) + 1) - 1e-9)  # of 0.9 * 10 nothing must be left over by rounding
-    if k > len(scores):
-        raise ValueError(f"{len(scores)} validation images are too few for a false-alarm rate of {rate}")
-    return float(np.sort(scores)[k - 1])
+        raise ValueError(f"scores that are NaN have no threshold, got nan at index {np.isnan(scores).argmax()}")
+    return float(np.sort(scores)[threshold_rank(len(scores), rate) - 1])
+
+
+def threshold_rank(count: int, rate: float) -> int:
+    """The k of alarm_threshold() for so many scores, in [1, count]; ValueError as there."""
+    rate = checks.number("the rate of false alarms", rate, "(0, 1)")
+    k = ceil((1 - rate) * (count + 1) - 1e-9)  # of 0.9 * 10 nothing must be left over by rounding
+    if k > count:
+        least = ceil(1 / rate - 1 - 1e-9)
+        raise ValueError(f"{count} validation images are too few for a false-alarm rate of {rate}, which needs {least}")
+    return k

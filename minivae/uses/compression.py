@@ -7,7 +7,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from .metrics import psnr, squared_error
+from minivae.kernels import checks
+
+from .metrics import check_unit_interval, psnr, squared_error
 from .pca import PCA
 
 
@@ -36,16 +38,22 @@ def compression(
         lambda dim: Autoencoder(x_train.shape[1:], latent_dim=dim).fit(x_train)
 
     What either makes is clipped to [0, 1], where pixels are, before it is compared.
-    Raises ValueError for no dimensions, or for one below 1 or above what PCA has; nothing is trained then.
+    Raises ValueError for pixels outside [0, 1], for no dimensions, or for one below 1 or above what PCA has; nothing is
+    trained then.
     """
-    if not len(dims):
-        raise ValueError("compression needs at least one dimension")
-    if min(dims) < 1:
-        raise ValueError(f"dimensions must be at least 1, got {list(dims)}")
+    checks.function("train", train)
+    dims = checks.integers("dims", dims, 1)
+    if not dims:
+        raise ValueError(f"compression needs at least one dimension, got {list(dims)}")
+    x_train, x_test = checks.array("x_train", x_train, "f"), checks.array("x_test", x_test, "f")
+    check_unit_interval(x_train)
+    check_unit_interval(x_test)
     pca = PCA(x_train, max(dims))
     rows = []
     for dim in dims:
-        pictures = [np.clip(m.reconstruct(x_test), 0, 1) for m in (train(dim), pca.truncated(dim))]
+        model = train(dim)
+        checks.offers("what train(dim) returns", model, "reconstruct")
+        pictures = [np.clip(m.reconstruct(x_test), 0, 1) for m in (model, pca.truncated(dim))]
         errors = [float(squared_error(x_test, y).mean()) for y in pictures]
         rows.append(CompressionRow(dim, *(psnr(x_test, y) for y in pictures), *errors))
     return rows

@@ -6,28 +6,50 @@ from math import inf, log10, prod
 
 import numpy as np
 
+from minivae.data.batches import range_text
+from minivae.kernels import checks
+
 
 def squared_error(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """||x - y||^2 of each image, summed over channels and pixels: (N, ...) both -> (N,), float64.
 
-    Raises ValueError for different shapes.
+    Raises ValueError for different shapes, NaN or infinity; TypeError for what are no numbers.
     """
+    x, y = _images("x", x), _images("y", y)
     if x.shape != y.shape:
         raise ValueError(f"images to compare must have one shape, got {x.shape} and {y.shape}")
-    difference = (np.float64(x) - y).reshape(len(x), prod(x.shape[1:]))
+    difference = (x - y).reshape(len(x), prod(x.shape[1:]))
     return np.einsum("np,np->n", difference, difference)
+
+
+def check_unit_interval(x: np.ndarray) -> None:
+    """ValueError for images with pixels outside [0, 1] or NaN, which PSNR as it is here says nothing about."""
+    if x.size and not (x.min() >= 0 and x.max() <= 1):
+        raise ValueError(f"pixels must lie in [0, 1], got {range_text(x.min(), x.max())}")
 
 
 def psnr(x: np.ndarray, y: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of images (N, ...) with pixels in [0, 1], hence of peak 1.
 
     -10 log10 of the mean squared error of a pixel, the mean taken over all images; infinite for equal ones.
-    Raises ValueError for different shapes and for no images.
+    Raises ValueError for different shapes, for no images, NaN or infinity, and for x outside [0, 1]; TypeError for what
+    are no numbers.
     """
+    x = _images("x", x)
     if not x.size:
         raise ValueError(f"there are no images to compare, their shape is {x.shape}")
+    check_unit_interval(x)
     mean = float(squared_error(x, y).sum()) / x.size
     return -10 * log10(mean) if mean else inf
+
+
+def _images(name: str, x: np.ndarray) -> np.ndarray:
+    """x (N, ...) in float64."""
+    x = checks.array(name, x).astype(np.float64)
+    if not x.ndim:
+        raise ValueError(f"{name} must be images (N, ...), got shape {x.shape}")
+    checks.check_finite(x, name)
+    return x
 
 
 def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -39,13 +61,11 @@ def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float:
 
     Raises TypeError unless `positive` are booleans; ValueError for other shapes, NaN, or examples all of one kind.
     """
-    scores, positive = np.asarray(scores), np.asarray(positive)
-    if positive.dtype != bool:
-        raise TypeError(f"positive must be booleans, got {positive.dtype}")
+    scores, positive = checks.array("scores", scores, "iuf"), checks.array("positive", positive, "b")
     if scores.ndim != 1 or scores.shape != positive.shape:
         raise ValueError(f"roc_auc needs (N,) scores and booleans, got {scores.shape} and {positive.shape}")
     if np.isnan(scores).any():
-        raise ValueError("roc_auc cannot order scores that are NaN")
+        raise ValueError(f"roc_auc cannot order scores that are NaN, got nan at index {np.isnan(scores).argmax()}")
     n, m = int(positive.sum()), int((~positive).sum())
     if not n or not m:
         raise ValueError(f"roc_auc needs positive and negative examples, got {n} and {m}")

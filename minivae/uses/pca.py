@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 
-from minivae.data import check_finite
+from minivae.kernels import checks
 
 from .metrics import squared_error
 
@@ -20,23 +20,33 @@ class PCA:
     """The first `dim` principal components of images x (N, ...), at most min(N, numbers in an image).
 
     components: (dim, P), orthonormal rows, P numbers in an image; mean: (P,).
-    Raises ValueError for other dim, NaN or infinity; TypeError unless images are floating numbers.
+    Raises ValueError for other dim, NaN or infinity; TypeError unless images are floating numbers, of which x must be
+    float32 or float64: results have its dtype.
     """
 
     def __init__(self, x: np.ndarray, dim: int) -> None:
-        if x.dtype.kind != "f":
-            raise TypeError(f"images must be floating numbers, got {x.dtype}; for bytes use x / np.float32(255)")
+        x, dim = checks.array("images", x, "f"), checks.integer("dim", dim, 1)
+        if x.dtype.name not in ("float32", "float64"):
+            raise TypeError(f"images must be float32 or float64, got {x.dtype}")
+        if x.ndim < 2 or not x.size:
+            raise ValueError(f"images must have shape (N, ...), none of them 0, got {x.shape}")
         self.shape = x.shape[1:]
         rows = x.reshape(len(x), prod(self.shape))  # (N, P)
         if not 1 <= dim <= min(rows.shape):
             raise ValueError(f"dim must be in [1, {min(rows.shape)}] for images {x.shape}, got {dim}")
-        check_finite(x, "images")
+        checks.check_finite(x, "images")
         self.mean = rows.mean(axis=0, dtype=np.float64).astype(x.dtype)
         self.components = np.linalg.svd(rows - self.mean, full_matrices=False)[2][:dim]
 
+    @classmethod
+    def at_most(cls, x: np.ndarray, dim: int) -> PCA:
+        """Of `dim` components or, where images x (N, ...) have fewer, of all there are."""
+        x, dim = checks.array("images", x, "f"), checks.integer("dim", dim, 1)
+        return cls(x, max(1, min(dim, *x.shape[:1], prod(x.shape[1:]))))
+
     def truncated(self, dim: int) -> PCA:
         """The same with fewer components, without a decomposition. ValueError for more of them."""
-        if not 1 <= dim <= len(self.components):
+        if checks.integer("dim", dim, 1) > len(self.components):
             raise ValueError(f"dim must be in [1, {len(self.components)}], got {dim}")
         fewer = object.__new__(PCA)
         fewer.shape, fewer.mean, fewer.components = self.shape, self.mean, self.components[:dim]
@@ -44,12 +54,18 @@ class PCA:
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         """Images (N, ...) -> codes (N, dim)."""
-        if x.shape[1:] != self.shape:
+        x = checks.array("images", x, "f").astype(self.mean.dtype, copy=False)
+        if not x.ndim or x.shape[1:] != self.shape:
             raise ValueError(f"images must have shape {('N', *self.shape)}, got {x.shape}")
+        checks.check_finite(x, "images")
         return (x.reshape(len(x), prod(self.shape)) - self.mean) @ self.components.T
 
     def inverse_transform(self, z: np.ndarray) -> np.ndarray:
         """Codes (N, dim) -> images (N, ...)."""
+        z = checks.array("codes", z, "iuf").astype(self.mean.dtype, copy=False)
+        if z.ndim != 2 or z.shape[1] != len(self.components):
+            raise ValueError(f"codes must have shape (N, {len(self.components)}), got {z.shape}")
+        checks.check_finite(z, "codes")
         return (z @ self.components + self.mean).reshape(len(z), *self.shape)
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from minivae.kernels import checks
 from minivae.kernels.contract import Noise
 from minivae.kernels.reference import random_bits
 
@@ -43,7 +44,8 @@ class ProbeRow(NamedTuple):
 class LogisticRegression:
     """p(y | x) = softmax(W x + b), fitted to the mean of -log p(y | x) + strength / 2 * ||W||^2 by L-BFGS (SciPy).
 
-    x: (N, D), y: (N,) of labels. The loss is convex: where the fit starts does not matter.
+    x: (N, D), y: (N,) of labels. The loss is convex: where the fit starts does not matter. Raises ValueError for other
+    shapes, NaN, infinity and a negative strength; TypeError for other dtypes.
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, strength: float) -> None:
@@ -51,13 +53,23 @@ class LogisticRegression:
             from scipy.optimize import minimize
         except ImportError as error:
             raise ImportError("logistic regression needs SciPy: pip install 'minivae[uses]'") from error
+        x, y = _checked(x, y, "train")
+        x = self._rows(x)
         self.classes, target = np.unique(y, return_inverse=True)
-        self.strength = strength
-        x = np.float64(x)
+        self.strength = checks.number("strength", strength, "[0, inf)")
         shape = (len(self.classes), x.shape[1] + 1)
         options = {"maxiter": STEPS}
         found = minimize(self._loss, np.zeros(shape).ravel(), (x, target), "L-BFGS-B", jac=True, options=options)
         self.weight, self.bias = np.split(found.x.reshape(shape), [-1], axis=1)  # (K, D), (K, 1)
+
+    @staticmethod
+    def _rows(x: np.ndarray, width: int | None = None) -> np.ndarray:
+        """x (N, D) in float64, of D = width where that is known."""
+        x = checks.array("x", x, "f").astype(np.float64)
+        if x.ndim != 2 or width not in (None, x.shape[1]):
+            raise ValueError(f"x must have shape (N, {'D' if width is None else width}), got {x.shape}")
+        checks.check_finite(x, "x")
+        return x
 
     def _loss(self, theta: np.ndarray, x: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
         """The loss and its gradient: for the logits softmax - one_hot, averaged."""
@@ -73,7 +85,7 @@ class LogisticRegression:
 
     def log_probability(self, x: np.ndarray) -> np.ndarray:
         """(N, D) -> log p(y | x) of every class (N, K)."""
-        return log_softmax(np.float64(x) @ self.weight.T + self.bias.T)
+        return log_softmax(self._rows(x, self.weight.shape[1]) @ self.weight.T + self.bias.T)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """(N, D) -> the likeliest labels (N,)."""
@@ -98,6 +110,7 @@ def probe(
 ) -> list[ProbeRow]:
     """Accuracy of logistic regression on the model's codes, on PCA of equal dimension and on the pixels, in this order.
 
+    Where the training images have fewer principal components than a code has numbers, PCA is of all of them.
     x: images (N, C, H, W), y: labels (N,). labels: how many images of each class come with their label, None for all;
     `repeats` choices of these are drawn by `seed`. Classifiers on different features see the same labels, and none
     beyond them: the strength of the penalty is chosen by the likelihood of every fifth of them, then all are fitted.
@@ -105,15 +118,17 @@ def probe(
     Raises ValueError for fewer labels than 2 a class or more than there are, for y of another shape and for repeats
     below 1; TypeError for codes that are not floating.
     """
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats}")
-    _check_labels(x_train, y_train, "y_train")
-    _check_labels(x_test, y_test, "y_test")
+    checks.offers("model", model, "transform")
+    repeats, seed = checks.integer("repeats", repeats, 1), checks.seed("seed", seed)
+    if not isinstance(labels, (tuple, list)) or not labels:
+        raise TypeError(f"labels must be a sequence of ints and None, at least one, got {checks.shown(labels)}")
+    x_train, y_train = _checked(x_train, y_train, "train")
+    x_test, y_test = _checked(x_test, y_test, "test")
     features = {"codes": _flat(model.transform(x_train)), "pixels": _flat(x_train)}
     tests = {"codes": _flat(model.transform(x_test)), "pixels": _flat(x_test)}
     if features["codes"].dtype.kind != "f":
         raise TypeError(f"a probe needs codes of floating numbers, got {features['codes'].dtype}")
-    pca = PCA(x_train, features["codes"].shape[1])
+    pca = PCA.at_most(x_train, features["codes"].shape[1])
     features["PCA"], tests["PCA"] = pca.transform(x_train), pca.transform(x_test)
     rows = []
     for count in labels:
@@ -131,10 +146,10 @@ def labelled(y: np.ndarray, count: int | None, seed: int, draw: int = 0) -> np.n
     order = np.argsort(random_bits(len(y), Noise(seed, draw)), kind="stable")
     by_class = [order[y[order] == label] for label in np.unique(y)]
     least = min(map(len, by_class))
-    if count is not None and not 2 <= count <= least:
-        raise ValueError(f"labels a class must be in [2, {least}], as the smallest class has {least}, got {count}")
     if least < 2:
         raise ValueError(f"a probe needs at least 2 labels a class, the smallest has {least}")
+    if count is not None and not 2 <= checks.integer("labels", count) <= least:
+        raise ValueError(f"labels a class must be in [2, {least}], as the smallest class has {least}, got {count}")
     return np.concatenate([members[:count] for members in by_class])
 
 
@@ -158,9 +173,15 @@ def fit_validated(x: np.ndarray, y: np.ndarray) -> LogisticRegression:
     return LogisticRegression(x, y, chosen)
 
 
-def _check_labels(x: np.ndarray, y: np.ndarray, name: str) -> None:
+def _checked(x: np.ndarray, y: np.ndarray, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, ...) that are finite and a label for each of them."""
+    x = checks.array(f"x_{part}", x, "f")
+    if x.ndim < 2 or not len(x):
+        raise ValueError(f"x_{part} must be images (N, ...), got shape {x.shape}")
+    checks.check_finite(x, f"x_{part}")
     if np.shape(y) != (len(x),):
-        raise ValueError(f"{name} must have shape ({len(x)},), a label for each image, got {np.shape(y)}")
+        raise ValueError(f"y_{part} must have shape ({len(x)},), a label for each image, got {checks.shown(y)}")
+    return x, checks.array(f"y_{part}", y, "biuU")
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

@@ -96,6 +96,12 @@ class TestRuns:
         (tmp_path / "config.json").write_text("{")
         refused(minivae_command("reconstruct", tmp_path), "config.json")
 
+    @pytest.mark.parametrize("text", ["", "[]", "7", '{"data": 7}', '{"data": ["shapes"]}', "[" * 100_000, "\xff"])
+    def test_options_that_are_none(self, runs, tmp_path, text):
+        (tmp_path / "model.npz").write_bytes((runs("vae")[0] / "model.npz").read_bytes())
+        (tmp_path / "config.json").write_text(text, encoding="latin-1")
+        refused(minivae_command("reconstruct", tmp_path), "config.json")
+
     def test_nothing_to_resume(self, tmp_path):
         refused(minivae_command("train", "vae", "--out", tmp_path, "--resume"), "no run to resume")
 
@@ -112,7 +118,7 @@ class TestFolders:
         blocked.write_text("")
         options = ["--data", data, *QUICK["vae"]]
         refused(minivae_command("train", "vae", *options, "--out", blocked / "run"), "file")
-        refused(minivae_command("train", "vae", *options, "--out", blocked), "not empty")
+        refused(minivae_command("train", "vae", *options, "--out", blocked), "is a file")
         if os.geteuid() == 0:
             pytest.skip("root writes everywhere")
         (tmp_path / "locked").mkdir(mode=0o500)

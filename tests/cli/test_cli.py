@@ -92,10 +92,12 @@ class TestRuns:
         assert "old" not in (tmp_path / "metrics.jsonl").read_text()
         assert not (tmp_path / "prior.npz").exists()
 
-    @pytest.mark.parametrize("impossible", [["--codes", "100000"], ["--device", "cuda"]], ids=["codes", "device"])
+    @pytest.mark.parametrize("impossible", [["--codes", "5000"], ["--device", "cuda"]], ids=["codes", "device"])
     def test_what_cannot_be_trained_overwrites_nothing(self, impossible, data, tmp_path):
         if "cuda" in impossible and importlib.util.find_spec("cupy") is not None:
-            pytest.skip("there may be a GPU")
+            possible = importlib.import_module("cupy").cuda.is_available()
+            if possible:
+                pytest.skip("there is a GPU")
         succeeded("train", "vqvae", "--data", data, "--out", tmp_path, *QUICK["vqvae"])
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         options = ["--data", data, "--force", *QUICK["vqvae"], *impossible]

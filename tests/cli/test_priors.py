@@ -131,7 +131,7 @@ class TestBadInput:
         (out / "config.json").write_text(json.dumps({**config, "data": str(tmp_path / "other.npz")}))
         before = {path.name: path.read_bytes() for path in out.iterdir()}
         options = ["--conditional", "--force", *QUICK["prior"]]
-        refused(minivae_command("train", "prior", out, *options), "[0, 3), got 1 to 3")
+        refused(minivae_command("train", "prior", out, *options), "no training image", "labels 3")
         assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
     def test_a_conditional_prior_without_labels(self, runs, tmp_path):

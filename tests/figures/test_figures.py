@@ -27,6 +27,20 @@ def drawn(monkeypatch):
     return calls
 
 
+@pytest.fixture
+def figure(monkeypatch):
+    """figure(): the last one that was written, to be looked at instead."""
+    module = pytest.importorskip("matplotlib.figure")
+    written = []
+    monkeypatch.setattr(module.Figure, "savefig", lambda self, *_, **__: written.append(self))
+    return lambda: written[-1]
+
+
+def ticks(axis):
+    """The labels of an axis by their place."""
+    return {place: label.get_text() for place, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)}
+
+
 def check_png(path):
     """A PNG of a reasonable size in which something is drawn."""
     image = pytest.importorskip("matplotlib.image")
@@ -84,6 +98,30 @@ class TestArrays:
         np.testing.assert_allclose(plane.var(axis=0, ddof=1), values[:2], rtol=1e-9)
         assert share == pytest.approx(values[:2].sum() / values.sum(), rel=1e-9)
 
+    @pytest.mark.parametrize("C", [2, 5])
+    def test_channels_that_are_no_colours_stand_side_by_side(self, C):
+        x = images(3, C)
+        shown = figures.tiles(x)
+        assert shown.shape == (3, 1, 5, C * 4)
+        for c in range(C):
+            np.testing.assert_array_equal(shown[:, 0, :, 4 * c : 4 * c + 4], x[:, c])
+        np.testing.assert_array_equal(figures.mosaic(x, 2), figures.mosaic(shown, 2))
+
+    @pytest.mark.parametrize(("low", "high"), [(0, 255), (-1, 1), (0.2, 0.4), (-3, 0)])
+    def test_contrast_reaches_from_the_lowest_to_the_highest_pixel(self, low, high):
+        data = np.linspace(low, high, 6).reshape(1, 1, 2, 3)
+        shown = figures.contrast(data, data)
+        black, white = min(low, 0), max(high, 1)
+        np.testing.assert_allclose(shown * (white - black) + black, data, atol=1e-12)
+        assert (figures.contrast(data + 1000, data) == 1).all()
+        assert (figures.contrast(data - 1000, data) == 0).all()
+
+    @pytest.mark.parametrize("D", [1, 2, 3])
+    def test_a_single_code_is_a_point(self, D):
+        plane, share = figures.principal_plane(np.ones((1, D)))
+        assert plane.shape == (1, 2)
+        assert share == 1
+
 
 class TestSheets:
     def test_reconstructions(self, tmp_path, drawn):
@@ -100,10 +138,13 @@ class TestSheets:
         check_png(tmp_path / "a.png")
 
     def test_interpolation_has_a_path_a_row(self, tmp_path, drawn):
-        paths = images(12).reshape(3, 4, 1, 5, 4)
-        figures.save_interpolation(tmp_path / "a.png", paths)
-        np.testing.assert_array_equal(drawn[0][0], images(12))
-        assert drawn[0][1] == 4
+        paths, a, b = images(12).reshape(3, 4, 1, 5, 4), images(3, seed=1), images(3, seed=2)
+        figures.save_interpolation(tmp_path / "a.png", a, paths, b)
+        rows = drawn[0][0].reshape(3, 6, 1, 5, 4)
+        np.testing.assert_array_equal(rows[:, 1:-1], paths)
+        np.testing.assert_array_equal(rows[:, 0], a)
+        np.testing.assert_array_equal(rows[:, -1], b)
+        assert drawn[0][1] == 6
         check_png(tmp_path / "a.png")
 
     @pytest.mark.parametrize("rows", [None, 2])
@@ -118,9 +159,36 @@ class TestSheets:
 
     def test_the_labels_of_a_traversal_name_its_rows(self, tmp_path, monkeypatch):
         labels = []
-        monkeypatch.setattr(figures, "save_sheet", lambda *arguments: labels.extend(arguments[-1]))
+        monkeypatch.setattr(figures, "save_sheet", lambda *arguments: labels.extend(arguments[4]))
         figures.save_traversal(tmp_path / "a.png", images(6).reshape(3, 2, 1, 5, 4), (0, 1), np.array([0.5, 0.0, 3.25]))
         assert labels == ["latent 2: 3.25 nats", "latent 0: 0.50 nats", "latent 1: 0.00 nats"]
+
+    def test_the_columns_of_a_traversal_have_their_values(self, tmp_path, figure):
+        grid = images(15).reshape(3, 5, 1, 5, 4)
+        figures.save_traversal(tmp_path / "a.png", grid, np.linspace(-3, 3, 5).tolist(), np.arange(3.0))
+        (axes,) = figure().axes
+        names = ["-3", "-1.5", "0", "1.5", "3"]
+        assert ticks(axes.xaxis) == {i * 5 + 1.5: name for i, name in enumerate(names)}  # 4 pixels and a gap each
+
+    def test_the_latents_of_a_manifold_have_their_names(self, tmp_path, figure):
+        figures.save_manifold(tmp_path / "a.png", images(9))
+        (axes,) = figure().axes
+        assert axes.get_xlabel().startswith("latent 0,")
+        assert axes.get_ylabel().startswith("latent 1,")
+        shares = ["0%", "25%", "50%", "75%", "100%"]
+        assert [ticks(axes.xaxis)[place] for place in sorted(ticks(axes.xaxis))] == shares
+        assert [ticks(axes.yaxis)[place] for place in sorted(ticks(axes.yaxis))] == shares[::-1]  # 100% is on top
+
+    @pytest.mark.parametrize("C", [2, 5])
+    def test_any_number_of_channels(self, tmp_path, C):
+        x = images(4, C)
+        figures.save_reconstructions(tmp_path / "a.png", x, x, 2)
+        figures.save_interpolation(tmp_path / "b.png", x[:2], x[None].repeat(2, 0), x[2:])
+        figures.save_traversal(tmp_path / "c.png", x.reshape(2, 2, C, 5, 4), (0, 1), np.ones(2))
+        figures.save_manifold(tmp_path / "d.png", x)
+        figures.save_anomalies(tmp_path / "e.png", x, np.arange(4.0))
+        assert len(list(tmp_path.iterdir())) == 5
+        check_png(tmp_path / "d.png")
 
     def test_manifold_is_a_square(self, tmp_path, drawn):
         figures.save_manifold(tmp_path / "a.png", images(9))
@@ -161,6 +229,40 @@ class TestPlots:
         figures.save_training(tmp_path / "a.png", history)
         check_png(tmp_path / "a.png")
 
+    @pytest.mark.parametrize("epochs", [1, 2, 30])
+    def test_epochs_are_whole(self, tmp_path, figure, epochs):
+        figures.save_training(tmp_path / "a.png", [{"epoch": e, "loss": 1 / e} for e in range(1, epochs + 1)])
+        (axes,) = figure().axes
+        low, high = axes.get_xlim()
+        shown = [place for place in axes.xaxis.get_ticklocs() if low <= place <= high]
+        assert shown
+        assert all(place == round(place) for place in shown)
+
+    def test_each_term_has_its_unit_and_all_fit_on_a_screen(self, tmp_path, figure):
+        terms = {"loss": "nats", "nll": "nats", "vq": "squared distance per code", "perplexity": "codes"}
+        terms["usage"] = "share of the codes"
+        figures.save_training(tmp_path / "a.png", [{"epoch": 1, **dict.fromkeys(terms, 0.5)}], "nats")
+        assert {axes.get_title(): axes.get_ylabel() for axes in figure().axes} == terms
+        width, height = figure().get_size_inches() * figures.DPI
+        assert width <= 1920
+        assert height <= 1080
+
+    @pytest.mark.parametrize("classes", [10, 13, 20])
+    def test_each_class_has_its_colour(self, tmp_path, figure, classes):
+        figures.save_latent(tmp_path / "a.png", numbers(60, 3), np.arange(60) % classes)
+        colours = [tuple(points.get_facecolor()[0]) for points in figure().axes[0].collections]
+        assert len(set(colours)) == classes
+
+    def test_very_many_classes_have_a_colour_bar(self, tmp_path):
+        figures.save_latent(tmp_path / "a.png", numbers(60, 3), np.arange(60))
+        check_png(tmp_path / "a.png")
+
+    @pytest.mark.parametrize(("D", "names"), [(1, ("latent 0", "")), (2, ("latent 0", "latent 1"))])
+    def test_latents_are_numbered_from_0(self, tmp_path, figure, D, names):
+        figures.save_latent(tmp_path / "a.png", numbers(12, D), None)
+        (axes,) = figure().axes
+        assert (axes.get_xlabel(), axes.get_ylabel()) == names
+
     @pytest.mark.parametrize("D", [1, 2, 5])
     def test_latent(self, tmp_path, D):
         for labels in (None, np.arange(12) % 3):
@@ -171,7 +273,8 @@ class TestPlots:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda p: figures.save_sheet(p, images(2, C=2), 1, ""), r"\(N, 3, H, W\), got \(2, 2, 5, 4\)"),
+        (lambda p: figures.save_sheet(p, images(2)[0], 1, ""), r"\(N, C, H, W\).* got \(1, 5, 4\)"),
+        (lambda p: figures.save_interpolation(p, images(2), images(6)[None], images(2)), "as many images"),
         (lambda p: figures.save_reconstructions(p, images(2), images(3)), "one shape"),
         (lambda p: figures.save_reconstructions(p, images(2), images(2), columns=0), "columns"),
         (lambda p: figures.save_traversal(p, images(6).reshape(2, 3, 1, 5, 4), (0, 1), np.ones(2)), "values = 2"),

@@ -358,7 +358,13 @@ def test_convolutions_that_make_no_sense_are_refused(x, w, changed, error, messa
     [
         (X, (5, 4, 3, 3), {}, ValueError, r"\(2, 4, 8, 8\) has 4 channels.*\(5, 4, 3, 3\) expects 5"),
         (X, (4, 4, 3, 3), {"groups": 3}, ValueError, r"groups=3 does not divide the 4 channels"),
-        (X, (4, 4, 3, 3), {"output_padding": 1}, ValueError, r"output_padding=1 must be smaller than stride=\(1, 1\)"),
+        (
+            X,
+            (4, 4, 3, 3),
+            {"output_padding": 1},
+            ValueError,
+            r"output_padding=\(1, 1\) must be smaller than stride=\(1, 1\)",
+        ),
         (X, (4, 4, 3, 3), {"output_padding": -1}, ValueError, r"output_padding must be at least 0, got -1"),
         (X, (4, 4, 3, 3), {"output_padding": 0.5}, TypeError, r"output_padding must be an int .* got 0\.5"),
         (X, (4, 4, 1, 1), {"padding": 4}, ValueError, r"\(2, 4, 8, 8\).*\(4, 4, 1, 1\).*leave an output of 0 x 0"),

@@ -276,7 +276,7 @@ def test_clone():
         ({"corruption": "blur"}, "salt-and-pepper.*'blur'"),
         ({"corruption": "gaussian", "level": -0.1}, "level"),
         ({"corruption": "gaussian", "level": float("nan")}, "level"),
-        ({"corruption": "masking", "level": 1.5}, "probability"),
+        ({"corruption": "masking", "level": 1.5}, r"masking.* in \[0, 1\], got 1.5"),
         ({"level": 0.2}, "there is none"),
     ],
 )
@@ -294,7 +294,7 @@ def test_settings_out_of_range(settings, message):
         (lambda m: m.decode(np.zeros((2, 4))), ValueError, r"\(N, 3\), got \(2, 4\)"),
         (lambda m: corrupt(np.zeros((2, 2), np.uint8), "masking"), TypeError, "uint8"),
         (lambda m: corrupt(images(1), "blur"), ValueError, "'blur'"),
-        (lambda m: corrupt(images(1), "salt-and-pepper", 1.1), ValueError, "probability"),
+        (lambda m: corrupt(images(1), "salt-and-pepper", 1.1), ValueError, r"in \[0, 1\], got 1.1"),
         (lambda m: corrupt(images(1), "gaussian", float("inf")), ValueError, "level"),
     ],
 )

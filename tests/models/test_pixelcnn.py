@@ -336,7 +336,7 @@ class TestArrays:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"map_shape": (1, 7, 7)}, ValueError, r"\(H, W\), got \(1, 7, 7\)"),
+        ({"map_shape": (1, 7, 7)}, ValueError, r"\(H, W\).*, got \(1, 7, 7\)"),
         ({"map_shape": (0, 7)}, ValueError, "map_shape"),
         ({"values": 1}, ValueError, "values must be at least 2, got 1"),
         ({"channels": 0}, ValueError, "channels"),
@@ -359,7 +359,7 @@ X, Y = maps(2, SMALL), np.array([0, 2])
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda m, c: m.fit(X.astype(float)), TypeError, r"integers in \[0, 3\), got float64"),
+        (lambda m, c: m.fit(X.astype(float)), TypeError, r"\[0, 3\) must be an array of .*integers, got .*float64"),
         (lambda m, c: m.fit(X + 1), ValueError, r"\[0, 3\), got 1 to 3"),
         (lambda m, c: m.score_samples(X - 1), ValueError, r"\[0, 3\), got -1 to"),
         (lambda m, c: m.loss(X + 1), ValueError, r"\[0, 3\)"),
@@ -371,13 +371,13 @@ X, Y = maps(2, SMALL), np.array([0, 2])
         (lambda m, c: m.loss(X, Y), ValueError, "classes=None"),
         (lambda m, c: m.sample(2, y=Y), ValueError, "classes=None"),
         (lambda m, c: m.sample(0), ValueError, "at least 1, got 0"),
-        (lambda m, c: m.sample(2, temperature=-1.0), ValueError, ">= 0, got -1"),
+        (lambda m, c: m.sample(2, temperature=-1.0), ValueError, r"temperature must be a number in \[0, inf\), got -1"),
         (lambda m, c: m.sample(2, temperature=float("nan")), ValueError, "got nan"),
         (lambda m, c: c.fit(X), ValueError, "classes=3 needs labels y"),
         (lambda m, c: c.fit(X, Y, validation=X), ValueError, "needs labels y"),
         (lambda m, c: c.fit(X, Y, validation=(X, Y + 1)), ValueError, r"\[0, 3\)"),
         (lambda m, c: c.fit(X, Y[:1]), ValueError, r"\(2,\), one for each example, got \(1,\)"),
-        (lambda m, c: c.fit(X, Y.astype(float)), TypeError, "labels must be integers.*float64"),
+        (lambda m, c: c.fit(X, Y.astype(float)), TypeError, "labels .* of integers, got .*float64"),
         (lambda m, c: c.fit(X, Y + 1), ValueError, r"labels must be in \[0, 3\), got 1 to 3"),
         (lambda m, c: c.fit(X, Y - 1), ValueError, r"labels must be in \[0, 3\), got -1 to 1"),
         (lambda m, c: c.loss(X), ValueError, "needs labels y"),

@@ -281,3 +281,13 @@ def test_settings_out_of_range(settings, message):
 def test_bad_calls(call, error, message):
     with pytest.raises(error, match=message):
         call(VAE(**SMALL))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "hint"), [(0, 255, r" \(if that is 0 to 255, divide by 255\)"), (-1, 1, ""), (0, 256, "")]
+)
+def test_pixels_that_a_bernoulli_does_not_allow_say_what_to_do(low, high, hint):
+    x = np.linspace(low, high, 60, dtype=np.float32).reshape(2, 1, 6, 5)
+    with pytest.raises(ValueError, match=f"got {low} to {high}{hint}; likelihood='gaussian' takes any$"):
+        VAE(**DENSE).encode(x)
+    assert VAE(**DENSE, likelihood="gaussian").encode(x).shape == (2, 3)

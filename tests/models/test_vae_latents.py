@@ -117,6 +117,21 @@ class TestLogLikelihood:
         log_p = (x * np.log(p) + (1 - x) * np.log1p(-p)).sum(axis=(1, 2, 3))
         np.testing.assert_allclose(found, log_p + log_prior - log_q, rtol=1e-8)
 
+    def test_a_posterior_far_narrower_than_float32_can_square(self):
+        """exp(250) is infinite in float32, and z - mu is 0 there: their product is no number, eps^2 is one."""
+        model = VAE(**DENSE)
+        *_, last = model.encoder
+        last.weight.inplace()[...] = 0
+        last.bias.inplace()[:3], last.bias.inplace()[3:] = 2, -250
+        x, noise = images(4), Noise(5, 0)
+        eps = on_device(np.zeros((4, 3), np.float32))
+        eps = mv.functional.reparameterize(eps, eps, noise).numpy()
+        z = np.full((4, 3), 2, np.float32)
+        p = np.float64(model.decode(z))
+        log_p = (x * np.log(p) + (1 - x) * np.log1p(-p)).sum(axis=(1, 2, 3))
+        expected = log_p + 0.5 * (-250 + eps**2 - z**2).sum(axis=1)
+        np.testing.assert_allclose(model.log_weights(x, 1, noise).numpy()[0], expected, rtol=1e-5)
+
     @pytest.mark.cpu_only("many draws")
     def test_the_probabilities_of_all_images_sum_to_one(self):
         """Sign, scale and constants in one: a model of 2 x 2 binary images is a distribution over 16 of them."""
@@ -238,7 +253,7 @@ class TestWalks:
         (lambda m: m.log_likelihood(images(2) * 2), r"\[0, 1\]"),
         (lambda m: m.latent_usage(images(0)), "at least one image"),
         (lambda m: m.interpolate(images(2), images(3)), "2 and 3"),
-        (lambda m: m.interpolate(images(2), images(2), steps=1), "steps = 1"),
+        (lambda m: m.interpolate(images(2), images(2), steps=1), "steps must be at least 2, got 1"),
         (lambda m: m.traverse(images(2)), "one image, got 2"),
         (lambda m: m.traverse(dims=[3]), r"\[0, 3\), got \[3\]"),
         (lambda m: m.traverse(dims=[]), "dims"),

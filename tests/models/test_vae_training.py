@@ -295,7 +295,7 @@ class TestFiles:
         ({"kl_warmup": 1.5}, TypeError, "number of steps"),
         ({"free_bits": -0.1}, ValueError, "free_bits"),
         ({"free_bits": float("nan")}, ValueError, "free_bits"),
-        ({"binarize": "static"}, ValueError, "'dynamic' or None"),
+        ({"binarize": "static"}, ValueError, "binarize must be 'dynamic', got 'static'"),
         ({"binarize": "dynamic", "likelihood": "gaussian"}, ValueError, "gaussian"),
     ],
 )

@@ -138,7 +138,7 @@ class TestClipping:
 
     def test_bad_bound_and_bad_gradient(self):
         p = mv.Tensor(np.zeros(1), requires_grad=True)
-        with pytest.raises(ValueError, match="positive"):
+        with pytest.raises(ValueError, match="max_norm must be a number .* got 0.0"):
             optim.clip_grad_norm([p], 0.0)
         p.grad = on_device(np.array([np.nan]))
         with pytest.raises(FloatingPointError, match="nan"):

@@ -7,6 +7,7 @@ does so, nothing is computed, and a copy between host and device is refused, as 
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +17,11 @@ import numpy as np
 import pytest
 
 import minivae as mv
+from minivae.autograd import Function
 from minivae.kernels.cuda import launcher
 from minivae.optim import SGD, Adam, CosineSchedule
 from minivae.random import default_generator
+from minivae.training import Trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu")]
 
@@ -80,6 +83,55 @@ def test_captured_training_is_bitwise_training(make: Any, x: np.ndarray, monkeyp
     assert with_graph.history == without.history
     for name, array in without.state_dict().items():
         np.testing.assert_array_equal(with_graph.state_dict()[name], array, err_msg=name)
+
+
+def test_a_seed_of_the_models_own_is_captured_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing is left of trainer and graph, although nobody looks for reference cycles."""
+    alive: list[weakref.ref[Any]] = []
+    run = Trainer.run
+
+    def watched(trainer: Trainer, *args: Any) -> Any:
+        alive.append(weakref.ref(trainer))
+        return run(trainer, *args)
+
+    monkeypatch.setattr(Trainer, "run", watched)
+    gc.disable()
+    try:
+        models = []
+        for captured in (True, False):
+            monkeypatch.setattr(mv.cuda.settings, "_capture_steps", captured)
+            model = vae(random_state=5, binarize="dynamic")
+            models.append(model.fit(IMAGES, epochs=3, batch_size=8, device="cuda"))
+        assert [trainer() for trainer in alive] == [None, None]
+    finally:
+        gc.enable()
+    for name, array in models[0].state_dict().items():
+        np.testing.assert_array_equal(models[1].state_dict()[name], array, err_msg=name)
+
+
+def test_a_gradient_that_is_not_finite_ends_training_with_the_epoch() -> None:
+    """In its last step, too: the device is asked after it."""
+
+    class Exploding(mv.models.VAE):
+        def loss(self, x: Any, noise: Any = None) -> Any:
+            loss = super().loss(x, noise)
+            return loss._replace(loss=Exploded.apply(loss.loss) if self.training else loss.loss)
+
+    model = Exploding((1, 8, 8), latent_dim=3, channels=(4,), hidden=(8,))
+    records: list[Any] = []
+    with pytest.raises(FloatingPointError, match="NaN or infinite in epoch 1"):
+        model.fit(IMAGES, epochs=1, batch_size=20, device="cuda", on_epoch=records.append)
+    assert records == []
+
+
+class Exploded(Function):
+    """x, with a gradient that is infinite."""
+
+    def forward(self, x: Any) -> Any:
+        return x * 1
+
+    def backward(self, dy: Any) -> Any:
+        return dy * np.float32(np.inf)
 
 
 class Loss(NamedTuple):

@@ -6,7 +6,7 @@ from strategies import numbers
 
 from minivae import datasets
 from minivae.uses import PCA, anomaly_split, detect_anomalies, roc_auc
-from minivae.uses.anomaly import alarm_threshold
+from minivae.uses.anomaly import alarm_threshold, threshold_rank
 
 
 def data(labelled=True):
@@ -52,6 +52,25 @@ def test_detection_counts_alarms():
     assert detect_anomalies(Known(), validation, test, anomalous.tolist(), 0.2).detected == found.detected
 
 
+@pytest.mark.parametrize(("labels", "kind"), [([0, 2], "normal"), ([1, 3], "anomalous")])
+def test_test_images_of_one_kind_are_refused(labels, kind):
+    kept = np.isin(data().y_test, labels)
+    one_kind = replace(data(), x_test=data().x_test[kept], y_test=data().y_test[kept])
+    with pytest.raises(ValueError, match=f"all {kind}"):
+        anomaly_split(one_kind, [0, 2])
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.3, 0.5, 0.9])
+def test_the_images_that_a_threshold_needs(rate):
+    enough = [n for n in range(1, 40) if n + 1e-9 >= 1 / rate - 1]
+    for n in range(1, 40):
+        if n in enough:
+            assert 1 <= threshold_rank(n, rate) <= n
+        else:
+            with pytest.raises(ValueError, match=f"{n} validation images are too few .* needs {enough[0]}"):
+                threshold_rank(n, rate)
+
+
 def test_what_lies_off_the_plane_of_the_normal_images_is_found():
     plane = numbers(2, 6, seed=2)
     x = (numbers(100, 2, seed=3) @ plane).reshape(100, 1, 3, 2)
@@ -87,8 +106,9 @@ def test_equal_scores_raise_no_alarm():
         (lambda: anomaly_split(data(), [0, 7]), ValueError, r"\[7\]"),
         (lambda: anomaly_split(data(), []), ValueError, "some classes"),
         (lambda: anomaly_split(data(), [0, 1, 2, 3]), ValueError, "some classes"),
-        (lambda: anomaly_split(data(), [0], validation=0.0), ValueError, "leaves nothing"),
-        (lambda: anomaly_split(replace(data()), [0], validation=1.0), ValueError, "leaves nothing"),
+        (lambda: anomaly_split(data(), [0], validation=0.0), ValueError, "validation must be .* got 0.0"),
+        (lambda: anomaly_split(replace(data()), [0], validation=1.0), ValueError, "validation must be .* got 1.0"),
+        (lambda: anomaly_split(data(), [0], validation=1e-6), ValueError, "leaves nothing"),
     ],
 )
 def test_bad_input(call, error, message):

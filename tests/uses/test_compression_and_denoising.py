@@ -57,6 +57,19 @@ class TestCompression:
         with pytest.raises(ValueError, match=message):
             compression(never, images(40), images(5), dims)
 
+    @pytest.mark.parametrize("part", [0, 1])
+    def test_pixels_that_psnr_says_nothing_about_before_anything_is_trained(self, part):
+        parts = [images(40), images(5)]
+        parts[part] = parts[part] * 255
+        with pytest.raises(ValueError, match=r"\[0, 1\].*divide by 255"):
+            compression(lambda dim: pytest.fail("trained"), *parts, [2])
+
+    def test_test_images_with_nan_before_anything_is_trained(self):
+        test = images(5)
+        test[1, 0, 2, 1] = np.nan
+        with pytest.raises(ValueError, match="nan"):
+            compression(lambda dim: pytest.fail("trained"), images(40), test, [2])
+
 
 class TestDenoising:
     @pytest.mark.parametrize("kind", ["gaussian", "masking", "salt-and-pepper"])
@@ -69,6 +82,13 @@ class TestDenoising:
         assert result.noisy_psnr == psnr(x, np.clip(seen, 0, 1))
         assert result.denoised_psnr == psnr(x, np.full_like(x, 0.5))
         assert result.gain == result.denoised_psnr - result.noisy_psnr
+
+    def test_a_model_of_pixels_in_the_unit_interval_sees_the_noise_clipped(self):
+        model = Constant(0.5)
+        model.unit_interval = True
+        result = denoising(model, images(30), level=0.4)
+        np.testing.assert_array_equal(model.seen, result.noisy)
+        assert 0 == model.seen.min() < model.seen.max() == 1
 
     def test_the_noise_is_that_of_its_seed_and_takes_none_from_training(self):
         x = images(30)
@@ -86,8 +106,20 @@ class TestDenoising:
         result = denoising(PCA(x, 2), x, level=0.05)
         assert result.gain == pytest.approx(10 * np.log10(6), abs=0.5)
 
+    def test_nothing_is_gained_where_there_is_nothing_to_gain(self):
+        """Without noise the PSNR is infinite before and after; infinity minus infinity is no gain."""
+
+        class Identity:
+            def reconstruct(self, x):
+                return x
+
+        assert denoising(Identity(), images(2), level=0.0)[:3] == (np.inf, np.inf, 0.0)
+        assert denoising(Constant(0.5), images(2), level=0.0).gain == -np.inf
+
     def test_bad_input(self):
         with pytest.raises(ValueError, match="'blur'"):
             denoising(Constant(0.0), images(2), "blur")
         with pytest.raises(ValueError, match="no images"):
             denoising(Constant(0.0), images(0))
+        with pytest.raises(ValueError, match=r"\[0, 1\], got -1 to -1"):
+            denoising(Constant(0.0), np.full_like(images(2), -1))

@@ -49,6 +49,7 @@ def test_auroc_is_that_of_scikit_learn():
     [
         (lambda: squared_error(np.zeros((2, 1, 3, 3)), np.zeros((2, 1, 3, 1))), ValueError, r"\(2, 1, 3, 1\)"),
         (lambda: psnr(np.zeros((0, 1, 2, 2)), np.zeros((0, 1, 2, 2))), ValueError, "no images"),
+        (lambda: psnr(np.full((1, 1, 2, 2), 1.5), np.zeros((1, 1, 2, 2))), ValueError, r"\[0, 1\], got 1.5 to 1.5"),
         (lambda: roc_auc(np.zeros(3), np.array([0, 1, 1])), TypeError, "booleans"),
         (lambda: roc_auc(np.zeros(3), np.array([True, False])), ValueError, r"\(3,\) and \(2,\)"),
         (lambda: roc_auc(np.array([0, np.nan]), np.array([True, False])), ValueError, "NaN"),

@@ -128,6 +128,11 @@ class TestProbe:
         with pytest.raises(ValueError, match=message):
             probe(Identity(), clusters(), Y, clusters(), Y, labels=(labels,))
 
+    def test_pca_of_few_images_is_of_all_components_there_are(self):
+        x, y = numbers(6, 1, 5, 4), np.arange(6) % 2
+        rows = probe(Identity(), x, y, x, y, labels=(None,))
+        assert {row.features: row.dim for row in rows} == {"codes": 20, "PCA": 6, "pixels": 20}
+
     def test_a_class_of_one(self):
         with pytest.raises(ValueError, match="the smallest has 1"):
             probe(Identity(), clusters(), np.minimum(np.arange(60), 1), clusters(), Y, labels=(None,))

@@ -1,0 +1,27 @@
+"""Whether the pixels of a data set are what a model or a command needs, asked before anything is trained or written."""
+
+from __future__ import annotations
+
+from minivae.data import Dataset
+from minivae.data.batches import range_text
+from minivae.training import Estimator
+
+
+def in_unit_interval(data: Dataset) -> bool:
+    """Whether PSNR means anything for these images."""
+    low, high = data.value_range
+    return low >= 0 and high <= 1
+
+
+def check_unit_interval(data: Dataset, remedy: str = "") -> None:
+    """ValueError for a data set with pixels outside [0, 1]; remedy: what else the user can do about it."""
+    if not in_unit_interval(data):
+        raise ValueError(
+            f"pixels must lie in [0, 1], those of {data.name!r} are {range_text(*data.value_range)}{remedy}"
+        )
+
+
+def check_pixels(model: Estimator, data: Dataset) -> None:
+    """ValueError for pixels that the likelihood of a model does not allow."""
+    if model.unit_interval:
+        check_unit_interval(data, "; a model that is trained with --likelihood gaussian takes any")

@@ -1,0 +1,135 @@
+"""A training in the folder of a run: who may write there, what it begins with, what it leaves after every epoch.
+
+Wherever a training is killed, `--resume` ends in the files of one that never was. The order of the files sees to it:
+
+* config.json comes first, marked while what an older run left is removed, so that half of an old run is never gone on
+  with. Without a checkpoint the training starts from the beginning.
+* Of an epoch, checkpoint.npz comes first. All else is made of it: model.npz and metrics.jsonl once more when a training
+  goes on, tables and pictures at its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from minivae.training import Estimator, load_checkpoint
+from minivae.training.checkpoint import atomic_write, remove_leftovers
+from minivae.training.progress import progress_for
+
+from .lock import locked
+from .runs import Files, read_json, versions, write_json
+
+OVERWRITING = "overwriting"  # the mark in config.json
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that holds its folder. goes_on: from a checkpoint, else it starts from the beginning."""
+
+    files: Files
+    options: dict[str, Any]
+    goes_on: bool
+
+    def begin(self) -> None:
+        """Note the options of a training from the beginning; an old training goes, with all that hung on it."""
+        if not self.goes_on:
+            self._note({OVERWRITING: True})
+            self.files.clear()
+            self._note({})
+
+    def _note(self, mark: dict[str, Any]) -> None:
+        write_json(self.files.path("config.json"), {**self.options, "versions": versions(), **mark})
+
+    def fit(self, model: Estimator, args: argparse.Namespace, *data: Any, validation: Any) -> None:
+        """Train as the options say, saving after every epoch."""
+        model.fit(
+            *data,
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            lr=args.lr,
+            validation=validation,
+            device=args.device,
+            progress=progress_for(sys.stderr),
+            checkpoint=self.files.checkpoint,
+            resume=self.goes_on,
+            on_epoch=lambda record: self._keep(model),
+        )
+        if self.goes_on:  # the training before may have been killed between its checkpoint and the other files
+            self._keep(model)
+            self._note({})
+
+    def _keep(self, model: Estimator) -> None:
+        model.save(self.files.model)
+        lines = "".join(json.dumps(epoch, allow_nan=False) + "\n" for epoch in model.history)
+        atomic_write(self.files.path("metrics.jsonl"), lambda file: file.write(lines.encode()))
+
+
+@contextmanager
+def training(files: Files, options: dict[str, Any], args: argparse.Namespace) -> Iterator[Training]:
+    """Hold the folder for a training with these options; nothing in it is changed before begin().
+
+    Raises ValueError unless the training may write there: another one is under way, --force or --resume is missing, or
+    --resume does not fit what is there. A KeyboardInterrupt comes out with what is kept as its message.
+    """
+    resume = getattr(args, "resume", None)  # None for a command that cannot
+    if args.force and resume:
+        raise ValueError("--force overwrites, --resume goes on: not both")
+    with locked(files.folder) as killed:
+        remove_leftovers(files.folder)
+        if resume:
+            goes_on = _goes_on(files, options, killed)
+        else:
+            goes_on = False
+            _check_free(files, args.force, resume is not None)
+        try:
+            yield Training(files, options, goes_on)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("" if resume is None else _kept(files)) from None
+
+
+def _check_free(files: Files, force: bool, resumable: bool) -> None:
+    if files.taken() and not force:
+        where = f"{str(files.model)!r} is there" if files.prefix else f"{str(files.folder)!r} is not empty"
+        raise ValueError(f"{where}; --force overwrites it{', --resume goes on with it' if resumable else ''}")
+
+
+def _goes_on(files: Files, options: dict[str, Any], killed: bool) -> bool:
+    """Whether --resume goes on from a checkpoint; if not, it begins a training that was killed before the first one."""
+    config = read_json(files.path("config.json"))
+    kept = files.checkpoint.exists() or files.model.exists()
+    if (config or {}).get(OVERWRITING) or (not kept and (config is not None or (killed and not files.taken()))):
+        print("no epoch was done before: training starts from the beginning", flush=True)
+        return False
+    if config is None or not files.checkpoint.is_file():
+        raise ValueError(f"{str(files.folder)!r} holds no {'prior' if files.prefix else 'run'} to resume")
+    _check_options(config, options)
+    return True
+
+
+def _check_options(config: dict[str, Any], options: dict[str, Any]) -> None:
+    """ValueError for options that are not those of the run; more epochs are a longer training."""
+    if changed := sorted(k for k, v in options.items() if config.get(k) != v and not _longer(k, config.get(k), v)):
+        raise ValueError(
+            "resume with the options of the run, or more epochs: "
+            + ", ".join(f"--{k.replace('_', '-')} was {config.get(k)}, not {options[k]}" for k in changed)
+        )
+
+
+def _longer(name: str, before: Any, now: Any) -> bool:
+    return name == "epochs" and isinstance(before, int) and before < now
+
+
+def _kept(files: Files) -> str:
+    """What is left of a training that is interrupted, in words."""
+    if files.checkpoint.is_file():
+        done = len(load_checkpoint(files.checkpoint)[1]["history"])
+        return f"{files.checkpoint} is that of epoch {done}; --resume goes on from there"
+    if files.path("config.json").is_file():
+        return "no epoch was done; --resume starts from the beginning"
+    return "nothing was begun"

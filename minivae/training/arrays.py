@@ -1,0 +1,108 @@
+"""ArrayModel: how a model takes plain arrays from its user, and gives them back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minivae.autograd import Tensor, no_grad
+from minivae.data.batches import images_as_floats, range_text
+from minivae.kernels import backend, checks
+from minivae.kernels.checks import check_finite
+
+from .loop import Trainable
+
+EVALUATION_BATCH = 256
+
+
+class ArrayModel(Trainable):
+    """A model of images or of what else `check_images` takes.
+
+    It has `image_shape` (C, H, W) and `unit_interval`: whether pixels must lie in [0, 1]. One that is conditional on
+    labels has `classes`, their number.
+    """
+
+    image_shape: tuple[int, int, int]
+    unit_interval: bool = False
+    classes: int | None = None
+
+    def check_images(self, x: Any) -> np.ndarray:
+        """x as (N, C, H, W) in the model's dtype.
+
+        Takes (N, C, H, W), flat rows (N, C * H * W), or (N, H, W) where C = 1, of floating numbers. Raises TypeError
+        for other dtypes, ValueError for other shapes, for NaN or infinity (with the index of the first one), and for
+        pixels outside [0, 1] where the likelihood needs them inside.
+        """
+        x = images_as_floats(x)
+        C, H, W = self.image_shape
+        if x.shape[1:] not in ((C, H, W), (C * H * W,)) and (C != 1 or x.shape[1:] != (H, W)):
+            raise ValueError(f"images must have shape (N, {C}, {H}, {W}) or (N, {C * H * W}), got {x.shape}")
+        with np.errstate(over="ignore"):  # beyond the model's dtype becomes infinity, which is found
+            x = x.astype(self.parameters()[0].dtype, copy=False)
+        check_finite(x, "images")
+        if self.unit_interval and x.size and (x.min() < 0 or x.max() > 1):
+            given = range_text(x.min(), x.max())
+            raise ValueError(f"pixels must lie in [0, 1], got {given}; likelihood='gaussian' takes any")
+        return x.reshape(len(x), C, H, W)
+
+    def check_labels(self, y: Any, count: int) -> np.ndarray | None:
+        """Labels (count,) as int64; None for a model that is not conditional, whatever y is.
+
+        Raises TypeError unless they are integers, ValueError if they are missing, of another number or not in
+        [0, classes).
+        """
+        if self.classes is None:
+            return None
+        if y is None:
+            raise ValueError(f"{type(self).__name__} with classes={self.classes} needs labels y, got None")
+        y = checks.array(f"labels in [0, {self.classes})", y, "iu")
+        if y.shape != (count,):
+            raise ValueError(f"labels must have shape ({count},), one for each example, got {y.shape}")
+        if y.size and (y.min() < 0 or y.max() >= self.classes):
+            raise ValueError(f"labels must be in [0, {self.classes}), got {y.min()} to {y.max()}")
+        return y.astype(np.int64, copy=False)
+
+    def _check_data(self, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        x = self.check_images(x)
+        return x, self.check_labels(y, len(x))
+
+    def _check_validation(self, validation: Any) -> Any:
+        """Images or, for a conditional model, a pair of them and their labels."""
+        x, y = self._check_data(*(validation if isinstance(validation, tuple) else (validation, None)))
+        return x if y is None else (x, y)
+
+    def tensor(self, x: Any) -> Tensor:
+        """x as a constant on the model's device, in the model's dtype."""
+        if isinstance(x, Tensor):
+            return x
+        parameter = self.parameters()[0]
+        x = checks.array("x", x)
+        return Tensor.wrap(backend(parameter.device).asarray(np.array(x, parameter.dtype)))
+
+    def batched(self, function: Callable[..., Tensor], *arrays: np.ndarray) -> np.ndarray:
+        """function over batches of the arrays in evaluation mode, without gradients; its results joined on the host.
+
+        FloatingPointError if they are not finite.
+        """
+        training = self.training
+        self.eval()
+        try:
+            with no_grad(), self.parameters()[0].backend.session():
+                count = len(arrays[0])
+                parts = [
+                    function(*(self.tensor(a[start : start + EVALUATION_BATCH]) for a in arrays)).numpy()
+                    for start in range(0, max(count, 1), EVALUATION_BATCH)
+                ]
+        finally:
+            self.train(training)
+        return self.check_output(np.ascontiguousarray(np.concatenate(parts)))
+
+    def check_output(self, array: np.ndarray) -> np.ndarray:
+        """The array itself (N, ...), or FloatingPointError with the index of the first NaN or infinity in it."""
+        try:
+            check_finite(array, "its output")
+        except ValueError as error:
+            raise FloatingPointError(f"{type(self).__name__} has no result: {error}") from None
+        return array

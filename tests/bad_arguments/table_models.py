@@ -1,0 +1,319 @@
+"""mv.models: constructors, fit, and the verbs.
+
+What a constructor's or fit's argument may be stands in SETTINGS by its name, as it means the same in all models; a new
+one needs a line there (and in OWN where one model differs).
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minivae import models
+
+from .judge import Argument, Row, method
+from .kinds import (
+    ALL,
+    EITHER,
+    FLAG,
+    FUNCTION,
+    INDEX_ARRAY,
+    NONE,
+    PASSED_ON,
+    REFUSED,
+    SEED,
+    Kind,
+    array,
+    choice,
+    integer,
+    integers,
+    number,
+)
+from .table_engine import DEVICE
+from .table_functional import NOISE
+
+RNG = np.random.default_rng(2)
+IMAGES = RNG.uniform(0.1, 0.9, (3, 1, 4, 4)).astype(np.float32)
+MAPS = RNG.integers(0, 3, (3, 2, 2))
+CODES = RNG.integers(0, 3, (3, 1, 1))
+LATENTS = RNG.normal(size=(3, 2)).astype(np.float32)
+LABELS = np.array([0, 1, 1])
+FILES = (OSError,)  # a file that is not there
+EXTENDED = ("float16", "float32", "float64", np.dtype(np.longdouble).name)
+IMAGE_KIND = array("images", EXTENDED, scalars=False, same=True, tensors=False, not_finite="refused")
+LATENT_KIND = array(
+    "latents",
+    tuple(d for d in (*ALL, "float16", EXTENDED[-1]) if d != "bool"),
+    scalars=False,
+    same=True,
+    tensors=False,
+    not_finite="refused",
+)
+MAP_KIND = array("maps", tuple(d for d in ALL if "float" not in d), same=True, tensors=False, out_of_range="refused")
+CODE_KIND = array("codes", INDEX_ARRAY.dtypes, same=True, tensors=False, out_of_range="refused")
+# loss() and the like see Tensors and arrays on their way to the device, and leave the values to the operations.
+INNER_KIND = array("numbers", (*ALL, "float16", EXTENDED[-1]), same=True)
+
+SIZES = integers(1, empty=True)
+OFFERS = Kind("object with methods", lambda value: REFUSED)
+SETTINGS: dict[str, Argument] = {
+    "image_shape": Argument((1, 4, 4), integers(1, count=3)),
+    "map_shape": Argument((2, 2), integers(1, count=2)),
+    "latent_dim": Argument(2, integer(1)),
+    "arch": Argument("conv", choice("dense", "conv")),
+    "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian")),
+    "beta": Argument(0.5, number(0)),
+    "channels": Argument((2,), SIZES | NONE),
+    "hidden": Argument((3,), SIZES | NONE),
+    "kl_warmup": Argument(2, integer(0)),
+    "free_bits": Argument(0.1, number(0)),
+    "binarize": Argument("dynamic", choice("dynamic") | NONE),
+    "corruption": Argument("masking", choice("gaussian", "masking", "salt-and-pepper") | NONE),
+    "level": Argument(0.3, number(0, 1) | NONE),
+    "codes": Argument(3, integer(1)),
+    "code_dim": Argument(2, integer(1)),
+    "residual_channels": Argument(2, integer(1)),
+    "residual_blocks": Argument(1, integer(0, 1000)),
+    "update": Argument("ema", choice("ema", "gradient")),
+    "commitment": Argument(0.3, number(0)),
+    "decay": Argument(0.9, number(0, 1, "()")),
+    "restart": Argument(0.1, number(0, 1, "[)")),
+    "values": Argument(3, integer(2)),
+    "layers": Argument(2, integer(1, 1000)),
+    "first_kernel": Argument(3, integer(1)),
+    "kernel": Argument(3, integer(1)),
+    "classes": Argument(2, integer(1) | NONE),
+    "codebook_digest": Argument("abc", Kind("str", lambda value: value if isinstance(value, str) else REFUSED) | NONE),
+    "random_state": Argument(3, SEED | NONE),
+    "warm_start": Argument(True, FLAG),
+    "epochs": Argument(1, integer(1, 3)),  # more are right, and take longer
+    "batch_size": Argument(2, integer(1)),
+    "lr": Argument(1e-3, number(0)),
+    # of fit()
+    "y": Argument(None, PASSED_ON),  # models without labels ignore it, to fit into scikit-learn's Pipeline
+    "clip_norm": Argument(1.0, number(0, np.inf, "(i") | NONE),
+    "device": Argument("cpu", DEVICE | NONE),
+    "progress": Argument(False, FLAG),
+    "checkpoint": Argument(None, NONE),
+    "resume": Argument(False, Kind("False", lambda value: False if value is False else REFUSED)),
+    "on_epoch": Argument(None, FUNCTION | NONE),
+    # of the verbs
+    "options": Argument({"epochs": 1}, PASSED_ON),  # to fit()
+    "n": Argument(2, integer(1)),
+    "temperature": Argument(0.5, number(0)),
+    "samples": Argument(2, integer(1)),
+    "rows": Argument(2, integer(1)),
+    "steps": Argument(3, integer(2)),
+    "dims": Argument((1, 0), integers(0, 1) | NONE),
+    "nats": Argument(3.0, number()),
+    "noise": NOISE,
+    "path": Argument("", Kind("path", lambda value: EITHER if isinstance(value, str) else REFUSED)),
+}
+OWN: dict[str, dict[str, Argument]] = {
+    "VQVAE": {"channels": Argument(2, integer(1))},
+    "PixelCNN": {
+        "channels": Argument(2, integer(1)),
+        "hidden": Argument(2, integer(1)),
+        "y": Argument(LABELS, CODE_KIND),
+    },
+}
+# The squared error of huge images is beyond float32.
+OVERFLOWS = {("Autoencoder", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform")}
+CLASSES: dict[str, type] = {name: getattr(models, name) for name in ("VAE", "VQVAE", "Autoencoder", "PixelCNN")}
+DATA = {name: (MAPS, MAP_KIND) if name == "PixelCNN" else (IMAGES, IMAGE_KIND) for name in CLASSES}
+
+
+def setting(model: str, name: str) -> Argument:
+    return OWN.get(model, {}).get(name) or SETTINGS[name]
+
+
+def constructor(model: str) -> dict[str, Argument]:
+    return {name: setting(model, name) for name in inspect.signature(CLASSES[model]).parameters}
+
+
+def new(model: str) -> Any:
+    return CLASSES[model](**{name: a.valid for name, a in constructor(model).items()})
+
+
+@cache
+def prior() -> Any:
+    return models.PixelCNN((1, 1), values=3, channels=2, layers=1, first_kernel=1, kernel=1, hidden=2)
+
+
+def _described(model: Any) -> Any:
+    """A model's weights and one loss. What it writes into a file must be plain values."""
+    x = MAPS if isinstance(model, models.PixelCNN) else IMAGES
+    json.dumps(model._meta())
+    y = () if model.classes is None else (np.zeros(len(x), np.int64),)
+    try:
+        loss = model.loss(x, *y)
+    except ValueError:  # another image_shape
+        loss = None
+    return model.state_dict(), loss
+
+
+def made(name: str) -> Row:
+    cls = CLASSES[name]
+    return Row(lambda *a, **k: _described(cls(*a, **k)), constructor(name), public=cls)
+
+
+def _or_the_models(valid: Any, kind: Kind) -> Argument:
+    return Argument(valid, kind | Kind("None", lambda value: valid if value is None else REFUSED))
+
+
+def fitted(name: str) -> Row:
+    """What a fit of one epoch makes of the weights."""
+    cls = CLASSES[name]
+    x, kind = DATA[name]
+    arguments = {"x": Argument(x, kind), "validation": Argument(x[:2], kind | NONE)}
+    if name == "PixelCNN":
+        valid = (x[:2], LABELS[:2])
+        arguments["validation"] = Argument(valid, Kind("pair", lambda value: None if value is None else REFUSED))
+    for parameter in inspect.signature(cls.fit).parameters:
+        if parameter not in ("self", *arguments):
+            arguments[parameter] = setting(name, parameter)
+
+    def fit(*positional: Any, **keywords: Any) -> Any:
+        model = new(name)
+        model.fit(*positional, **keywords)
+        return model.state_dict()
+
+    for parameter in ("epochs", "batch_size", "lr"):  # None is what the constructor was given
+        arguments[parameter] = _or_the_models(*arguments[parameter])
+
+    # A learning rate of any size is right as long as the loss stays finite.
+    return Row(fit, arguments, public=cls.fit, errors=(FloatingPointError,))
+
+
+def verb(model: str, name: str, **own: Argument) -> Row:
+    cls = CLASSES[model]
+    arguments = dict(own)
+    for parameter in inspect.signature(getattr(cls, name)).parameters:
+        if parameter not in ("self", *own):
+            arguments[parameter] = setting(model, parameter)
+    errors = FILES if "path" in arguments else OVERFLOWS.get((model, name), ())
+    return method(cls, name, lambda: new(model), arguments, errors=errors)
+
+
+def _saved(model: str) -> Path:
+    path = Path(tempfile.mkdtemp()) / "model.npz"
+    new(model).save(path)
+    return path
+
+
+def files(model: str) -> dict[str, Row]:
+    path = _saved(model)
+    kind = SETTINGS["path"].kind
+    return {
+        f"models.{model}.save": verb(model, "save", path=Argument(path, kind)),
+        f"models.{model}.load": Row(
+            CLASSES[model].load, {"path": Argument(path, kind)}, public=CLASSES[model].load, errors=FILES
+        ),
+    }
+
+
+def _set(model: str) -> Callable[..., Any]:
+    def set_params(**params: Any) -> Any:
+        return _described(new(model).set_params(**params))
+
+    return set_params
+
+
+def set_params(model: str) -> Row:
+    bad = {f"{name} = 1j": {name: 1j} for name in constructor(model)} | {"unknown": {"unknown": 1}}
+    some = next(name for name in ("latent_dim", "codes", "values") if name in constructor(model))
+    return Row(
+        _set(model),
+        {"params": Argument({some: 4}, OFFERS)},
+        public=CLASSES[model].set_params,
+        extra={"params": bad},
+    )
+
+
+x, a, b = (Argument(IMAGES, IMAGE_KIND) for _ in range(3))
+z = Argument(LATENTS, LATENT_KIND)
+codes, maps = Argument(CODES, CODE_KIND), Argument(MAPS, MAP_KIND)
+inner = Argument(IMAGES, INNER_KIND)
+prior_argument, no_labels = Argument(prior(), OFFERS | NONE), Argument(None, NONE)
+some_labels = Argument(LABELS, CODE_KIND)
+inner_maps, inner_labels = (
+    Argument(MAPS, replace(MAP_KIND, tensors=True)),
+    Argument(LABELS, replace(CODE_KIND, tensors=True)),
+)
+VERBS = {
+    "VAE": {
+        **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "binarized", "latent_usage")},
+        **{name: {"x": x} for name in ("score_samples", "score", "log_likelihood", "fit_transform", "check_images")},
+        **{name: {"x": inner} for name in ("loss", "posterior", "latent_terms", "terms", "log_weights")},
+        **{name: {"z": z} for name in ("decode", "inverse_transform", "check_latents")},
+        "interpolate": {"a": a, "b": b},
+        "traverse": {
+            "x": Argument(IMAGES[:1], IMAGE_KIND | NONE),
+            "values": Argument(np.array([0.5, 1.0]), LATENT_KIND | NONE),
+        },
+        "sample": {},
+        "manifold": {},
+        "bits_per_dim": {},
+    },
+    "Autoencoder": {
+        **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "denoise", "score_samples")},
+        **{name: {"x": x} for name in ("score", "fit_transform", "check_images")},
+        **{name: {"x": inner} for name in ("loss", "forward")},
+        **{name: {"z": z} for name in ("decode", "inverse_transform", "check_latents")},
+    },
+    "VQVAE": {
+        **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "score", "fit_transform", "check_images")},
+        "loss": {"x": inner},
+        **{name: {"codes": codes} for name in ("decode", "check_codes")},
+        "inverse_transform": {"z": codes},
+        "code_cost": {"codes": codes, "prior": prior_argument, "y": no_labels},
+        "score_samples": {"x": x, "prior": prior_argument, "y": no_labels},
+        "bound": {"x": x, "prior": prior_argument, "y": no_labels},
+        "sample": {"prior": Argument(prior(), OFFERS), "y": no_labels},
+        "bits_per_dim": {},
+    },
+    "PixelCNN": {
+        **{name: {"x": maps} for name in ("score", "check_images")},
+        "score_samples": {"maps": maps, "y": some_labels},
+        **{name: {"maps": inner_maps, "y": inner_labels} for name in ("loss", "logits", "nll")},
+        "sample": {"y": Argument(np.array([0, 1]), CODE_KIND)},
+        "bits_per_dim": {},
+    },
+}
+CORRUPT = {
+    "x": Argument(IMAGES, array("images", ("float32", "float64"), tensors=False, not_finite="refused")),
+    "kind": Argument("gaussian", choice("gaussian", "masking", "salt-and-pepper")),
+    "level": Argument(0.3, number(0)),
+    "noise": NOISE,
+}
+
+TABLE = {
+    **{f"models.{name}": made(name) for name in CLASSES},
+    **{f"models.{name}.fit": fitted(name) for name in CLASSES},
+    **{f"models.{name}.set_params": set_params(name) for name in CLASSES},
+    **{row: value for name in CLASSES for row, value in files(name).items()},
+    **{
+        f"models.{model}.{name}": verb(model, name, **arguments)
+        for model, verbs in VERBS.items()
+        for name, arguments in verbs.items()
+    },
+    **{
+        f"models.{name}.check_labels": method(
+            CLASSES["PixelCNN"],
+            "check_labels",
+            lambda: new("PixelCNN"),
+            {"y": some_labels, "count": Argument(3, Kind("count", lambda value: EITHER))},
+        )
+        for name in ("PixelCNN",)
+    },
+    "models.corrupt": Row(models.corrupt, CORRUPT),
+    "models.load": Row(models.load, {"path": Argument(_saved("VAE"), SETTINGS["path"].kind)}, errors=FILES),
+}

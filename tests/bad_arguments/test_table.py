@@ -1,0 +1,76 @@
+"""The product of the table with all wrong values, and whether the table is complete."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from .judge import Row, cases, wrong
+from .names import parameters, public
+
+MODELS = ("VAE", "VQVAE", "Autoencoder", "PixelCNN")
+TABLES = sorted(p.stem for p in Path(__file__).parent.glob("table_*.py"))
+TABLE: dict[str, Row] = {}
+for name in TABLES:
+    TABLE |= importlib.import_module(f"{__package__}.{name}").TABLE
+
+
+# Names that have no row, and why.
+RESULT = "a result, made by the package"
+LOOP = "called by the training loop with what fit() has checked"
+EXEMPT = {
+    "GradientError": "an exception",
+    "Tensor.wrap": "for code that has just made the array; it trusts its caller",
+    "nn.Module.forward": "abstract",
+    "nn.Module.named_tensors": "takes a class, for the package's own use",
+    "models.PixelCNN.features": "takes the Tensor that the model has made",
+    **{f"nn.{name}": RESULT for name in ("Quantized",)},
+    **{f"uses.{name}": RESULT for name in ("AnomalySplit", "CompressionRow", "Denoising", "Detection", "ProbeRow")},
+    **{f"models.{m}.{n}": LOOP for m in MODELS for n in ("prepare", "before_step", "batched", "tensor")},
+    **{f"models.{m}.check_output": "takes what the model has computed" for m in MODELS},
+    **{
+        f"models.{m}.get_params": "its flag is scikit-learn's, for models in models, of which there are none"
+        for m in MODELS
+    },
+    **{
+        f"models.{m}.check_labels": "of a model without labels, which takes anything" for m in MODELS if m != "PixelCNN"
+    },
+    "models.VQVAE.check_latents": "of a model without latents",
+}
+
+
+def test_every_public_name_and_each_of_its_parameters_is_in_the_table():
+    found = {name: parameters(function) for name, function in public().items() if name not in EXEMPT}
+    missing = [name for name, names in found.items() if names and name not in TABLE]
+    assert not missing
+    wrong = {
+        name: (names, list(TABLE[name].arguments))
+        for name, names in found.items()
+        if names and set(names) != set(TABLE[name].arguments)
+    }
+    assert not wrong
+
+
+def test_no_exemption_is_left_over():
+    assert set(EXEMPT) <= set(public())
+    assert not set(EXEMPT) & set(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_valid_call_is_valid(name):
+    outcome = TABLE[name].base
+    assert outcome.error is None or (TABLE[name].refused and isinstance(outcome.error, TABLE[name].errors))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_argument_is_right_or_refused(name):
+    row = TABLE[name]
+    found = [
+        f"{argument} = {label}: {problem}"
+        for argument in row.arguments
+        for label, value, meaning in cases(row, argument)
+        if (problem := wrong(row, argument, value, meaning))
+    ]
+    assert not found, f"{len(found)} of {name}\n" + "\n".join(found)
