@@ -9,6 +9,7 @@ import pytest
 
 from minivae.training.progress import Bar, Lines, fitting, progress_for
 
+END = "\x04"
 STEP = {"loss": 590.25, "nll": 589.5, "vq": 0.75, "perplexity": 20.5, "usage": 0.5, "images_per_second": 8811.0}
 RECORD = {"epoch": 3, **STEP, **{f"validation_{k}": v + 1 for k, v in STEP.items() if "images" not in k}, "lr": 0.1}
 
@@ -26,8 +27,12 @@ def terminal():
         opened.append((stream, reader))
 
         def written():
+            stream.write(END)
             stream.flush()
-            return os.read(reader, 1 << 16).decode()
+            text = b""
+            while not text.endswith(END.encode()):  # it comes in pieces
+                text += os.read(reader, 1 << 16)
+            return text.decode().removesuffix(END)
 
         return stream, written
 
