@@ -284,6 +284,7 @@ typedef struct {
     Transform *kernel_grad;
     real *V, *M, *dU, *dw;
     int64_t first, tiles, of_V, of_M; /* the chunk's first image, its tiles, and from one plane to the next */
+    int64_t parts;                    /* of the tiles, each with a dU of its own */
     int add;
 } FastBack;
 
@@ -303,16 +304,29 @@ static void transform_both(long task, void *argument) {
     release(pixels);
 }
 
-/* dU (K, N) of one place, ROWS rows, += V^T M over the tiles of a chunk. */
+/* dU (K, N) of one place, ROWS rows, += V^T M over the tiles of one part of a chunk. Parts come first in the order of
+   tasks: so a thread multiplies mostly what it has transformed itself. */
 static void multiply_place(long task, void *argument) {
     const FastBack *back = argument;
     const FastJob *job = &back->job;
-    const int64_t blocks = CEIL_DIV(job->K, ROWS), i = task / blocks, row = task % blocks * ROWS;
-    Product p = {.M = job->K, .N = job->N, .K = back->tiles, .a = back->V + i * back->of_V, .c = back->dU + i * job->K * job->N,
-                 .a_row = every(1), .a_col = every(job->K + LANES), .c_row = every(job->N), .add = back->add,
-                 .width = job->product.width, .panels = back->M + i * back->of_M, .panel_step = job->N + LANES};
-    for (int64_t k = 0; k < p.K; k += EXACT_DEPTH, p.add = 1)
-        multiply_block(&p, row, MIN(job->K, row + ROWS), 0, p.N, k, MIN(p.K, k + EXACT_DEPTH));
+    const int64_t blocks = CEIL_DIV(job->K, ROWS), part = task / (job->n2 * blocks);
+    const int64_t i = task / blocks % job->n2, row = task % blocks * ROWS;
+    const int64_t t0 = part * back->tiles / back->parts, tiles = (part + 1) * back->tiles / back->parts - t0;
+    const int64_t step_V = job->K + LANES, step_M = job->N + LANES, pieces = CEIL_DIV(tiles, EXACT_DEPTH);
+    Product p = {.M = job->K, .N = job->N, .K = tiles, .a = back->V + i * back->of_V + t0 * step_V,
+                 .c = back->dU + (part * job->n2 + i) * job->K * job->N, .a_row = every(1), .a_col = every(step_V),
+                 .c_row = every(job->N), .add = back->add, .width = job->product.width,
+                 .panels = back->M + i * back->of_M + t0 * step_M, .panel_step = step_M};
+    for (int64_t k = 0; k < MAX(1, pieces); k++, p.add = 1)
+        multiply_block(&p, row, MIN(job->K, row + ROWS), 0, p.N, k * tiles / MAX(1, pieces), (k + 1) * tiles / MAX(1, pieces));
+}
+
+/* The most parts of a chunk's tiles, up to 8: of 128 tiles at least, and with results that are no larger than the planes. */
+static int64_t parts_of(const FastJob *job, int64_t tiles) {
+    const int64_t result = job->n2 * job->K * job->N * sizeof(real);
+    int64_t parts = 1;
+    while (parts < 8 && tiles >= 2 * parts * 128 && 2 * parts * result <= PLANES_BYTES) parts *= 2;
+    return parts;
 }
 
 /* dw = G^T dU G, for LANES outputs. */
@@ -323,8 +337,11 @@ static void transform_weights(long task, void *argument) {
     for (int64_t c = 0; c < C; c++)
         for (int64_t sub = 0; sub < s * s; sub++) {
             vec from[MOST_N * MOST_N], to[MOST_N * MOST_N];
-            for (int64_t i = 0; i < job->n2; i++)
+            for (int64_t i = 0; i < job->n2; i++) {
                 from[i] = load(back->dU + (i * job->K + sub * C + c) * job->N + o);
+                for (int64_t part = 1; part < back->parts; part++)
+                    from[i] += load(back->dU + ((part * job->n2 + i) * job->K + sub * C + c) * job->N + o);
+            }
             back->kernel_grad(from, to);
             for (int64_t tap = 0; tap < r * r; tap++) {
                 const int64_t h = tap / r * s + sub / s, w = tap % r * s + sub % s;
@@ -347,7 +364,8 @@ EXPORT int NAME(winograd_weight_grad)(const FastPass *f, const real *x, const in
     int64_t chunk = MAX(1, PLANES_BYTES / (job->n2 * of_image * (step_V + step_M) * (int64_t)sizeof(real)));
     chunk = MAX(1, CEIL_DIV(f->source.N, MAX(1, CEIL_DIV(f->source.N, chunk)))); /* all of about one size */
     back.of_V = chunk * of_image * step_V, back.of_M = chunk * of_image * step_M;
-    const int64_t of_dU = job->K * job->N;
+    back.parts = parts_of(job, chunk * of_image);
+    const int64_t of_dU = back.parts * job->K * job->N;
     back.V = allocate(job->n2 * (back.of_V + back.of_M + of_dU) * sizeof(real));
     if (!back.V) return 1;
     back.M = back.V + job->n2 * back.of_V, back.dU = back.M + job->n2 * back.of_M;
@@ -358,7 +376,7 @@ EXPORT int NAME(winograd_weight_grad)(const FastPass *f, const real *x, const in
         some.source.N = MIN(chunk, f->source.N - back.first);
         back.tiles = some.source.N * of_image;
         parallel_for(CEIL_DIV(some.source.N, job->images) * bands_of(job), transform_both, &back);
-        parallel_for(job->n2 * CEIL_DIV(job->K, ROWS), multiply_place, &back);
+        parallel_for(back.parts * job->n2 * CEIL_DIV(job->K, ROWS), multiply_place, &back);
     }
     parallel_for(job->N / LANES, transform_weights, &back);
     release(back.V);

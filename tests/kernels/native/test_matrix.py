@@ -44,6 +44,19 @@ def test_products(dtype: Any, seed: int) -> None:
     np.testing.assert_array_equal(found, reference.matmul(a, b, bias, relu))
 
 
+def test_offsets_beyond_32_bits() -> None:
+    """Rows that lie 2 to the 28 numbers apart: the last begins more than 2 to the 31 numbers after the first."""
+    try:
+        whole = np.zeros(9 * 2**28 + 40, np.float32)  # pages that nobody touches take no memory
+    except MemoryError:
+        pytest.skip("no address space for 10 GB")
+    a = np.lib.stride_tricks.as_strided(whole, (10, 40), (4 * 2**28, 4))
+    a[:] = np.arange(400).reshape(10, 40) % 7
+    b = np.arange(40 * 5, dtype=np.float32).reshape(40, 5) % 5
+    np.testing.assert_array_equal(native.matmul(a, b), a.copy() @ b)
+    np.testing.assert_array_equal(native.matmul(b.T, a.T), b.T @ a.T.copy())
+
+
 def test_a_nan_stays_one_behind_a_relu() -> None:
     a = np.full((9, 4), np.nan, np.float32)
     for N in (1, 16, 48):  # stored one by one and in vectors
