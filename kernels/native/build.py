@@ -24,7 +24,11 @@ HERE = Path(__file__).parent
 UNITS = ("pool.c", "float32.c", "float64.c")  # compiled side by side; the latter two include all the other files
 FLAGS = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden"]
 SHARED = [] if sys.platform == "win32" else ["-fPIC", "-pthread"]
-THIS_CPU = (["-march=native"], ["-mcpu=native"], [])  # the first that the compiler takes; Clang's on ARM is the second
+THIS_CPU: tuple[list[str], ...] = (
+    ["-march=native"],
+    ["-mcpu=native"],
+    [],
+)  # the first that the compiler takes; Clang's on ARM is the second
 SECONDS = 600  # that a compiler may take
 
 

@@ -173,14 +173,14 @@ def _forward_reads(g: ConvGeometry) -> tuple[Any, np.ndarray, np.ndarray]:
 
 
 class _Phase(NamedTuple):
-    """One phase of one axis: input positions h = first, first + stride, ..., `count` of them.
+    """One phase of one axis: input positions h = first, first + stride, ..., `positions` of them.
 
     taps: of the kernel, ascending. reads: through each tap, the output that the first position reads; the next one
     reads the next output. first_u: of the first position, and offset: h = u * stride + offset.
     """
 
     first: int
-    count: int
+    positions: int
     taps: tuple[int, ...]
     reads: tuple[int, ...]
     first_u: int
@@ -204,7 +204,7 @@ def _phases(size: int, kernel: int, stride: int, padding: int, dilation: int) ->
 def _extent(phases: Sequence[_Phase], outputs: int) -> tuple[int, int]:
     """How many zeros there must be before the outputs, and how long the line is with those after them."""
     lowest = min([0, *(r for phase in phases for r in phase.reads)])
-    highest = max([outputs, *(r + phase.count for phase in phases for r in phase.reads)])
+    highest = max([outputs, *(r + phase.positions for phase in phases for r in phase.reads)])
     return -lowest, highest - lowest
 
 
@@ -225,11 +225,11 @@ def _add_phases(tables: _Tables, g: ConvGeometry, source: Any, rows: _Phase, col
     """The products, one for each group, whose results are the pixels of these phases."""
     (sh, sw), line, C, OC, kernel = g.stride, source.Wp * g.OC, g.C // g.groups, g.OC // g.groups, g.KH * g.KW
     channels = _steps(OC, 1)
-    pixels = _sums(_steps(rows.count, line), _steps(columns.count, g.OC))
+    pixels = _sums(_steps(rows.positions, line), _steps(columns.positions, g.OC))
     down, across = (np.array(r.reads, np.int64) for r in (rows, columns))
     taps = _sums((down + source.top) * line, (across + source.left) * g.OC, channels)
     w_taps = _sums(np.array(rows.taps, np.int64) * g.KW, np.array(columns.taps, np.int64), channels * C * kernel)
-    results = _sums(_steps(rows.count, sh * g.W * g.C), _steps(columns.count, sw * g.C))
+    results = _sums(_steps(rows.positions, sh * g.W * g.C), _steps(columns.positions, sw * g.C))
     first = (rows.first * g.W + columns.first) * g.C
     for group in _groups(g):
         tables.piece(
@@ -237,7 +237,7 @@ def _add_phases(tables: _Tables, g: ConvGeometry, source: Any, rows: _Phase, col
             a=(pixels, taps, source.Hp * source.Wp * g.OC),
             b=(w_taps, _steps(C, kernel)),
             c=(results, None, g.H * g.W * g.C),
-            across=columns.count,
+            across=columns.positions,
         )
 
 
@@ -281,7 +281,7 @@ def _joint_plan(g: ConvGeometry, source: Any, down: Sequence[_Phase], across: Se
 def _range_of_u(phases: Sequence[_Phase]) -> tuple[int, int]:
     """The first u of all phases, and how many there are from there to the last."""
     first = min(phase.first_u for phase in phases)
-    return first, max(phase.first_u + phase.count for phase in phases) - first
+    return first, max(phase.first_u + phase.positions for phase in phases) - first
 
 
 # ---- tables ----

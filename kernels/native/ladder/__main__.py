@@ -34,7 +34,7 @@ def steps(folder: Path) -> dict[str, Callable[..., Any]]:
 
 def seconds(run: Callable[[], Any]) -> float:
     """The shortest of several calls."""
-    times = []
+    times: list[float] = []
     while len(times) < 3 or (sum(times) < 0.3 and len(times) < 100):
         start = time.perf_counter()
         run()
