@@ -18,7 +18,7 @@ CLI = [*USES, "matplotlib>=3.8", "tqdm>=4.60", "pooch>=1.8"]
 setup(
     name="minivae",
     version=VERSION,
-    description="Autoencoders you can read: a tiny autograd engine, every pass written by hand, in NumPy and in CUDA",
+    description="Autoencoders you can read: a tiny autograd engine, every pass written by hand, in NumPy, C and CUDA",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",

@@ -21,6 +21,8 @@ from minivae.kernels import backend_of, checks
 from minivae.kernels.checks import flag, integer, number, shown
 from minivae.kernels.contract import Array
 
+WEIGHT = "[0, 1e30]"  # of learning rates and weight decays: beyond it float32 overflows
+
 
 class Optimizer:
     """Base class: holds the parameters, the learning rate and the state arrays, one list per name.
@@ -43,7 +45,7 @@ class Optimizer:
                 raise TypeError(f"an optimiser takes leaf Tensors with requires_grad=True, got {shown(p)}")
         if len({id(p) for p in self.params}) != len(self.params):
             raise ValueError("a parameter was given to the optimiser twice")
-        self.lr = number("lr", lr, "[0, inf)")
+        self.lr = number("lr", lr, WEIGHT)
         self.live: Callable[[Optimizer, list[int]], tuple[Array, Array]] | None = None
         self.steps = [0] * len(self.params)
         self.state: dict[str, list[Array]] = {
@@ -92,7 +94,7 @@ class Optimizer:
             if new[name].dtype != value.dtype:
                 raise TypeError(f"state: {name} must have dtype {value.dtype}, got {new[name].dtype}")
             checks.check_finite(np.atleast_1d(new[name]), f"state: {name}")
-        self.lr = number("state: lr", new["lr"][()], "[0, inf)")
+        self.lr = number("state: lr", new["lr"][()], WEIGHT)
         self.steps = [integer("state: steps", n, 0, most=None) for n in new["steps"]]
         for name, arrays in self.state.items():
             for i, array in enumerate(arrays):
@@ -111,7 +113,7 @@ class SGD(Optimizer):
         nesterov: bool = False,
     ) -> None:
         self.momentum = number("momentum", momentum, "[0, 1)")
-        self.weight_decay = number("weight_decay", weight_decay, "[0, inf)")
+        self.weight_decay = number("weight_decay", weight_decay, WEIGHT)
         self.nesterov = flag("nesterov", nesterov)
         if nesterov and not momentum:
             raise ValueError(f"nesterov=True needs a momentum > 0, got {momentum}")
@@ -143,7 +145,7 @@ class Adam(Optimizer):
             raise TypeError(f"betas must be a pair of numbers, got {shown(betas)}")
         self.betas = number("betas", betas[0], "[0, 1)"), number("betas", betas[1], "[0, 1)")
         self.eps = number("eps", eps, "(0, inf)")
-        self.weight_decay = number("weight_decay", weight_decay, "[0, inf)")
+        self.weight_decay = number("weight_decay", weight_decay, WEIGHT)
         super().__init__(params, lr)
 
     def _update(
@@ -246,7 +248,7 @@ class Schedule:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from where state_dict() was taken."""
         checks.state(type(self).__name__, state, self.state_dict())
-        base_lr = number("state: base_lr", state["base_lr"], "[0, inf)")
+        base_lr = number("state: base_lr", state["base_lr"], WEIGHT)
         self.base_lr, self.steps = base_lr, integer("state: steps", state["steps"], 0, most=None)
         self._apply()
 

@@ -29,7 +29,7 @@ def run(flags: str, runtimes: list[str], options: dict[str, str], tests: list[Pa
     build = "from minivae.kernels.native.build import build; build()"
     subprocess.run([sys.executable, "-c", build], env=environment, check=True)  # a compiler is no test
     environment["LD_PRELOAD"] = ":".join(found)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--device", "cpu", *map(str, tests)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--device", "native", *map(str, tests)]
     return subprocess.run(command, env=environment).returncode
 
 
