@@ -4,7 +4,7 @@
 // that matrix with the kernel. Here a block of threads multiplies tiles of the two, as in gemm.cu, but gathers its tile
 // of the first matrix straight from the image, on the way to shared memory. Three operations are made of two kernels:
 //
-//   correlate        y  = im2col(x) @ w          the forward pass, and the input gradient, phase by phase (../reads.py)
+//   correlate        y  = im2col(x) @ w          the forward pass, and the input gradient, phase by phase (taps.py)
 //   weight gradient  dw = im2col(x).T @ dy       with pixels as the long axis, cut up and summed in a second pass
 //
 // Layers of few channels go the same way, though most of a tile is empty for them: kernels of their own, tried for both

@@ -14,13 +14,13 @@ import numpy as np
 
 from ..contract import Array
 from ..geometry import ConvGeometry
-from ..reads import Phases, Reads, forward_reads, phases
 from . import launcher
 from .activation import bias_relu
 from .arrays import aligned, channels_last, empty, xp
 from .launcher import ceil_div
 from .matrix import FILL, reduce_sum
 from .settings import settings
+from .taps import Phases, Taps, forward_taps, phases
 
 # Tiles of 16 P x 16 Q results for channels that are multiples of a unit, (T, P, Q, unit): four are read at once. The
 # largest tile has no registers to spare for channels that end within a tile.
@@ -93,7 +93,7 @@ Job = tuple[dict[str, Any], dict[str, Any]]
 
 
 def _forward_job(g: ConvGeometry) -> Job:
-    of_h, of_w = forward_reads(g)
+    of_h, of_w = forward_taps(g)
     arrangement = {"patch_h": 1, "patch_w": 1, "tap_h": 0, "tap_w": 0, "tap_step_h": 1, "tap_step_w": 1}
     to = {"DH": g.OH, "DW": g.OW, "to_first_h": 0, "to_first_w": 0, "to_stride_h": 1, "to_stride_w": 1}
     return _job(g, arrangement | {"exchanged": False}, of_h, of_w, (g.H, g.W, g.C), g.OC, to)
@@ -110,20 +110,20 @@ def _phase_job(g: ConvGeometry, of_h: Phases, of_w: Phases) -> Job:
         **{"DH": g.H, "to_first_h": of_h.first_u * g.stride[0] + row.offset, "to_stride_h": g.stride[0]},
         **{"DW": g.W, "to_first_w": of_w.first_u * g.stride[1] + col.offset, "to_stride_w": g.stride[1]},
     }
-    return _job(g, arrangement | {"exchanged": True}, of_h.reads, of_w.reads, (g.OH, g.OW, g.OC), g.C, to)
+    return _job(g, arrangement | {"exchanged": True}, of_h.window, of_w.window, (g.OH, g.OW, g.OC), g.C, to)
 
 
 def _job(
     g: ConvGeometry,
     arrangement: dict[str, Any],
-    of_h: Reads,
-    of_w: Reads,
+    of_h: Taps,
+    of_w: Taps,
     source: tuple[int, int, int],
     channels: int,
     to: dict[str, int],
 ) -> Job:
     H, W, C = source
-    taps = {"taps_h": of_h.taps, "taps_w": of_w.taps}
+    taps = {"taps_h": of_h.number, "taps_w": of_w.number}
     both = {**taps, "groups": g.groups, "C": C // g.groups, "outputs": channels // g.groups}
     correlation = {
         **both,

@@ -1,16 +1,16 @@
-"""What the passes of a convolution read, along one axis: the forward pass, and the input gradient, phase by phase.
+"""Through which taps the passes of a convolution read, along one axis: the forward pass, and the input gradient.
 
-The input gradient is the transpose of the forward pass as a map of x. Written as a *gather*,
-input row h gets something from output i through tap p if the forward pass reads it so, h = i * s - ph + p * d. Let
+The input gradient is the transpose of the forward pass as a map of x. Written as a *gather*, input row h gets something from output i through tap p if the forward pass reads it so, h = i * s - ph + p * d. Let
 h + ph = u * s + a with 0 <= a < s, where a is called the *phase* of row h. Then
 
     p * d = a  (mod s)    and    i = u + (a - p * d) / s.
 
 So the rows of one phase use every (s / gcd(s, d))-th tap only, and as u goes up by one, so does i: the input gradient
 is, for each phase, a correlation of stride 1 of dy with a part of the flipped kernel, and its results go to every s-th
-row. No inserted zero is ever multiplied, and no place is added to twice. With stride 1 there is one phase, and we have
-the well-known correlation with the flipped kernel. Columns have phases in the same way. Phases that read the same rows
-of dy (all of them, where s divides the kernel and d = 1) share one correlation, with phases times channels outputs.
+row. No inserted zero is ever multiplied, and no place is added to twice. With stride 1 there is one phase: dx is the
+correlation of dy, padded by d (KH - 1) - ph rows, with the kernel turned by 180 degrees. Columns have phases in the
+same way. Phases that read the same rows of dy (all of them, where s divides the kernel and d = 1) share one
+correlation, with phases times channels outputs.
 
 Sources: Dumoulin & Visin 2016, chapter 4, for the transposed convolution; Shi et al. 2016, "Is the deconvolution layer
 the same as a convolutional layer?", for its phases.
@@ -22,41 +22,27 @@ from functools import lru_cache
 from math import gcd
 from typing import NamedTuple
 
-from .geometry import ConvGeometry
+from ..geometry import ConvGeometry
 
 
-class Reads(NamedTuple):
+class Taps(NamedTuple):
     """What one axis of a convolution reads: output u reads source positions start + u * stride + t * dilation.
 
-    t counts the taps of the kernel, u the outputs. Positions outside the source read as zero.
+    t counts the taps of the kernel, of which there are `number`, u the outputs. Positions outside the source read as zero.
     """
 
     start: int
     stride: int
     dilation: int
-    taps: int
+    number: int
     outputs: int
 
-    def part(self, outputs: slice) -> Reads:
-        """The same for some of the outputs."""
-        return self._replace(start=self.start + outputs.start * self.stride, outputs=outputs.stop - outputs.start)
 
-    @property
-    def extent(self) -> int:
-        """How many source positions lie between the first and the last one read, both included."""
-        return (self.outputs - 1) * self.stride + (self.taps - 1) * self.dilation + 1
-
-    def inside(self, size: int) -> slice:
-        """The part of a source of that size which lies in the extent."""
-        first = max(self.start, 0)
-        return slice(first, max(first, min(self.start + self.extent, size)))
-
-
-def forward_reads(g: ConvGeometry) -> tuple[Reads, Reads]:
+def forward_taps(g: ConvGeometry) -> tuple[Taps, Taps]:
     """What the forward pass reads, down and across."""
     return (
-        Reads(-g.padding[0], g.stride[0], g.dilation[0], g.KH, g.OH),
-        Reads(-g.padding[1], g.stride[1], g.dilation[1], g.KW, g.OW),
+        Taps(-g.padding[0], g.stride[0], g.dilation[0], g.KH, g.OH),
+        Taps(-g.padding[1], g.stride[1], g.dilation[1], g.KW, g.OW),
     )
 
 
@@ -74,10 +60,10 @@ class Phase(NamedTuple):
 
 
 class Phases(NamedTuple):
-    """Phases of one axis that read the same positions of dy: `reads`, for outputs u = first_u, first_u + 1, ..."""
+    """Phases of one axis that read the same positions of dy: `window`, for outputs u = first_u, first_u + 1, ..."""
 
     phases: tuple[Phase, ...]
-    reads: Reads
+    window: Taps
     first_u: int
 
 
@@ -99,8 +85,8 @@ def phases(g: ConvGeometry, axis: int) -> tuple[Phases, ...]:
     result = []
     for (reads_first, count), alike in together.items():
         first_u, end_u = min(each.first_u for each in alike), max(each.end_u for each in alike)
-        reads = Reads(first_u + reads_first, 1, step * d // s, count, end_u - first_u)
-        result.append(Phases(tuple(alike), reads, first_u))
+        window = Taps(first_u + reads_first, 1, step * d // s, count, end_u - first_u)
+        result.append(Phases(tuple(alike), window, first_u))
     return tuple(result)
 
 
