@@ -1,7 +1,8 @@
 """Through which taps the passes of a convolution read, along one axis: the forward pass, and the input gradient.
 
-The input gradient is the transpose of the forward pass as a map of x. Written as a *gather*, input row h gets something from output i through tap p if the forward pass reads it so, h = i * s - ph + p * d. Let
-h + ph = u * s + a with 0 <= a < s, where a is called the *phase* of row h. Then
+The input gradient is the transpose of the forward pass as a map of x. Written as a *gather*, input row h gets something
+from output i through tap p if the forward pass reads it so, h = i * s - ph + p * d. Let h + ph = u * s + a with
+0 <= a < s, where a is called the *phase* of row h. Then
 
     p * d = a  (mod s)    and    i = u + (a - p * d) / s.
 
@@ -28,7 +29,7 @@ from ..geometry import ConvGeometry
 class Taps(NamedTuple):
     """What one axis of a convolution reads: output u reads source positions start + u * stride + t * dilation.
 
-    t counts the taps of the kernel, of which there are `number`, u the outputs. Positions outside the source read as zero.
+    t counts the taps, of which there are `number`, u the outputs. Positions outside the source read as zero.
     """
 
     start: int
