@@ -1,8 +1,7 @@
 """The hand-written passes, once for each backend; installed as minivae.kernels.
 
 `contract` says what a backend offers. `reference` offers it in NumPy and is the one to read; `native` offers it in C,
-`cuda` in CUDA C++ through CuPy. This floor knows arrays only: that somebody takes gradients with its functions is not
-its business.
+`cuda` in CUDA C++ through CuPy. This floor knows arrays only; it does not import autograd.
 
 NumPy arrays belong to the native backend where it can be built, else to the reference. The environment variable
 MINIVAE_CPU=reference or MINIVAE_CPU=native decides by hand.
@@ -36,8 +35,8 @@ _chosen: CpuChoice | None = None  # when it is first asked for
 def backend(device: str) -> ModuleType:
     """The backend of a device, 'cpu' or 'cuda'.
 
-    Raises ValueError for another name, RuntimeError that says what is missing where 'cuda' finds no CuPy or no GPU, or
-    where MINIVAE_CPU asks for a native backend that cannot be built.
+    Raises ValueError for another name or another MINIVAE_CPU; RuntimeError, which names what is missing, for 'cuda'
+    without CuPy or a GPU and for MINIVAE_CPU=native where the C kernels cannot be built.
     """
     if device == "cpu":
         return (_chosen or cpu_choice()).backend
@@ -50,7 +49,8 @@ def backend(device: str) -> ModuleType:
 def backend_of(*arrays: Any) -> ModuleType:
     """The backend whose arrays these are.
 
-    Raises TypeError for anything that is no array of a backend, and for arrays of different devices.
+    Raises TypeError for anything that is no array of a backend, and for arrays of different devices; what backend()
+    raises as well.
     """
     for array in arrays:
         if type(array) is not np.ndarray:

@@ -6,16 +6,20 @@ the shortest clear NumPy, and its docstring states the mathematics, the shapes a
 
 What holds for every primitive, on every backend:
 
-* Arrays are read, never changed, except where a function says "in place". What it returns is a new array.
+* Arrays are read, never changed, except where a function says "in place". What it returns is a new array. (Of an array
+  without axes the reference makes a NumPy scalar.)
 * Results have the dtype of the inputs, float32 or float64. Index arrays are int64 unless stated.
 * Inputs may have any memory layout. Images are (N, C, H, W) by shape; in memory they are best channels-last, an
   (N, H, W, C) buffer seen through transpose(0, 3, 1, 2), because then all channels of a pixel are one contiguous run.
-  The native and the CUDA convolutions return that layout, and their element-wise functions keep the input's.
-* Two calls with equal inputs return bitwise equal results, whatever the number of threads.
-* float32 sums are accumulated at least as accurately as by pairwise summation.
+  Convolutions return that layout. On the native and the CUDA backend element-wise functions keep the input's.
+* Two calls with equal inputs return bitwise equal results: on the native and the CUDA backend for any number of
+  threads, on the reference for one number of BLAS threads.
+* float32 sums (reduce_sum, norms, likelihoods) are accumulated at least as accurately as by pairwise summation; the
+  sums inside of a product are those of BLAS, or of blocks of it.
 * The operation that calls has checked the shapes; a primitive trusts them.
-* `noise` names one array of random numbers, see `Noise`. The same noise gives the same numbers on every backend, as
-  often as it is asked for, so a backward pass draws its noise again instead of keeping what the forward pass drew.
+* `noise` names one array of random numbers, see `Noise`. The same noise gives the same words on every backend, and the
+  same normal numbers but for rounding, as often as it is asked for: so a backward pass draws its noise again instead of
+  keeping what the forward pass drew.
 
 Beside the primitives a backend has
 
@@ -39,8 +43,9 @@ class Noise(NamedTuple):
     Words 4i .. 4i+3 of a draw are Philox of the counter (i mod 2^32, i div 2^32, draw mod 2^32, draw div 2^32) under
     the key (seed mod 2^32, seed div 2^32).
 
-    offset: a uint64 array of one element on the GPU, or None for 0. It is added to draw (mod 2^64) when the kernel
-    runs, so that a kernel that was captured into a CUDA graph finds new noise each time the graph is launched.
+    offset: None for 0 or, on the CUDA backend only, a uint64 array of one element on the GPU. It is added to draw (mod
+    2^64) when the kernel runs, so that a kernel that was captured into a CUDA graph finds new noise each time the graph
+    is launched.
     """
 
     seed: int

@@ -7,13 +7,14 @@ Notation, used in every kernel, on the CPU and on the GPU alike:
     H, W     input height and width
     OH, OW   output height and width
     KH, KW   kernel height and width
-    groups   the channels are cut into that many independent convolutions
+    groups   the channels are cut into that many independent convolutions, G
+    stride (sh, sw), padding (ph, pw), dilation (dh, dw)
 
     OH = floor((H + 2 * padding - dilation * (KH - 1) - 1) / stride) + 1
 
 With stride > 1 several input sizes share one output size: 7 and 8 both become 4 under kernel 3, stride 2, padding 1.
 A transposed convolution walks that map backwards and must be told which of them is meant; `output_padding` says how
-many rows and columns to add to the smallest one. It adds no zeros to anything.
+many rows and columns to add to the smallest one. It enlarges the result; no zeros are inserted.
 
 The transposed convolution *is* the input gradient of a convolution, so its geometry is that of this convolution: what
 it reads is (N, OC, OH, OW), what it writes is (N, C, H, W). Three kernels therefore serve both operations.
@@ -33,7 +34,7 @@ class ConvGeometry(NamedTuple):
     """All sizes of one convolution, checked once by the functions below; kernels trust it.
 
     OH and OW are never larger than the formula allows, and may be smaller: a transposed convolution whose
-    output_padding reaches the stride writes rows that the matching convolution would read for outputs it does not keep.
+    output_padding reaches the stride is so much larger that one more output would fit, which is not computed.
     """
 
     N: int

@@ -40,7 +40,7 @@ def bias_relu(x: Array, b: Array | None) -> Array:
 
 
 def relu_grad(dy: Array, y: Array) -> Array:
-    """dx = dy where y = relu(x) is positive, else 0."""
+    """dx = dy where y = relu(x) is positive, elsewhere dy * 0."""
     order, (of_y, of_dy) = in_memory_order(y, dy)
     dx = empty(of_y.shape, y.dtype)
     MODULE.kernel("relu_grad", y.dtype)[ceil_div(dx.size, THREADS), THREADS](of_dy, of_y, dx, dx.size)

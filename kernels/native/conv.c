@@ -1,5 +1,5 @@
 /* Convolutions as products. Which pixel and which tap read what, in all three passes, is in the tables of a plan (plans.h,
-   conv.py). What happens here: images are padded, or brought into channels-last order, a few rows at a time in memory
+   plans.py). What happens here: images are padded, or brought into channels-last order, a few rows at a time in memory
    that stays in the cache, and all products read them there. */
 
 /* ---- forward pass and input gradient ---- */
@@ -50,7 +50,7 @@ static void crop(const Pass *pass, const real *whole, int64_t u0, int64_t u1, re
 }
 
 /* All products for some images, or for a band of one. */
-static void some_images(long task, void *argument) {
+static void convolve_images(long task, void *argument) {
     PassJob *job = argument;
     const Pass *pass = job->pass;
     const Source *s = &pass->source;
@@ -135,7 +135,7 @@ EXPORT int NAME(convolve)(const Pass *how, const real *x, const int64_t x_stride
     }
     if (panels) {
         cut_images(&job);
-        parallel_for(CEIL_DIV(how->source.N, job.images) * job.bands, some_images, &job);
+        parallel_for(CEIL_DIV(how->source.N, job.images) * job.bands, convolve_images, &job);
     }
     release(panels);
     release(each);

@@ -1,4 +1,4 @@
-"""Convolution, its input gradient and its weight gradient: the Python side of conv.c and winograd.c."""
+"""Convolution, its input gradient and its weight gradient: the Python side of conv.c, depthwise.c and winograd.c."""
 
 from __future__ import annotations
 

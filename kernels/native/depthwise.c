@@ -3,10 +3,10 @@
 
        y[pixel, c] = sum over taps of x[pixel + tap, c] w[tap, c].
 
-   The tables are those of conv.c, of the first channel. */
+   The tables are those of plans.py, of the first channel. */
 
 /* A vector of channels from c on; `count` < LANES where they end. */
-INLINE vec some_channels(const int whole, const real *from, int64_t count) {
+INLINE vec load_channels(const int whole, const real *from, int64_t count) {
     return whole ? load(from) : load_first(from, count);
 }
 
@@ -17,13 +17,13 @@ INLINE void depthwise_channels(const int whole, const Product *p, const int64_t 
         vec sum[MR];
         UNROLL for (int i = 0; i < MR; i++) sum[i] = (vec){0};
         for (int64_t k = 0; k < p->K; k++) {
-            const vec w = some_channels(whole, p->panels + w_taps[k] * C + c, count);
+            const vec w = load_channels(whole, p->panels + w_taps[k] * C + c, count);
             UNROLL for (int i = 0; i < MR; i++)
-                sum[i] += w * some_channels(whole, p->a + row[MIN(m + i, rows - 1)] + taps[k] + c, count);
+                sum[i] += w * load_channels(whole, p->a + row[MIN(m + i, rows - 1)] + taps[k] + c, count);
         }
         for (int i = 0; i < MIN(MR, rows - m); i++) {
             vec y = sum[i];
-            if (p->bias) y += some_channels(whole, p->bias + c, count);
+            if (p->bias) y += load_channels(whole, p->bias + c, count);
             if (p->relu) y = relu_of(y);
             if (whole) store(p->c + to[m + i] + c, y);
             else store_first(p->c + to[m + i] + c, y, count);
@@ -62,10 +62,10 @@ INLINE void depthwise_sums(const int whole, const WeightPass *pass, const real *
             vec sum[TAPS_TOGETHER];
             UNROLL for (int t = 0; t < TAPS_TOGETHER; t++) sum[t] = (vec){0};
             for (int64_t p = first; p < MIN(pixels, first + PIXELS_TOGETHER); p++) {
-                const vec of_dy = some_channels(whole, dy + p * C + c, count);
+                const vec of_dy = load_channels(whole, dy + p * C + c, count);
                 const real *pixel = x + pass->a_col.table[p] + c;
                 UNROLL for (int t = 0; t < TAPS_TOGETHER; t++)
-                    sum[t] += of_dy * some_channels(whole, pixel + taps[MIN(tap + t, pass->taps - 1)], count);
+                    sum[t] += of_dy * load_channels(whole, pixel + taps[MIN(tap + t, pass->taps - 1)], count);
             }
             for (int t = 0; t < MIN(TAPS_TOGETHER, pass->taps - tap); t++) {
                 real *to = dw + (tap + t) * C + c;

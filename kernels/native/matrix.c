@@ -11,7 +11,7 @@ typedef struct {
     atomic_int failed;
 } Batch;
 
-static void multiply_some(long task, void *argument) {
+static void multiply_together(long task, void *argument) {
     Batch *job = argument;
     for (int64_t i = task * job->together; i < MIN(job->batch, (task + 1) * job->together); i++) {
         Product p = job->one;
@@ -32,9 +32,9 @@ EXPORT int NAME(matmul)(int64_t batch, int64_t M, int64_t N, int64_t K, const re
     const int64_t products = M * N * K;
     if (products < SMALL_PRODUCT) {
         job.together = MAX(1, MIN(batch / LEAST_TASKS, SMALL_PRODUCT / MAX(1, products)));
-        parallel_for(CEIL_DIV(batch, job.together), multiply_some, &job);
+        parallel_for(CEIL_DIV(batch, job.together), multiply_together, &job);
     } else {
-        for (long task = 0; task < batch; task++) multiply_some(task, &job);
+        for (long task = 0; task < batch; task++) multiply_together(task, &job);
     }
     return atomic_load(&job.failed) ? NO_MEMORY : 0;
 }
@@ -91,7 +91,7 @@ typedef struct {
     real *y;
 } Sums;
 
-static void sum_some(long task, void *argument) {
+static void sum_part(long task, void *argument) {
     const Sums *job = argument;
     const int64_t part = task % job->parts, first = task / job->parts * job->together, B = job->B;
     const int64_t r0 = part * job->R / job->parts, r1 = (part + 1) * job->R / job->parts;
@@ -118,7 +118,7 @@ EXPORT int NAME(sum_middle)(int64_t A, int64_t R, int64_t B, const real x[A * R 
     job.partial = allocate(bytes);
     if (!job.partial) return NO_MEMORY;
     memset(job.partial, 0, bytes);
-    parallel_for(CEIL_DIV(A, job.together) * job.parts, sum_some, &job);
+    parallel_for(CEIL_DIV(A, job.together) * job.parts, sum_part, &job);
     parallel_for(CEIL_DIV(A * B, TASK_NUMBERS), add_partial_sums, &job);
     release(job.partial);
     return 0;

@@ -12,8 +12,8 @@ from .library import Kernel
 _matmul = Kernel("matmul")
 _sum_middle = Kernel("sum_middle")
 _segment_sum = Kernel("segment_sum")
-_ONE = np.zeros(1, np.int64)
-_ONE.flags.writeable = False
+_AT_START = np.zeros(1, np.int64)
+_AT_START.flags.writeable = False
 
 
 def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, relu: bool = False) -> np.ndarray:
@@ -31,7 +31,7 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, relu: b
     a_down, a_across = _steps(a)
     b_down, b_across = _steps(b)
     if a.ndim == b.ndim == 2:
-        c, a_at, b_at = np.empty((M, N), a.dtype), _ONE, _ONE
+        c, a_at, b_at = np.empty((M, N), a.dtype), _AT_START, _AT_START
     else:
         leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         c, a_at, b_at = np.empty((*leading, M, N), a.dtype), _beginnings(a, leading), _beginnings(b, leading)

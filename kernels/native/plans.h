@@ -1,5 +1,5 @@
 /* What Python works out once for each geometry of a convolution and hands over: library.structures() makes ctypes
-   structures of these, conv.py and winograd.py fill them in. Sizes and offsets count numbers, not bytes. */
+   structures of these, plans.py fills them in. Sizes and offsets count numbers, not bytes. */
 #ifndef PLANS_H
 #define PLANS_H
 #include <stdint.h>

@@ -81,7 +81,7 @@ def input_grad_plan(g: ConvGeometry) -> Plan:
     source = structures()["Source"](g.N, g.OC, g.OH, g.OW, top, left, Hp, Wp)
     alike = _are_alike(down, g.stride[0]) and _are_alike(across, g.stride[1])
     if g.C // g.groups < FEW_CHANNELS and g.stride != (1, 1) and alike and not is_depthwise(g):
-        return _joint_plan(g, source, down, across)
+        return _joint_plan(g, down, across)
     tables = _Tables()
     for rows in down:
         for columns in across:
@@ -241,12 +241,12 @@ def _add_phases(tables: _Tables, g: ConvGeometry, source: Any, rows: _Phase, col
         )
 
 
-def _joint_plan(g: ConvGeometry, source: Any, down: Sequence[_Phase], across: Sequence[_Phase]) -> Plan:
+def _joint_plan(g: ConvGeometry, down: Sequence[_Phase], across: Sequence[_Phase]) -> Plan:
     """One product for all phases: a row for each pair (u, v), a column for each phase down, phase across and channel.
 
     Its results are whole blocks of stride x stride pixels, of which those at the edges may lie outside of the image.
     """
-    (sh, sw), line, C, OC, kernel = g.stride, source.Wp * g.OC, g.C // g.groups, g.OC // g.groups, g.KH * g.KW
+    (sh, sw), C, OC, kernel = g.stride, g.C // g.groups, g.OC // g.groups, g.KH * g.KW
     u0, U = _range_of_u(down)
     v0, V = _range_of_u(across)
     reads = [np.array([r - axis[0].first_u for r in axis[0].reads], np.int64) for axis in (down, across)]

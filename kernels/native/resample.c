@@ -23,8 +23,8 @@ typedef struct {
         for (int64_t row = task * rows; row < MIN(count, (task + 1) * rows); row++) work(q, row);                      \
     }
 
-INLINE vec load_some(const real *from, int64_t count) { return count >= LANES ? load(from) : load_first(from, count); }
-INLINE void store_some(real *to, vec v, int64_t count) {
+INLINE vec load_at_most(const real *from, int64_t count) { return count >= LANES ? load(from) : load_first(from, count); }
+INLINE void store_at_most(real *to, vec v, int64_t count) {
     if (count >= LANES) store(to, v);
     else store_first(to, v, count);
 }
@@ -50,16 +50,16 @@ INLINE void pool_row(const Resample *q, int64_t row) {
         const real *x = q->from + ((image * q->H + top) * q->W + left) * C; /* of tap (0, 0), which may lie outside */
         const int64_t at = (row * q->OW + ow) * C;
         for (int64_t c = 0; c < C; c += LANES) {
-            vec best = load_some(x + (p0 * q->W + q0) * C + c, C - c);
+            vec best = load_at_most(x + (p0 * q->W + q0) * C + c, C - c);
             mask winner = (mask){0} + (int32_t)(p0 * q->KW + q0);
             for (int64_t p = p0; p < p1; p++)
                 for (int64_t k = q0; k < q1; k++) {
-                    const vec v = load_some(x + (p * q->W + k) * C + c, C - c);
+                    const vec v = load_at_most(x + (p * q->W + k) * C + c, C - c);
                     const mask larger = ~(v <= best) & (best == best); /* a NaN is, and no number is larger than it */
                     best = choose(larger, v, best);
                     winner = (larger & (int32_t)(p * q->KW + k)) | (~larger & winner);
                 }
-            store_some(q->to + at + c, best, C - c);
+            store_at_most(q->to + at + c, best, C - c);
             store_taps(q->winner_out + at + c, winner, C - c);
         }
     }
@@ -86,11 +86,11 @@ INLINE void pool_grad_row(const Resample *q, int64_t row) {
             const int64_t left = j * q->sw - q->pw, k0 = MAX(0, -left), k1 = MIN(q->KW, q->W - left);
             const int64_t at = ((image * q->OH + i) * q->OW + j) * C, tap = (h - i * q->sh) * q->KW;
             for (int64_t c = 0; c < C; c += LANES) {
-                const vec dy = load_some(q->from + at + c, C - c);
+                const vec dy = load_at_most(q->from + at + c, C - c);
                 const mask winner = load_taps(q->winner + at + c, C - c);
                 for (int64_t k = k0; k < k1; k++) {
                     real *to = dx + (left + k) * C + c;
-                    store_some(to, load_some(to, C - c) + choose(winner == (int32_t)(tap + k), dy, (vec){0}), C - c);
+                    store_at_most(to, load_at_most(to, C - c) + choose(winner == (int32_t)(tap + k), dy, (vec){0}), C - c);
                 }
             }
         }
@@ -137,10 +137,10 @@ INLINE void upsample_grad_row(const Resample *q, int64_t row) {
             vec sum = {0};
             for (int64_t a = 0; a < q->sh; a++) {
                 vec sum_of_row = {0};
-                for (int64_t b = 0; b < q->sw; b++) sum_of_row += load_some(from + a * width + b * C + c, C - c);
+                for (int64_t b = 0; b < q->sw; b++) sum_of_row += load_at_most(from + a * width + b * C + c, C - c);
                 sum += sum_of_row;
             }
-            store_some(q->to + (row * q->OW + i) * C + c, sum, C - c);
+            store_at_most(q->to + (row * q->OW + i) * C + c, sum, C - c);
         }
     }
 }

@@ -101,16 +101,16 @@ def _parameter(function: str, text: str) -> Parameter:
     match = _PARAMETER.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{function}: cannot read the parameter {text!r}")
-    kind = match["type"]
+    type_ = match["type"]
     points = bool(match["star"] or match["size"])
     if match["star"] and match["size"]:
-        sort = "table"
+        kind = "table"
     elif points and match["name"].endswith("_strides"):
-        sort = "strides"
+        kind = "strides"
     elif points:
-        sort = "array" if kind in DTYPES or kind == "real" else "structure"
+        kind = "array" if type_ in DTYPES or type_ == "real" else "structure"
     else:
-        sort = "scalar"
-    if sort != "structure" and kind not in SCALARS and kind != "real":
-        raise ValueError(f"{function}: cannot read the parameter {text!r}: unknown type {kind!r}")
-    return Parameter(match["name"], sort, kind, bool(match["const"]), bool(match["optional"]), match["size"])
+        kind = "scalar"
+    if kind != "structure" and type_ not in SCALARS and type_ != "real":
+        raise ValueError(f"{function}: cannot read the parameter {text!r}: unknown type {type_!r}")
+    return Parameter(match["name"], kind, type_, bool(match["const"]), bool(match["optional"]), match["size"])

@@ -9,7 +9,7 @@
    float32.c and float64.c define these and include all families (families.h); the compiler sees each file twice. How wide
    a vec is follows from -march: 64 bytes with AVX-512, 32 with AVX2, else 16 (SSE2, NEON).
 
-   Conventions, for library.py reads the prototypes of exported functions:
+   Conventions, for signature.py reads the prototypes of exported functions:
 
        EXPORT void NAME(bias_relu)(int64_t rows, int64_t C, const real x[rows * C], OPTIONAL const real b[C], real y[rows * C])
 

@@ -18,7 +18,7 @@ def bias_relu(x: np.ndarray, b: np.ndarray | None) -> np.ndarray:
 
 
 def relu_grad(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """dx = dy where y = relu(x) is positive, else 0."""
+    """dx = dy where y = relu(x) is positive, elsewhere dy * 0."""
     return dy * (y > 0)
 
 

@@ -1,20 +1,22 @@
 """Convolution, its input gradient and its weight gradient: three products of the same matrices.
 
-Each output pixel of a convolution is a weighted sum of one *patch* of the input, the KH x KW x C numbers that lie under
-the kernel there. Write every patch as a row of a matrix P (this rearrangement is called im2col) and the weights as a
-matrix W, and the three passes are
+Each output pixel of a convolution is a weighted sum of one *patch* of the input, the KH x KW x C/G numbers that lie
+under the kernel there. Write every patch as a row of a matrix P (this rearrangement is called im2col) and the weights
+as a matrix W, and the three passes are
 
     y  = P W              P = im2col(x)       one row per output pixel, one column per tap and input channel
-    dW = P^T dy           because y is linear in W
-    dP = dy W^T           because y is linear in P, and dx = col2im(dP)
+    dW = P^T dy           for dW[k,o] = sum over all rows i of P[i,k] dy[i,o]
+    dP = dy W^T           for dP[i,k] = sum over all outputs o of dy[i,o] W[k,o], and dx = col2im(dP)
 
-A *tap* is one position (p, q) of the kernel. Through it, the outputs read a window of the input: every sh-th row from
-p * dh on, every sw-th column from q * dw on. im2col copies the window of each tap into P. col2im is its transpose: it
-adds the numbers back to where they were read, since the gradient of an input that was read several times is the sum of
-the gradients of all its readings. Padding is a border of zeros around the input whose gradient is dropped.
+A *tap* is one position (p, q) of the kernel. With strides (sh, sw) and dilations (dh, dw) the outputs read a window of
+the input through it: every sh-th row from p * dh on, every sw-th column from q * dw on. im2col copies the window of
+each tap into P. col2im is its transpose: it adds the numbers back to where they were read, since the gradient of an
+input that was read several times is the sum of the gradients of all its readings. Padding is a border of zeros around
+the input whose gradient is dropped.
 
-**The input gradient is a transposed convolution.** Take one row of four inputs, a kernel (a, b) and stride 2. The
-convolution is the product with a matrix, and its input gradient the product with the transposed matrix:
+**The input gradient is a transposed convolution.** If y_j = sum of A_ji x_i, then dx_i = sum of A_ji dy_j over j: the
+gradient is the product with the transposed matrix. Take one row of four inputs, a kernel (a, b) and stride 2. The
+convolution is the product with a matrix A, and its input gradient the product with A^T:
 
     [y0]   [a b 0 0] [x0]          [dx0]   [a 0]             [a dy0]
     [y1] = [0 0 a b] [x1]          [dx1]   [b 0] [dy0]       [b dy0]
@@ -26,7 +28,8 @@ convolution. So `conv2d_input_grad` is both the backward pass of the convolution
 the transposed convolution, whose own input gradient is `conv2d` and whose weight gradient is `conv2d_weight_grad` with
 x and dy in each other's place.
 
-Notation (see geometry.py): x (N, C, H, W), w (OC, C / G, KH, KW), y (N, OC, OH, OW), G groups. The groups are
+Notation (see geometry.py): x (N, C, H, W), w (OC, C/G, KH, KW), y (N, OC, OH, OW), G groups, stride (sh, sw), padding
+(ph, pw), dilation (dh, dw). The groups are
 independent convolutions of C / G channels each: a leading axis of the matrices.
 """
 
@@ -54,7 +57,8 @@ def conv2d_input_grad(
 ) -> np.ndarray:
     """The transpose of conv2d as a map of x: dy (N, OC, OH, OW) -> dx (N, C, H, W), plus b (C,).
 
-    dx[n,c,h,v] = b[c] + sum of w[o,c,p,q] dy[n,o,i,j] over all (o,p,q,i,j) through which conv2d reads x[n,c,h,v].
+    dx[n,c0+c,h,v] = b[c0+c] + sum of w[o,c,p,q] dy[n,o,i,j] over the outputs o of the group and all (p,q,i,j) through
+    which conv2d reads x[n,c0+c,h,v]; c0 is the first channel of the group.
     As a gradient it has no b; as the forward pass of a transposed convolution it may, and with relu it is max(dx, 0).
     """
     patches = _rows(dy, g) @ weight_matrix(w, g).swapaxes(1, 2)  # (G, N OH OW, KH KW C/G)
@@ -125,6 +129,6 @@ def _images(rows: np.ndarray, N: int, H: int, W: int) -> np.ndarray:
 
 
 def _biased(y: np.ndarray, b: np.ndarray | None, relu: bool) -> np.ndarray:
-    """y (N, C, H, W) plus b (C,), and with relu what of it is positive."""
+    """y (N, C, H, W) plus b (C,), then with relu max(y, 0)."""
     y = y if b is None else y + b[:, None, None]
     return np.maximum(y, 0) if relu else y

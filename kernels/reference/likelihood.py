@@ -1,11 +1,15 @@
 """Negative log-likelihoods in nats per example, summed over everything but the examples, and their gradients.
 
-**Why logits.** A Bernoulli pixel x in [0, 1] with probability p has -log p(x) = -x log p - (1 - x) log(1 - p). With
-p = sigmoid(l) we have log p = l - softplus(l) and log(1 - p) = -softplus(l), where softplus(l) = log(1 + exp(l)), so
+A nat is the unit of -log p with the natural logarithm: 1 nat = 1 / log 2 = 1.44 bits.
 
-    -log p(x) = softplus(l) - x l,
+**Why logits.** The logit of a probability p is l = log(p / (1 - p)), any real number, and p = sigmoid(l). A network
+that outputs l need not keep to [0, 1]. For a Bernoulli pixel x, 1 with probability p and else 0,
 
-which needs no logarithm of a number that may have been rounded to 0. Its derivative is sigmoid(l) - x.
+    -log p(x) = -x log p - (1 - x) log(1 - p) = softplus(l) - x l,
+
+since log p = l - softplus(l) and log(1 - p) = -softplus(l), where softplus(l) = log(1 + exp(l)). No
+logarithm is taken of a number that may have been rounded to 0. The derivative is sigmoid(l) - x. For a grey pixel, x
+between 0 and 1, the same formula is the usual cross-entropy.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from math import log, pi
 import numpy as np
 
 from .activation import sigmoid, softplus
+from .matrix import reduce_sum
 
 
 def bernoulli_nll(logits: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -30,7 +35,7 @@ def bernoulli_nll_grad(dy: np.ndarray, logits: np.ndarray, x: np.ndarray) -> np.
 def gaussian_nll(mean: np.ndarray, log_var: np.ndarray, x: np.ndarray) -> np.ndarray:
     """mean, x (N, ...), log_var of a shape that broadcasts to theirs -> (N,):
 
-    -log N(x; mean, exp(log_var)) = 1/2 sum of log(2 pi) + log_var + (x - mean)^2 exp(-log_var).
+    -log N(x; mean, exp(log_var)) = sum of (log(2 pi) + log_var + (x - mean)^2 exp(-log_var)) / 2.
     """
     return _per_example(log(2 * pi) + log_var + (x - mean) ** 2 * np.exp(-log_var)) / 2
 
@@ -53,20 +58,20 @@ def softmax_cross_entropy(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
     The largest logit is taken from all of them first, which changes nothing but keeps exp from overflowing.
     """
     shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(target)), target]
+    return np.log(reduce_sum(np.exp(shifted), (1,), False)) - shifted[np.arange(len(target)), target]
 
 
 def softmax_cross_entropy_grad(dy: np.ndarray, logits: np.ndarray, target: np.ndarray) -> np.ndarray:
     """dy (M,) -> dlogits (M, K) = dy (softmax(logits) - one_hot(target))."""
     probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    probabilities /= reduce_sum(probabilities, (1,), True)
     probabilities[np.arange(len(target)), target] -= 1
     return dy[:, None] * probabilities
 
 
 def _per_example(terms: np.ndarray) -> np.ndarray:
     """(N, ...) -> (N,)."""
-    return terms.sum(axis=tuple(range(1, terms.ndim)))
+    return reduce_sum(terms, tuple(range(1, terms.ndim)), False)
 
 
 def _along(dy: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -11,9 +11,12 @@ dbias = sum of dy. For x, let g = weight dy be the gradient by x_hat. Then
     dx = (g - E g - x_hat E(g x_hat)) / s.
 
 Why: x_hat depends on x directly, which gives g / s, and through the mean and the variance of its set of n elements.
-Through the mean, each element moves all x_hat by -1 / (n s), which takes away E g / s. Through the variance, with
-d x_hat / d var = -x_hat / (2 s^2) and d var / d x = 2 s x_hat / n, it takes away x_hat E(g x_hat) / s.
-In pictures: shifting or scaling x leaves x_hat as it is, so dx has no component along 1 and none along x_hat.
+Through the mean, d x_hat_j / d x_i = -1 / (n s) for every j; summed over j with g_j that is -E g / s. Through the
+variance, with d x_hat / d var = -x_hat / (2 s^2) and d var / d x = 2 (x - E x) / n = 2 s x_hat / n, it is
+-x_hat E(g x_hat) / s. (The variance depends on x through the mean too, but the sum of x - E x is 0: nothing is added.)
+
+In pictures: shifting x leaves x_hat as it is, so dx sums to 0. Without eps, scaling x would leave it as it is too, and
+dx would be orthogonal to x_hat.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ def sgd_step(
     weight_decay: float,
     nesterov: bool,
 ) -> None:
-    """In place on params p and velocities v: g += weight_decay p; v = momentum v + g; p -= lr v.
+    """In place on params p and velocities v: with g' = g + weight_decay p, v = momentum v + g' and p -= lr v.
 
-    With nesterov p -= lr (g + momentum v). Without momentum there are no velocities, and v is g.
+    With nesterov p -= lr (g' + momentum v). Without momentum there are no velocities, and v is g'.
     """
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         g = g + float(weight_decay) * p
@@ -63,4 +63,5 @@ def adam_step(
 
 def global_norm(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """The Euclidean norm of all elements of all arrays together, a float64 array without axes."""
-    return np.sqrt(np.sum([np.square(a, dtype=np.float64).sum() for a in arrays], dtype=np.float64))[...]
+    squares = [np.square(a, dtype=np.float64).sum() for a in arrays]
+    return np.asarray(np.sqrt(np.sum(squares, dtype=np.float64)))

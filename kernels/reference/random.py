@@ -1,8 +1,8 @@
 """Random numbers from counters: Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers").
 
-Philox is a bijection of 128-bit counters under a 64-bit key that mixes so well that the images of 0, 1, 2, ... pass for
-random. There is no state: word i of a draw is a function of (seed, draw, i), so every device computes the same numbers,
-in any order, and a backward pass draws its noise again instead of keeping it.
+Philox is a bijection of 128-bit counters under a 64-bit key; what it makes of the counters 0, 1, 2, ... passes the
+statistical tests of randomness. There is no state: word i of a draw is a function of (seed, draw, i), so every device
+computes the same numbers, in any order, and a backward pass draws its noise again instead of keeping it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..contract import Noise
 
 ROUNDS = 10
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-BUMP0, BUMP1 = 0x9E3779B9, 0xBB67AE85  # the golden ratio and sqrt(3) - 1, as in the paper
+BUMP0, BUMP1 = 0x9E3779B9, 0xBB67AE85  # 2^32 times the golden ratio - 1, and times sqrt(3) - 1, as in the paper
 LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
@@ -59,13 +59,13 @@ def uniform(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
 
 
 def normal(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
-    """Standard normal by Box & Muller (1958), a pair of them from two words: with u = (word + 1/2) / 2^32,
+    """Standard normal numbers (Box & Muller 1958); two words make a pair of them. Let u[k] = (word[k] + 1/2) / 2^32.
 
-    element 2i is r cos(t), element 2i+1 is r sin(t), with r = sqrt(-2 log u[2i]) and t = 2 pi u[2i+1].
+    Element 2i is r cos(t), element 2i+1 is r sin(t), with r = sqrt(-2 log u[2i]) and t = 2 pi u[2i+1].
 
-    A point of the plane with independent standard normal coordinates has polar coordinates (r, t) for which r^2 / 2 is
-    exponentially distributed and t uniform. float32 and float64 are the same numbers, rounded; backends agree to
-    rounding (2e-6 in float32).
+    Why: a point of the plane with independent standard normal coordinates has polar coordinates (r, t) for which r^2 /
+    2 is exponentially distributed, as -log u of a uniform u is, and t is uniform. float32 and float64 are the same
+    numbers, rounded; backends agree to rounding (2e-6 in float32).
     """
     count = prod(shape)
     u = (random_bits(count + count % 2, noise).reshape(-1, 2) + 0.5) * 2.0**-32  # in (0, 1): the logarithm is finite

@@ -12,8 +12,8 @@ from ..geometry import Pair, output_size
 def max_pool2d(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> tuple[np.ndarray, np.ndarray]:
     """x (N, C, H, W) -> y and winner (N, C, OH, OW): the largest number of each window, and the tap that read it.
 
-    winner is int32, p * KW + q for the tap (p, q), the first one of equal numbers. A NaN counts as the largest. The
-    padding is never the largest.
+    winner is int32, p * KW + q for the tap (p, q), the first one of equal numbers. A NaN counts as the largest. Padding
+    counts as -inf; which tap wins a window in which all is -inf is left open.
     """
     (ph, pw), (OH, OW) = padding, _out(x.shape, kernel, stride, padding)
     padded = np.pad(x, [(0, 0), (0, 0), (ph, ph), (pw, pw)], constant_values=-np.inf)
