@@ -16,7 +16,7 @@ from minivae.kernels.geometry import ConvGeometry
 
 from . import cases, plain
 from .backends import torch
-from .rows import random, row
+from .rows import channels_last, random, row
 from .timing import Work
 
 BATCH = 32
@@ -40,17 +40,12 @@ Functions = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]  #
 def passes(g: ConvGeometry) -> list[tuple[str, tuple[np.ndarray, ...], Functions]]:
     """Name, random arrays and functions of the three passes."""
     x, w, dy = (random(*shape, seed=i) for i, shape in enumerate((g.x_shape, g.w_shape, g.y_shape)))
-    x, dy = _channels_last(x), _channels_last(dy)
+    x, dy = channels_last(x), channels_last(dy)
     return [
         ("forward", (x, w), _forward(g)),
         ("input gradient", (dy, x, w), _input_grad(g)),
         ("weight gradient", (dy, x, w), _weight_grad(g)),
     ]
-
-
-def _channels_last(x: np.ndarray) -> np.ndarray:
-    """The same images in the memory layout that the layers hand on."""
-    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
 def _forward(g: ConvGeometry) -> Functions:

@@ -11,7 +11,7 @@ import numpy as np
 import minivae as mv
 
 from .backends import CPU, torch
-from .rows import check, on_cpu, random, torch_arguments, waiter
+from .rows import channels_last, check, on_cpu, random, torch_arguments, waiter
 from .timing import Run, Work
 
 
@@ -60,6 +60,8 @@ def layers(gpu: Any, quick: bool = False) -> Iterator[Work]:
         state = layer.state_dict()
         x = random(*case.shape)
         dy = random(*layer(x).shape, seed=1)
+        if x.ndim == 4:
+            x, dy = channels_last(x), channels_last(dy)
         candidates: dict[str, Run] = {column: on_cpu(column, _ours(layer, x, dy, "cpu")) for column in CPU}
         if gpu is not None:
             moved = case.make(mv.nn)

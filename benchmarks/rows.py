@@ -30,6 +30,11 @@ def random(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
+def channels_last(x: np.ndarray) -> np.ndarray:
+    """The same images (N, C, H, W) in the memory layout that layers hand on to each other."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+
 def row(
     name: str,
     arrays: Arrays,

@@ -18,6 +18,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -42,12 +43,12 @@ def build() -> Path:
     Raises BuildError where there is no compiler, it fails, or its result cannot be kept.
     """
     compiler = _compiler()
-    flags = [*FLAGS, *SHARED, *shlex.split(os.environ.get("MINIVAE_CFLAGS", ""))]
+    flags = [*FLAGS, *SHARED, *_words("MINIVAE_CFLAGS")]
     cpu, macros = _this_cpu(compiler, flags)
     flags += cpu
     folder = _own_folder(_cache() / "native")
     library = folder / f"kernels-{_key(compiler, flags, macros)}{'.dll' if sys.platform == 'win32' else '.so'}"
-    if not library.exists():
+    if not _is_whole(library):
         print(
             f"minivae: compiling its C kernels for this CPU, once: {shlex.join([*compiler, *flags])}", file=sys.stderr
         )
@@ -75,7 +76,7 @@ def sources() -> list[Path]:
 
 def _compiler() -> list[str]:
     """The command that CC names, else the first of cc, clang and gcc that there is."""
-    named = shlex.split(os.environ.get("CC", ""), posix=sys.platform != "win32")
+    named = _words("CC")
     if named:
         return named
     for name in ("cc", "clang", "gcc"):
@@ -83,6 +84,14 @@ def _compiler() -> list[str]:
         if found:
             return [found]
     raise BuildError("there is no C compiler: none of cc, clang and gcc was found, and CC is not set")
+
+
+def _words(variable: str) -> list[str]:
+    """The words of an environment variable, as a shell reads them; BuildError for a quotation without an end."""
+    try:
+        return shlex.split(os.environ.get(variable, ""), posix=sys.platform != "win32")
+    except ValueError as error:
+        raise BuildError(f"{variable} cannot be read: {error}") from None
 
 
 def _this_cpu(compiler: list[str], flags: list[str]) -> tuple[list[str], bytes]:
@@ -100,6 +109,7 @@ def _this_cpu(compiler: list[str], flags: list[str]) -> tuple[list[str], bytes]:
 def _compile(compiler: list[str], flags: list[str], library: Path) -> None:
     """All units at once, then the link, in a folder of this process; renamed at the end, so no one sees half a file."""
     try:
+        _remove_leftovers(library.parent)
         with tempfile.TemporaryDirectory(dir=library.parent, prefix="building-") as scratch:
             objects = [Path(scratch) / f"{unit}.o" for unit in UNITS]
             commands = [
@@ -110,9 +120,36 @@ def _compile(compiler: list[str], flags: list[str], library: Path) -> None:
             linked = Path(scratch) / library.name
             libm = [] if sys.platform == "win32" else ["-lm"]
             _run([*compiler, *flags, "-shared", *map(str, objects), "-o", str(linked), *libm])
-            os.replace(linked, library)
+            _keep(linked, library)
     except OSError as error:
         raise BuildError(f"the compiled C kernels cannot be kept in {library.parent}: {error}") from None
+
+
+def _keep(linked: Path, library: Path) -> None:
+    """Move the library and its digest to where they stay; only the user may write there, whatever the umask says."""
+    digest = linked.with_suffix(".sha256")
+    digest.write_text(hashlib.sha256(linked.read_bytes()).hexdigest(), encoding="ascii")
+    for made, place in ((linked, library), (digest, library.with_suffix(".sha256"))):
+        made.chmod(0o700)
+        with made.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(made, place)
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether the library is there as it was made: one that was cut off would end the process when it is loaded."""
+    try:
+        digest = library.with_suffix(".sha256").read_text(encoding="ascii")
+        return digest == hashlib.sha256(library.read_bytes()).hexdigest()
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What compilers left behind that were killed: folders older than any compilation can be."""
+    for scratch in folder.glob("building-*"):
+        if time.time() - scratch.stat().st_mtime > len(UNITS) * SECONDS:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _run(command: list[str]) -> bytes:

@@ -88,7 +88,7 @@ def threads() -> int:
     text = os.environ.get("MINIVAE_NUM_THREADS")
     if text is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not text.isdigit() or int(text) < 1:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
         raise ValueError(f"MINIVAE_NUM_THREADS must be a number of threads, got {text!r}")
     return int(text)
 

@@ -36,7 +36,7 @@ def _info(args: argparse.Namespace) -> None:
 def _kernels() -> str:
     """What NumPy arrays are computed with; that of C is compiled now if it was not before."""
     choice = cpu_choice()
-    return f"{choice.name}: {choice.why}"
+    return " ".join(f"{choice.name}: {choice.why}".split())
 
 
 def _blas_threads() -> str:

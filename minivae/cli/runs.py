@@ -13,6 +13,7 @@ from typing import Any
 from minivae import __version__, models
 from minivae import data as datasets
 from minivae.data import Dataset
+from minivae.kernels import cpu_choice
 from minivae.models import VQVAE, PixelCNN
 from minivae.training import Estimator
 from minivae.training.checkpoint import atomic_write
@@ -116,12 +117,15 @@ class Run:
         return prior
 
     def drop_other_prior(self) -> None:
-        """Remove the prior of the codes that this VQ-VAE had before its training went on."""
+        """Remove the prior of the codes that this VQ-VAE had before its training went on, and say so."""
         files = Files(self.folder, "prior_")
         if not isinstance(self.model, VQVAE) or not files.model.exists():
             return
         if PixelCNN.load(files.model).codebook_digest != self.model.codebook_digest:
             files.forget()
+            print(
+                f"removed the prior: its codes are those of before; `minivae train prior {self.folder}` trains another"
+            )
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -156,4 +160,5 @@ def versions() -> dict[str, str]:
     """What a result may depend on."""
     names = ("numpy", "cupy-cuda12x", "cupy-cuda13x")
     installed = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"] in names}
-    return {"minivae": __version__, "python": platform.python_version(), **installed}
+    own = {"minivae": __version__, "kernels": cpu_choice().name}
+    return {**own, "python": platform.python_version(), **installed}

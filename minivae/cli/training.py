@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from minivae.kernels import cpu_choice
 from minivae.training import Estimator, load_checkpoint
 from minivae.training.checkpoint import atomic_write, remove_leftovers
 from minivae.training.progress import progress_for
@@ -109,6 +110,8 @@ def _goes_on(files: Files, options: dict[str, Any], killed: bool) -> bool:
     if config is None or not files.checkpoint.is_file():
         raise ValueError(f"{str(files.folder)!r} holds no {'prior' if files.prefix else 'run'} to resume")
     _check_options(config, options)
+    if (before := config.get("versions", {}).get("kernels")) not in (None, now := cpu_choice().name):
+        print(f"begun on the {before} kernels, goes on on the {now} ones: equal but for rounding", flush=True)
     return True
 
 

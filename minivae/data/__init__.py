@@ -107,6 +107,8 @@ def load(name: str | Path, folder: str | Path | None = None, image_shape: Sequen
 def _check_arguments(name: str | Path, folder: str | Path | None, image_shape: Sequence[int] | None) -> None:
     if not isinstance(name, (str, Path)):
         raise TypeError(f"the name of a data set must be a str or a Path, got {name!r}")
+    if not str(name):
+        raise ValueError("the name of a data set is empty")
     if folder is not None and not isinstance(folder, (str, Path)):
         raise TypeError(f"folder must be a str or a Path, got {folder!r}")
     if folder is not None and name not in idx.SOURCES:

@@ -20,7 +20,7 @@ from typing import IO, NamedTuple, Protocol
 import numpy as np
 
 STEP = 1 << 20  # bytes read at a time
-RATIO, SMALL = 250, 16 << 20  # of what is held to the file's size; what every file may hold
+RATIO, SMALL = 250, 64 << 20  # of what is held to the file's size; what every file may hold
 MAGIC = b"\x93NUMPY"
 LONGEST_HEADER = 10_000  # bytes, as in NumPy
 LONGEST_REASON = 400  # characters of an error message
@@ -59,7 +59,10 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 def check_expansion(stated: int, stored: int) -> None:
     """ValueError for a file of `stored` bytes that says it holds too many more."""
     if stated > max(SMALL, RATIO * stored):
-        raise ValueError(f"it says it holds {stated:,} bytes, more than {RATIO} times its {stored:,} bytes on the disk")
+        raise ValueError(
+            f"it says it holds {stated:,} bytes, more than {RATIO} times its {stored:,} bytes on the disk; "
+            "good data of that kind is taken from a file without compression (np.save, np.savez)"
+        )
 
 
 def fill(buffer: np.ndarray, file: Readable) -> None:

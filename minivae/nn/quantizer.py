@@ -235,7 +235,7 @@ def k_means(rows: np.ndarray, k: int) -> np.ndarray:
     """
     M = len(rows)
     if k > M:
-        raise ValueError(f"k-means needs at least as many vectors as codes, got {M} vectors for {k} codes")
+        raise ValueError(f"k-means needs at least as many vectors as codes, got {M} vectors for {k} codes; take fewer")
     draws = current_generator().uniform((k,), np.float64)
     centres = np.empty((k, rows.shape[1]), rows.dtype)
     distance = np.ones(M)

@@ -85,12 +85,21 @@ def test_more_epochs_make_it_longer(data, tmp_path):
     refused(minivae_command(*command("ae", data, out), "--resume"), "--epochs was 5, not 2")
 
 
+def test_going_on_with_other_kernels_is_said(runs, data, tmp_path):
+    out = shutil.copytree(runs("ae")[0], tmp_path / "run")
+    config = json.loads((out / "config.json").read_text())
+    other = {"native": "reference", "reference": "native"}[config["versions"]["kernels"]]
+    (out / "config.json").write_text(json.dumps({**config, "versions": {**config["versions"], "kernels": other}}))
+    assert f"begun on the {other} kernels" in succeeded(*command("ae", data, out), "--resume").stdout
+
+
 class TestPriors:
     def test_a_longer_training_drops_the_prior_of_the_codes_before(self, with_prior, data, tmp_path):
         out = shutil.copytree(with_prior[0], tmp_path / "run")
         succeeded(*command("vqvae", data, out), "--resume")
         assert (out / "prior.npz").exists()  # nothing was trained: its codes are these
-        succeeded(*command("vqvae", data, out), "--epochs", "3", "--resume")
+        done = succeeded(*command("vqvae", data, out), "--epochs", "3", "--resume")
+        assert "removed the prior" in done.stdout
         assert not list(out.glob("prior*"))
         assert not (out / "samples.png").exists()
         refused(minivae_command("sample", out), "no prior")

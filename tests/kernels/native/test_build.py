@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,7 +52,7 @@ def test_a_library_is_compiled_once_and_one_line_says_so(cache: Path, capsys: py
     assert "compiling" in said.err
     assert build.build() == library
     assert capsys.readouterr().err == ""
-    assert list(cache.iterdir()) == [library]  # nothing is left behind
+    assert sorted(cache.iterdir()) == [library.with_suffix(".sha256"), library]  # nothing else is left behind
 
 
 def test_the_folder_is_for_the_user_alone(cache: Path) -> None:
@@ -154,8 +156,50 @@ def test_two_processes_at_once_make_one_library(cache: Path, tmp_path: Path, mon
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     printed = {process.communicate(timeout=60)[0].strip() for process in both}
     assert [process.returncode for process in both] == [0, 0]
-    assert printed == {str(library) for library in cache.iterdir()}
+    assert printed == {str(library) for library in cache.glob("*.so")}
     assert len(printed) == 1
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o077])
+def test_the_library_is_the_users_alone_whatever_the_umask_says(cache: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        library = build.build()
+        assert stat.S_IMODE(library.stat().st_mode) == stat.S_IMODE(cache.stat().st_mode) == 0o700
+        assert build.build() == library
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: whole + b"x"]
+)
+def test_a_damaged_library_is_compiled_anew(cache: Path, damage: Callable[[bytes], bytes]) -> None:
+    """Of one that was cut off the system's loader makes a bus error."""
+    library = build.build()
+    whole = library.read_bytes()
+    library.write_bytes(damage(whole))
+    assert build.build() == library
+    assert library.read_bytes() == whole
+
+
+def test_what_a_killed_compiler_left_is_removed_and_what_one_at_work_has_stays(cache: Path) -> None:
+    build.build()
+    left, at_work = cache / "building-left", cache / "building-at-work"
+    left.mkdir()
+    at_work.mkdir()
+    os.utime(left, (1, 1))
+    next(cache.glob("*.so")).unlink()
+    build.build()
+    assert not left.exists()
+    assert at_work.exists()
+
+
+@pytest.mark.parametrize("variable", ["CC", "MINIVAE_CFLAGS"])
+def test_a_variable_that_no_shell_reads_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "gcc '")
+    with pytest.raises(BuildError, match=f"{variable} cannot be read: No closing quotation"):
+        build.build()
 
 
 def test_why_not_is_a_sentence(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
