@@ -20,7 +20,7 @@ from typing import IO, NamedTuple, Protocol
 import numpy as np
 
 STEP = 1 << 20  # bytes read at a time
-RATIO, SMALL = 250, 64 << 20  # of what is held to the file's size; what every file may hold
+RATIO, SMALL = 250, 16 << 20  # of what is held to the file's size; what every file may hold
 MAGIC = b"\x93NUMPY"
 LONGEST_HEADER = 10_000  # bytes, as in NumPy
 LONGEST_REASON = 400  # characters of an error message
