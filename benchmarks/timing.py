@@ -34,7 +34,7 @@ class Spread(NamedTuple):
     high: float
 
 
-SETTLE = 0.03  # seconds before a turn: idle threads of OpenMP wait awake for 10 ms, those of OpenBLAS for 27 ms
+SETTLE = 0.05  # seconds before a turn: idle threads of OpenMP wait awake for 10 ms, those of OpenBLAS for 27 ms
 LONGEST, FEWEST = 20.0, 3  # seconds that a row may take, unless that leaves fewer rounds than these
 
 

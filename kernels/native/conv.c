@@ -108,7 +108,7 @@ EXPORT int NAME(convolve)(const Pass *how, const real *x, const int64_t x_stride
                           OPTIONAL const real *bias, int relu, real *y) {
     PassJob job = {.pass = how, .x = x, .strides = x_strides, .y = y, .most_packing = 1};
     Product *each = job.each = allocate(how->pieces * sizeof(Product));
-    if (!each) return 1;
+    if (!each) return NO_MEMORY;
     int64_t packed = 0;
     for (int64_t i = 0; i < how->pieces; i++) {
         const Piece *of = how->piece + i;
@@ -123,7 +123,8 @@ EXPORT int NAME(convolve)(const Pass *how, const real *x, const int64_t x_stride
     if (how->depthwise) packed = how->depthwise * how->source.C;
     real *panels = allocate(packed * sizeof(real));
     if (panels && how->depthwise) {
-        for (int64_t i = 0; i < packed; i++) panels[i % how->depthwise * how->source.C + i / how->depthwise] = w[i];
+        for (int64_t i = 0; i < packed; i++) /* (C, taps) -> (taps, C) */
+            panels[i % how->depthwise * how->source.C + i / how->depthwise] = w[i];
         for (int64_t i = 0; i < how->pieces; i++) each[i].panels = panels;
     } else if (panels) {
         real *next = panels;
@@ -193,7 +194,7 @@ EXPORT int NAME(convolve_weight_grad)(const WeightPass *how, const real *x, cons
     const int64_t most = MAX(1, CHUNK_BYTES / (int64_t)((image + grad) * sizeof(real)));
     const int64_t chunk = CEIL_DIV(of_x->N, MAX(1, CEIL_DIV(of_x->N, most))); /* all of about one size */
     real *scratch = allocate((chunk * (image + grad) + how->groups * M * N) * sizeof(real));
-    if (!scratch) return 1;
+    if (!scratch) return NO_MEMORY;
     real *turned = scratch + chunk * (image + grad);
     int failed = 0;
     if (!of_x->N) memset(turned, 0, how->groups * M * N * sizeof(real));

@@ -27,7 +27,7 @@ static void pieces_of_rows(long task, void *job) {
 static int over_rows(Rows *q, real *nll) {
     q->pieces = MAX(1, CEIL_DIV(q->D, PIECE));
     q->sums = nll && q->pieces > 1 ? allocate(q->N * q->pieces * sizeof(real)) : nll;
-    if (nll && !q->sums) return 1;
+    if (nll && !q->sums) return NO_MEMORY;
     parallel_for(CEIL_DIV(q->N * q->pieces, UNITS(q)), pieces_of_rows, q);
     if (!nll || q->sums == nll) return 0;
     for (int64_t row = 0; row < q->N; row++) {
@@ -42,6 +42,7 @@ static int over_rows(Rows *q, real *nll) {
 #define SUM_OF_ROW(name, term)                                                                                         \
     static void name(const Rows *q, int64_t row, int64_t begin, int64_t end, real *sum) {                              \
         const real *a = q->a + row * q->D, *b = q->b + row * q->D, *c = q->c + row * q->c_step;                        \
+        (void)c; /* the Bernoulli likelihood has two arrays */                                                         \
         Tree tree;                                                                                                     \
         tree.count = 0;                                                                                                \
         int64_t i = begin;                                                                                             \

@@ -171,7 +171,7 @@ EXPORT int NAME(normalize)(int64_t S, int64_t R, int64_t C, int64_t G, double ep
                            real var[S * G]) {
     Norm q = {.R = R, .C = C, .G = G, .eps = eps, .x = x, .weight = weight, .bias = bias, .y = y, .mean = mean, .var = var};
     prepare(&q, S);
-    if (!q.memory) return 1;
+    if (!q.memory) return NO_MEMORY;
     over_sets(&q, S, normalize_set);
     release(q.memory);
     return 0;
@@ -217,7 +217,7 @@ EXPORT int NAME(normalize_grad)(int64_t S, int64_t R, int64_t C, int64_t G, doub
     Norm q = {.R = R, .C = C, .G = G, .eps = eps, .x = x, .dy = dy, .weight = weight, .y = dx, .mean = (real *)mean,
               .var = (real *)var};
     prepare(&q, S);
-    if (!q.memory) return 1;
+    if (!q.memory) return NO_MEMORY;
     over_sets(&q, S, normalize_set_grad);
     add_sets(&q, S, q.sums, dbias), add_sets(&q, S, q.products, dweight);
     release(q.memory);

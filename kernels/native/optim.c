@@ -145,7 +145,7 @@ static void squares(long task, void *job) {
 EXPORT int NAME(sum_of_squares)(int64_t arrays, const int64_t sizes[arrays], const real *const a[arrays], double result[1]) {
     const int64_t count = parts(arrays, sizes);
     Squares q = {sizes, a, allocate(MAX(1, count) * sizeof(double))};
-    if (!q.sums) return 1;
+    if (!q.sums) return NO_MEMORY;
     parallel_for(count, squares, &q);
     *result = pairwise(q.sums, count);
     release(q.sums);

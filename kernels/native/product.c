@@ -40,8 +40,8 @@ typedef struct {
     /* How it is done, from here on; see `plan`. */
     int64_t width;               /* columns of a panel */
     int64_t rows, columns, parts; /* of a task; parts of the sum over k, each a task with a result of its own */
-    real *panels;                /* of B, each K x width; or B itself, */
-    int64_t panel_step;          /* if this is not 0: from one k to the next there */
+    real *panels;                /* B packed, panels of K x width; or B as it lies, */
+    int64_t panel_step;          /* if this is not 0: the step from one k to the next */
     real *partial;               /* results of parts 1, 2, ..., each M x N */
 } Product;
 
@@ -309,7 +309,7 @@ static int multiply(Product *p) {
     plan(p);
     const int64_t packed = packed_size(p), partial = (p->parts - 1) * p->M * p->N;
     real *scratch = 0;
-    if (packed + partial && !(scratch = allocate((packed + partial) * sizeof(real)))) return 1;
+    if (packed + partial && !(scratch = allocate((packed + partial) * sizeof(real)))) return NO_MEMORY;
     p->panels = p->panel_step ? (real *)p->b : scratch;
     p->partial = scratch + packed;
     parallel_for(packing_tasks(p), pack_task, p);

@@ -93,7 +93,7 @@ EXPORT int NAME(nearest_code)(int64_t M, int64_t D, int64_t K, const real x[M * 
                               int64_t nearest[M]) {
     Codes q = {.M = M, .D = D, .K = K, .panels = CEIL_DIV(K, PANEL), .x = x, .nearest = nearest};
     real *memory = allocate(q.panels * PANEL * (D + 1) * sizeof(real));
-    if (!memory) return 1;
+    if (!memory) return NO_MEMORY;
     q.half_norms = memory, q.codes = memory + q.panels * PANEL;
     lay_out(&q, codebook, memory + q.panels * PANEL, memory);
     parallel_for(CEIL_DIV(M, CODE_TASK), nearest_rows, &q);

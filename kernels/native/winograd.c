@@ -25,7 +25,7 @@ typedef struct {
     const FastPass *pass;
     const real *x;
     const int64_t *strides;
-    Transform *input, *output, *kernel;
+    Transform *to_tile, *from_tile, *of_kernel; /* what is made of x, of products, of w; transposed for dx */
     int64_t n2, K, N;     /* places in a tile; see FastPass */
     int64_t images, rows; /* of a task: images, or of one image rows of tiles */
     int64_t plane;        /* of U */
@@ -75,7 +75,7 @@ static void transform_inputs(const FastJob *job, const Tiles *t, real *pixels, r
                 const real *first = x + sub / s * line + sub % s * C + c;
                 for (int64_t a = 0; a < n; a++)
                     for (int64_t b = 0; b < n; b++) from[a * n + b] = load(first + (a * line + b * C) * s);
-                job->input(from, to);
+                job->to_tile(from, to);
                 for (int64_t i = 0; i < job->n2; i++) store(V + i * plane + sub * C + c, to[i]);
             }
     }
@@ -97,7 +97,7 @@ static void transform_outputs(const FastJob *job, const Tiles *t, const real *M,
         for (int64_t c = 0; c < C; c += LANES) {
             vec from[MOST_N * MOST_N], to[MOST_N * MOST_N];
             for (int64_t i = 0; i < job->n2; i++) from[i] = load(M + i * plane + c);
-            job->output(from, to);
+            job->from_tile(from, to);
             for (int64_t e = 0; e < down; e++)
                 for (int64_t j = 0; j < across; j++)
                     store(y + (e * f->W + j) * C + c, biased(to[e * m + j], job, c));
@@ -137,7 +137,7 @@ static void transform_panel(long panel, void *argument) {
         for (int64_t j = 0; j < whole; j += LANES) {
             vec from[MOST_N * MOST_N], to[MOST_N * MOST_N];
             for (int64_t i = 0; i < taps; i++) from[i] = load(from_panel + (i * K + k) * width + j);
-            job->kernel(from, to);
+            job->of_kernel(from, to);
             for (int64_t i = 0; i < job->n2; i++) store(to_panel + i * job->plane + k * width + j, to[i]);
         }
 }
@@ -162,7 +162,7 @@ static int make_U(FastJob *job, const real *w, int64_t K, int64_t N) {
     job->product = (Product){.N = N, .K = K, .a_row = every(K), .a_col = every(1), .c_row = every(N), .width = weights.width};
     job->plane = packed_size(&job->product);
     job->U = allocate((job->n2 * job->plane + packed_size(&weights)) * sizeof(real));
-    if (!job->U) return 1;
+    if (!job->U) return NO_MEMORY;
     job->packed = weights.panels = job->U + job->n2 * job->plane;
     parallel_for(packing_tasks(&weights), pack_task, &weights);
     parallel_for(CEIL_DIV(N, weights.width), transform_panel, job);
@@ -174,9 +174,9 @@ EXPORT int NAME(winograd)(const FastPass *f, const real *x, const int64_t x_stri
                           OPTIONAL const real *bias, int relu, real *y) {
     FastJob job = fast_job(f);
     job.x = x, job.strides = x_strides, job.bias = bias, job.relu = relu, job.y = y;
-    job.input = f->r == 2 ? input22 : input23, job.output = f->r == 2 ? output22 : output23;
-    job.kernel = f->r == 2 ? kernel22 : kernel23;
-    if (make_U(&job, w, job.K, job.N)) return 1;
+    job.to_tile = f->r == 2 ? input22 : input23, job.from_tile = f->r == 2 ? output22 : output23;
+    job.of_kernel = f->r == 2 ? kernel22 : kernel23;
+    if (make_U(&job, w, job.K, job.N)) return NO_MEMORY;
     parallel_for(CEIL_DIV(f->source.N, job.images) * bands_of(&job), fast_tiles, &job);
     release(job.U);
     return atomic_load(&job.failed) ? NO_MEMORY : 0;
@@ -195,7 +195,7 @@ static void transform_gradients(const FastJob *job, const Tiles *t, const real *
             for (int64_t e = 0; e < m; e++)
                 for (int64_t j = 0; j < m; j++)
                     from[e * m + j] = h + e < f->H && w + j < f->W ? load(first + e * s[2] + j * s[3] + c) : (vec){0};
-            job->output(from, to);
+            job->from_tile(from, to);
             for (int64_t i = 0; i < job->n2; i++) store(M + i * plane + c, to[i]);
         }
     }
@@ -215,7 +215,7 @@ static void add_inputs(const FastJob *job, const Tiles *t, const real *V, int64_
                 vec from[MOST_N * MOST_N], to[MOST_N * MOST_N];
                 real *first = of_tile + sub / s * line + sub % s * C + c;
                 for (int64_t i = 0; i < job->n2; i++) from[i] = load(V + i * plane + sub * C + c);
-                job->input(from, to);
+                job->to_tile(from, to);
                 for (int64_t a = 0; a < n; a++)
                     for (int64_t b = 0; b < n; b++) {
                         real *pixel = first + (a * line + b * C) * s;
@@ -267,8 +267,8 @@ EXPORT int NAME(winograd_input_grad)(const FastPass *f, const real *dy, const in
     job.x = dy, job.strides = dy_strides, job.bias = bias, job.relu = relu, job.y = dx;
     job.images = MAX(1, MIN(CEIL_DIV(ROWS, f->tiles_h * f->tiles_w), f->source.N / LEAST_TASKS));
     job.rows = f->tiles_h; /* whole images: tiles overlap in dx */
-    job.input = input_grad22, job.output = output_grad22, job.kernel = kernel22;
-    if (make_U(&job, w, job.N, job.K)) return 1;
+    job.to_tile = input_grad22, job.from_tile = output_grad22, job.of_kernel = kernel22;
+    if (make_U(&job, w, job.N, job.K)) return NO_MEMORY;
     parallel_for(CEIL_DIV(f->source.N, job.images), fast_images, &job);
     release(job.U);
     return atomic_load(&job.failed) ? NO_MEMORY : 0;
@@ -360,7 +360,7 @@ EXPORT int NAME(winograd_weight_grad)(const FastPass *f, const real *x, const in
     FastBack back = {.job = fast_job(f), .dy = dy, .dy_strides = dy_strides, .dw = dw};
     FastJob *job = &back.job;
     job->x = x, job->strides = x_strides, job->product.width = width_of(job->N);
-    job->input = two ? input22 : input23, job->output = two ? output_grad22 : output_grad23;
+    job->to_tile = two ? input22 : input23, job->from_tile = two ? output_grad22 : output_grad23;
     back.kernel_grad = two ? kernel_grad22 : kernel_grad23;
     const int64_t of_image = f->tiles_h * f->tiles_w, step_V = job->K + LANES, step_M = job->N + LANES;
     int64_t chunk = MAX(1, PLANES_BYTES / (job->n2 * of_image * (step_V + step_M) * (int64_t)sizeof(real)));
@@ -369,7 +369,7 @@ EXPORT int NAME(winograd_weight_grad)(const FastPass *f, const real *x, const in
     back.parts = parts_of(job, chunk * of_image);
     const int64_t of_dU = back.parts * job->K * job->N;
     back.V = allocate(job->n2 * (back.of_V + back.of_M + of_dU) * sizeof(real));
-    if (!back.V) return 1;
+    if (!back.V) return NO_MEMORY;
     back.M = back.V + job->n2 * back.of_V, back.dU = back.M + job->n2 * back.of_M;
     if (!f->source.N) memset(back.dU, 0, job->n2 * of_dU * sizeof(real));
     FastPass chunk_pass = *f;
