@@ -27,6 +27,8 @@ _winograd_weight_grad = Kernel("winograd_weight_grad")
 
 # Winograd's products pay from so many channels on, for a kernel of this size and stride.
 LEAST_CHANNELS = {(3, 1): 32, (4, 2): 32}
+# In the weight gradient the transforms of both images go through memory: it takes more channels, C times OC, to pay.
+LEAST_FOR_WEIGHTS = 64 * 64
 MOST_PIXELS = 1024  # outputs of an image up to which all its tiles stay in the cache, as the input gradient wants them
 
 
@@ -68,7 +70,7 @@ def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.nda
     _check("conv2d_weight_grad", "dy", dy, g.y_shape)
     _check("conv2d_weight_grad", "x", x, g.x_shape)
     dw = np.empty(g.w_shape, x.dtype)
-    if winograd_applies(g):
+    if g.C * g.OC >= LEAST_FOR_WEIGHTS and winograd_applies(g):
         dy = np.ascontiguousarray(dy.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
         _winograd_weight_grad[x.dtype](winograd_plan(g).address, x, dy, dw)
     elif is_depthwise(g):

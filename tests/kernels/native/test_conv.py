@@ -109,6 +109,7 @@ def test_depthwise_convolutions() -> None:
 def winograd_always(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Winograd's products for 16 channels already, and for 2 x 2 of stride 1 and 6 x 6 of stride 3."""
     monkeypatch.setattr(conv, "LEAST_CHANNELS", dict.fromkeys([(3, 1), (4, 2), (2, 1), (6, 3)], 16))
+    monkeypatch.setattr(conv, "LEAST_FOR_WEIGHTS", 0)
     conv.winograd_applies.cache_clear()
     yield
     conv.winograd_applies.cache_clear()
