@@ -120,7 +120,7 @@ def _conv2d_geometry(
         )
     if OC % groups:
         raise ValueError(f"conv2d: groups={groups} does not divide the {OC} output channels of weight {w_shape}")
-    elements("conv2d: an input with its padding", (N, C, H + 2 * padding[0], W + 2 * padding[1]))
+    elements("conv2d: an image with its padding", (C, H + 2 * padding[0], W + 2 * padding[1]))
     OH = output_size(H, KH, stride[0], padding[0], dilation[0])
     OW = output_size(W, KW, stride[1], padding[1], dilation[1])
     if OH < 1 or OW < 1:
@@ -128,7 +128,7 @@ def _conv2d_geometry(
             f"conv2d: the kernel of weight {w_shape} with dilation={dilation} does not fit into input {x_shape} "
             f"with padding={padding}: the output would be {OH} x {OW}"
         )
-    elements("conv2d: an output", (N, OC, OH, OW))
+    elements("conv2d: an image of the output", (OC, OH, OW))
     return ConvGeometry(N, C, H, W, OC, KH, KW, OH, OW, stride, padding, dilation, groups)
 
 

@@ -345,7 +345,7 @@ X, W = (2, 4, 8, 8), (6, 4, 3, 3)
         ((4, 8, 8), W, {}, ValueError, r"input must have 4 axes .* got shape \(4, 8, 8\)"),
         (X, (4, 3, 3), {}, ValueError, r"weight must have 4 axes .* got shape \(4, 3, 3\)"),
         ((2, 0, 8, 8), (6, 0, 3, 3), {}, ValueError, r"only the batch may be empty"),
-        (X, W, {"padding": 30_000}, ValueError, r"an input with its padding of shape \(2, 4, 60008, 60008\)"),
+        (X, W, {"padding": 30_000}, ValueError, r"an image with its padding of shape \(4, 60008, 60008\)"),
     ],
 )
 def test_convolutions_that_make_no_sense_are_refused(x, w, changed, error, message) -> None:
