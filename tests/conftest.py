@@ -13,6 +13,7 @@ cuda, on the GPU; those marked `gpu_only` say what only a GPU can tell. `python 
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -42,6 +43,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; tests send it to children
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "gpu: a test on the emulator, or, with --device cuda, on the GPU")
     config.addinivalue_line("markers", "gpu_only: a test on the GPU, with --device cuda")
     if config.getoption("device") == "cuda":
