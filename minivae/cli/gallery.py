@@ -11,7 +11,7 @@ from minivae import figures, uses
 from minivae.data import Dataset
 from minivae.models import VAE, VQVAE, Autoencoder
 from minivae.models.autoencoder import LEVEL
-from minivae.training import Estimator
+from minivae.models.base import Estimator
 
 from .pixels import in_unit_interval
 from .runs import Run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minivae.data import Dataset
 from minivae.data.batches import range_text
-from minivae.training import Estimator
+from minivae.models.base import Estimator
 
 
 def in_unit_interval(data: Dataset) -> bool:

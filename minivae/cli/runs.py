@@ -15,7 +15,7 @@ from minivae import data as datasets
 from minivae.data import Dataset
 from minivae.kernels import cpu_choice
 from minivae.models import VQVAE, PixelCNN
-from minivae.training import Estimator
+from minivae.models.base import Estimator
 from minivae.training.checkpoint import atomic_write
 
 from .lock import NAME as LOCK

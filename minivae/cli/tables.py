@@ -13,8 +13,9 @@ from minivae import uses
 from minivae.data import Dataset
 from minivae.models import VAE, VQVAE, Autoencoder, PixelCNN
 from minivae.models.autoencoder import LEVEL
+from minivae.models.base import Estimator
 from minivae.random import fork
-from minivae.training import Estimator, evaluate
+from minivae.training import evaluate
 from minivae.uses import Denoising
 
 from . import options

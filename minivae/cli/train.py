@@ -13,7 +13,7 @@ from minivae import data as datasets
 from minivae import figures, manual_seed, models
 from minivae.data import Dataset
 from minivae.models.autoencoder import CORRUPTIONS, LEVEL
-from minivae.training import Estimator
+from minivae.models.base import Estimator
 
 from . import gallery, options
 from .pixels import check_pixels

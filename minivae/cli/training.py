@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from minivae.kernels import cpu_choice
-from minivae.training import Estimator, load_checkpoint
+from minivae.models.base import Estimator
+from minivae.training import load_checkpoint
 from minivae.training.checkpoint import atomic_write, remove_leftovers
 from minivae.training.progress import progress_for
 

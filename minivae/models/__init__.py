@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from minivae.training import Estimator
 from minivae.training.checkpoint import open_checkpoint
 
 from .autoencoder import Autoencoder, corrupt
+from .base import Estimator
 from .pixelcnn import PixelCNN
 from .vae import VAE
 from .vqvae import VQVAE

@@ -26,7 +26,8 @@ from minivae.kernels.checks import check_finite, choice, number
 from minivae.kernels.contract import Noise
 from minivae.nn.networks import check_architecture, conv_decoder, conv_encoder, dense_decoder, dense_encoder
 from minivae.random import noise_or_next
-from minivae.training import Codec
+
+from .base import Codec
 
 CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper")
 LEVEL = 0.3  # of a corruption, unless given

@@ -42,7 +42,8 @@ from minivae.nn.layers import ReLU
 from minivae.ops.likelihood import CrossEntropy
 from minivae.ops.linear import Embedding as Lookup
 from minivae.random import current_generator
-from minivae.training import Estimator
+
+from .base import Estimator
 
 SAMPLES_AT_A_TIME = 256
 MOST_LAYERS = 1000

@@ -35,8 +35,9 @@ from minivae.nn.likelihoods import LIKELIHOODS
 from minivae.nn.module import Buffer
 from minivae.nn.networks import check_architecture, conv_decoder, conv_encoder, dense_decoder, dense_encoder
 from minivae.random import current_generator, noise_or_next
-from minivae.training import Codec
-from minivae.training.importance import importance_log_likelihood
+
+from .base import Codec
+from .importance import importance_log_likelihood
 
 ACTIVE = 0.01  # a latent is active where its posterior mean varies more than this over the data (Burda et al. 2015)
 BINARY_SEED, BINARY_BLOCK = 0xB17, 1024  # the one binarisation of grey images that evaluations see; images to a draw
@@ -227,7 +228,7 @@ class VAE(Codec):
     def log_likelihood(
         self, x: np.ndarray, samples: int = 5000, rows: int = 2048, progress: bool = False
     ) -> np.ndarray:
-        """log p(x) of each image in nats (N,), estimated from below with `samples` draws of z: training.importance.
+        """log p(x) of each image in nats (N,), estimated from below with `samples` draws of z: models.importance.
 
         rows: how many draws are in memory at a time. progress: a bar on a terminal. ValueError for samples < 1.
         """

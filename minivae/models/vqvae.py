@@ -32,7 +32,8 @@ from minivae.nn.module import not_finite
 from minivae.nn.networks import check_image_shape
 from minivae.nn.quantizer import VectorQuantizer
 from minivae.random import current_generator
-from minivae.training import Codec
+
+from .base import Codec
 
 STRIDE = 4  # of the encoder: two convolutions of stride 2
 MOST_BLOCKS = 1000

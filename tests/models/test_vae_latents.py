@@ -14,7 +14,7 @@ from strategies import examples, numbers, on_device
 import minivae as mv
 from minivae.kernels.contract import Noise
 from minivae.models import VAE
-from minivae.training.importance import importance_log_likelihood
+from minivae.models.importance import importance_log_likelihood
 
 DENSE = {"image_shape": (1, 6, 5), "latent_dim": 3, "arch": "dense", "hidden": (8, 7)}
 

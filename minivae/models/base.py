@@ -22,12 +22,12 @@ from minivae.nn import init
 from minivae.nn.module import not_finite
 from minivae.optim import Adam, CosineSchedule
 from minivae.random import Generator, current_generator, default_generator, fork, use_generator
+from minivae.training.checkpoint import CheckpointFile, open_checkpoint, remove_leftovers, save_checkpoint
+from minivae.training.loop import EVALUATION_SEED, Trainer
+from minivae.training.progress import Progress, progress_for
+from minivae.training.resume import OF_FIT, plain, restore, tuples
 
 from .arrays import ArrayModel
-from .checkpoint import CheckpointFile, open_checkpoint, remove_leftovers, save_checkpoint
-from .loop import EVALUATION_SEED, Trainer
-from .progress import Progress, progress_for
-from .resume import OF_FIT, plain, restore, tuples
 
 E = TypeVar("E", bound="Estimator")
 
@@ -249,6 +249,45 @@ class Estimator(ArrayModel):
 
     def _meta(self) -> dict[str, Any]:
         return {"model": type(self).__name__, "params": plain(self.get_params())}
+
+
+class Codec(Estimator):
+    """An Estimator with codes: it has encode(x) and decode(z), which scikit-learn knows under other names."""
+
+    latent_dim: int  # of those whose codes are vectors
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """Images -> codes (N, ...)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define encode()")
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        """Codes (N, ...) -> images (N, C, H, W)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define decode()")
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        """encode(x)."""
+        return self.encode(x)
+
+    def inverse_transform(self, z: np.ndarray) -> np.ndarray:
+        """decode(z)."""
+        return self.decode(z)
+
+    def fit_transform(self, x: np.ndarray, y: Any = None, **options: Any) -> np.ndarray:
+        """fit(x, y, **options) and then encode(x)."""
+        return self.fit(x, y, **options).encode(x)
+
+    def check_latents(self, z: Any) -> np.ndarray:
+        """z as (N, latent_dim) in the model's dtype.
+
+        Raises TypeError unless z are integers or floating numbers, ValueError for other shapes, NaN and infinity.
+        """
+        z = checks.array("latents", z, "iuf")
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise ValueError(f"latents must have shape (N, {self.latent_dim}), got {z.shape}")
+        with np.errstate(over="ignore"):
+            z = z.astype(self.parameters()[0].dtype, copy=False)
+        checks.check_finite(z, "latents")
+        return z
 
 
 def _check_fit(epochs: Any, lr: Any, batch_size: Any, warm_start: Any) -> tuple[int, float, int, bool]:

@@ -11,8 +11,7 @@ from minivae.autograd import Tensor, no_grad
 from minivae.data.batches import images_as_floats, range_text
 from minivae.kernels import backend, checks
 from minivae.kernels.checks import check_finite
-
-from .loop import Trainable
+from minivae.training.loop import Trainable
 
 EVALUATION_BATCH = 256
 
