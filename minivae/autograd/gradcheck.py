@@ -22,7 +22,7 @@ from minivae.kernels import backend_of, checks
 from minivae.kernels import reference as host
 from minivae.kernels.contract import Array, Noise
 
-from .function import no_grad
+from .graph import no_grad
 from .tensor import Tensor
 
 ENTRY_BY_ENTRY = 128  # inputs up to this size are tested exhaustively
