@@ -1,7 +1,8 @@
 """Reductions over axes, and the soft maximum in its three forms.
 
-logsumexp(x) = m + log sum exp(x - m) with m = max(x): the largest term becomes 1, so nothing overflows and the sum
-cannot underflow to 0. softmax is its derivative, log_softmax(x) = x - logsumexp(x).
+logsumexp(x) = log sum exp(x) is computed as m + log sum exp(x - m) with m = max(x). So the largest term is exp(0) = 1:
+nothing overflows, and the sum cannot underflow to 0. Its derivative is softmax(x) = exp(x) / sum exp(x), and
+log_softmax(x) = x - logsumexp(x).
 
 `axis` is NumPy's word, and `dim`, PyTorch's, means the same; whoever gives both gets a TypeError.
 """
@@ -95,7 +96,7 @@ class LogSumExp(Function):
 
 
 class Softmax(Function):
-    """y = exp(x - m) / sum; dx = y (dy - <dy, y>), the softmax of a shift being the softmax."""
+    """y = exp(x - m) / sum exp(x - m). dy_j/dx_i = y_j (1 if i = j else 0) - y_j y_i, hence dx = y (dy - <dy, y>)."""
 
     def forward(self, x: Array, axis: int) -> Array:
         y = self.backend.xp.exp(x - x.max(axis=axis, keepdims=True))
