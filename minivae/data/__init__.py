@@ -1,9 +1,9 @@
-"""Data sets: embedded, generated, downloaded, or the user's own. Known to users as `minivae.datasets`.
+"""Data sets: embedded, generated, downloaded, or the user's own. Users import this package as `minivae.datasets`.
 
     data = mv.datasets.load("fashion-mini")
     data.x_train        # (4000, 1, 28, 28), float32 in [0, 1]
 
-Training takes its images from Batches, in an order that is seeded and can be saved.
+Training reads its images through Batches, in a seeded order that can be saved and restored.
 """
 
 from __future__ import annotations
@@ -23,14 +23,19 @@ from .batches import Batches
 __all__ = ["Batches", "Dataset", "check_finite", "load", "names"]
 
 SHAPES_TRAIN, SHAPES_TEST, SHAPES_IMAGE = 4000, 1000, (1, 32, 32)
-HELD_OUT = 10  # of a data set without test part every tenth image is held out
+HELD_OUT = 10  # every tenth image becomes a test image where the data set has no test part
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images (N, C, H, W), float32, in [0, 1] where they came as bytes; labels (N,) int64 or None.
+    """The training and test images of a data set, with labels and factors where it has them.
 
-    factors_train and factors_test: the table (N, 5) behind generated images, columns as in factor_names; or None.
+    x_train, x_test: images (N, C, H, W), float32; images that were stored as bytes are scaled to [0, 1].
+    y_train, y_test: labels (N,), int64, or None. class_names: the name of each label, or None.
+    factors_train, factors_test: the table (N, 5) from which generated images were drawn, or None; factor_names names
+    its columns.
+
+    Raises TypeError or ValueError for fields that do not fit together.
     """
 
     name: str
@@ -44,7 +49,7 @@ class Dataset:
     factor_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        """TypeError or ValueError for fields that do not fit together."""
+        """Check the fields."""
         if not isinstance(self.name, str):
             raise TypeError(f"the name of a data set must be a str, got {checks.shown(self.name)}")
         for part in ("train", "test"):
@@ -59,13 +64,16 @@ class Dataset:
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The lowest and the highest of all pixels. Floating numbers from files need not lie in [0, 1]."""
+        """The lowest and the highest pixel of both parts; floating-point images from files need not lie in [0, 1]."""
         parts = (self.x_train, self.x_test)
         return min(float(x.min()) for x in parts), max(float(x.max()) for x in parts)
 
 
 def _check_part(name: str, x: np.ndarray | None, count: int | None, ndim: int, kinds: str) -> None:
-    """An array of `ndim` axes and `count` examples; None where it has a count, which images have not."""
+    """Raise TypeError or ValueError unless x is an array with `ndim` axes and `count` rows.
+
+    Images have count = None: any number of rows is right, and they must be there. Labels and factors may be None.
+    """
     if x is None and count is not None:
         return
     if type(x) is not np.ndarray or x.dtype.kind not in kinds or not x.dtype.isnative:
@@ -75,22 +83,27 @@ def _check_part(name: str, x: np.ndarray | None, count: int | None, ndim: int, k
 
 
 def names() -> list[str]:
-    """The data sets known by name."""
+    """The names that load() knows."""
     return ["fashion-mini", "shapes", *idx.SOURCES]
 
 
 def load(name: str | Path, folder: str | Path | None = None, image_shape: Sequence[int] | None = None) -> Dataset:
-    """A data set by name, or images from a .npy or .npz file or a folder of PNGs.
+    """Load a data set by its name, or images from a .npy file, a .npz file or a folder of PNGs.
 
-    'fashion-mini': 4,000 + 1,000 images of Fashion-MNIST, part of this package. 'shapes': 4,000 + 1,000 generated
-    images, (1, 32, 32) or what image_shape (1, S, S) says. 'fashion-mnist', 'mnist': 60,000 + 10,000 images from IDX
-    files, in `folder` if given, else searched for in $MINIVAE_DATA, Debian's package and the user's cache, else
-    downloaded. A path: see data.files; image_shape (C, H, W) is for arrays whose images are flat rows; without a test
-    part of its own every tenth image is held out, at least one. A Path, or a str with a '/', is never a known name.
+    name: one of
+        'fashion-mini'              4,000 + 1,000 images of Fashion-MNIST, which are part of this package
+        'shapes'                    4,000 + 1,000 generated images, (1, 32, 32) or image_shape (1, S, S)
+        'fashion-mnist', 'mnist'    60,000 + 10,000 images from four IDX files
+        a path                      the user's own images, see data.files; a Path, or a str with a '/', is always a path
+    folder: where the IDX files are. Without it they are searched for in $MINIVAE_DATA, in Debian's package and in the
+        user's cache, and downloaded if they are not found.
+    image_shape: (C, H, W), for arrays in which each image is a flat row.
 
-    Raises ValueError for an unknown name, for files that are damaged or do not fit, and for an argument that this data
-    set has no use for; TypeError for images of other than bytes, booleans and floating numbers; OSError where a
-    download fails or a folder does not hold the files; ImportError where the extra minivae[cli] is needed.
+    If the user's own images have no test part, every tenth image is held out for testing, at least one.
+
+    Raises ValueError for an unknown name, for files that are damaged or do not fit, and for an argument that the data
+    set does not use; TypeError for images that are not bytes, booleans or floating-point numbers; OSError if a download
+    fails or `folder` lacks the files; ImportError if the extra minivae[cli] is needed.
     """
     _check_arguments(name, folder, image_shape)
     if name == "fashion-mini":
@@ -113,13 +126,13 @@ def _check_arguments(name: str | Path, folder: str | Path | None, image_shape: S
         raise TypeError(f"folder must be a str or a Path, got {folder!r}")
     if folder is not None and name not in idx.SOURCES:
         raise ValueError(
-            f"folder says where the files of {' or '.join(idx.SOURCES)} are, not {str(name)!r}; got {str(folder)!r}"
+            f"folder holds the files of {' or '.join(idx.SOURCES)}; {str(name)!r} does not use it, got {str(folder)!r}"
         )
     if image_shape is None:
         return
     checks.integers("image_shape (C, H, W)", image_shape, 1, count=3)
     if name == "fashion-mini" or name in idx.SOURCES:
-        raise ValueError(f"the images of {name!r} have a shape of their own, not one that is asked for by image_shape")
+        raise ValueError(f"the images of {name!r} have a fixed shape; image_shape cannot change it, got {image_shape}")
 
 
 def _fashion_mini() -> Dataset:
@@ -163,7 +176,7 @@ def _shapes(image_shape: Sequence[int]) -> Dataset:
 def _own(path: Path, image_shape: Sequence[int] | None) -> Dataset:
     if path.is_dir():
         if image_shape is not None:
-            raise ValueError(f"{str(path)!r} holds PNGs, which have a shape of their own; image_shape is for arrays")
+            raise ValueError(f"image_shape is for arrays; {str(path)!r} is a folder of PNGs, which state their shape")
         part, class_names = files.load_png_folder(path)
         return _held_out(path, part, None, class_names)
     if path.is_file():
@@ -173,7 +186,10 @@ def _own(path: Path, image_shape: Sequence[int] | None) -> Dataset:
 
 
 def _held_out(path: Path, train: files.Part, test: files.Part | None, class_names: tuple[str, ...] | None) -> Dataset:
-    """Cut every tenth image off where there is no test part; ValueError for fewer than two images."""
+    """The data set of these parts; without a test part every tenth image becomes one.
+
+    Raises ValueError for fewer than two images, and for training and test images of different shapes.
+    """
     (x, y), name = train, path.name
     if test is None:
         if len(x) < 2:

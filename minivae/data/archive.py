@@ -1,9 +1,9 @@
-"""Arrays in files of unknown origin: .npy streams, .npz archives, and how much a compressed file may hold.
+"""Read arrays from untrusted files: .npy streams, .npz archives, and a limit on how much a compressed file may hold.
 
-What a header says is compared with the size of the file or of the archive's member before memory is taken for it, and
-the data are read in steps, to their last byte: there checksums are compared, and nothing may come behind. Deflate
-shrinks at most about a thousandfold, images of black and white shapes a hundredfold; a file that says it holds more
-than RATIO times its size is refused.
+The size that a header states is compared with the size of the file, or of the archive's member, before memory is
+allocated for it. The data are then read in steps up to their last byte, because checksums are compared only there, and
+nothing may follow. Deflate compresses at most about a thousandfold, and images of black and white shapes compress a
+hundredfold; a file that claims to hold more than RATIO times its own size is refused.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from typing import IO, NamedTuple, Protocol
 import numpy as np
 
 STEP = 1 << 20  # bytes read at a time
-RATIO, SMALL = 250, 16 << 20  # of what is held to the file's size; what every file may hold
+RATIO, SMALL = 250, 16 << 20  # a file may expand to RATIO times its size, and in any case to SMALL bytes
 MAGIC = b"\x93NUMPY"
 LONGEST_HEADER = 10_000  # bytes, as in NumPy
 LONGEST_REASON = 400  # characters of an error message
-KINDS = "biufcU"  # of elements: booleans, numbers, text
+KINDS = "biufcU"  # the dtype kinds that are read: booleans, numbers, text
 
 
 class Readable(Protocol):
-    """A file, or what decompresses one."""
+    """An open file, or a decompressor that is read like one."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class Header(NamedTuple):
-    """What a .npy stream says of its array."""
+    """What the header of a .npy stream states about its array."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -47,7 +47,10 @@ class Header(NamedTuple):
 
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-    """Inside, whatever a damaged file makes a library raise becomes '<path> is no readable <kind>: ...', ValueError."""
+    """Turn every error inside the block into ValueError('<path> is no readable <kind>: <reason>').
+
+    A damaged file makes zipfile, zlib, NumPy and Pillow raise errors of many types.
+    """
     try:
         yield
     except Exception as error:
@@ -57,33 +60,33 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def check_expansion(stated: int, stored: int) -> None:
-    """ValueError for a file of `stored` bytes that says it holds too many more."""
+    """Raise ValueError if a file of `stored` bytes states more content than max(SMALL, RATIO * stored) bytes."""
     if stated > max(SMALL, RATIO * stored):
         raise ValueError(
             f"it says it holds {stated:,} bytes, more than {RATIO} times its {stored:,} bytes on the disk; "
-            "good data of that kind is taken from a file without compression (np.save, np.savez)"
+            "if the data is good, save it without compression (np.save, np.savez)"
         )
 
 
 def fill(buffer: np.ndarray, file: Readable) -> None:
-    """Read exactly len(buffer) bytes, which must be all that are left in the file. ValueError otherwise."""
+    """Read len(buffer) bytes into the buffer; ValueError if the rest of the file is shorter or longer."""
     view = buffer.data
     done = 0
     while done < len(view):
         step = file.read(min(STEP, len(view) - done))
         if not step:
-            raise ValueError(f"its data end after {done:,} of {len(view):,} bytes")
+            raise ValueError(f"its data ends after {done:,} of {len(view):,} bytes")
         view[done : done + len(step)] = step
         done += len(step)
     if file.read(1):
-        raise ValueError(f"its data go on after the {len(view):,} bytes that its header says")
+        raise ValueError(f"its data continues after the {len(view):,} bytes that its header states")
 
 
 def read_header(file: Readable, size: int) -> Header:
-    """The header of a .npy stream of `size` bytes; ValueError unless the array takes all that follows."""
+    """The header of a .npy stream of `size` bytes; ValueError unless the array fills the rest of the stream."""
     start = file.read(8)
     if start[:6] != MAGIC or start[6:] not in (b"\x01\x00", b"\x02\x00"):
-        raise ValueError(f"an array begins with {MAGIC.hex()} and version 1 or 2, found {start.hex() or 'nothing'}")
+        raise ValueError(f"an array starts with {MAGIC.hex()} and version 1 or 2, found {start.hex() or 'nothing'}")
     parse, width = (
         (np.lib.format.read_array_header_1_0, 2) if start[6] == 1 else (np.lib.format.read_array_header_2_0, 4)
     )
@@ -92,7 +95,7 @@ def read_header(file: Readable, size: int) -> Header:
     if length > LONGEST_HEADER:
         raise ValueError(f"the header of an array has at most {LONGEST_HEADER:,} bytes, this one {length:,}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of how old or odd the text is
+        warnings.simplefilter("ignore")  # NumPy warns of headers that Python 2 wrote
         shape, fortran_order, dtype = parse(BytesIO(prefix + file.read(length)))
     header = Header(shape, dtype, fortran_order)
     if header.dtype.kind not in KINDS or not header.dtype.itemsize:
@@ -106,7 +109,7 @@ def read_header(file: Readable, size: int) -> Header:
 
 
 def read_array(file: Readable, size: int) -> np.ndarray:
-    """The array in a .npy stream of `size` bytes; ValueError for anything else."""
+    """The array in a .npy stream of `size` bytes; ValueError if it is not one."""
     header = read_header(file, size)
     data = np.empty(header.nbytes, np.uint8)
     fill(data, file)
@@ -114,9 +117,9 @@ def read_array(file: Readable, size: int) -> np.ndarray:
 
 
 class Archive:
-    """The .npz archive in an open file of `size` bytes, of which arrays are read one by one.
+    """The .npz archive in an open file of `size` bytes; its arrays are read one by one.
 
-    Its methods raise what zipfile raises for damage, so they are called under reading().
+    A damaged archive makes the methods raise whatever zipfile raises, so they must be called inside reading().
     """
 
     def __init__(self, file: IO[bytes], size: int) -> None:
@@ -133,17 +136,17 @@ class Archive:
         return list(self._members)
 
     def check_size(self) -> None:
-        """ValueError if all arrays together are too much for a file of this size."""
+        """Raise ValueError if all arrays together are too large for a file of this size."""
         check_expansion(sum(member.file_size for member in self._members.values()), self._size)
 
     def header(self, name: str) -> Header:
-        """Shape and dtype of an array, of which no more is read than that."""
+        """The shape and dtype of an array, whose data is not read."""
         member = self._members[name]
         with self._named(name), self._zip.open(member) as file:
             return read_header(file, member.file_size)
 
     def read(self, name: str) -> np.ndarray:
-        """An array; ValueError when all that were read are too much for a file of this size."""
+        """The array of this name; ValueError if the arrays read so far are too large for a file of this size."""
         member = self._members[name]
         self._taken += member.file_size
         check_expansion(self._taken, self._size)
@@ -152,6 +155,7 @@ class Archive:
 
     @contextmanager
     def _named(self, name: str) -> Iterator[None]:
+        """Put the name of the array in front of the message of any error."""
         try:
             yield
         except Exception as error:

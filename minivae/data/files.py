@@ -1,4 +1,4 @@
-"""Images from the user's own files: .npy, .npz, or a folder of PNGs."""
+"""Read images from the user's own files: .npy, .npz, or a folder of PNGs."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ from .archive import MAGIC, Archive, check_expansion, read_array, reading
 
 Part = tuple[np.ndarray, np.ndarray | None]  # images (N, C, H, W), labels (N,) or None
 WANTED = ("x_train", "y_train", "x_test", "y_test", "x", "y")
-MODES = {"1": "L", "L": "L", "RGB": "RGB", "P": "RGB"}  # what PNGs are read as: eight bits a channel, grey or colour
+MODES = {"1": "L", "L": "L", "RGB": "RGB", "P": "RGB"}  # Pillow's mode of a PNG -> mode it is read as: grey or RGB
 
 
 def as_images(x: np.ndarray, name: str, image_shape: Sequence[int] | None = None) -> np.ndarray:
-    """(N, H, W), (N, C, H, W) or, with image_shape (C, H, W), flat rows (N, C * H * W) -> (N, C, H, W) float32.
+    """Images as (N, C, H, W), float32.
 
-    Bytes are divided by 255; booleans become 0 and 1; floating numbers are kept, whatever their range. No copy is made
-    but the result. Raises ValueError for other shapes and for NaN or infinity, with the index of the first one;
-    TypeError for other dtypes.
+    x: (N, H, W), (N, C, H, W) or, with image_shape (C, H, W), flat rows (N, C * H * W). Bytes are divided by 255;
+    booleans become 0 and 1; floating-point numbers are kept, whatever their range. The result is the only copy made.
+    name: what error messages call x. Raises ValueError for other shapes and for NaN or infinity, with the index of the
+    first one; TypeError for other dtypes.
     """
     x = _shaped(x, name, image_shape)
     if x.dtype == np.uint8:
         return np.divide(x, np.float32(255), dtype=np.float32)
     if x.dtype != bool and x.dtype.kind != "f":
-        raise TypeError(f"{name}: images must be bytes (uint8), booleans or floating numbers, got {x.dtype}")
-    with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is found
+        raise TypeError(f"{name}: images must be bytes (uint8), booleans or floating-point numbers, got {x.dtype}")
+    with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinity, which check_finite finds
         x = x.astype(np.float32, copy=False)
     check_finite(x, name)
     return x
 
 
 def _shaped(x: np.ndarray, name: str, image_shape: Sequence[int] | None) -> np.ndarray:
+    """x as (N, C, H, W); ValueError for a shape that is not one of images."""
     if image_shape is not None:
         C, H, W = image_shape
         if x.shape[1:] not in ((C * H * W,), (C, H, W)) and (C != 1 or x.shape[1:] != (H, W)):
@@ -48,7 +50,7 @@ def _shaped(x: np.ndarray, name: str, image_shape: Sequence[int] | None) -> np.n
     elif x.ndim == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
         raise ValueError(f"{name}: expected (N, C, H, W), got {x.shape}; if channels come last, transpose(0, 3, 1, 2)")
     if x.ndim != 4 or not x.size:
-        raise ValueError(f"{name}: images must have shape (N, H, W) or (N, C, H, W), none of them 0, got {x.shape}")
+        raise ValueError(f"{name}: images must be (N, H, W) or (N, C, H, W), with no length 0, got {x.shape}")
     return x
 
 
@@ -59,11 +61,11 @@ def _as_labels(y: np.ndarray, x: np.ndarray, name: str) -> np.ndarray:
 
 
 def load_array(path: Path, image_shape: Sequence[int] | None = None) -> tuple[Part, Part | None]:
-    """Training part and, if the file has one, test part.
+    """The training part and, if the file has one, the test part.
 
-    .npy: one array of images. .npz: x_train with optional y_train, x_test, y_test; or x with optional y; or a single
-    array of any name. Beside x_train or x, arrays of other names are not read. Raises ValueError for a truncated or
-    foreign file.
+    A .npy file holds one array of images. A .npz file holds x_train with optional y_train, x_test and y_test; or x with
+    optional y; or a single array of any name. If there is x_train or x, arrays of other names are not read.
+    Raises ValueError for a truncated file and for one that holds something else.
     """
     arrays = read_arrays(path, WANTED)
     if "x_train" in arrays:
@@ -74,34 +76,41 @@ def load_array(path: Path, image_shape: Sequence[int] | None = None) -> tuple[Pa
     if len(arrays) == 1:
         (only,) = arrays.values()
         return (as_images(only, str(path), image_shape), None), None
-    raise ValueError(f"{str(path)!r} must hold x_train, x or a single array, it holds {sorted(arrays)}")
+    raise ValueError(f"{str(path)!r} must hold x_train, x or a single array; it holds {sorted(arrays)}")
 
 
 def read_arrays(path: Path, wanted: Sequence[str]) -> dict[str, np.ndarray]:
-    """The array of a .npy file as 'x'; of an .npz archive the `wanted` arrays or, if it has none of them, all."""
+    """The arrays of a file by name: {'x': array} for .npy; for .npz the `wanted` ones or, if it has none of them, all.
+
+    Raises ValueError for a damaged file.
+    """
     with path.open("rb") as file, reading(path, ".npy or .npz file"):
         start, size = file.read(len(MAGIC)), path.stat().st_size
         file.seek(0)
         if start == MAGIC:
             return {"x": read_array(file, size)}
         if start[:2] != b"PK":
-            raise ValueError(f"it begins with {start.hex() or 'nothing'}")
+            raise ValueError(f"it begins with {start.hex() or 'nothing'}")  # neither NumPy's signature nor that of zip
         archive = Archive(file, size)
         return {name: archive.read(name) for name in [n for n in archive.names if n in wanted] or archive.names}
 
 
 def _part(arrays: dict[str, np.ndarray], suffix: str, path: Path, image_shape: Sequence[int] | None) -> Part:
+    """The images x<suffix> and, if they are there, the labels y<suffix>."""
     x = as_images(arrays[f"x{suffix}"], f"{path}: x{suffix}", image_shape)
     y = arrays.get(f"y{suffix}")
     return x, None if y is None else _as_labels(y, x, f"{path}: y{suffix}")
 
 
 def load_png_folder(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
-    """All PNGs of a folder, in the order of their names, grey or RGB, all of one size; sub-folders are classes.
+    """The images and labels in a folder of PNGs, and the names of the classes.
 
-    Raises ValueError for no PNGs, for some beside the sub-folders and some in them, for a PNG that is damaged, has 16
-    bits a channel or transparency, or another size or colour than the first, and for more pixels than files of such
-    sizes plausibly hold (data.archive).
+    The PNGs are read in the order of their names. They are all grey or all RGB, with 8 bits per channel, and of equal
+    size. If they lie in sub-folders, each sub-folder is a class; otherwise labels and class names are None.
+
+    Raises ValueError if there are no PNGs; if there are PNGs both in the folder and in sub-folders; if a PNG is
+    damaged, has 16 bits per channel or transparency, or differs from the first in size or colour; and if the files
+    state more pixels than files of their sizes plausibly hold (see data.archive). Raises ImportError without Pillow.
     """
     try:
         from PIL import Image
@@ -110,7 +119,7 @@ def load_png_folder(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
     loose, by_class = _pngs(folder), {p.name: _pngs(p) for p in sorted(folder.iterdir()) if p.is_dir()}
     by_class = {name: pngs for name, pngs in by_class.items() if pngs}
     if bool(loose) == bool(by_class):
-        raise ValueError(f"{str(folder)!r} must hold PNG files or sub-folders with some; it holds {_both(loose)}")
+        raise ValueError(f"{str(folder)!r} must hold PNG files, or sub-folders of PNG files; it holds {_both(loose)}")
     images: list[np.ndarray] = []
     stated = stored = 0
     for path in (paths := loose or [p for pngs in by_class.values() for p in pngs]):
@@ -136,16 +145,16 @@ def _pngs(folder: Path) -> list[Path]:
 
 
 def _read_png(image_module: Any, path: Path, stated: int, stored: int) -> np.ndarray:
-    """The bytes of an image, (H, W) or (H, W, 3).
+    """The pixels of an image as bytes, (H, W) or (H, W, 3).
 
-    stated: bytes of the images before it; stored: bytes of all files so far, this one with them. Pillow compares the
-    checksums only in verify(), after which the file must be opened again.
+    stated: how many bytes the earlier images have when decompressed. stored: the bytes of all files so far, including
+    this one. Pillow compares checksums only in verify(), after which the file must be opened again.
     """
     with path.open("rb") as file, reading(path, "PNG"):
         width, height = _png_size(file.read(24))
         most = image_module.MAX_IMAGE_PIXELS
         if most is not None and width * height > most:
-            raise ValueError(f"it says it has {width} x {height} pixels, more than Pillow's limit of {most:,}")
+            raise ValueError(f"it states {width} x {height} pixels, more than Pillow's limit of {most:,}")
         check_expansion(stated + width * height, stored)
         file.seek(0)
         with image_module.open(file, formats=["PNG"]) as image:
@@ -153,12 +162,12 @@ def _read_png(image_module: Any, path: Path, stated: int, stored: int) -> np.nda
         file.seek(0)
         with image_module.open(file, formats=["PNG"]) as image:
             if image.mode not in MODES or "transparency" in image.info:
-                raise ValueError(f"it must be grey or RGB, 8 bits a channel, opaque; it is {image.mode}")
+                raise ValueError(f"it must be grey or RGB, with 8 bits per channel and opaque; it is {image.mode}")
             return np.asarray(image.convert(MODES[image.mode]))
 
 
 def _png_size(start: bytes) -> tuple[int, int]:
-    """Width and height, which follow eight bytes of signature and the length and name of the first chunk."""
+    """The width and height in the first 24 bytes of a PNG: an 8-byte signature, then the IHDR chunk."""
     if start[:8] != b"\x89PNG\r\n\x1a\n" or start[12:16] != b"IHDR" or len(start) < 24:
         raise ValueError(f"it begins with {start[:16].hex() or 'nothing'}")
     return int.from_bytes(start[16:20], "big"), int.from_bytes(start[20:24], "big")

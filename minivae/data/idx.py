@@ -1,9 +1,9 @@
-"""The IDX files of MNIST and Fashion-MNIST: where they are found, how they are read, where they come from.
+"""Find, download and read the IDX files of MNIST and Fashion-MNIST.
 
 An IDX file (LeCun, Cortes & Burges, "The MNIST database of handwritten digits") is a header of big-endian 32-bit
-numbers, followed by the elements in C order. The first number, called magic, consists of two zero bytes, the code of
-the element type and the number of axes; then comes the length of each axis. So images of bytes begin with 0x00000803
-and labels with 0x00000801. The file may be compressed with gzip.
+numbers, followed by the elements in C order. The first number, the magic number, consists of two zero bytes, the code
+of the element type and the number of axes; the length of each axis follows. So files of images (3 axes of unsigned
+bytes) begin with 0x00000803 and files of labels with 0x00000801. The file may be compressed with gzip.
 """
 
 from __future__ import annotations
@@ -25,12 +25,17 @@ if TYPE_CHECKING:
     from logging import Logger
 
 UNSIGNED_BYTE = 0x08
-MIRROR = "MINIVAE_MIRROR"  # an address to download from instead: <mirror>/<data set>/<file>.gz
-FOLDER = "MINIVAE_DATA"  # a folder with the files, or with a sub-folder named after the data set that has them
+# Environment variables
+MIRROR = "MINIVAE_MIRROR"  # another address to download from: <mirror>/<data set>/<file>.gz
+FOLDER = "MINIVAE_DATA"  # a folder that holds the files, or a sub-folder with them that has the name of the data set
 
 
 class Source(NamedTuple):
-    """A data set in four IDX files: where to get them, and the checksum of each, compressed, by its name."""
+    """A data set in four IDX files.
+
+    address: the URL of the folder they are downloaded from. md5: file name -> checksum of the gzipped file.
+    system_folder: where a package of the operating system puts them.
+    """
 
     address: str
     md5: dict[str, str]
@@ -65,7 +70,10 @@ SOURCES = {
 
 
 def read_idx(path: str | Path, axes: int) -> np.ndarray:
-    """The array of bytes in an IDX file, gzipped or not. ValueError for a damaged or foreign file, or other axes."""
+    """The array of bytes in an IDX file, gzipped or not.
+
+    Raises ValueError for a damaged file, for a file of another format, and for another number of axes.
+    """
     path = Path(path)
     with path.open("rb") as stored, reading(path, f"IDX file of bytes with {axes} axes"):
         size, packed = path.stat().st_size, stored.read(2) == b"\x1f\x8b"  # gzip's own magic number
@@ -79,6 +87,7 @@ def read_idx(path: str | Path, axes: int) -> np.ndarray:
 
 
 def _read_idx(file: Readable, axes: int, size: int, packed: bool) -> np.ndarray:
+    """The array in an open IDX file; size: bytes on the disk, before decompression if it is `packed`."""
     magic, header = bytes((0, 0, UNSIGNED_BYTE, axes)), 4 + 4 * axes
     start = file.read(header)
     if start[:4] != magic:
@@ -97,9 +106,9 @@ def _read_idx(file: Readable, axes: int, size: int, packed: bool) -> np.ndarray:
 
 
 def load_folder(folder: Path, classes: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(x_train (N, H, W), y_train (N,), x_test, y_test) as bytes, from the four files.
+    """(x_train (N, H, W), y_train (N,), x_test, y_test) as bytes, from the four files of a folder.
 
-    Raises ValueError for a damaged file, for images and labels of different number, none at all, and labels that are
+    Raises ValueError for a damaged file, if the numbers of images and labels differ or are 0, and for labels that are
     not below `classes`.
     """
     arrays = []
@@ -114,10 +123,11 @@ def load_folder(folder: Path, classes: int = 10) -> tuple[np.ndarray, np.ndarray
 
 
 def find(name: str, folder: str | Path | None = None) -> Path:
-    """The folder that holds the four files of a data set, downloaded if need be.
+    """The folder that holds the four files of a data set, which are downloaded if necessary.
 
-    If `folder` is given they must be there, or in its sub-folder named after the data set: FileNotFoundError otherwise.
-    Without, all places() are searched, and if they are nowhere they are downloaded into the user's cache.
+    If `folder` is given, the files must be there or in its sub-folder of the data set's name; otherwise
+    FileNotFoundError is raised. If it is not given, all places() are searched, and files that are found nowhere are
+    downloaded into the user's cache.
     """
     for candidate in places(name) if folder is None else _with_subfolder(folder, name):
         if holds_all(candidate):
@@ -128,9 +138,9 @@ def find(name: str, folder: str | Path | None = None) -> Path:
 
 
 def places(name: str) -> list[Path]:
-    """$MINIVAE_DATA, the folder of Debian's package, the user's cache: where to look, in this order.
+    """The folders to search, in this order: $MINIVAE_DATA, the folder of Debian's package, the user's cache.
 
-    A folder named after another data set is passed over, because the files of all of them have the same names.
+    A folder named after another data set is skipped, because all data sets use the same file names.
     """
     source, variable = SOURCES[name], os.environ.get(FOLDER)
     found = _with_subfolder(variable, name) if variable else []
@@ -145,7 +155,7 @@ def _with_subfolder(folder: str | Path, name: str) -> list[Path]:
 
 
 def holds_all(folder: Path) -> bool:
-    """Whether all four files are there, gzipped or not."""
+    """Whether the folder holds all four files, gzipped or not."""
     return all((folder / file).is_file() or (folder / f"{file}.gz").is_file() for file in FILES)
 
 
@@ -154,7 +164,7 @@ def _present(folder: Path, file: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where this user's programs keep what they can download again."""
+    """The user's folder for files that can be downloaded again, by the conventions of the operating system."""
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "minivae" / "Cache"
     if sys.platform == "darwin":
@@ -163,10 +173,11 @@ def cache_folder() -> Path:
 
 
 def download(name: str, folder: Path) -> Path:
-    """Fetch the four files into a folder, with a progress bar on a terminal, and return the folder.
+    """Download the four files into a folder, with a progress bar on a terminal, and return the folder.
 
-    A file gets its name only when its checksum was right; until then it is a temporary one, removed if anything fails.
-    Raises OSError saying what was tried and what to do instead, ImportError without pooch or tqdm.
+    A file gets its name only after its checksum has been found right; until then it is a temporary file, which is
+    removed if anything fails. Raises OSError, which says what was tried and what to do instead; ImportError without
+    pooch or tqdm.
     """
     try:
         import pooch
@@ -178,19 +189,20 @@ def download(name: str, folder: Path) -> Path:
     for file in FILES:
         url, md5 = f"{address}/{file}.gz", f"md5:{source.md5[file]}"
         try:
-            with _quiet(pooch.get_logger()):  # the progress bar says enough
+            with _quiet(pooch.get_logger()):
                 pooch.retrieve(url, md5, f"{file}.gz", folder, progressbar=sys.stderr.isatty())
         except (OSError, ValueError) as error:  # the errors of requests are OSErrors, a wrong checksum is a ValueError
             raise OSError(
                 f"could not download {url} ({_reason(error)}), and {name} is not in "
                 f"{', '.join(str(place) for place in places(name))}; put its files {', '.join(FILES)} (or .gz) there "
-                f"by hand, or name the folder they are in with ${FOLDER}"
+                f"by hand, or set ${FOLDER} to the folder that holds them"
             ) from error
     return folder
 
 
 @contextmanager
 def _quiet(logger: Logger) -> Iterator[None]:
+    """Let the logger report errors only."""
     level = logger.level
     logger.setLevel("ERROR")
     try:
@@ -200,7 +212,7 @@ def _quiet(logger: Logger) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost error: 'Connection refused' says more than 'Max retries exceeded'."""
+    """The message of the innermost error: 'Connection refused' says more than 'Max retries exceeded'."""
     if "does not match the known hash" in str(error):
         return "its checksum is wrong"
     while error.__context__ is not None:

@@ -1,8 +1,8 @@
-"""Makes fashion_mini.npz from Fashion-MNIST: python -m minivae.data.make_fashion_mini [FOLDER]
+"""Make fashion_mini.npz from Fashion-MNIST: python -m minivae.data.make_fashion_mini [FOLDER]
 
-The first 400 images of each class of the training file and the first 100 of the test file, in the order of the files.
-FOLDER holds the four IDX files; Debian's package dataset-fashion-mnist is the default. The same images make the same
-file, byte for byte, as long as zlib compresses in the same way.
+The result holds the first 400 images of each class in the training file and the first 100 in the test file, in the
+order of these files. FOLDER holds the four IDX files; without it they are searched for as in idx.find(). The same
+images give the same file, byte for byte, with the same version of zlib.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .idx import find, load_folder
 
 PER_CLASS = {"train": 400, "test": 100}
 PATH = Path(__file__).with_name("fashion_mini.npz")
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip archive can hold, given to every member
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the date of every member: the earliest one that a zip archive can hold
 
 
 def make(folder: str | Path | None = None) -> dict[str, np.ndarray]:
-    """x_train (4000, 28, 28), y_train, x_test (1000, 28, 28), y_test, all bytes."""
+    """{x_train: (4000, 28, 28), y_train: (4000,), x_test: (1000, 28, 28), y_test: (1000,)}, all bytes."""
     x_train, y_train, x_test, y_test = load_folder(find("fashion-mnist", folder))
     arrays = {}
     for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
@@ -32,7 +32,7 @@ def make(folder: str | Path | None = None) -> dict[str, np.ndarray]:
 
 
 def write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """What np.savez_compressed writes, without the date and the operating system of the day."""
+    """Write what np.savez_compressed writes, but with a fixed date and operating system in the archive."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
             member = zipfile.ZipInfo(f"{name}.npy", EPOCH)

@@ -1,13 +1,17 @@
-"""`shapes`: grey images of one shape each, with the factors that made it: shape, scale, rotation, x, y.
+"""The data set `shapes`: grey images, each of one shape that is drawn from five factors: shape, scale, rotation, x, y.
 
-A generated data set for looking at what latents have learned, in the spirit of dSprites (Matthey et al. 2017). A shape
-is given in a frame of its own, with its centroid in the origin, by its depth at a point (u, v): the distance to the
-edge, positive inside. The pixel of row i and column j has its centre at (j + 1/2, i + 1/2) / size, its own coordinates
-are (u, v) = R(-rotation) (centre - (x, y)) / scale, and its grey value is
+The factors are known, so one can look at what the latents of a model have learned about them, as with dSprites
+(Matthey et al. 2017). A shape is defined in its own coordinates (u, v), with its centroid in the origin, by the
+function depth(u, v): the distance from the point to the edge, positive inside the shape and negative outside. The pixel
+in row i and column j has its centre at (j + 1/2, i + 1/2) / size. In the coordinates of the shape that is
 
-    clip(1/2 + scale * size * depth(u, v), 0, 1),
+    (u, v) = R(-rotation) (centre - (x, y)) / scale,
 
-an edge one pixel wide: a small change of a factor is a small change of the image.
+and the grey value of the pixel is
+
+    clip(1/2 + scale * size * depth(u, v), 0, 1).
+
+The edge is thus one pixel wide and grey, so a small change of a factor changes the image by little.
 """
 
 from __future__ import annotations
@@ -23,22 +27,26 @@ from minivae.kernels.reference import uniform
 SHAPES = ("square", "ellipse", "heart")
 FACTORS = ("shape", "scale", "rotation", "x", "y")
 SEED = 0x5A9E5
-SMALLEST = 8  # pixels a side; below that shapes are dots
-BLOCK = 64  # images rendered at once, so that the coordinates stay in cache
+SMALLEST = 8  # pixels per side; in smaller images the shapes are dots
+BLOCK = 64  # images that are rendered at a time, so that the coordinates stay in the cache
 
 
 def generate(count: int, size: int = 64, seed: int = SEED) -> tuple[np.ndarray, np.ndarray]:
-    """Images (count, 1, size, size), float32 in [0, 1], and the table (count, 5) of their FACTORS."""
+    """Images (count, 1, size, size), float32 in [0, 1], and the table (count, 5) of their FACTORS, float64.
+
+    Raises ValueError for size < 8.
+    """
     table = factors(count, seed)
     return render(table, size), table
 
 
 def factors(count: int, seed: int = SEED) -> np.ndarray:
-    """A table (count, 5) drawn uniformly, the first rows of which do not depend on count.
+    """A table (count, 5) of factors, drawn uniformly. A larger count appends rows and leaves the first ones unchanged.
 
-    shape in {0, 1, 2}, scale in [0.10, 0.18], rotation in [0, 2 pi), clockwise on the screen, x and y in [0.3, 0.7].
-    Lengths are in units of the image's side, positions are those of the centroid, from the upper left corner. No point
-    of a shape is farther than sqrt(2) scale from its centroid, so all of it is in the image.
+    The columns are: shape in {0, 1, 2}; scale in [0.10, 0.18]; rotation in [0, 2 pi), in radians, clockwise on the
+    screen; x and y in [0.3, 0.7], the position of the centroid, measured from the upper left corner. Scale and position
+    are in units of the image's side. No point of a shape is farther than sqrt(2) * scale from its centroid, so the
+    whole shape is inside the image.
     """
     u = uniform((count, len(FACTORS)), np.dtype(np.float64), Noise(seed, 0))
     low = np.array([0, 0.10, 0, 0.3, 0.3])
@@ -49,7 +57,10 @@ def factors(count: int, seed: int = SEED) -> np.ndarray:
 
 
 def render(table: np.ndarray, size: int = 64) -> np.ndarray:
-    """Factors (N, 5) -> images (N, 1, size, size), float32 in [0, 1]; ValueError for other tables or size < 8."""
+    """Factors (N, 5) -> images (N, 1, size, size), float32 in [0, 1].
+
+    Raises ValueError for a table of another shape or with impossible factors, and for size < 8.
+    """
     table = np.asarray(table, np.float64)
     if table.ndim != 2 or table.shape[1] != len(FACTORS):
         raise ValueError(f"factors must be a table (N, 5) of {', '.join(FACTORS)}, got shape {table.shape}")
@@ -70,7 +81,7 @@ Depth = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _render(table: np.ndarray, size: int, depth: Depth) -> np.ndarray:
-    """The images (n, size, size) of n rows that have one shape."""
+    """Rows (n, 5) with equal first factor -> images (n, size, size); depth is that of their shape."""
     _, scale, rotation, x, y = table.T[:, :, None, None]  # (n, 1, 1) each
     centres = (np.arange(size) + 0.5) / size
     dx, dy = (centres - x) / scale, (centres[:, None] - y) / scale  # (n, 1, size), (n, size, 1)
@@ -83,24 +94,30 @@ def _render(table: np.ndarray, size: int, depth: Depth) -> np.ndarray:
 
 
 def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Sides of length 2: the depth is the distance to the nearest side."""
+    """The depth in a square with sides of length 2: the distance to the nearest side."""
     return 1 - np.maximum(np.abs(u), np.abs(v))
 
 
 def _ellipse(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Half axes 1.3 and 0.8: the depth to first order, f over the length of its gradient, f = 1 - (u/a)^2 - (v/b)^2."""
+    """The depth in an ellipse with half axes a = 1.3 and b = 0.8, to first order.
+
+    It is f / |gradient of f|, where f = 1 - (u/a)^2 - (v/b)^2 is zero on the edge.
+    """
     u, v = u / np.float32(1.3), v / np.float32(0.8)
     gradient = 2 * np.sqrt((u / np.float32(1.3)) ** 2 + (v / np.float32(0.8)) ** 2)
     return (1 - u * u - v * v) / np.maximum(gradient, 0.5)
 
 
-HEART = 0.75  # half the side of its square
-HEART_CENTROID = HEART * (pi / 2 + 2 / 3) / (4 + pi)  # of square and half discs, on both axes of the tilted frame
+HEART = 0.75  # half the side of the square in the heart
+HEART_CENTROID = HEART * (pi / 2 + 2 / 3) / (4 + pi)  # the centroid of the heart, equal on both axes of the square
 
 
 def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """A square on its corner and a disc around the middle of each upper side: as deep as the deepest of the three."""
-    a = (u - v) / np.float32(sqrt(2)) + HEART_CENTROID  # the axes point up to the right and up to the left
+    """The depth in a heart: a square that stands on a corner, and a disc around the middle of each upper side.
+
+    The depth in the union of the three is the largest of their depths.
+    """
+    a = (u - v) / np.float32(sqrt(2)) + HEART_CENTROID  # axes a and b point to the upper right and the upper left
     b = (-u - v) / np.float32(sqrt(2)) + HEART_CENTROID
     square = HEART - np.maximum(np.abs(a), np.abs(b))
     discs = HEART - np.sqrt(np.minimum((a - HEART) ** 2 + b * b, a * a + (b - HEART) ** 2))

@@ -1,12 +1,12 @@
-"""What an autoencoder is good for, each use as one call that returns numbers.
+"""What an autoencoder is good for. Each use is one function that returns numbers.
 
-    probe               transfer: how good a classifier on the codes is, with few labels and with many
-    compression         PSNR over the dimension of the code
-    denoising           PSNR gained over the noisy images
-    detect_anomalies    AUROC of the reconstruction error, and a threshold for it
+    probe               transfer: the accuracy of a classifier on the codes, with few labels and with many
+    compression         the PSNR (peak signal-to-noise ratio) by dimension of the code
+    denoising           the PSNR gained over the noisy images
+    detect_anomalies    the AUROC (area under the ROC curve) of the reconstruction error, and a threshold for it
 
-Each takes any object with the method that it needs: transform(x), reconstruct(x) or score_samples(x). PCA has all
-three: it is the autoencoder that one gets without training, and the baseline of every use.
+Each function takes any object that has the method it needs: transform(x), reconstruct(x) or score_samples(x). PCA has
+all three. It is the best linear autoencoder and needs no training, so it is the baseline of every use.
 """
 
 from .anomaly import AnomalySplit, Detection, anomaly_split, detect_anomalies

@@ -1,4 +1,4 @@
-"""Anomaly detection: what a model of normal images reconstructs badly is not normal."""
+"""Anomaly detection: a model that was trained on normal images only reconstructs other images badly."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ from .metrics import roc_auc
 
 class Scores(Protocol):
     def score_samples(self, x: np.ndarray) -> np.ndarray:
-        """Images (N, C, H, W) -> (N,), the higher the more normal."""
+        """Images (N, C, H, W) -> scores (N,); a higher score means a more normal image."""
 
 
 class AnomalySplit(NamedTuple):
-    """x_train and x_validation: of the normal classes. x_test: of all classes; anomalous (N,): which are of others."""
+    """The images (N, C, H, W) for anomaly detection.
+
+    x_train and x_validation show normal classes only; x_test shows all classes. anomalous: (N,) booleans, True where
+    the test image shows a class that is not normal.
+    """
 
     x_train: np.ndarray
     x_validation: np.ndarray
@@ -31,9 +35,12 @@ class AnomalySplit(NamedTuple):
 
 
 class Detection(NamedTuple):
-    """auroc: of the scores on the test images. threshold: images that score higher raise an alarm. false_alarms and
-    detected: the shares of normal and of anomalous test images that do. scores (N,): the higher the stranger.
-    strangest (N,): indices of the test images, the strangest first."""
+    """The result of detect_anomalies() on N test images.
+
+    auroc: the area under the ROC curve of the scores. threshold: images with a higher score raise an alarm.
+    false_alarms, detected: the fractions of the normal and of the anomalous images that raise an alarm.
+    scores: (N,), higher for more anomalous images. strangest: (N,), the indices of the images by descending score.
+    """
 
     auroc: float
     threshold: float
@@ -44,11 +51,12 @@ class Detection(NamedTuple):
 
 
 def anomaly_split(data: Dataset, normal: Sequence[int], validation: float = 0.2, seed: int = 0) -> AnomalySplit:
-    """The data set for a model that shall know some classes only.
+    """Split a data set for a model that is trained on the normal classes only.
 
-    normal: their labels. validation: the share of their training images that is held out for the threshold, drawn by
-    seed. Raises ValueError for a data set without labels, unknown labels, normal classes that are none or all, a share
-    that leaves nothing for training or for validation, and test images that are all normal or all anomalous.
+    normal: the labels of these classes. validation: the fraction of their training images, drawn by `seed`, that is
+    held out to set the threshold. Raises ValueError for a data set without labels, for unknown labels, if no class or
+    every class is normal, if nothing is left for training or for validation, and if the test images are all normal or
+    all anomalous; TypeError for another type of `data`.
     """
     if not isinstance(data, Dataset):
         raise TypeError(f"data must be a Dataset, got {checks.shown(data)}")
@@ -64,7 +72,7 @@ def anomaly_split(data: Dataset, normal: Sequence[int], validation: float = 0.2,
     x = data.x_train[np.isin(data.y_train, normal)]
     held_out = round(validation * len(x))
     if not 0 < held_out < len(x):
-        raise ValueError(f"validation = {validation} of {len(x)} images leaves nothing for one of the two parts")
+        raise ValueError(f"validation = {validation} of {len(x)} images leaves nothing to validate or to train with")
     anomalous = ~np.isin(data.y_test, normal)
     if anomalous.all() or not anomalous.any():
         kind = "anomalous" if anomalous.all() else "normal"
@@ -76,10 +84,11 @@ def anomaly_split(data: Dataset, normal: Sequence[int], validation: float = 0.2,
 def detect_anomalies(
     model: Scores, x_validation: np.ndarray, x_test: np.ndarray, anomalous: np.ndarray, false_alarms: float = 0.05
 ) -> Detection:
-    """Score test images by -model.score_samples, with a threshold from normal images that the model was not trained on.
+    """Score test images by -model.score_samples() and set a threshold above which an image raises an alarm.
 
-    anomalous: (N,) booleans for x_test. false_alarms: the share of normal images that may raise an alarm, see
-    alarm_threshold(). Raises ValueError and TypeError as alarm_threshold() and roc_auc() do.
+    x_validation: normal images that the model was not trained on, which set the threshold. anomalous: (N,) booleans for
+    x_test. false_alarms: the fraction of normal images that may raise an alarm, see alarm_threshold().
+    Raises ValueError and TypeError as alarm_threshold() and roc_auc() do.
     """
     checks.offers("model", model, "score_samples")
     anomalous = checks.array("anomalous", anomalous, "b")
@@ -91,23 +100,25 @@ def detect_anomalies(
 
 
 def alarm_threshold(scores: np.ndarray, rate: float) -> float:
-    """The lowest of n scores (n,) of normal images that a further one exceeds with a probability of at most `rate`.
+    """The lowest of n scores of normal images that the score of a new one exceeds with probability at most `rate`.
 
-    If all n + 1 are exchangeable, the new one is as likely to take any place among them, and exceeds the k-th smallest
-    of the others in at most n + 1 - k of n + 1 places: k = ceil((1 - rate) (n + 1)) (split conformal prediction).
+    If all n + 1 scores are exchangeable, the new one has each of the n + 1 ranks with equal probability. It exceeds the
+    k-th smallest of the others only if its rank is above k, which has probability (n + 1 - k) / (n + 1) or, if scores
+    are equal, less. So the threshold is the k-th smallest score for k = ceil((1 - rate) (n + 1)): split conformal
+    prediction (Papadopoulos et al. 2002).
 
-    Raises ValueError for a rate outside (0, 1), for NaN, and where n < 1 / rate - 1, too few to tell.
+    scores: (n,). Raises ValueError for a rate outside (0, 1), for NaN, and for n < 1 / rate - 1, where k exceeds n.
     """
     scores = checks.array("scores", scores, "iuf")
     if np.isnan(scores).any():
-        raise ValueError(f"scores that are NaN have no threshold, got nan at index {np.isnan(scores).argmax()}")
+        raise ValueError(f"scores must not be NaN, got nan at index {np.isnan(scores).argmax()}")
     return float(np.sort(scores)[threshold_rank(len(scores), rate) - 1])
 
 
 def threshold_rank(count: int, rate: float) -> int:
-    """The k of alarm_threshold() for so many scores, in [1, count]; ValueError as there."""
+    """The k of alarm_threshold() for `count` scores, in [1, count]; it raises the same ValueErrors."""
     rate = checks.number("the rate of false alarms", rate, "(0, 1)")
-    k = ceil((1 - rate) * (count + 1) - 1e-9)  # of 0.9 * 10 nothing must be left over by rounding
+    k = ceil((1 - rate) * (count + 1) - 1e-9)  # 1e-9: a rounding error must not lift 0.9 * 10 above 9
     if k > count:
         least = ceil(1 / rate - 1 - 1e-9)
         raise ValueError(f"{count} validation images are too few for a false-alarm rate of {rate}, which needs {least}")

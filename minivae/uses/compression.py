@@ -1,4 +1,4 @@
-"""Compression: how much of the images is left after codes of few numbers, beside PCA."""
+"""Compression: how well images are reconstructed from codes of few numbers, by a model and by PCA."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ class Reconstructs(Protocol):
 
 
 class CompressionRow(NamedTuple):
-    """Of the test images at one dimension of the code: PSNR in dB and squared error per image, model and PCA."""
+    """The quality of the reconstructed test images for codes of `dim` numbers, by the model and by PCA.
+
+    psnr, pca_psnr: in dB. squared_error, pca_squared_error: summed over an image, averaged over the images.
+    """
 
     dim: int
     psnr: float
@@ -31,15 +34,15 @@ class CompressionRow(NamedTuple):
 def compression(
     train: Callable[[int], Reconstructs], x_train: np.ndarray, x_test: np.ndarray, dims: Sequence[int]
 ) -> list[CompressionRow]:
-    """One row for each dimension: the model train(dim) beside PCA of x_train, on x_test, both (N, C, H, W) in [0, 1].
+    """Compare the model train(dim) with PCA of x_train on x_test, for each dimension of the code: one row for each.
 
-    train: makes a model with codes of `dim` numbers and trains it, such as
+    train: a function that makes a model with codes of `dim` numbers and trains it, such as
 
         lambda dim: Autoencoder(x_train.shape[1:], latent_dim=dim).fit(x_train)
 
-    What either makes is clipped to [0, 1], where pixels are, before it is compared.
-    Raises ValueError for pixels outside [0, 1], for no dimensions, or for one below 1 or above what PCA has; nothing is
-    trained then.
+    x_train, x_test: images (N, C, H, W) in [0, 1]. Reconstructions are clipped to [0, 1] before they are compared.
+    Raises ValueError, before anything is trained, for pixels outside [0, 1], for no dimensions, and for a dimension
+    below 1 or above the number of principal components of x_train.
     """
     checks.function("train", train)
     dims = checks.integers("dims", dims, 1)

@@ -1,4 +1,4 @@
-"""Denoising: how much nearer to the clean images a model brings noisy ones."""
+"""Denoising: how much closer a model brings noisy images to the clean ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from .metrics import check_unit_interval, psnr
 
 
 class Denoising(NamedTuple):
-    """PSNR in dB before and after, gain = after - before, and the images (N, C, H, W), clipped to [0, 1]."""
+    """The PSNR of the noisy and of the denoised images in dB, and the images (N, C, H, W), clipped to [0, 1].
+
+    gain = denoised_psnr - noisy_psnr.
+    """
 
     noisy_psnr: float
     denoised_psnr: float
@@ -28,12 +31,12 @@ class Denoising(NamedTuple):
 def denoising(
     model: Reconstructs, x: np.ndarray, kind: str = "gaussian", level: float = LEVEL, seed: int = 0
 ) -> Denoising:
-    """Corrupt clean images x (N, C, H, W) in [0, 1] by models.corrupt(x, kind, level) and have them reconstructed.
+    """Corrupt clean images by models.corrupt(x, kind, level), let the model reconstruct them, and measure both by PSNR.
 
-    The model sees the noise as it is, unless its likelihood is for pixels in [0, 1] (model.unit_interval): then it
-    sees them clipped. Pictures have pixels in [0, 1], so both the noisy and the denoised images are clipped to that
-    before they are compared with x, which for Gaussian noise already takes part of the noise away.
-    seed: of the noise, which is always the same for one seed. Raises ValueError for x outside [0, 1].
+    x: (N, C, H, W) in [0, 1]. The model gets the noisy images as they are or, if its likelihood is defined for pixels
+    in [0, 1] only (model.unit_interval), clipped. Noisy and denoised images are both clipped to [0, 1] before they are
+    compared with x; clipping alone already removes part of a Gaussian noise.
+    seed: the seed of the noise; the same seed gives the same noise. Raises ValueError for x outside [0, 1].
     """
     checks.offers("model", model, "reconstruct")
     x = images_as_floats(x)
@@ -43,5 +46,5 @@ def denoising(
     noisy = np.clip(seen, 0, 1)
     denoised = np.clip(model.reconstruct(noisy if getattr(model, "unit_interval", False) else seen), 0, 1)
     before, after = psnr(x, noisy), psnr(x, denoised)
-    gain = 0.0 if after == before else after - before  # both are infinite where there is no noise to take away
+    gain = 0.0 if after == before else after - before  # without noise both can be infinite, and inf - inf is NaN
     return Denoising(before, after, gain, noisy, denoised)

@@ -1,8 +1,8 @@
 """Principal component analysis: the best linear autoencoder, in closed form.
 
-Of all ways to send images through dim numbers linearly, projecting x - mean on the first right singular vectors of the
-centred images leaves the smallest squared error (Eckart & Young 1936): the sum of the squares of the other singular
-values.
+A linear autoencoder with codes of `dim` numbers has the smallest squared error if it projects x - mean onto the first
+`dim` right singular vectors of the centred images (Eckart & Young 1936). The error, summed over all images, is then the
+sum of the squares of the other singular values.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from .metrics import squared_error
 
 
 class PCA:
-    """The first `dim` principal components of images x (N, ...), at most min(N, numbers in an image).
+    """The first `dim` principal components of images x (N, ...), float32 or float64.
 
-    components: (dim, P), orthonormal rows, P numbers in an image; mean: (P,).
-    Raises ValueError for other dim, NaN or infinity; TypeError unless images are floating numbers, of which x must be
-    float32 or float64: results have its dtype.
+    With P numbers in an image, dim is at most min(N, P). components: (dim, P), with orthonormal rows; mean: (P,).
+    Results have the dtype of x. Raises ValueError for another dim, for NaN or infinity; TypeError for other dtypes.
     """
 
     def __init__(self, x: np.ndarray, dim: int) -> None:
@@ -29,7 +28,7 @@ class PCA:
         if x.dtype.name not in ("float32", "float64"):
             raise TypeError(f"images must be float32 or float64, got {x.dtype}")
         if x.ndim < 2 or not x.size:
-            raise ValueError(f"images must have shape (N, ...), none of them 0, got {x.shape}")
+            raise ValueError(f"images must have shape (N, ...), with no length 0, got {x.shape}")
         self.shape = x.shape[1:]
         rows = x.reshape(len(x), prod(self.shape))  # (N, P)
         if not 1 <= dim <= min(rows.shape):
@@ -40,12 +39,12 @@ class PCA:
 
     @classmethod
     def at_most(cls, x: np.ndarray, dim: int) -> PCA:
-        """Of `dim` components or, where images x (N, ...) have fewer, of all there are."""
+        """PCA with `dim` components or, if images x (N, ...) have fewer, with all of them."""
         x, dim = checks.array("images", x, "f"), checks.integer("dim", dim, 1)
         return cls(x, max(1, min(dim, *x.shape[:1], prod(x.shape[1:]))))
 
     def truncated(self, dim: int) -> PCA:
-        """The same with fewer components, without a decomposition. ValueError for more of them."""
+        """PCA with the first `dim` of these components, without a new decomposition; ValueError if there are fewer."""
         if checks.integer("dim", dim, 1) > len(self.components):
             raise ValueError(f"dim must be in [1, {len(self.components)}], got {dim}")
         fewer = object.__new__(PCA)
@@ -69,7 +68,7 @@ class PCA:
         return (z @ self.components + self.mean).reshape(len(z), *self.shape)
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
-        """The nearest images (N, ...) that `dim` components can make."""
+        """Images (N, ...) -> their projections onto the components, (N, ...)."""
         return self.inverse_transform(self.transform(x))
 
     def score_samples(self, x: np.ndarray) -> np.ndarray:

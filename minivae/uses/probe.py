@@ -1,8 +1,8 @@
 """Transfer: drop the decoder and classify the codes by logistic regression, with few labels and with many.
 
-The encoder is trained without labels, on all images. If its codes have sorted out what images are about, a linear
-classifier on them needs fewer labels than one on the pixels. Beside it stands PCA of equal dimension, which has sorted
-out nothing but is as small.
+The encoder is trained on all images, without labels. If its codes separate what the images show, a linear classifier on
+the codes needs fewer labels than one on the pixels. PCA of equal dimension is the baseline: its codes are as small, but
+they are only a linear projection of the pixels.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from minivae.kernels.reference import random_bits
 
 from .pca import PCA
 
-STRENGTHS = tuple(10.0**-k for k in range(7))  # of the penalty, from which the validation data choose
-VALIDATION = 5  # every fifth label is validation data while the strength is chosen
-STEPS = 300  # of L-BFGS at most: what then still changes does so where the penalty is too weak to matter
+STRENGTHS = tuple(10.0**-k for k in range(7))  # strengths of the penalty; the validation data chooses one
+VALIDATION = 5  # every fifth labelled image is validation data while the strength is chosen
+STEPS = 300  # the most steps of L-BFGS; a fit needs more only where the penalty is too weak to matter
 
 
 class Transforms(Protocol):
@@ -29,9 +29,10 @@ class Transforms(Protocol):
 
 
 class ProbeRow(NamedTuple):
-    """Accuracy on the test images of a classifier on `features`, with `labels` a class (None: all of them).
+    """The accuracy of a classifier on the test images.
 
-    The mean over several choices of the labelled images, and the standard deviation over them.
+    features: "codes", "PCA" or "pixels", of `dim` numbers. labels: labelled images per class, None for all of them.
+    accuracy, deviation: mean and standard deviation over several choices of the labelled images.
     """
 
     features: str
@@ -42,10 +43,11 @@ class ProbeRow(NamedTuple):
 
 
 class LogisticRegression:
-    """p(y | x) = softmax(W x + b), fitted to the mean of -log p(y | x) + strength / 2 * ||W||^2 by L-BFGS (SciPy).
+    """p(y | x) = softmax(W x + b), fitted by minimising mean(-log p(y | x)) + strength / 2 * ||W||^2 with L-BFGS.
 
-    x: (N, D), y: (N,) of labels. The loss is convex: where the fit starts does not matter. Raises ValueError for other
-    shapes, NaN, infinity and a negative strength; TypeError for other dtypes.
+    x: (N, D), y: labels (N,). The loss is convex, so the starting point does not matter. weight: (K, D), bias: (K, 1),
+    for the K classes in `classes`. Raises ValueError for other shapes, NaN, infinity and a negative strength; TypeError
+    for other dtypes; ImportError without SciPy.
     """
 
     def __init__(self, x: np.ndarray, y: np.ndarray, strength: float) -> None:
@@ -64,7 +66,7 @@ class LogisticRegression:
 
     @staticmethod
     def _rows(x: np.ndarray, width: int | None = None) -> np.ndarray:
-        """x (N, D) in float64, of D = width where that is known."""
+        """x (N, D) in float64; ValueError for other shapes, if `width` is given also for another D."""
         x = checks.array("x", x, "f").astype(np.float64)
         if x.ndim != 2 or width not in (None, x.shape[1]):
             raise ValueError(f"x must have shape (N, {'D' if width is None else width}), got {x.shape}")
@@ -72,7 +74,10 @@ class LogisticRegression:
         return x
 
     def _loss(self, theta: np.ndarray, x: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray]:
-        """The loss and its gradient: for the logits softmax - one_hot, averaged."""
+        """The loss and its gradient by theta, which holds the rows (W, b) of all classes: (K * (D + 1),).
+
+        The gradient by the logits is (softmax(logits) - one_hot(target)) / N.
+        """
         weight, bias = np.split(theta.reshape(len(self.classes), -1), [-1], axis=1)
         log_p = log_softmax(x @ weight.T + bias.T)  # (N, K)
         row = np.arange(len(x))
@@ -84,16 +89,16 @@ class LogisticRegression:
         return float(loss), np.column_stack([dweight, dbias]).ravel()
 
     def log_probability(self, x: np.ndarray) -> np.ndarray:
-        """(N, D) -> log p(y | x) of every class (N, K)."""
+        """x (N, D) -> log p(y | x) for every class, (N, K)."""
         return log_softmax(self._rows(x, self.weight.shape[1]) @ self.weight.T + self.bias.T)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """(N, D) -> the likeliest labels (N,)."""
+        """x (N, D) -> the most probable labels (N,)."""
         return self.classes[self.log_probability(x).argmax(axis=1)]
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """(N, K) -> (N, K)."""
+    """Logits (N, K) -> log-probabilities (N, K)."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
@@ -108,15 +113,15 @@ def probe(
     repeats: int = 5,
     seed: int = 0,
 ) -> list[ProbeRow]:
-    """Accuracy of logistic regression on the model's codes, on PCA of equal dimension and on the pixels, in this order.
+    """The accuracy of logistic regression on the model's codes, on PCA and on the pixels, for each of `labels`.
 
-    Where the training images have fewer principal components than a code has numbers, PCA is of all of them.
-    x: images (N, C, H, W), y: labels (N,). labels: how many images of each class come with their label, None for all;
-    `repeats` choices of these are drawn by `seed`. Classifiers on different features see the same labels, and none
-    beyond them: the strength of the penalty is chosen by the likelihood of every fifth of them, then all are fitted.
+    x_train, x_test: images (N, C, H, W); y_train, y_test: labels (N,). labels: how many images of each class are
+    labelled, None for all. The labelled images are drawn `repeats` times by `seed`, and are the same for all three
+    features. PCA has as many components as a code has numbers or, if there are fewer, all of them. Only the labelled
+    images are used: every fifth of them chooses the strength of the penalty, then the classifier is fitted to all.
 
-    Raises ValueError for fewer labels than 2 a class or more than there are, for y of another shape and for repeats
-    below 1; TypeError for codes that are not floating.
+    Raises ValueError for fewer than 2 labels per class or more than there are, for y of another shape and for repeats
+    below 1; TypeError for codes that are not floating-point numbers; ImportError without SciPy.
     """
     checks.offers("model", model, "transform")
     repeats, seed = checks.integer("repeats", repeats, 1), checks.seed("seed", seed)
@@ -124,25 +129,35 @@ def probe(
         raise TypeError(f"labels must be a sequence of ints and None, at least one, got {checks.shown(labels)}")
     x_train, y_train = _checked(x_train, y_train, "train")
     x_test, y_test = _checked(x_test, y_test, "test")
-    features = {"codes": _flat(model.transform(x_train)), "pixels": _flat(x_train)}
-    tests = {"codes": _flat(model.transform(x_test)), "pixels": _flat(x_test)}
-    if features["codes"].dtype.kind != "f":
-        raise TypeError(f"a probe needs codes of floating numbers, got {features['codes'].dtype}")
-    pca = PCA.at_most(x_train, features["codes"].shape[1])
-    features["PCA"], tests["PCA"] = pca.transform(x_train), pca.transform(x_test)
+    features = _features(model, x_train, x_test)
     rows = []
     for count in labels:
         draws = range(1 if count is None else repeats)
         chosen = [labelled(y_train, count, seed, draw) for draw in draws]
-        for name in ("codes", "PCA", "pixels"):
-            x, t = _scaled(features[name], tests[name])
+        for name, (x, t) in features.items():
             accuracy = [float((fit_validated(x[i], y_train[i]).predict(t) == y_test).mean()) for i in chosen]
             rows.append(ProbeRow(name, x.shape[1], count, float(np.mean(accuracy)), float(np.std(accuracy))))
     return rows
 
 
+def _features(model: Transforms, x_train: np.ndarray, x_test: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What the classifiers see of the training and of the test images, by name: scaled rows (N, D)."""
+    codes, test_codes = _flat(model.transform(x_train)), _flat(model.transform(x_test))
+    if codes.dtype.kind != "f":
+        raise TypeError(f"a probe needs codes of floating-point numbers, got {codes.dtype}")
+    pca = PCA.at_most(x_train, codes.shape[1])
+    return {
+        "codes": _scaled(codes, test_codes),
+        "PCA": _scaled(pca.transform(x_train), pca.transform(x_test)),
+        "pixels": _scaled(_flat(x_train), _flat(x_test)),
+    }
+
+
 def labelled(y: np.ndarray, count: int | None, seed: int, draw: int = 0) -> np.ndarray:
-    """Indices of `count` images of each class of y (N,), of all without it, in a random order class by class."""
+    """The indices of `count` images of each class of y (N,), or of all images, in random order within each class.
+
+    draw: the number of the choice; each gives other images. Raises ValueError for fewer than 2 images in a class.
+    """
     order = np.argsort(random_bits(len(y), Noise(seed, draw)), kind="stable")
     by_class = [order[y[order] == label] for label in np.unique(y)]
     least = min(map(len, by_class))
@@ -154,10 +169,11 @@ def labelled(y: np.ndarray, count: int | None, seed: int, draw: int = 0) -> np.n
 
 
 def fit_validated(x: np.ndarray, y: np.ndarray) -> LogisticRegression:
-    """Logistic regression of the strength under which held-out labels are likeliest, then fitted to all labels.
+    """Logistic regression with the strength of the penalty that gives the held-out labels the highest likelihood.
 
-    x (N, D), y (N,). Held out is every fifth image of each class, at least one. The penalty is weakened tenfold as long
-    as that makes them likelier: weaker ones, which overfit and are slow to fit, are not tried.
+    x: (N, D), y: (N,). Every fifth image of each class is held out, at least one. The penalty is made ten times weaker
+    as long as that raises the likelihood of the held-out labels; weaker penalties, which overfit and take long to fit,
+    are not tried. With the strength found, the regression is fitted to all images.
     """
     held_out = np.zeros(len(y), bool)
     for label in np.unique(y):
@@ -174,7 +190,7 @@ def fit_validated(x: np.ndarray, y: np.ndarray) -> LogisticRegression:
 
 
 def _checked(x: np.ndarray, y: np.ndarray, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, ...) that are finite and a label for each of them."""
+    """x and y as arrays; ValueError or TypeError unless they are finite images (N, ...) and a label for each."""
     x = checks.array(f"x_{part}", x, "f")
     if x.ndim < 2 or not len(x):
         raise ValueError(f"x_{part} must be images (N, ...), got shape {x.shape}")
@@ -190,7 +206,7 @@ def _flat(x: np.ndarray) -> np.ndarray:
 
 
 def _scaled(x: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both centred by the means of x and divided by one number, so that a strength means the same for all features."""
+    """x and t minus the mean of x, divided by one scale, so that a penalty is equally strong for all features."""
     mean = x.mean(axis=0)
     scale = float((x - mean).std()) or 1.0
     return (x - mean) / scale, (t - mean) / scale

@@ -307,7 +307,7 @@ class TestOwnFiles:
         with pytest.raises(ValueError, match=r"b.png.*\(8, 6, 3\).*\(8, 6\)"):
             mv.datasets.load(tmp_path)
         image.fromarray(np.zeros((8, 6), np.uint16)).save(tmp_path / "b.png")
-        with pytest.raises(ValueError, match=r"b.png.* 8 bits a channel"):
+        with pytest.raises(ValueError, match=r"b.png.* 8 bits per channel"):
             mv.datasets.load(tmp_path)
         image.fromarray(np.zeros((8, 6, 4), np.uint8)).save(tmp_path / "b.png")
         with pytest.raises(ValueError, match=r"b.png.* opaque; it is RGBA"):
