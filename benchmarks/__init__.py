@@ -1,1 +1,1 @@
-"""Benchmarks of minivae; nothing here is installed with it."""
+"""Benchmarks of minivae, which are not installed with it."""

@@ -1,12 +1,12 @@
-"""The benchmark suite: C, NumPy, CuPy and PyTorch on the same work, in turns, after their results were found equal.
+"""The benchmark suite: C, NumPy, CuPy and PyTorch do the same work in turns, once their results have been found equal.
 
-    python -m benchmarks                        all, under 15 minutes; writes benchmarks/RESULTS.md and results/
-    python -m benchmarks conv steps             some benchmarks; writes to runs/benchmarks/
-    python -m benchmarks --quick                a smaller choice with fewer rounds, under a minute; the same
-    python -m benchmarks --out FOLDER           somewhere else: FOLDER/RESULTS.md and FOLDER/results/
+    python -m benchmarks                        all benchmarks, under 15 minutes; writes benchmarks/RESULTS.md, results/
+    python -m benchmarks conv steps             the benchmarks named; writes to runs/benchmarks/
+    python -m benchmarks --quick                fewer rows and rounds, under a minute; writes to runs/benchmarks/
+    python -m benchmarks --out FOLDER           writes FOLDER/RESULTS.md and FOLDER/results/
 
-A column whose package or device is missing is left out. A row whose results differ is not timed, it shows the error,
-and the exit code is 1. Ctrl-C writes what was measured so far (exit code 130).
+A column is left out if its package or device is missing. A row in which the results differ shows the error and is not
+timed, and the exit code is 1. Ctrl-C writes what has been measured so far; the exit code is 130.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ BENCHMARKS: dict[str, Callable[[Any, bool], Iterator[Work]]] = {
     "imports": steps.imports,
 }
 NAMES = (*BENCHMARKS, "accuracy", "memory")
-ROUNDS, QUICK_ROUNDS = (9, 0.1), (3, 0.01)  # how many, and seconds for each candidate in each
+ROUNDS, QUICK_ROUNDS = (9, 0.1), (3, 0.01)  # number of rounds, and seconds of a candidate's turn in a round
 COMMITTED, ELSEWHERE = Path(__file__).parent, Path("runs/benchmarks")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the suite; returns the exit code."""
+    """Run the suite and return the exit code."""
     args = _arguments(argv)
     names = args.names or NAMES
     out = args.out or (ELSEWHERE if args.names or args.quick else COMMITTED)
     gpu = backends.find()
     if "memory" in names and not memory.available():
-        backends.MISSING.append("memory: only Linux counts a high-water mark that can be reset")
+        backends.MISSING.append("memory: only Linux has a resettable high-water mark of memory")
         names = [name for name in names if name != "memory"]
     found: dict[str, Any] = {"machine": backends.machine(), "sections": {}}
     for sentence in backends.MISSING:
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", help=f"some of: {', '.join(NAMES)} (default: all)")
+    parser.add_argument("names", nargs="*", help=f"any of {', '.join(NAMES)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="fewer rounds of fewer rows, under a minute")
     parser.add_argument("--out", type=Path, help="folder of RESULTS.md and results/")
     args = parser.parse_args(argv)
@@ -83,14 +83,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _run(names: Iterable[str], gpu: Any, quick: bool, found: dict[str, Any]) -> int:
-    """Fill found['sections'] row by row, so that an interruption leaves what there is."""
+    """Fill found['sections'] row by row, so that an interruption loses nothing; return 1 if a row failed, else 0."""
     code = 0
     bar = _progress(names)
     for name in bar:
         records: list[Record] = found["sections"].setdefault(name, [])
         for title, measure in _rows(name, gpu, quick):
             bar.set_postfix_str(title)
-            with kernels.backend("cpu").session():  # as in fit()
+            with kernels.backend("cpu").session():  # fit() trains inside the same session
                 records.append(_record(title, measure))
             bar.write(report.line(records[-1]))
             code |= "error" in records[-1]
@@ -100,7 +100,7 @@ def _run(names: Iterable[str], gpu: Any, quick: bool, found: dict[str, Any]) -> 
 
 
 def _rows(name: str, gpu: Any, quick: bool) -> Iterator[tuple[str, Callable[[], Record]]]:
-    """The title of each row of a benchmark, and what measures it."""
+    """The title of each row of a benchmark, and the function that measures it."""
     if name == "memory":
         for peak in memory.peaks(quick):
             yield f"{peak.name}, batch {peak.batch}", partial(memory.measure, peak)
@@ -112,12 +112,13 @@ def _rows(name: str, gpu: Any, quick: bool) -> Iterator[tuple[str, Callable[[], 
 
 
 def _checked(work: Work, rounds: int, seconds: float) -> Record:
+    """The times of the candidates; ValueError if their results differ."""
     work.check()
     return {"flops": work.flops, "bytes": work.bytes, "times": timing.measure(work, rounds, seconds)}
 
 
 def _record(title: str, measure: Callable[[], Record]) -> Record:
-    """What was measured, or the error: one row that fails does not cost the others."""
+    """The measured record or, so that the other rows are still measured, a record of the error."""
     try:
         return {"name": title, **measure()}
     except Exception as error:
@@ -126,6 +127,7 @@ def _record(title: str, measure: Callable[[], Record]) -> Record:
 
 
 def _draw(folder: Path, found: dict[str, Any]) -> list[str]:
+    """Draw the plots and return their file names: none without matplotlib."""
     try:
         return plots.draw(folder, found)
     except ImportError as error:
@@ -134,7 +136,7 @@ def _draw(folder: Path, found: dict[str, Any]) -> list[str]:
 
 
 class _NoBar:
-    """What stands in for tqdm where it is not installed."""
+    """A replacement for tqdm where it is not installed."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = names
@@ -150,7 +152,7 @@ class _NoBar:
 
 
 def _progress(names: Iterable[str]) -> Any:
-    """A bar on stderr over the benchmarks; none where stderr is no terminal."""
+    """Iterate over the benchmarks, with a progress bar if stderr is a terminal."""
     try:
         from tqdm import tqdm
     except ImportError:

@@ -1,6 +1,6 @@
-"""How far float32 convolutions are from exact ones: sqrt(mean error^2) / sqrt(mean result^2), beside PyTorch's.
+"""The errors of float32 convolutions, by column: sqrt(mean error^2) / sqrt(mean result^2).
 
-Exact is the reference in float64, on the same float32 numbers.
+The exact result is that of the reference backend in float64, computed from the same float32 numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BATCH = 8
 
 
 def convolutions(quick: bool = False) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """The title of each pass of each layer, and what measures its errors by column."""
+    """The title of each pass of each layer, and the function that measures its errors."""
     for layer in cases.LAYERS[:3] if quick else cases.LAYERS:
         g = layer.geometry(BATCH)
         for name, arrays, (ours, _, theirs) in passes(g):
@@ -29,6 +29,7 @@ def convolutions(quick: bool = False) -> Iterator[tuple[str, Callable[[], dict[s
 
 
 def _errors(arrays: Any, ours: Callable[..., Any], theirs: Callable[..., Any]) -> dict[str, Any]:
+    """{'rms': {column: relative error}} of ours(backend, *arrays) and of PyTorch's theirs(*tensors)."""
     exact = ours(reference, *(a.astype(np.float64) for a in arrays))
     found = {column: ours(k, *arrays) for column, k in primitives().items()}
     found |= {column.partition(",")[0]: theirs(*tensors) for column, tensors in torch_arguments(arrays)}

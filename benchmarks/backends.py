@@ -1,4 +1,4 @@
-"""What there is to measure on this machine: NumPy always, C where there is a compiler, CuPy on a GPU, PyTorch."""
+"""The columns that this machine can measure: NumPy, C with a compiler, CuPy with a GPU, PyTorch where installed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ try:
 except ImportError:
     torch = None
 
-CPU: dict[str, str] = {"C": "native", "NumPy": "reference"}  # columns and backends; the first is the user's
-MISSING: list[str] = []  # one sentence for each column that is left out
+CPU: dict[str, str] = {"C": "native", "NumPy": "reference"}  # column -> backend; the first one is the default
+MISSING: list[str] = []  # "column: reason" for each column that is left out
 
 
 def find() -> Any:
-    """The CUDA backend, or None; fills MISSING and gives PyTorch as many threads as minivae has."""
+    """Return the CUDA backend or None, fill MISSING, and give PyTorch as many threads as minivae."""
     MISSING.clear()
     if "C" in CPU and (missing := why_not()):
         del CPU["C"]
@@ -43,12 +43,12 @@ def find() -> Any:
 
 
 def threads() -> int:
-    """How many each column may use."""
+    """The number of threads that each column may use."""
     return int(os.environ.get("MINIVAE_NUM_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def machine() -> dict[str, Any]:
-    """Processor, threads, load, versions and date."""
+    """A description of the machine: date, processor, threads, load, versions, columns left out."""
     names = ("numpy", "torch", "cupy-cuda12x", "cupy-cuda13x", "threadpoolctl")
     installed = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"] in names}
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]

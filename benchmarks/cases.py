@@ -1,4 +1,4 @@
-"""The models and layers that are measured, on the CPU and on the GPU alike."""
+"""The models and layers that both suites measure, on the CPU and on the GPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BATCHES = (32, 128, 512)
 
 
 class Model(NamedTuple):
-    """image_shape, and what makes the model."""
+    """The shape (C, H, W) of the images of a model, and the function that makes the model."""
 
     image_shape: tuple[int, int, int]
     make: Callable[[], Any]
@@ -33,7 +33,7 @@ MODELS = {
 
 
 class Layer(NamedTuple):
-    """A convolution (C, H, W) -> OC with a square kernel."""
+    """A convolution of square images (C, H, H) to OC channels, with a square kernel."""
 
     C: int
     H: int
@@ -68,5 +68,5 @@ LAYERS = (
 
 
 def images(batch: int, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Random pixels in [0, 1]."""
+    """Random images (batch, *shape), float32 in [0, 1)."""
     return np.random.default_rng(seed).random((batch, *shape), dtype=np.float32)

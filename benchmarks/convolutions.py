@@ -1,7 +1,7 @@
-"""The three passes of a dozen convolution layers, at batch 32.
+"""The three passes of thirteen convolution layers, at batch size 32.
 
-A transposed convolution is the same three in other roles: its forward pass is the input gradient, its input gradient
-the forward pass, its weight gradient the weight gradient.
+Transposed convolutions need no rows of their own: the forward pass of one is the input gradient of a convolution, its
+input gradient is the forward pass, and its weight gradient is the weight gradient.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BATCH = 32
 
 
 def conv(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """All passes of all layers."""
+    """One row for each pass of each layer."""
     for layer in cases.LAYERS[:3] if quick else cases.LAYERS:
         g = layer.geometry(BATCH)
         costs = {
@@ -34,11 +34,11 @@ def conv(gpu: Any, quick: bool = False) -> Iterator[Work]:
             yield row(f"conv {layer}: {name}", arrays, gpu, *functions, tolerance=1e-3, **costs)
 
 
-Functions = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]  # ours, plain, PyTorch's
+Functions = tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]  # ours, plain and theirs, as in row()
 
 
 def passes(g: ConvGeometry) -> list[tuple[str, tuple[np.ndarray, ...], Functions]]:
-    """Name, random arrays and functions of the three passes."""
+    """The name, the random arrays and the functions of each of the three passes."""
     x, w, dy = (random(*shape, seed=i) for i, shape in enumerate((g.x_shape, g.w_shape, g.y_shape)))
     x, dy = channels_last(x), channels_last(dy)
     return [
@@ -73,7 +73,7 @@ def _weight_grad(g: ConvGeometry) -> Functions:
 
 
 def _torch_backward(g: ConvGeometry, dy: Any, x: Any, w: Any, which: int) -> Any:
-    """Gradient 0, of x, or 1, of w."""
+    """PyTorch's gradient of x if which = 0, of w if which = 1."""
     mask = [which == 0, which == 1, False]
     settings = (None, g.stride, g.padding, g.dilation, False, (0, 0), g.groups, mask)
     return torch.ops.aten.convolution_backward(dy, x, w, *settings)[which]

@@ -1,16 +1,18 @@
-"""A published number again: a dense VAE on Fashion-MNIST, its test log-likelihood by 5,000 importance samples.
+"""Reproduce a published result: the test log-likelihood of a dense VAE on Fashion-MNIST, by 5,000 importance samples.
 
     python benchmarks/fashion_mnist_vae.py --epochs 240 --out runs/fashion-mnist-vae
 
-The published one: images binarised anew whenever they are seen, encoder and decoder with two layers of 300 units, 40
-latents, Bernoulli pixels, -log p(x) = 228.7 nats on the test images (Norouzi et al. 2020, table of Exemplar VAEs, the
-row of the plain VAE). There the layers are gated, the last 10,000 training images decide when to stop, and the KL term
-is warmed up over 100 epochs. Here the layers are ReLUs, all 60,000 images are trained on, and the schedule is fixed
-beforehand: Adam, its learning rate falling to 0 along a cosine. The test images are looked at and decide nothing.
+The published result is -log p(x) = 228.7 nats on the test images (Norouzi et al. 2020, table of Exemplar VAEs, the row
+of the plain VAE). That VAE has an encoder and a decoder with two layers of 300 units each, 40 latents and Bernoulli
+pixels; the images are binarised anew in every epoch. Its layers are gated, it stops early by the last 10,000 training
+images, and the weight of the KL term rises over 100 epochs. Here the layers are ReLUs, all 60,000 images are trained
+on, and the schedule is fixed beforehand: Adam, with a learning rate that falls to 0 along a cosine. The test images are
+evaluated during the training but decide nothing.
 
---out keeps a checkpoint per epoch, and --resume goes on from it, in the final evaluation too. The curve is written to
---json as it grows: the ELBO of each epoch, every --every epochs log p(x) of some test images by few samples, and at the
-end that of all of them by all --samples. The test images are binarised once, see VAE.binarized.
+The folder --out holds a checkpoint of the last epoch, from which --resume continues, also within the final evaluation.
+The file --json is rewritten after every epoch. It holds the ELBO of each epoch; an estimate of log p(x) from a few test
+images and samples after every --every epochs; and at the end log p(x) of all test images by all --samples. The test
+images are binarised once, see VAE.binarized.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ from minivae.training import evaluate, save_checkpoint
 from minivae.training.checkpoint import atomic_write, load_checkpoint
 
 PUBLISHED = 228.7
-SEED = 0x15  # of the importance samples
-SLICE = 250  # test images between two lines of the final evaluation
+SEED = 0x15  # the seed of the importance samples
+SLICE = 250  # test images that the final evaluation does between two lines of output
 
 
 def main() -> None:
@@ -84,17 +86,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--free-bits", type=float, default=0.0, help="nats per latent")
     parser.add_argument("--samples", type=int, default=5000, help="importance samples of the final evaluation")
     parser.add_argument("--every", type=int, default=20, help="epochs between two estimates of log p(x)")
-    parser.add_argument("--some", type=int, nargs=2, default=[500, 200], help="images and samples of those estimates")
+    parser.add_argument("--some", type=int, nargs=2, default=[500, 200], help="images and samples of these estimates")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("runs/fashion-mnist-vae"), help="folder of the run")
     parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "fashion_mnist_vae.json")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, given the same options")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out; takes the same options")
     return parser.parse_args()
 
 
 class Curve:
-    """The record that goes to --json: settings, one entry an epoch, the result."""
+    """The record that is written to --json: settings, one entry per epoch, the result."""
 
     def __init__(self, args: argparse.Namespace, model: VAE, x_test: np.ndarray) -> None:
         self.args, self.model, self.x_test = args, model, x_test
@@ -109,7 +111,7 @@ class Curve:
             self.record["curve"] = json.loads(args.json.read_text())["curve"]
 
     def add(self, record: dict[str, Any]) -> None:
-        """An epoch is over."""
+        """Add the record of an epoch, with an estimate of log p(x) after every --every epochs."""
         entry = {k: round(v, 6) if isinstance(v, float) else v for k, v in record.items()}
         if record["epoch"] % self.args.every == 0:
             images, samples = self.args.some
@@ -132,7 +134,7 @@ class Curve:
 
 
 def final_evaluation(args: argparse.Namespace, model: VAE, x_test: np.ndarray) -> dict[str, Any]:
-    """log p(x) of all test images by all samples, slice by slice, each kept in --out as soon as it is there."""
+    """Estimate log p(x) of all test images by all samples; after each SLICE of images --out keeps the likelihoods."""
     path = args.out / "likelihoods.npz"
     done = load_checkpoint(path)[0]["log_likelihood"] if args.resume and path.is_file() else np.zeros(0)
     begun, start = len(done), time.perf_counter()

@@ -1,9 +1,9 @@
-"""One small launch of every CUDA kernel, on numbers that are integers, for the sanitizer and for the emulator.
+"""One small launch of every CUDA kernel, on integers, to compare the GPU with the emulator and to run the sanitizer.
 
-    python -m benchmarks.launches           all of them once, on the GPU, for compute-sanitizer to watch
+    python -m benchmarks.launches           every launch once on the GPU, to be run under compute-sanitizer
 
-Sums and products of small integers are exact in every order, so two machines that run the same kernels must agree in
-every bit, unless a kernel uses exp, log and the like (`exact` is False).
+Sums and products of small integers are exact in any order. So two machines that run the same kernel must agree in every
+bit, unless the kernel uses functions such as exp and log (then `exact` is False).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Arrays = list[np.ndarray]
 
 
 class Launch(NamedTuple):
-    """run(k, a) uses the backend k and makes its arrays of host arrays by a; it returns arrays of the backend."""
+    """run(k, a) calls the backend k and returns its arrays; a() converts a host array into an array of the backend."""
 
     name: str
     run: Callable[[Any, Callable[[np.ndarray], Any]], Any]
@@ -34,7 +34,7 @@ class Launch(NamedTuple):
 
 
 def integers(*shape: int, seed: int = 0, dtype: Any = np.float32) -> np.ndarray:
-    """Between -4 and 4."""
+    """Random integers from -4 to 4."""
     return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
 
 
@@ -119,7 +119,7 @@ def _norms() -> Iterator[Launch]:
         y, mean, var = k.group_norm(a(x), a(w), a(b), 2, 1e-5)
         return y, mean, var, *k.group_norm_grad(a(dy), a(x), a(w), mean, var, 1e-5)
 
-    tiny = x * np.float32(1e-39)  # subnormal: zero on a GPU, as CuPy has NVRTC compile with -ftz=true
+    tiny = x * np.float32(1e-39)  # subnormal numbers, which are zero on a GPU: CuPy compiles with -ftz=true
     yield Launch("relu_grad, subnormal", lambda k, a: k.relu_grad(a(tiny), a(np.ones_like(x))), exact=False)
     yield Launch("bias_relu", lambda k, a: k.bias_relu(a(x), a(w)))
     yield Launch("relu_grad", lambda k, a: k.relu_grad(a(dy), a(x)))
@@ -193,14 +193,14 @@ LAUNCHES = [launch for group in GROUPS for launch in group()]
 
 
 def results(launch: Launch) -> Arrays:
-    """What a launch computes with the engine in use, on the host."""
+    """The results of a launch with the engine in use, as host arrays."""
     k = kernels.backend("cuda")
     found = launch.run(k, k.asarray)
     return [k.to_host(array) for array in (found if isinstance(found, (tuple, list)) else [found])]
 
 
 def kernel_names() -> set[str]:
-    """All kernels of all modules of the backend."""
+    """The names of all kernels in the CUDA backend."""
     names = set()
     for info in walk_packages(cuda.__path__, f"{cuda.__name__}."):
         python = import_module(info.name)
@@ -211,7 +211,7 @@ def kernel_names() -> set[str]:
 
 
 def main() -> None:
-    """All launches, on arrays of cudaMalloc: in CuPy's pool memcheck would not see what lands in the next array."""
+    """Run all launches, with one cudaMalloc per array: in CuPy's pool memcheck misses accesses to the next array."""
     engine: Any = launcher.engine()
     engine.xp.cuda.set_allocator(None)
     for each in LAUNCHES:

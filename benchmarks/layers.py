@@ -1,4 +1,4 @@
-"""Layers, forward and backward through the engine, as minivae.nn and torch.nn offer them by the same names."""
+"""Layers, forward and backward through the autograd engine; minivae.nn and torch.nn have the same names for them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ CASES = (
 
 
 def layers(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """Output, gradient of the input and gradients of the weights. The first one beside its three bare products."""
+    """One row per layer: its output, the gradient of its input and the gradients of its weights.
+
+    The row of the first layer, a convolution, also times the three matrix products that its passes consist of.
+    """
     for i, case in enumerate(CASES[:3] if quick else CASES):
         mv.manual_seed(0)
         layer = case.make(mv.nn)
@@ -106,7 +109,7 @@ def _theirs(case: Case, state: dict[str, np.ndarray], x: Any, dy: Any) -> Run:
 
 
 def _bare_products(case: Case) -> Run:
-    """The arithmetic of a convolution that keeps H and W, and nothing else: three products of ready-made matrices."""
+    """The matrix products of the three passes of a convolution that keeps H and W, on matrices that exist already."""
     N, C, H, W = case.shape
     OC, taps = case.arguments["out_channels"], case.arguments["kernel_size"] ** 2
     columns, w, dy = random(N * H * W, C * taps), random(C * taps, OC), random(N * H * W, OC)

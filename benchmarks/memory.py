@@ -1,8 +1,8 @@
-"""Peak memory of training steps, each in a process of its own, as the kernel of Linux counts it.
+"""The peak memory of training steps, each row and column in a process of its own, as Linux counts it.
 
-The process first takes a step with two images, so that libraries, threads and weights are there. Then the high-water
-mark of its resident memory (VmHWM) is reset, and what is reported is by how much the mark rises above the memory
-resident at that moment. getrusage's ru_maxrss would not do: a child process inherits its parent's.
+The process first takes a step with two images, which loads the libraries, starts the threads and makes the weights.
+Then the high-water mark of its resident memory (VmHWM) is reset. The result is how far the mark rises above the memory
+that is resident at that moment. ru_maxrss of getrusage() cannot be used: a child process inherits it from its parent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class Peak(NamedTuple):
-    """Steps of a model at a batch size in a column, or in more than one memory format."""
+    """A row: so many steps of a model at a batch size, measured in each of the columns."""
 
     name: str
     batch: int
@@ -35,12 +35,12 @@ class Peak(NamedTuple):
 
 
 def available() -> bool:
-    """Whether this system counts a high-water mark that can be reset."""
+    """Whether this system has a high-water mark of memory that can be reset."""
     return STATUS.exists() and RESET.exists()
 
 
 def peaks(quick: bool = False) -> Iterator[Peak]:
-    """All that is measured."""
+    """All rows."""
     columns = (*CPU, *(["PyTorch"] if torch is not None else []))
     for name in list(cases.MODELS)[:1] if quick else cases.MODELS:
         for batch in cases.BATCHES[:1] if quick else cases.BATCHES[:2]:
@@ -51,7 +51,10 @@ def peaks(quick: bool = False) -> Iterator[Peak]:
 
 
 def measure(peak: Peak) -> dict[str, Any]:
-    """A record: MiB by column, of all steps and of those after the tenth."""
+    """The record of a row: by how many MiB the peak rises, by column.
+
+    If there are more than ten steps, it is by how much the peak rises after the tenth: that is 0 without a leak.
+    """
     flat = peak.steps > 10
     name = peak.name if "batch" in peak.name else f"{peak.name}, batch {peak.batch}"
     record: dict[str, Any] = {"name": f"{name}: growth in steps 11 to {peak.steps:,}" if flat else name}
@@ -64,11 +67,11 @@ def measure(peak: Peak) -> dict[str, Any]:
     return record
 
 
-# ---- in the process of its own ----
+# ---- what the measured process runs ----
 
 
 def _status(key: str) -> float:
-    """A number of /proc/self/status, in MiB."""
+    """A value of /proc/self/status, in MiB."""
     return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:")) / 1024
 
 
@@ -78,7 +81,7 @@ def _main(name: str, batch: int, column: str, count: int) -> None:
         make = partial(own_step, device="cpu")
     else:
         make = partial(torch_step, layout="contiguous_format", device="cpu")
-    first = make(case, cases.images(2, case.image_shape))  # stays alive: what it holds is not to be used again
+    first = make(case, cases.images(2, case.image_shape))  # kept alive, so that the steps cannot reuse its memory
     first()
     RESET.write_text("5")
     before = early = _status("VmRSS")
@@ -92,5 +95,5 @@ def _main(name: str, batch: int, column: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    with kernels.use_cpu(CPU.get(sys.argv[3], "reference")) as used, used.session():  # as in fit()
+    with kernels.use_cpu(CPU.get(sys.argv[3], "reference")) as used, used.session():  # as fit() does
         _main(sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

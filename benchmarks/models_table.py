@@ -1,10 +1,10 @@
-"""The README's table of models: each trained by its default command, its numbers taken from the run's results.
+"""Make the README's table of models: train each model by its default command and collect the results.
 
     python benchmarks/models_table.py --runs runs --readme README.md
 
-Runs `minivae train` for the five models on the embedded data, one after the other, then `minivae evaluate` with
---samples importance samples for each test image. Writes the numbers to --json, with the machine they were measured on,
-and the table between the two marks in --readme. A run that is in --runs already is used as it is.
+The script runs `minivae train` for the five models on the embedded data, one after the other, then `minivae evaluate`
+with --samples importance samples for each test image. It writes the results and a description of the machine to --json,
+and the table between the two marks in --readme. A run that exists in --runs already is not repeated.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the runs")
     parser.add_argument("--samples", type=int, default=1000, help="importance samples for the VAE's log-likelihood")
     parser.add_argument("--json", type=Path, default=HERE / "results" / "models.json")
-    parser.add_argument("--readme", type=Path, help="file to put the table into")
+    parser.add_argument("--readme", type=Path, help="file that gets the table")
     return parser.parse_args()
 
 
 def train(name: str, runs: Path) -> dict[str, Any]:
-    """The results of the default command, run unless they are there."""
+    """The results of the default command of a model, which is run unless its results exist already."""
     folder = runs / ("vqvae" if name == "prior" else name)
     results = folder / ("prior_results.json" if name == "prior" else "results.json")
     if not results.is_file():
@@ -69,13 +69,14 @@ def minivae(*args: Any) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the times depend on."""
+    """What the training times depend on."""
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     threads = os.environ.get("OPENBLAS_NUM_THREADS")
     return {"machine": platform.machine(), "cores": os.cpu_count(), "load_average": busy, "blas_threads": threads}
 
 
 def markdown(results: dict[str, dict[str, Any]]) -> str:
+    """The table: one line for each command, from its results."""
     lines = [HEADER, ["---"] * len(HEADER)]
     for name, result in results.items():
         command = "train prior runs/vqvae" if name == "prior" else f"train {name}"

@@ -1,4 +1,4 @@
-"""Single operations at the sizes of the models: products, norms, losses, nearest code, Adam and noise."""
+"""Single operations, at sizes that occur in the models: products, norms, losses, nearest code, Adam and noise."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .timing import Run, Work
 
 PRODUCTS = ((128, 784, 400), (128, 400, 784), (512, 784, 400), (6272, 512, 64), (25088, 16, 32), (1024, 1024, 1024))
 EPS = 1e-5
-PARAMETERS = (  # of the dense VAE, 784-400-400-20
+PARAMETERS = (  # the shapes of the parameters of the dense VAE, 784-400-400-20
     *((400, 784), (400,), (400, 400), (400,), (40, 400), (40,)),
     *((400, 20), (400,), (400, 400), (400,), (784, 400), (784,)),
 )
 
 
 def gemm(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """Products as the dense layers and the convolutions make them."""
+    """Matrix products (M, K) @ (K, N) with the sizes of dense layers and convolutions."""
     for M, K, N in PRODUCTS[:4] if quick else PRODUCTS:
         yield row(
             f"gemm {M}x{K}x{N}",
@@ -39,7 +39,7 @@ def gemm(gpu: Any, quick: bool = False) -> Iterator[Work]:
 
 
 def norms(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """Batch and group norm of a batch of feature maps."""
+    """Batch norm and group norm, forward, of a batch of feature maps."""
     F: Any = torch.nn.functional if torch is not None else None
     x = random(128, 14, 14, 32).transpose(0, 3, 1, 2)  # channels-last memory
     arrays, cost = (x, random(32, seed=1), random(32, seed=2)), 8.0 * x.size
@@ -64,7 +64,7 @@ def norms(gpu: Any, quick: bool = False) -> Iterator[Work]:
 
 
 def losses(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """Likelihoods of a batch of images, cross-entropies of a batch of codes."""
+    """The likelihoods of a batch of images, and the cross-entropy of a batch of codes."""
     F: Any = torch.nn.functional if torch is not None else None
     logits, log_var, pixels = random(128, 784), random(128, 784, seed=1), abs(np.sin(random(128, 784, seed=2)))
     rows, target = random(6272, 256), np.random.default_rng(4).integers(0, 256, 6272)
@@ -98,7 +98,7 @@ def losses(gpu: Any, quick: bool = False) -> Iterator[Work]:
 
 
 def quantize(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """The nearest code for each place of 32 images of 3x32x32 pixels and of 128."""
+    """The nearest code for every position of the code maps (8, 8) of 32 images and of 128 images."""
     for M in (2048, 8192):
         yield row(
             f"nearest_code {M} of 512, D = 64",
@@ -113,7 +113,7 @@ def quantize(gpu: Any, quick: bool = False) -> Iterator[Work]:
 
 
 def adam(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """One step over the parameters of the dense VAE."""
+    """One step of Adam on all parameters of the dense VAE."""
     settings = (3, 1e-3, (0.9, 0.999), 1e-8)
 
     def lists(make: Callable[[np.ndarray], Any]) -> list[list[Any]]:
@@ -143,7 +143,7 @@ def adam(gpu: Any, quick: bool = False) -> Iterator[Work]:
 
 
 def _torch_adam(lists: list[list[Any]], step: int, lr: float, betas: tuple[float, float], eps: float) -> Run:
-    """torch.optim.Adam, fused, at the same step and from the same moments every time."""
+    """A call of fused torch.optim.Adam that starts from these moments (exp_avg, exp_avg_sq) as step number `step`."""
     params, grads, first, second = lists
     leaves = [torch.nn.Parameter(p) for p in params]
     optimizer = torch.optim.Adam(leaves, lr=lr, betas=betas, eps=eps, fused=True)
@@ -160,7 +160,7 @@ def _torch_adam(lists: list[list[Any]], step: int, lr: float, betas: tuple[float
 
 
 def noise(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """Philox words and normal numbers. The generators of the others are others: they are timed and not compared."""
+    """Philox words and normal numbers. CuPy and PyTorch use other generators: they are timed but not compared."""
     count, named = 1 << 18, Noise(0, 0)
     makers: dict[str, Callable[[Any], Any]] = {
         "random_bits": lambda k: k.random_bits(count, named),

@@ -1,8 +1,7 @@
-"""Every operation that is measured, written with nothing but the array module's own functions.
+"""The measured operations in plain NumPy or CuPy, written briefly, as a user without special kernels would write them.
 
-xp is numpy or cupy. With NumPy these are what the kernels' results are compared with before they are timed; with CuPy
-they are a column of their own, which shows what the hand-written kernels are worth. They are written for brevity, as a
-user without kernels would write them.
+xp is the module numpy or cupy. The results with NumPy are what the results of the kernels are compared with before they
+are timed. The times with CuPy are a column of their own, which shows what is gained by the hand-written kernels.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ def matmul(xp: Any, a: Array, b: Array) -> Array:
     return xp.matmul(a, b)
 
 
-# ---- convolution: one product for each tap of the kernel, without groups ----
+# ---- convolution without groups: one product for each tap, that is for each position (p, q) in the kernel ----
 
 
 def _taps(padded: Array, g: ConvGeometry) -> Iterator[tuple[int, int, Array]]:
-    """Of each tap (p, q) the view (N, C, OH, OW) of the padded image that it reads."""
+    """For each tap (p, q), yield p, q and the view (N, C, OH, OW) of the padded images that the tap reads."""
     (sh, sw), (dh, dw) = g.stride, g.dilation
     for p in range(g.KH):
         for q in range(g.KW):

@@ -1,4 +1,4 @@
-"""Pictures of the results. matplotlib (extra `bench`) is imported when one is drawn."""
+"""Plots of the results. matplotlib (extra `bench`) is imported when a plot is drawn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import cases
 from .report import best, growth_points
 from .steps import own_step
 
-PARTS = {
+PARTS = {  # the parts of a training step, and the files whose time counts as theirs
     "convolutions": ("native/conv.py", "native/plans.py", "ops/conv.py"),
     "bias and ReLU": ("native/activation.py",),
     "dense products": ("native/matrix.py", "minivae/ops/linear.py"),
@@ -26,7 +26,7 @@ PARTS = {
 
 
 def draw(folder: Path, report: dict[str, Any]) -> list[str]:
-    """All plots for which there are results; their files. Raises ImportError without matplotlib."""
+    """Draw every plot for which there are results and return the file names. Raises ImportError without matplotlib."""
     made = []
     plots = {"steps": _steps, "cupy": _cupy, "parts": _parts, "roofline": _roofline, "growth": _growth}
     for name, plot in plots.items():
@@ -42,17 +42,17 @@ def _figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("they need matplotlib: pip install 'minivae[bench]'") from error
+        raise ImportError("drawing needs matplotlib: pip install 'minivae[bench]'") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def _steps(report: dict[str, Any]) -> Any:
-    """Time of a training step by batch size, a panel for each model."""
+    """The time of a training step by batch size, in one panel for each model."""
     return _by_batch(report, None)
 
 
 def _cupy(report: dict[str, Any]) -> Any:
-    """The same without PyTorch, where there is a GPU."""
+    """The same plot without PyTorch; only where CuPy was measured."""
     records = report["sections"].get("steps", [])
     return _by_batch(report, ("C", "NumPy", "CuPy")) if any("CuPy" in best(r) for r in records) else None
 
@@ -81,7 +81,7 @@ def _by_batch(report: dict[str, Any], columns: tuple[str, ...] | None) -> Any:
 
 
 def _parts(report: dict[str, Any]) -> Any:
-    """Where the time of a step in C goes, by the files of the profile."""
+    """The share of each part in a training step in C; see step_shares()."""
     if not report["sections"].get("steps"):
         return None
     figure = _figure(7.2, 2.6)
@@ -99,7 +99,10 @@ def _parts(report: dict[str, Any]) -> Any:
 
 
 def step_shares(case: cases.Model, batch: int = 128) -> dict[str, float]:
-    """The share of each part, and of the rest, in the time of a training step. They sum to 1."""
+    """The fractions of the time of a training step that the PARTS and the rest take; they sum to 1.
+
+    The profiler measures the time of each function, and the function's file tells to which part it belongs.
+    """
     step = own_step(case, cases.images(batch, case.image_shape), "cpu")
     step()
     profile = cProfile.Profile()
@@ -111,7 +114,7 @@ def step_shares(case: cases.Model, batch: int = 128) -> dict[str, float]:
     stats: dict[Any, Any] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
     for (file, _, _), (_, _, own, _, callers) in stats.items():
         places = [(file, own)]
-        if callers and not _part(file):  # a ufunc, or something of NumPy: its time goes to who called it
+        if callers and not _part(file):  # such as a function of NumPy: its time counts as its callers'
             places = [(caller[0], times[2]) for caller, times in callers.items()]
         for place, seconds in places:
             shares[_part(place) or "rest"] += seconds
@@ -120,12 +123,13 @@ def step_shares(case: cases.Model, batch: int = 128) -> dict[str, float]:
 
 
 def _part(file: str) -> str | None:
+    """The part that a file belongs to, or None."""
     path = file.replace("\\", "/")
     return next((name for name, files in PARTS.items() if any(f in path for f in files)), None)
 
 
 def _roofline(report: dict[str, Any]) -> Any:
-    """flop/s against flop per byte, under what a product and a copy reach here."""
+    """A roofline plot: flop/s by flop per byte, with the limits that a product and a copy reach on this machine."""
     records = [r for s in ("gemm", "conv") for r in report["sections"].get(s, []) if r.get("flops") and r.get("bytes")]
     if not records or "ceilings" not in report:
         return None
@@ -149,7 +153,7 @@ def _roofline(report: dict[str, Any]) -> Any:
 
 
 def _growth(report: dict[str, Any]) -> Any:
-    """Time and peak memory of a step against the number of pixels in a batch."""
+    """The time and the peak memory of a training step by the number of pixels in a batch."""
     sections = {"times": report["sections"].get("growth", []), "MiB": report["sections"].get("memory", [])}
     found = {key: growth_points(records, key) for key, records in sections.items()}
     found = {key: series for key, series in found.items() if series}

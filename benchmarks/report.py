@@ -1,4 +1,4 @@
-"""What was measured, as a table on the terminal, as JSON and as a page with plots."""
+"""The report of the measurements: rows on the terminal, a JSON file, and a page with tables and plots."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ Record = dict[str, Any]
 
 
 def best(record: Record) -> dict[str, tuple[float, float, float]]:
-    """Median and quartiles in seconds by column; of "PyTorch, contiguous" and "PyTorch, channels_last" the faster."""
+    """The median and the quartiles in seconds, by column.
+
+    "PyTorch, contiguous_format" and "PyTorch, channels_last" become one column, "PyTorch", with the faster of the two.
+    """
     found: dict[str, tuple[float, float, float]] = {}
     for name, spread in record.get("times", {}).items():
         column = name.partition(",")[0] if name.startswith("PyTorch") else name
@@ -25,14 +28,14 @@ def best(record: Record) -> dict[str, tuple[float, float, float]]:
 
 
 def ratio(record: Record) -> float | None:
-    """How many times as fast as PyTorch the kernels in C are; without a C compiler, those in NumPy."""
+    """PyTorch's median time divided by that of the kernels in C (without C, in NumPy); None if either is missing."""
     times = best(record)
     own = times.get("C", times.get("NumPy"))
     return times["PyTorch"][0] / own[0] if own and "PyTorch" in times else None
 
 
 def growth_exponents(records: list[Record]) -> dict[str, float]:
-    """p in time = constant * size^p, fitted to the rows by batch size and to those by image size; 1 is linear."""
+    """The exponent p of the fit time = constant * pixels^p, for growing batches and for growing images; 1 is linear."""
     found = {}
     for name, points in growth_points(records).items():
         if len(points) > 1:
@@ -42,7 +45,11 @@ def growth_exponents(records: list[Record]) -> dict[str, float]:
 
 
 def growth_points(records: list[Record], key: str = "times") -> dict[str, list[tuple[int, float]]]:
-    """(pixels in a batch, seconds or MiB of the first column) of the rows 'conv VAE HxW, batch N', ascending."""
+    """{'batch size': points, 'image size': points} from the rows named 'conv VAE HxW, batch N'.
+
+    A point is (pixels in a batch, value), where the value is that of the first column: seconds if key is 'times', MiB
+    if it is 'MiB'. The points are sorted by pixels.
+    """
     found: dict[str, list[tuple[int, float]]] = {"batch size": [], "image size": []}
     for record in records:
         words = record["name"].replace(",", "").split()
@@ -55,14 +62,14 @@ def growth_points(records: list[Record], key: str = "times") -> dict[str, list[t
 
 
 def summary(sections: dict[str, list[Record]]) -> list[str]:
-    """Sentences: the geometric mean of the convolutions, how times grow."""
+    """Sentences that state the geometric mean of the convolutions' ratios and how times grow with size."""
     text = []
     ratios = [r for record in sections.get("conv", []) if (r := ratio(record))]
     if ratios:
         mean = exp(sum(map(log, ratios)) / len(ratios))
         text.append(f"Convolutions, PyTorch / C: geometric mean {mean:.2f}, lowest {min(ratios):.2f}.")
     for name, power in growth_exponents(sections.get("growth", [])).items():
-        text.append(f"The conv VAE's step grows with {name} as pixels to the power {power:.2f}.")
+        text.append(f"With growing {name}, the time of the conv VAE's step is proportional to pixels^{power:.2f}.")
     return text
 
 
@@ -70,7 +77,7 @@ def summary(sections: dict[str, list[Record]]) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """'12.3 us', three digits."""
+    """'12.3 us': seconds as text with three significant digits."""
     for unit, scale in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= scale:
             return f"{seconds / scale:.3g} {unit}"
@@ -78,7 +85,7 @@ def duration(seconds: float) -> str:
 
 
 def line(record: Record) -> str:
-    """A row of the terminal's table: medians, and half of what lies between the quartiles in percent."""
+    """A row for the terminal: medians, each ± half the distance between the quartiles in percent of the median."""
     if "error" in record:
         return f"{record['name']:58}  ERROR: {record['error']}"
     cells = [
@@ -92,19 +99,20 @@ def line(record: Record) -> str:
 
 
 def markdown(report: dict[str, Any], plots: list[str]) -> str:
-    """RESULTS.md."""
-    text = ["# Results", "", "Written by `python -m benchmarks`; not edited by hand.", ""]
+    """The text of RESULTS.md."""
+    text = ["# Results", "", "`python -m benchmarks` writes this page. Do not edit it by hand.", ""]
     if report.get("interrupted"):
-        text += ["**Interrupted: these are the rows measured until then.**", ""]
+        text += ["**The run was interrupted: this page shows the rows that were measured before.**", ""]
     text += [f"* {name}: {value}" for name, value in report["machine"].items() if name != "left out"]
     text += [f"* left out: {sentence}" for sentence in report["machine"]["left out"]]
     if ceilings := report.get("ceilings"):
         gflops, gbytes = ceilings["flop/s"] / 1e9, ceilings["byte/s"] / 1e9
-        text.append(f"* ceilings of NumPy: {gflops:.0f} GFLOP/s (product), {gbytes:.1f} GB/s (copy)")
+        text.append(f"* reached by NumPy: {gflops:.0f} GFLOP/s (matrix product), {gbytes:.1f} GB/s (copy)")
     text += [
         "",
-        "Medians of runs measured in turns, quartiles in brackets. The last column says how many times as fast as",
-        "PyTorch (its better memory format, fused Adam, as many threads) the kernels in C are; above 1, C is faster.",
+        "A cell shows the median of several rounds, with the quartiles in brackets; in each round the columns take",
+        "turns. The last column is PyTorch's time divided by that of the kernels in C: above 1, C is faster. PyTorch",
+        "uses its faster memory format, fused Adam and as many threads as C.",
     ]
     if sentences := summary(report["sections"]):
         text += ["", *(f"* {sentence}" for sentence in sentences)]
@@ -116,6 +124,7 @@ def markdown(report: dict[str, Any], plots: list[str]) -> str:
 
 
 def _times(records: list[Record]) -> list[str]:
+    """The lines of a table of times."""
     columns = list(dict.fromkeys(c for record in records for c in best(record)))
     text = [f"| | {' | '.join(columns)} | PyTorch / C |", "|---" * (len(columns) + 2) + "|"]
     for record in records:
@@ -131,14 +140,15 @@ def _spread(spread: tuple[float, float, float]) -> str:
     return f"{median} [{low}, {high}]"
 
 
-# Sections that are no times: what their numbers are, the key of a record that holds them, and how they are written.
+# Sections whose numbers are not times: a sentence about the numbers, the key of a record that holds them, their format.
 OTHERS = {
-    "memory": ("By how much the peak of resident memory rises in training steps, MiB.", "MiB", "{:.1f}"),
-    "accuracy": ("Root mean square error of float32 passes, relative to the exact result.", "rms", "{:.1e}"),
+    "memory": ("How far training steps raise the peak of the resident memory, in MiB.", "MiB", "{:.1f}"),
+    "accuracy": ("Root mean square error of the float32 passes, relative to the exact result.", "rms", "{:.1e}"),
 }
 
 
 def _table(section: str, records: list[Record]) -> list[str]:
+    """The lines of the table of a section."""
     if section not in OTHERS:
         return _times(records)
     sentence, key, form = OTHERS[section]
@@ -150,6 +160,7 @@ def _table(section: str, records: list[Record]) -> list[str]:
 
 
 def _row(record: Record, cells: list[str]) -> str:
+    """A line of a table; if the record holds an error, the first cell shows it and the others are empty."""
     if "error" in record:
         cells = [f"not measured: {record['error']}".replace("|", "/"), *[""] * (len(cells) - 1)]
     return f"| {record['name']} | {' | '.join(cells)} |"
@@ -159,7 +170,7 @@ def _row(record: Record, cells: list[str]) -> str:
 
 
 def write(folder: Path, report: dict[str, Any], plots: list[str]) -> None:
-    """benchmarks.json in the folder, RESULTS.md beside it."""
+    """Write benchmarks.json into the folder, and RESULTS.md beside the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / "benchmarks.json", lambda file: file.write((json.dumps(report, indent=1) + "\n").encode()))
     page = markdown(report, plots).encode()

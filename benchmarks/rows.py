@@ -1,11 +1,11 @@
-"""One row of the results: the same operation in every column that this machine has.
+"""One row of the results: the same operation in every column that this machine can measure.
 
     C, NumPy, CuPy    the kernels of this project: native, reference and cuda
-    CuPy alone        CuPy's own functions, as plain.py writes it
-    PyTorch           on the CPU, images in both memory formats, of which the report takes the faster one
+    CuPy alone        the operation in plain.py, with CuPy's own functions
+    PyTorch           on the CPU; images in both memory formats, of which the report shows the faster one
     PyTorch CUDA      the same on the GPU
 
-All of them, and plain.py on NumPy, must agree before any is timed.
+The results of all columns, and of plain.py with NumPy, must agree before any column is timed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Arrays = Sequence[np.ndarray]
 
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
-    """Standard normal float32 numbers."""
+    """An array of this shape with standard normal float32 numbers."""
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
 def channels_last(x: np.ndarray) -> np.ndarray:
-    """The same images (N, C, H, W) in the memory layout that layers hand on to each other."""
+    """The images (N, C, H, W) with the channels adjacent in memory, as layers pass them to each other."""
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
 
@@ -45,7 +45,11 @@ def row(
     tolerance: float = 1e-4,
     **costs: float,
 ) -> Work:
-    """ours(backend, *arrays), plain(xp, *arrays) and PyTorch's theirs(*tensors), each on arrays of its own device."""
+    """A row in which every column computes the same operation on the same numbers, on its own device.
+
+    The columns call ours(backend, *arrays), plain(xp, *arrays) and PyTorch's theirs(*tensors). tolerance: see check().
+    costs: flops and bytes of the operation.
+    """
     candidates: dict[str, Run] = {column: partial(ours, kernel, *arrays) for column, kernel in primitives().items()}
     if gpu is not None:
         there = [gpu.asarray(a) for a in arrays]
@@ -61,7 +65,7 @@ def row(
 
 
 def primitives() -> dict[str, Any]:
-    """The backends of the CPU by column."""
+    """The backends of the CPU, by column."""
     found = {}
     for column, name in CPU.items():
         with kernels.use_cpu(name) as found[column]:
@@ -70,24 +74,24 @@ def primitives() -> dict[str, Any]:
 
 
 def on_cpu(column: str, run: Run) -> Run:
-    """run() with the kernels of a column."""
+    """A function that calls run() with the backend of a column."""
 
-    def with_its_kernels() -> Any:
+    def run_on_backend() -> Any:
         with kernels.use_cpu(CPU[column]):
             return run()
 
-    return with_its_kernels
+    return run_on_backend
 
 
 def check(candidates: dict[str, Run], gpu: Any, tolerance: float) -> None:
-    """ValueError unless all candidates give the same arrays, each to `tolerance` of its largest number."""
+    """Raise ValueError unless all candidates return the same arrays, see timing.same()."""
     results = {name: hosted(run(), gpu) for name, run in candidates.items()}
     for arrays in zip(*results.values(), strict=True):
         same(dict(zip(results, arrays, strict=True)), tolerance)
 
 
 def hosted(result: Any, gpu: Any) -> list[np.ndarray]:
-    """The array or arrays of a result, on the host."""
+    """The array or arrays of a result, as a list of host arrays."""
     found = []
     for array in result if isinstance(result, (tuple, list)) else [result]:
         if torch is not None and isinstance(array, torch.Tensor):
@@ -98,14 +102,14 @@ def hosted(result: Any, gpu: Any) -> list[np.ndarray]:
 
 
 def torch_devices() -> dict[str, str]:
-    """PyTorch's columns: {'PyTorch': 'cpu', 'PyTorch CUDA': 'cuda'}, those that there are."""
+    """The available columns of PyTorch and their devices: {'PyTorch': 'cpu', 'PyTorch CUDA': 'cuda'}."""
     if torch is None:
         return {}
     return {"PyTorch": "cpu", **({"PyTorch CUDA": "cuda"} if torch.cuda.is_available() else {})}
 
 
 def torch_arguments(arrays: Arrays) -> Iterator[tuple[str, list[Any]]]:
-    """(column, tensors) for each device and, if there are images among the arrays, for each memory format."""
+    """(column, tensors) for each device of PyTorch and, if an array has four axes, for each memory format."""
     for column, device in torch_devices().items():
         layouts = LAYOUTS if any(a.ndim == 4 for a in arrays) else LAYOUTS[:1]
         for layout in layouts:
@@ -114,13 +118,13 @@ def torch_arguments(arrays: Arrays) -> Iterator[tuple[str, list[Any]]]:
 
 
 def torch_tensor(array: np.ndarray, device: str, layout: str = LAYOUTS[0]) -> Any:
-    """A copy of the array, images in that memory format."""
+    """A copy of the array on a device of PyTorch; an array with four axes gets that memory format."""
     tensor = torch.from_numpy(np.array(array, order="C")).to(device)
     return tensor.to(memory_format=getattr(torch, layout)) if array.ndim == 4 else tensor
 
 
 def waiter(gpu: Any) -> Callable[[], None]:
-    """What waits until the GPU has done what it was asked for."""
+    """A function that waits until all work on the GPU is done."""
     waits: list[Callable[[], Any]] = [gpu.launcher.engine().synchronize] if gpu is not None else []
     if "PyTorch CUDA" in torch_devices():
         waits.append(torch.cuda.synchronize)

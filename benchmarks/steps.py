@@ -1,4 +1,4 @@
-"""Whole training steps, throughput of trained models, growth, and the time to import."""
+"""Whole training steps, encoding and sampling, how the time of a step grows, and the time to import."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .rows import LAYOUTS, check, on_cpu, torch_devices, torch_tensor, waiter
 from .timing import Run, Work, same
 
 IMPORTS = ("import numpy", "import minivae", "import minivae as mv; mv.Tensor; mv.models", "import torch")
-MANY = 512  # images, for throughput
+MANY = 512  # images that throughput() encodes and samples
 
 
 def steps(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """zero_grad, loss, backward, Adam: three models at three batch sizes."""
+    """One training step (zero_grad, loss, backward, Adam) of three models at three batch sizes."""
     for name, case in cases.MODELS.items():
         for batch in cases.BATCHES[:1] if quick else cases.BATCHES:
             yield step_work(name, case, batch, gpu)
 
 
 def step_work(name: str, case: cases.Model, batch: int, gpu: Any) -> Work:
-    """One training step of a model in every column."""
+    """A row: one training step of a model in every column."""
     x = cases.images(batch, case.image_shape)
     candidates: dict[str, Run] = {column: on_cpu(column, own_step(case, x, "cpu")) for column in CPU}
     if gpu is not None:
@@ -42,7 +42,7 @@ def step_work(name: str, case: cases.Model, batch: int, gpu: Any) -> Work:
 
 
 def _check(case: cases.Model, x: np.ndarray, gpu: Any) -> None:
-    """Loss and gradients of a model in every column and of its twin in PyTorch, with the same noise."""
+    """Raise ValueError unless loss and gradients agree in every column and in the model's twin, with the same noise."""
     if torch is not None:
         from .twins import check_equal
 
@@ -57,6 +57,7 @@ def _check(case: cases.Model, x: np.ndarray, gpu: Any) -> None:
 
 
 def _gradients(case: cases.Model, x: np.ndarray, device: str) -> dict[str, np.ndarray]:
+    """The loss, as "loss", and the gradients of the parameters by name."""
     mv.manual_seed(0)
     model = case.make().to(device)
     model.train()
@@ -67,9 +68,9 @@ def _gradients(case: cases.Model, x: np.ndarray, device: str) -> dict[str, np.nd
 
 
 def own_step(case: cases.Model, x: np.ndarray, device: str, captured: bool = True) -> Run:
-    """A training step of minivae as fit() takes it; on the GPU captured as a graph.
+    """A function that does a training step as fit() does it: on the GPU the step is captured as a graph and replayed.
 
-    Without `captured` the GPU's kernels are launched one by one. Raises RuntimeError where the step cannot be captured.
+    If `captured` is False, the kernels are launched one by one. Raises RuntimeError if the step cannot be captured.
     """
     mv.manual_seed(0)
     model = case.make().to(device)
@@ -94,7 +95,7 @@ def own_step(case: cases.Model, x: np.ndarray, device: str, captured: bool = Tru
 
 
 def torch_step(case: cases.Model, x: np.ndarray, layout: str, device: str) -> Run:
-    """A training step of the model's twin."""
+    """A function that does a training step of the model's twin in PyTorch."""
     from .twins import training_step, twin
 
     mv.manual_seed(0)
@@ -103,7 +104,7 @@ def torch_step(case: cases.Model, x: np.ndarray, layout: str, device: str) -> Ru
 
 
 def throughput(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """Encoding 512 images, and drawing 512, as a user does: arrays of the host go in and come out."""
+    """Encode 512 images, and draw 512 samples, as a user does: host arrays go in and come out."""
     for name in ("dense VAE", "conv VAE"):
         case = cases.MODELS[name]
         mv.manual_seed(0)
@@ -127,7 +128,7 @@ def throughput(gpu: Any, quick: bool = False) -> Iterator[Work]:
 
 
 def _torch_inference(model: Any, x: np.ndarray, z: np.ndarray, device: str, layout: str) -> tuple[Run, Run, Run]:
-    """Encode x, decode z, sample: on the twin of a model."""
+    """Three functions of the model's twin: encode x, decode z, and draw samples."""
     from .twins import twin
 
     net = twin(model, device, channels_last=layout == "channels_last").eval()
@@ -150,7 +151,7 @@ def _torch_inference(model: Any, x: np.ndarray, z: np.ndarray, device: str, layo
 
 
 def growing(quick: bool = False) -> Iterator[tuple[str, cases.Model, int]]:
-    """(name, model, batch size) of the conv VAE by batch size, then by image size."""
+    """(name, model, batch size) of the conv VAE, with growing batches and then with growing images."""
     for batch in (16, 32) if quick else (16, 32, 64, 128, 256):
         yield f"conv VAE 28x28, batch {batch}", cases.MODELS["conv VAE"], batch
     for side in (16, 32) if quick else (16, 32, 64, 96):
@@ -160,7 +161,7 @@ def growing(quick: bool = False) -> Iterator[tuple[str, cases.Model, int]]:
 
 
 def growth(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """The conv VAE's step: twice the images, or twice the pixels, twice the time."""
+    """The training step of the conv VAE for growing batches and images, to see whether its time grows linearly."""
     for name, case, batch in growing(quick):
         run = own_step(case, cases.images(batch, case.image_shape), "cpu")
         candidates = {column: on_cpu(column, run) for column in CPU}
@@ -168,7 +169,7 @@ def growth(gpu: Any, quick: bool = False) -> Iterator[Work]:
 
 
 def imports(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """A new interpreter that imports, and ends."""
+    """The time in which a new interpreter starts, imports and ends."""
     candidates: dict[str, Run] = {}
     for statement in IMPORTS:
         if "torch" in statement and (torch is None or quick):

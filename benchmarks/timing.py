@@ -1,4 +1,4 @@
-"""Times of several candidates for one piece of work, measured in turns so that what disturbs one disturbs all."""
+"""Time several candidates for the same work in turns, so that a disturbance of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ Run = Callable[[], Any]
 
 
 class Work(NamedTuple):
-    """A row of the results: the same work done by several candidates, by column.
+    """A row of the results: the same work, done by several candidates.
 
-    check: raises ValueError where their results differ. flops, bytes: of the work itself, 0 if nobody counted.
-    wait: what to call before the clock is read, where a candidate runs asynchronously.
+    candidates: column -> function. check: raises ValueError if their results differ. flops, bytes: the floating-point
+    operations and the bytes of the operands, 0 if unknown. wait: is called before the clock is read; it waits for
+    candidates that run asynchronously.
     """
 
     name: str
@@ -27,22 +28,23 @@ class Work(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """Seconds of one call: the median of the rounds, and their quartiles."""
+    """The seconds of one call: median, lower quartile and upper quartile of the rounds."""
 
     median: float
     low: float
     high: float
 
 
-SETTLE = 0.05  # seconds before a turn: idle threads of OpenMP wait awake for 10 ms, those of OpenBLAS for 27 ms
-LONGEST, FEWEST = 20.0, 3  # seconds that a row may take, unless that leaves fewer rounds than these
+SETTLE = 0.05  # seconds of rest before a turn: idle threads of OpenMP spin for 10 ms, those of OpenBLAS for 27 ms
+LONGEST, FEWEST = 20.0, 3  # a row takes at most so many seconds, but has at least so many rounds
 
 
 def measure(work: Work, rounds: int, seconds_per_turn: float) -> dict[str, Spread]:
-    """Each candidate once per round, for long enough that the clock is exact. The first calls are a warm-up.
+    """The time of one call of each candidate, by column.
 
-    Before each turn the threads of the one before get the time to fall asleep, and one call brings the caches and the
-    threads of this one back, for a training takes its steps one after the other.
+    In each round every candidate has a turn of about `seconds_per_turn`. Before a turn, a pause lets the threads of the
+    previous candidate fall asleep, and one call that is not measured fills the caches and wakes the threads of this
+    one, because in a training the steps follow each other without a pause.
     """
     calls, a_round = {}, 0.0
     for name, run in work.candidates.items():
@@ -61,6 +63,7 @@ def measure(work: Work, rounds: int, seconds_per_turn: float) -> dict[str, Sprea
 
 
 def _seconds(run: Run, calls: int, wait: Callable[[], None]) -> float:
+    """The seconds that so many calls take together."""
     wait()
     start = time.perf_counter()
     for _ in range(calls):
@@ -70,7 +73,10 @@ def _seconds(run: Run, calls: int, wait: Callable[[], None]) -> float:
 
 
 def same(results: dict[str, Any], tolerance: float) -> None:
-    """ValueError unless all arrays are those of the first candidate, within `tolerance` of its largest number."""
+    """Raise ValueError unless all arrays equal that of the first candidate: shape, and numbers up to a tolerance.
+
+    results: candidate -> array. tolerance: the largest error allowed, as a fraction of the largest absolute number.
+    """
     (first, expected), *others = results.items()
     expected = np.asarray(expected, np.float64)
     for name, found in others:
@@ -85,7 +91,7 @@ def same(results: dict[str, Any], tolerance: float) -> None:
 
 
 def ceilings() -> dict[str, float]:
-    """What NumPy reaches on this very machine, now: flop/s of a large product, byte/s of a large copy."""
+    """The speed that NumPy reaches on this machine now: flop/s of a large product, byte/s of a large copy."""
     a, b = (np.random.default_rng(i).random((1024, 1024), dtype=np.float32) for i in range(2))
     source, target = np.zeros(1 << 25, np.float32), np.zeros(1 << 25, np.float32)
     candidates: dict[str, Run] = {"product": lambda: a @ b, "copy": lambda: np.copyto(target, source)}

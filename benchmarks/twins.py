@@ -1,7 +1,8 @@
-"""PyTorch's versions of the models: the same layers, the same weights by the same names, the same loss.
+"""The twins: the models in PyTorch, with the same layers, the same loss, and weights of the same names.
 
-A twin is what its user would write: torch.nn layers, losses of torch.nn.functional, fused Adam. It takes over a model's
-weights, and takes part in a comparison only after loss and gradients have been found equal to rounding.
+A twin is written as a user of PyTorch would write it: with layers of torch.nn, losses of torch.nn.functional and fused
+Adam. It copies the weights of a model. It is timed only after its loss and gradients have been found equal to those of
+the model up to rounding.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Net = Any
 
 
 class Residual(nn.Module):
-    """minivae.models.vqvae.ResidualBlock."""
+    """The twin of minivae.models.vqvae.ResidualBlock."""
 
     def __init__(self, block: ResidualBlock) -> None:
         super().__init__()
@@ -33,7 +34,7 @@ class Residual(nn.Module):
 
 
 def layer(module: ours.Module) -> nn.Module:
-    """One layer, or a Sequential of them. TypeError for a kind that has no twin here."""
+    """The twin of a layer or of a Sequential; TypeError for a layer that has none."""
     if isinstance(module, ours.Sequential):
         return nn.Sequential(*(layer(child) for _, child in module.named_children()))
     if isinstance(module, ours.Linear):
@@ -57,7 +58,7 @@ def layer(module: ours.Module) -> nn.Module:
 
 
 class VAETwin(nn.Module):
-    """minivae.models.VAE with Bernoulli pixels."""
+    """The twin of minivae.models.VAE with Bernoulli pixels."""
 
     def __init__(self, model: models.VAE) -> None:
         super().__init__()
@@ -73,7 +74,7 @@ class VAETwin(nn.Module):
 
 
 class VQVAETwin(nn.Module):
-    """minivae.models.VQVAE with Bernoulli pixels and a codebook by moving averages, without restarts."""
+    """The twin of minivae.models.VQVAE with Bernoulli pixels, and a codebook of moving averages without restarts."""
 
     def __init__(self, model: models.VQVAE) -> None:
         super().__init__()
@@ -108,7 +109,7 @@ class VQVAETwin(nn.Module):
 
 
 def twin(model: Any, device: str = "cpu", channels_last: bool = False) -> Net:
-    """The twin of a model, with its weights."""
+    """The twin of a model, with a copy of its weights."""
     net = (VAETwin if isinstance(model, models.VAE) else VQVAETwin)(model)
     state = {name: torch.from_numpy(array) for name, array in model.state_dict().items()}
     known = {name for name, _ in net.named_parameters()}
@@ -118,7 +119,7 @@ def twin(model: Any, device: str = "cpu", channels_last: bool = False) -> Net:
 
 
 def check_equal(model: Any, x: np.ndarray, tolerance: float = 2e-4) -> None:
-    """ValueError unless loss and gradients of model and twin agree on x to rounding."""
+    """Raise ValueError unless the loss and the gradients of the model and of its twin agree on x up to rounding."""
     net = twin(model)
     model.train()
     noise = {}
@@ -149,7 +150,10 @@ def _same(name: str, mine: Any, theirs: Any, tolerance: float) -> None:
 
 
 def training_step(net: Net, batch: torch.Tensor, compiled: bool = False) -> Callable[[], torch.Tensor]:
-    """One step of Adam, fused; compiled: through torch.compile with CUDA graphs where there is a GPU."""
+    """A function that does one training step of a twin with fused Adam.
+
+    compiled: the loss goes through torch.compile, on a GPU with CUDA graphs.
+    """
     net.train()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3, fused=True, capturable=compiled and batch.is_cuda)
     loss_of = torch.compile(net.loss, mode="reduce-overhead" if batch.is_cuda else "default") if compiled else net.loss

@@ -1,1 +1,1 @@
-"""What only a machine with a GPU can tell: see __main__.py."""
+"""Tests and measurements that need a GPU, see __main__.py."""

@@ -1,22 +1,22 @@
-"""Everything that only a machine with a GPU can tell, in one run of under ten minutes.
+"""All tests and measurements that need a GPU, in one run of under ten minutes.
 
     python -m benchmarks.gpu                      all sections
-    python -m benchmarks.gpu gemm conv            some of them
-    python -m benchmarks.gpu --rehearse           all that runs without a GPU, on the emulator at tiny sizes; no results
+    python -m benchmarks.gpu gemm conv            the sections named
+    python -m benchmarks.gpu --rehearse           without a GPU, on the emulator at tiny sizes; writes no results
 
-    suite       pytest --device cuda: the operations, layers and models; steps captured and replayed, bit by bit those
-                without a graph (tests/training/test_graph.py); each launch captured and replayed
-                (tests/benchmarks/test_launches.py); memory that dropped graphs give back (gpu_only in test_graph.py)
-    sanitizer   compute-sanitizer, four tools, over one small launch of each kernel
+    suite       pytest --device cuda: the operations, layers and models; training steps that are captured as a graph and
+                replayed must give the same bits as without a graph (tests/training/test_graph.py), and so must each
+                launch (tests/benchmarks/test_launches.py); deleted graphs must free their memory (gpu_only tests)
+    sanitizer   the four tools of compute-sanitizer, on one small launch of each kernel
     emulator    the same launches on the emulator and on the GPU, compared bit by bit
-    gemm        the ladder against cuBLAS (through PyTorch), TF32 off and on
-    conv        the three passes of each layer, and the ladder, against cuDNN, TF32 off and on
-    nearest     nearest code against PyTorch's matmul and argmin
+    gemm        the matrix products of kernels/cuda/ladder and matmul, against cuBLAS (through PyTorch), TF32 off and on
+    conv        the three passes of each layer, and the ladder's convolution, against cuDNN, TF32 off and on
+    nearest     the nearest code, against PyTorch's matmul and argmin
     steps       training steps of three models: kernel by kernel, as a graph, on the CPU; PyTorch eager and compiled
-    curve       a VAE trained on both devices from one seed
+    curve       a VAE that is trained on both devices from one seed
 
-Results go to benchmarks/results/gpu.json and gpu.md, after each section, so that an interrupted run keeps what it had.
-Everything is timed interleaved: a round measures each candidate once, the table shows the median of the rounds.
+Results are written to benchmarks/results/gpu.json and gpu.md after each section, so that an interrupted run keeps them.
+The candidates are timed in turns: a round measures each of them once, and the tables show the median of the rounds.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ SECTIONS: dict[str, Callable[[Machine], Rows]] = {
 
 
 def environment() -> dict[str, Any]:
-    """Device, driver and versions."""
+    """The GPU and its driver, the date, and versions."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     try:
         gpu = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
@@ -70,7 +70,7 @@ def environment() -> dict[str, Any]:
 
 def markdown(report: dict[str, Any]) -> str:
     """The report as tables."""
-    text = ["# On a GPU", "", "Written by `python -m benchmarks.gpu`.", ""]
+    text = ["# On a GPU", "", "`python -m benchmarks.gpu` writes this page.", ""]
     text += [f"* {name}: {value}" for name, value in report["environment"].items()]
     for name, rows in report["sections"].items():
         columns = list(dict.fromkeys(key for row in rows for key in row if not isinstance(row[key], list)))
@@ -90,9 +90,9 @@ def _cell(value: Any) -> str:
 
 
 def main() -> int:
-    """Run the sections asked for; exit code 1 if one of them failed."""
+    """Run the sections named on the command line; return 1 if one of them failed, else 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description="Everything that needs a GPU.")
-    parser.add_argument("sections", nargs="*", help=f"some of: {', '.join(SECTIONS)} (default: all)")
+    parser.add_argument("sections", nargs="*", help=f"any of {', '.join(SECTIONS)} (default: all)")
     parser.add_argument("--rehearse", action="store_true", help="on the emulator, tiny sizes, nothing written")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder for gpu.json and gpu.md")
     args = parser.parse_args()
@@ -119,8 +119,9 @@ def main() -> int:
 
 
 def _engine(rehearse: bool) -> Any:
+    """A context manager: inside it kernels run on the GPU or, to rehearse, on the emulator."""
     if not rehearse:
-        kernels.backend("cuda")  # or one sentence that says what is missing
+        kernels.backend("cuda")  # raises RuntimeError, which says what is missing
         return nullcontext()
     sys.path.append(str(ROOT / "tests"))
     from cuda_emulator import Emulator, arrays

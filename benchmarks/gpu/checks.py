@@ -1,4 +1,4 @@
-"""Is it right? The tests, the sanitizer and the emulator."""
+"""Are the results right? The tests, the sanitizer and the emulator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 
 
 def suite(machine: Machine) -> Rows:
-    """The project's own tests on the device."""
+    """The project's own tests, run on the GPU."""
     device = "emulator" if machine.rehearsal else "cuda"
     chosen = ["tests/ops/test_values.py"] if machine.rehearsal else []
     command = [sys.executable, "-m", "pytest", "-q", "--device", device, "-p", "no:cacheprovider", *chosen]
@@ -30,7 +30,7 @@ def suite(machine: Machine) -> Rows:
 
 
 def sanitizer(machine: Machine) -> Rows:
-    """Each tool over one small launch of every kernel."""
+    """Each tool of compute-sanitizer, on one small launch of every kernel."""
     program = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
     if not Path(program).exists():
         return [{"tool": tool, "summary": "compute-sanitizer is not installed"} for tool in TOOLS]
@@ -44,7 +44,7 @@ def sanitizer(machine: Machine) -> Rows:
 
 
 def emulator(machine: Machine) -> Rows:
-    """The same launches on the emulator and on the device: equal bits where numbers are integers."""
+    """The same launches on the emulator and on the GPU; on integers they must give equal bits."""
     sys.path.append(str(ROOT / "tests"))
     from cuda_emulator import Emulator, arrays
 

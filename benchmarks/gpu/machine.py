@@ -1,4 +1,4 @@
-"""The clock: candidates measured in turns, on a device that is waited for."""
+"""The clock of the GPU suite: it times candidates in turns and waits until the GPU has finished."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Rows = list[dict[str, Any]]
 
 
 class Machine:
-    """How to wait for the device and how much to measure; torch is None where it is not installed."""
+    """The GPU under test, or the emulator in a rehearsal; torch is None if PyTorch is missing or finds no GPU."""
 
     def __init__(self, rehearsal: bool) -> None:
         self.rehearsal = rehearsal
@@ -36,7 +36,7 @@ class Machine:
             self.torch.cuda.synchronize()
 
     def seconds(self, candidates: dict[str, Callable[[], Any]], budget: float = 0.05) -> dict[str, float]:
-        """Median seconds of one call of each, measured in turns, each turn long enough for the clock."""
+        """The median seconds of one call of each candidate; a turn takes about `budget` seconds."""
         calls = {}
         for name, run in candidates.items():
             run()
@@ -57,7 +57,7 @@ class Machine:
         return {name: float(np.median(values)) for name, values in times.items()}
 
     def tf32(self, allowed: bool) -> None:
-        """For minivae and for PyTorch."""
+        """Allow or forbid TF32, for minivae and for PyTorch."""
         mv.cuda.allow_tf32 = allowed
         if self.torch is not None:
             self.torch.backends.cuda.matmul.allow_tf32 = self.torch.backends.cudnn.allow_tf32 = allowed

@@ -1,4 +1,4 @@
-"""Is it fast? The ladders, training steps, and a whole training."""
+"""Is it fast? Matrix products, convolutions, nearest codes, training steps, and a whole training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .machine import Machine, Rows
 
 
 def gemm_ladder(machine: Machine) -> Rows:
-    """TFLOP/s of each step of the ladder, of matmul, and of cuBLAS at the same precision."""
+    """TFLOP/s of n x n matrix products: each step of the ladder, matmul, and cuBLAS at the same precision."""
     xp, torch = launcher.engine().xp, machine.torch
     rows = []
     for n in (48,) if machine.rehearsal else (256, 1024, 2048, 4096):
@@ -39,7 +39,7 @@ def gemm_ladder(machine: Machine) -> Rows:
 
 
 def conv_layers(machine: Machine) -> Rows:
-    """Microseconds of the three passes of each layer, against cuDNN at the same precision, its better layout."""
+    """Microseconds of the three passes of each layer, and of cuDNN at equal precision in its faster memory format."""
     rows = []
     batch = 2 if machine.rehearsal else 128
     for layer in cases.LAYERS[:2] if machine.rehearsal else cases.LAYERS:
@@ -49,7 +49,7 @@ def conv_layers(machine: Machine) -> Rows:
             for name, ours, theirs in _conv_passes(machine, g):
                 candidates = {"minivae": ours, **theirs}
                 if name == "forward" and not tf32:
-                    candidates["by the definition"] = _by_the_definition(g)
+                    candidates["by definition"] = _by_definition(g)
                 micro = {k: 1e6 * s for k, s in machine.seconds(candidates, 0.02).items()}
                 if theirs:
                     micro["cuDNN"] = min(micro.pop(k) for k in theirs)
@@ -87,7 +87,7 @@ def _cudnn(torch: Any, x: Any, w: Any, dy: Any, g: Any, which: int) -> Callable[
     return lambda: backward(dy, x, w, None, g.stride, g.padding, g.dilation, False, (0, 0), g.groups, mask)
 
 
-def _by_the_definition(g: Any) -> Callable[[], Any]:
+def _by_definition(g: Any) -> Callable[[], Any]:
     k = kernels.backend("cuda")
     return partial(ladder.conv2d, k.asarray(integers(*g.x_shape)), k.asarray(integers(*g.w_shape)), g)
 
@@ -97,7 +97,7 @@ def _channels_last(x: np.ndarray) -> np.ndarray:
 
 
 def nearest(machine: Machine) -> Rows:
-    """The nearest of K codes for M rows: no buffer of M x K numbers, against PyTorch's matmul and argmin."""
+    """Microseconds to find the nearest of K codes for M rows, and of PyTorch's matmul and argmin, which store M x K."""
     k, torch = kernels.backend("cuda"), machine.torch
     rows = []
     for M, K, D in ((64, 32, 8),) if machine.rehearsal else ((8192, 512, 64), (32768, 512, 64), (65536, 8192, 64)):
@@ -117,7 +117,7 @@ def _nearest_in_torch(x: Any, codes: Any) -> Any:
 
 
 def steps(machine: Machine) -> Rows:
-    """Milliseconds of a whole training step, and the peak of device memory."""
+    """Milliseconds of a whole training step, and the peak of GPU memory."""
     rows = []
     for name, case in cases.MODELS.items():
         for batch in (8,) if machine.rehearsal else cases.BATCHES:
@@ -165,7 +165,7 @@ def _memory(machine: Machine) -> dict[str, float]:
 
 
 def curve(machine: Machine) -> Rows:
-    """A VAE from one seed on both devices: the loss of each epoch."""
+    """The loss of each epoch of a VAE that is trained on the CPU and on the GPU from one seed."""
     data = mv.datasets.load("fashion-mini")
     x = data.x_train[:64] if machine.rehearsal else data.x_train
     histories = []
@@ -180,11 +180,11 @@ def curve(machine: Machine) -> Rows:
 
 
 def _with_tf32(machine: Machine, allowed: bool, run: Callable[[], Any]) -> Callable[[], Any]:
-    def switched() -> Any:
+    def run_with_tf32() -> Any:
         machine.tf32(allowed)
         return run()
 
-    return switched
+    return run_with_tf32
 
 
 def _ratios(values: dict[str, float], pairs: list[tuple[str, str]]) -> dict[str, float]:

@@ -94,7 +94,7 @@ def test_ctrl_c_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_pat
     found = read(tmp_path)
     assert [r["name"] for r in found["sections"]["adam"]] == ["first"]
     assert "gemm" not in found["sections"]
-    assert "Interrupted" in (tmp_path / "RESULTS.md").read_text()
+    assert "The run was interrupted" in (tmp_path / "RESULTS.md").read_text()
 
 
 # ---- what is compared, and how ----
@@ -195,7 +195,7 @@ def test_plots_are_drawn_for_what_there_is(tmp_path: Path) -> None:
     assert plots.draw(tmp_path, {"sections": {}}) == []
 
 
-@pytest.mark.skipif(not memory.available(), reason="only Linux counts a high-water mark that can be reset")
+@pytest.mark.skipif(not memory.available(), reason="only Linux has a resettable high-water mark of memory")
 def test_memory_sees_what_a_step_holds() -> None:
     """The gradients and moments of the dense VAE alone are 3 x 4 bytes x 0.97 M; twice the images hold more."""
     few, many = (memory.measure(memory.Peak("dense VAE", batch, ("NumPy",), 2))["MiB"]["NumPy"] for batch in (2, 1024))
