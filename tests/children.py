@@ -1,4 +1,4 @@
-"""Forked processes for tests."""
+"""Run a test's work in a forked process."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="a system withou
 
 
 def in_a_child(work: Callable[[], Any]) -> Any:
-    """What work() returns in a forked process; an error of it, or its silence, fails the test."""
+    """The result of work() in a forked process; the test fails if work() raises an error or does not end."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forks beside threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn about forks with threads
         child = os.fork()
     if not child:
         try:

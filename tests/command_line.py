@@ -1,4 +1,4 @@
-"""The command line for tests: run it, and judge what it did."""
+"""Helpers for the tests of the command line: run a command and check what it did."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 from minivae.cli import main
 from minivae.models import load
 
-# Options with which a model is trained in a second on small images.
+# Options that train a model on small images in a second.
 QUICK = {
     "ae": ["--epochs", "2", "--batch-size", "16", "--latent-dim", "4"],
     "dae": ["--epochs", "2", "--batch-size", "16", "--latent-dim", "4"],
@@ -28,7 +28,7 @@ QUICK = {
 
 
 def minivae_command(*args: Any) -> CompletedProcess[str]:
-    """`minivae ARGS` in this process: exit code and what it printed. An exception that it lets through is raised."""
+    """Run `minivae ARGS` in this process: exit code and output. An uncaught exception is raised."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         try:
@@ -39,7 +39,7 @@ def minivae_command(*args: Any) -> CompletedProcess[str]:
 
 
 def minivae_process(*args: Any, **options: Any) -> subprocess.Popen[str]:
-    """`minivae ARGS` as a user starts it."""
+    """Run `minivae ARGS` in a process of its own, as a user does."""
     command = [sys.executable, "-m", "minivae", *map(str, args)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
@@ -51,7 +51,7 @@ def succeeded(*args: Any) -> CompletedProcess[str]:
 
 
 def refused(result: CompletedProcess[str], *words: str) -> None:
-    """One line on stderr, no traceback, exit code 2."""
+    """Check that the command was refused with one line on stderr, no traceback and exit code 2."""
     assert result.returncode == 2, (result.returncode, result.stderr)
     assert "error:" in result.stderr.strip().splitlines()[-1]
     assert "Traceback" not in result.stderr
@@ -60,7 +60,7 @@ def refused(result: CompletedProcess[str], *words: str) -> None:
 
 
 def is_picture(path: Path) -> bool:
-    """A PNG in which something is drawn."""
+    """Whether the file is a PNG in which something is drawn."""
     from matplotlib.image import imread
 
     image = imread(path)
@@ -70,7 +70,7 @@ def is_picture(path: Path) -> bool:
 
 
 def table(text: str, first: str = "data") -> list[dict[str, str]]:
-    """The rows of a printed table whose header begins with `first`; columns are two blanks apart or more."""
+    """The rows of a printed table whose header begins with `first`; at least two spaces separate the columns."""
     lines = [line.split("  ") for line in text.splitlines()]
     rows = [[cell.strip() for cell in line if cell.strip()] for line in lines]
     start = next(i for i, row in enumerate(rows) if row[:1] == [first])
@@ -83,7 +83,7 @@ def table(text: str, first: str = "data") -> list[dict[str, str]]:
 
 
 def run_until(done: Path, *args: Any) -> str:
-    """Start a training as a user does, press Ctrl-C when the file `done` is there, and return exit code and stderr."""
+    """Start a training as a user does, press Ctrl-C once the file `done` exists, and return exit code and stderr."""
     process = minivae_process(*args)
     deadline = time.monotonic() + 120
     while not done.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -96,7 +96,7 @@ def run_until(done: Path, *args: Any) -> str:
 
 
 def same_models(a: Path, b: Path) -> None:
-    """Bit by bit."""
+    """Whether the models in two files are equal bit by bit."""
     first, second = load(a).state_dict(), load(b).state_dict()
     assert first.keys() == second.keys()
     for name in first:

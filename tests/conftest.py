@@ -1,14 +1,14 @@
-"""`pytest --device reference|native|emulator|cuda`: the backend under the tests of operations, layers and models.
+"""`pytest --device reference|native|emulator|cuda` chooses the backend for the tests of operations, layers and models.
 
-Without the option each of them runs three times: on NumPy's kernels, on those in C, and on the emulated GPU. The tests
-do not know it. NumPy arrays belong to the backend of the CPU under test; on a GPU every Tensor that is made of a host
-array moves there at once, so whatever a test computes with Tensors, models included, it computes there. What a test
-does with bare arrays goes through on_device() and host() of strategies.py. The tests of the primitives themselves
-(tests/kernels) run on both backends of the CPU; their `k` is in strategies.py. A test that has nothing to say about the
-GPU is marked @pytest.mark.cpu_only("why").
+Without the option each of these tests runs three times: with the kernels in NumPy, with those in C, and on the emulated
+GPU. The tests need not know which. On the CPU, NumPy arrays belong to the backend under test. On a GPU, every Tensor
+that is made from a host array moves there at once, so whatever a test computes with Tensors and models is computed
+there; arrays go through on_device() and host() of strategies.py. A test that does not concern the GPU is marked
+@pytest.mark.cpu_only("why"). The tests of the primitives (tests/kernels) run on both backends of the CPU, as the `k` of
+strategies.py.
 
-Other tests of the CUDA side, marked `gpu` and with the fixture of that name, run on the emulator and, with --device
-cuda, on the GPU; those marked `gpu_only` say what only a GPU can tell. `python -m benchmarks.gpu suite` runs them all.
+Other tests of the CUDA backend are marked `gpu` and use the fixture of that name. They run on the emulator or, with
+--device cuda, on the GPU. Tests marked `gpu_only` need a GPU. `python -m benchmarks.gpu suite` runs all of them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ import minivae as mv
 from minivae import kernels
 from minivae.kernels.cuda import launcher
 
-sys.path.append(str(Path(__file__).parents[1]))  # for benchmarks/, which is not installed; minivae is found before
+sys.path.append(str(Path(__file__).parents[1]))  # finds benchmarks/, which is not installed
 
-FOLDERS = {"autograd", "ops", "nn", "models"}  # whose tests run on every backend
+FOLDERS = {"autograd", "ops", "nn", "models"}  # the tests in these folders run on every backend
 CPU = ["reference", "native"]
 
 
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; tests send it to children
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # pytest runs in the background of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "gpu: a test on the emulator, or, with --device cuda, on the GPU")
     config.addinivalue_line("markers", "gpu_only: a test on the GPU, with --device cuda")
@@ -81,7 +81,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The device of this test, 'cpu' or 'cuda'; tests that have none run on the CPU, on the backend of the user."""
+    """The device of this test, 'cpu' or 'cuda'. Tests without a device run on the CPU with the default backend."""
     name = getattr(request, "param", None)
     if name is None or name in CPU:
         with kernels.use_cpu(name) if name else nullcontext():
@@ -100,7 +100,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture
 def gpu(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The engine of a test that is marked gpu."""
+    """Run a test that is marked `gpu` on the GPU, with --device cuda, or on the emulator."""
     with _engine("cuda" if request.config.getoption("device") == "cuda" else "emulator"):
         yield
 

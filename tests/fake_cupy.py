@@ -1,8 +1,8 @@
-"""As much of CuPy as kernels/cuda/engine.py uses besides arrays: what is installed, memory, pools, streams, captures.
+"""A fake CuPy with what kernels/cuda/engine.py uses except arrays: installation, memory, pools, streams, captures.
 
-The pool behaves as CuPy's does (cupy/cuda/memory.pyx, without the splitting of blocks): it keeps what is given back,
-gives it out again, and, when the device has no more, frees all that it keeps and tries once more. The device has
-`total` bytes. What must never happen is written down in `violations`: that memory which a captured graph uses is freed.
+The memory pool behaves like CuPy's (cupy/cuda/memory.pyx), but does not split blocks: it keeps memory that is given
+back and hands it out again; if the device has no memory left, the pool frees what it keeps and tries once more. The
+device has `total` bytes. If memory that a captured graph uses is freed, which must never happen, `violations` says so.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class OutOfMemoryError(MemoryError):
 
 
 class Memory:
-    """What cudaMalloc gives; cudaFree when nobody refers to it any more."""
+    """Memory that cudaMalloc returned; it is freed by cudaFree when the last reference is gone."""
 
     def __init__(self, cupy: FakeCuPy, size: int) -> None:
         if size > cupy.free:
@@ -40,7 +40,7 @@ class Memory:
 
 
 class Pointer:
-    """Of an array: keeps its memory, and tells the pool when it is gone."""
+    """The pointer of an array: it keeps the memory alive and tells the pool when it is deleted."""
 
     def __init__(self, memory: Memory, give_back: Callable[[Memory], None] | None = None) -> None:
         self.mem = memory
@@ -52,7 +52,7 @@ class MemoryPool:
     def __init__(self, cupy: FakeCuPy, allocator: Callable[[int], Pointer] | None = None) -> None:
         self.kept: list[Memory] = []
         self._allocator = allocator or (lambda size: Pointer(Memory(cupy, size)))
-        cupy.pools.append(self)  # one that is lost keeps what it has, as CuPy's (cupy#9437)
+        cupy.pools.append(self)  # a pool that is dropped keeps its memory, as in CuPy (cupy#9437)
 
     def malloc(self, size: int) -> Pointer:
         fitting = [memory for memory in self.kept if memory.size == size]
@@ -78,7 +78,7 @@ class FakeCuPy(SimpleNamespace):
     ) -> None:
         self.free, self.addresses, self.violations = total, count(), list[str]()
         self.pools: list[MemoryPool] = []
-        self.capturing: set[int] | None = None  # addresses that the capture in progress uses
+        self.capturing: set[int] | None = None  # addresses that the current capture uses
         self.graphs = weakref.WeakSet[Any]()
         self.default = MemoryPool(self)
         self.allocator: Callable[[int], Pointer] = self.default.malloc
@@ -108,14 +108,14 @@ class FakeCuPy(SimpleNamespace):
         )
 
     def alloc(self, size: int) -> Pointer:
-        """Memory for an array, a kernel that writes to it, and nothing else."""
+        """Allocate an array and launch a kernel that writes to it, during a capture into the graph."""
         pointer = self.allocator(size)
         if self.capturing is not None:
             self.capturing.add(pointer.mem.address)
         return pointer
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """An array that the host writes to: no captured kernel does."""
+        """Allocate an array to which the host writes and no captured kernel does."""
         pointer = self.allocator(int(np.prod(shape)) * np.dtype(dtype).itemsize)
 
         def set_(array: np.ndarray) -> None:
@@ -169,7 +169,7 @@ class Stream:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, cupy: FakeCuPy | None, headers: str | None = "/cuda/include") -> None:
-    """Put this in the place of CuPy (None: not installed), and that folder in the place of CUDA's headers."""
+    """Let `import cupy` find this module (None: not installed), and let the folder be that of CUDA's headers."""
     pathfinder = SimpleNamespace(find_nvidia_header_directory={"cudart": headers}.__getitem__)
     for name, module in {"cupy": cupy, "cuda": pathfinder, "cuda.pathfinder": pathfinder}.items():
         monkeypatch.setitem(sys.modules, name, module)  # None makes `import cupy` fail

@@ -1,4 +1,4 @@
-"""Writes what minivae.data.idx reads."""
+"""Write IDX files, which minivae.data.idx reads."""
 
 import struct
 
@@ -6,5 +6,5 @@ import numpy as np
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
-    """An array of unsigned bytes as an IDX file."""
+    """The content of an IDX file that holds this array of unsigned bytes."""
     return bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()

@@ -1,4 +1,4 @@
-"""The one VAE whose log-likelihood is known in closed form."""
+"""A VAE whose log-likelihood and posterior are known in closed form: a linear-Gaussian model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minivae.models import VAE
 
 
 class LinearGaussian(VAE):
-    """p(x | z) = N(W z + b, s^2 I), whose posterior is Gaussian and known; the encoder is set to it."""
+    """p(x | z) = N(W z + b, s^2 I). The posterior p(z | x) is Gaussian, and the encoder is set to it exactly."""
 
     def __init__(self, w: np.ndarray, b: np.ndarray, log_var: float) -> None:
         super().__init__((1, 1, len(w)), w.shape[1], "dense", "gaussian", hidden=())
@@ -30,7 +30,7 @@ class LinearGaussian(VAE):
 
 
 def linear_gaussian() -> tuple[LinearGaussian, Any]:
-    """With orthogonal columns of W the posterior's covariance is diagonal, as q's is."""
+    """A model in which the columns of W are orthogonal, so that the posterior has a diagonal covariance, as q has."""
     columns, _ = np.linalg.qr(numbers(6, 3, seed=1))
     w, b, log_var = columns * [1.5, 0.8, 0.3], numbers(6, seed=2), -0.7
     exact = scipy.stats.multivariate_normal(b, w @ w.T + np.exp(log_var) * np.eye(6))

@@ -1,4 +1,4 @@
-"""Damage to files, seeded: flipped bits, truncations, pieces moved about, numbers and words of headers rewritten."""
+"""Damage files at random, with a seed: flip bits, truncate, move pieces, rewrite numbers in headers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NUMBERS = [b"0", b"1", b"7", b"-3", b"(3", b"30000", b"99999999999", b"1" + b"0"
 
 
 def flipped(whole: bytes, rng: np.random.Generator) -> bytes:
-    """One to three bits are flipped."""
+    """A copy with one to three bits flipped."""
     data = bytearray(whole)
     for _ in range(rng.integers(1, 4)):
         data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
@@ -22,12 +22,12 @@ def flipped(whole: bytes, rng: np.random.Generator) -> bytes:
 
 
 def truncated(whole: bytes, rng: np.random.Generator) -> bytes:
-    """The end is missing."""
+    """A copy without the end."""
     return whole[: rng.integers(len(whole))]
 
 
 def spliced(whole: bytes, rng: np.random.Generator) -> bytes:
-    """A piece is left out, doubled, zeroed or written over another place."""
+    """A copy in which a piece is left out, doubled, set to zero or written over another place."""
     a, b = sorted(int(k) for k in rng.integers(len(whole), size=2))
     b = min(b, a + int(rng.choice([1, 4, 64, 4096])))
     piece, place = whole[a:b], int(rng.integers(len(whole)))
@@ -41,19 +41,19 @@ def spliced(whole: bytes, rng: np.random.Generator) -> bytes:
 
 
 def rewritten(whole: bytes, rng: np.random.Generator) -> bytes:
-    """A number that is written in digits becomes another, of the same length where it can."""
+    """A copy in which a number that is written in digits is replaced, if possible without changing the length."""
     places = [m.span() for m in re.finditer(rb"(?<![0-9A-Za-z])[0-9]{1,6}(?![0-9A-Za-z])", whole)]
     if not places:
         return flipped(whole, rng)
     a, b = places[rng.integers(len(places))]
     new = NUMBERS[rng.integers(len(NUMBERS))]
-    if whole[b : b + len(new)].isspace():  # the padding of a header
+    if whole[b : b + len(new)].isspace():  # a longer number may take the place of a header's padding
         return whole[:a] + new + whole[b + max(len(new) - (b - a), 0) :]
     return whole[:a] + new[: b - a].ljust(b - a) + whole[b:]
 
 
 def mutations(whole: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
-    """`count` damaged versions, none of them like the whole."""
+    """Yield `count` damaged copies, all of them different from the whole."""
     rng = np.random.default_rng(seed)
     kinds = [flipped, flipped, truncated, spliced, rewritten]
     made = 0
@@ -64,10 +64,10 @@ def mutations(whole: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
 
 
 def check(load: Callable[[Path], Any], path: Path, data: bytes, same: Callable[[Any], bool], most: int) -> bool:
-    """Whether load(path) still loads `data`.
+    """Write `data` to `path`, check what load(path) does with it, and return whether it was loaded.
 
-    If it does, same(result) must hold; if not, ValueError or OSError must name the file in one line. Either takes at
-    most `most` bytes of memory at a time.
+    If load(path) succeeds, same(result) must hold; if it fails, it must raise ValueError or OSError with the name of
+    the file in one line. In both cases its peak memory is at most `most` bytes.
     """
     path.write_bytes(data)
     result, message = None, None

@@ -1,5 +1,4 @@
-"""What the tests of the C kernels share: arrays in all memory layouts, errors relative to the largest number, and runs
-with several numbers of threads."""
+"""Helpers for the tests of the C kernels: memory layouts, errors relative to the largest number, numbers of threads."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ LAYOUTS = ["as it is", "channels last", "transposed", "gaps", "reversed"]
 
 
 def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
-    """An array equal to x whose memory lies otherwise."""
+    """An array equal to x with another memory layout."""
     if layout == "channels last" and x.ndim > 2:
         return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
     if layout == "transposed":
@@ -31,7 +30,11 @@ def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
 
 
 def assert_close(actual: np.ndarray, expected: np.ndarray, single: float = 2e-6, double: float = 1e-13) -> None:
-    """Equal shapes, and errors below so much of the largest number (or of 1, if that is more)."""
+    """Check that the shapes are equal and the errors small.
+
+    single, double: the largest error for float32 and for float64, relative to the largest number, or absolute where all
+    numbers are below 1.
+    """
     assert actual.shape == expected.shape
     scale = max(1.0, float(np.abs(expected).max(initial=0)))
     np.testing.assert_allclose(
@@ -40,7 +43,7 @@ def assert_close(actual: np.ndarray, expected: np.ndarray, single: float = 2e-6,
 
 
 def assert_same_for_any_threads(run: Callable[[], Any]) -> None:
-    """The results are bitwise equal for 1, 2, 3 and 5 threads."""
+    """Check that the results for 1, 2, 3 and 5 threads are bitwise equal."""
     results = []
     for threads in (1, 2, 3, 5):
         library.set_num_threads(threads)

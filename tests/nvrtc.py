@@ -1,7 +1,7 @@
-"""NVRTC, the CUDA compiler that CuPy uses, by itself: it needs neither CuPy nor a driver nor a GPU.
+"""Call NVRTC, the CUDA compiler that CuPy uses, directly, which needs neither CuPy nor a driver nor a GPU.
 
-It comes from PyPI, nvidia-cuda-nvrtc. With an architecture sm_XX it goes all the way to machine code, and its assembler
-tells how many registers each kernel uses and what did not fit into them.
+It is the package nvidia-cuda-nvrtc on PyPI. For an architecture sm_XX it compiles to machine code, and its assembler
+reports how many registers each kernel uses and how many bytes it spills to memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _USAGE = re.compile(
 
 @dataclass(frozen=True)
 class Usage:
-    """Of one kernel: registers a thread, and bytes a thread that are stored and loaded again for want of registers."""
+    """What a thread of one kernel uses: registers, and bytes that are spilled to memory and loaded from it again."""
 
     registers: int
     spilled: int
@@ -41,7 +41,7 @@ class CompileError(Exception):
 
 
 def modules() -> dict[str, tuple[Module, dict[str, int]]]:
-    """Each .cu file that a module of the backend launches from, with the budgets of registers beside it."""
+    """Each .cu file from which a module of the backend launches kernels, with the register budgets of these kernels."""
     found = {}
     for info in walk_packages(cuda.__path__, f"{cuda.__name__}."):
         python = import_module(info.name)
@@ -53,21 +53,21 @@ def modules() -> dict[str, tuple[Module, dict[str, int]]]:
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """NVRTC, or None where it is not installed."""
+    """The NVRTC library, or None if it is not installed."""
     try:
         files = metadata.files("nvidia-cuda-nvrtc") or []
     except metadata.PackageNotFoundError:
         return None
-    for pattern in (r"libnvrtc-builtins\.so[.\d]*", r"libnvrtc\.so[.\d]*"):  # the first must be there for the second
+    for pattern in (r"libnvrtc-builtins\.so[.\d]*", r"libnvrtc\.so[.\d]*"):  # the second library needs the first
         (path,) = (file.locate() for file in files if re.fullmatch(pattern, file.name))
         found = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
     return found
 
 
 def compile(source: str, file: str, instances: Sequence[str], arch: str) -> dict[str, Usage]:
-    """Compile the instances of a source for an architecture, 'sm_90': what each of them uses.
+    """Compile instances of the kernels in a source for an architecture such as 'sm_90' and return what each uses.
 
-    Raises CompileError with the compiler's messages, file and line.
+    Raises CompileError with the compiler's messages, which name file and line.
     """
     with _compiled(source, file, instances, REPORT, f"-arch={arch}") as (nvrtc, program):
         log = _log(nvrtc, program)
@@ -78,7 +78,7 @@ def compile(source: str, file: str, instances: Sequence[str], arch: str) -> dict
 
 
 def ptx(source: str, file: str, instance: str) -> str:
-    """The instance in NVIDIA's assembly language, before registers are given out."""
+    """The instance in PTX, NVIDIA's assembly language, in which registers are not assigned yet."""
     with _compiled(source, file, [instance], "-arch=compute_90") as (nvrtc, program):
         size = ctypes.c_size_t()
         nvrtc.nvrtcGetPTXSize(program, ctypes.byref(size))
@@ -114,7 +114,7 @@ def _log(nvrtc: ctypes.CDLL, program: ctypes.c_void_p) -> str:
 
 
 def _lowered(nvrtc: ctypes.CDLL, program: ctypes.c_void_p, instance: str) -> str:
-    """The name that the compiler gave to an instance of a template."""
+    """The mangled name of an instance of a template."""
     lowered = ctypes.c_char_p()
     nvrtc.nvrtcGetLoweredName(program, instance.encode(), ctypes.byref(lowered))
     return (lowered.value or b"").decode()

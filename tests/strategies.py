@@ -1,4 +1,4 @@
-"""Hypothesis strategies for shapes, and seeded numbers to fill them."""
+"""Hypothesis strategies for shapes, seeded numbers to fill them, and the backend and device under test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import minivae as mv
 from minivae.kernels import backend, backend_of
 
-# The same test runs once for each device (conftest.py), which Hypothesis takes for a mistake in methods of classes.
+# conftest.py runs a test once for each device; Hypothesis reports that as an error in methods unless told otherwise.
 examples = settings(
     deadline=None, derandomize=True, max_examples=25, suppress_health_check=[HealthCheck.differing_executors]
 )
@@ -23,7 +23,7 @@ filled = st.lists(sizes, min_size=1, max_size=4).map(tuple)
 
 @st.composite
 def broadcastable(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Two shapes that broadcast together: axes dropped in front and lengths made 1 at random, lengths 0 to 3."""
+    """Two shapes that broadcast together, of lengths 0 to 3: leading axes are dropped and lengths made 1 at random."""
     full = draw(st.lists(st.integers(0, 3), min_size=0, max_size=4).map(tuple))
 
     def shrink() -> tuple[int, ...]:
@@ -44,12 +44,12 @@ def shape_and_axes(draw: st.DrawFn, least: int = 0) -> tuple[tuple[int, ...], tu
 
 
 def numbers(*shape: int, seed: int = 0, low: float = -2.0, high: float = 2.0, dtype: type = np.float64) -> np.ndarray:
-    """Reproducible numbers of this shape in [low, high)."""
+    """An array of this shape with seeded uniform numbers in [low, high)."""
     return np.random.default_rng(seed).uniform(low, high, shape).astype(dtype)
 
 
 def apart(*shape: int, gap: float = 0.05, seed: int = 0, dtype: type = np.float64) -> np.ndarray:
-    """Distinct numbers around 0, no two closer than `gap` and none within gap / 2 of 0: safe beside a kink."""
+    """Seeded numbers around 0, no two closer than `gap` and none within gap / 2 of 0, where functions have a kink."""
     count = int(np.prod(shape))
     values = (np.arange(count) - count // 2 + 0.5) * gap
     return np.random.default_rng(seed).permutation(values).reshape(shape).astype(dtype)
@@ -66,10 +66,10 @@ k = _CpuKernels()
 
 
 def on_device(array: Any) -> Any:
-    """An array of the device under test (see conftest.py): what a Tensor made of this one holds."""
+    """The array that a Tensor made from this one holds: an array of the device under test (see conftest.py)."""
     return mv.Tensor(array).data
 
 
 def host(array: Any) -> np.ndarray:
-    """An array of any device as one of NumPy."""
+    """An array of any device as a NumPy array."""
     return backend_of(array).to_host(array)

@@ -1,7 +1,7 @@
-"""The CUDA backend as its user meets it: Tensors, models, files and errors on another device.
+"""The CUDA backend as its user sees it: Tensors, models, files and errors on another device.
 
-The emulator and its stand-in for CuPy take the place of the GPU. That each operation, layer and model is right on it is
-the business of their own tests, which run there too (conftest.py).
+The emulator and its stand-in for CuPy replace the GPU. The tests of operations, layers and models check their results
+there too (see conftest.py).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def images(n: int, seed: int = 0, dtype: type = np.float32) -> np.ndarray:
 
 
 def vae(settings: dict[str, Any], dtype: type = np.float32, **more: Any) -> VAE:
-    """With the same initial weights each time."""
+    """A VAE that always has the same initial weights."""
     mv.manual_seed(0)
     return VAE(**settings, **more).to(dtype=dtype)
 
@@ -66,11 +66,11 @@ class TestTensors:
         array = arrays.array([1.0, 2.0])
         x = mv.Tensor(array)
         array[...] = 0.0
-        np.testing.assert_array_equal((x * 2.0).numpy(), [2.0, 4.0])  # copied, as an array of the host is
+        np.testing.assert_array_equal((x * 2.0).numpy(), [2.0, 4.0])  # the Tensor has a copy, as of a host array
         assert (x + array).device == "cuda"
         assert (array + x).device == "cuda"
 
-    def test_numbers_of_numpy_belong_to_no_device(self) -> None:
+    def test_numpy_scalars_take_the_device_of_the_tensor(self) -> None:
         x = mv.Tensor(np.ones(2, np.float32)).to("cuda")
         for y in (np.float32(2) * x, x / np.float32(0.5), x * 2):
             assert (y.device, y.dtype) == ("cuda", np.float32)
@@ -117,7 +117,7 @@ DEVICES_TO_MIX: dict[str, Callable[[mv.Tensor, mv.Tensor], Any]] = {
 @pytest.mark.usefixtures("emulator")
 class TestMixedDevices:
     @pytest.mark.parametrize("name", DEVICES_TO_MIX)
-    def test_operations_name_both_devices_and_the_way_out(self, name: str) -> None:
+    def test_errors_name_both_devices_and_how_to_convert(self, name: str) -> None:
         here = mv.Tensor(numbers(3, 3))
         with pytest.raises(TypeError, match=r"(cpu \(3, 3\), cuda|cuda \(3, 3\), cpu).*tensor\.to\('cuda'\)"):
             DEVICES_TO_MIX[name](here, here.to("cuda"))
@@ -148,7 +148,7 @@ class TestModels:
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     @pytest.mark.parametrize("settings", [CONV, DENSE], ids=["conv", "dense"])
     def test_training_follows_the_same_curve(self, settings: dict[str, Any], dtype: type) -> None:
-        """Three steps of Adam from one seed; rounding is all that may differ."""
+        """Three steps of Adam from one seed may differ by rounding only."""
         losses, weights = [], []
         for device in ("cpu", "cuda"):
             model = vae(settings, dtype, likelihood="gaussian").fit(
@@ -164,7 +164,7 @@ class TestModels:
     @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
     @pytest.mark.parametrize("settings", [CONV, DENSE], ids=["conv", "dense"])
     def test_a_loss_and_its_gradients_never_leave_the_device(self, settings: dict[str, Any], likelihood: str) -> None:
-        """So a CUDA graph can hold them; only the batch comes from the host, before."""
+        """A CUDA graph can capture them, because only the batch is copied from the host, before the step."""
         model = vae(settings, likelihood=likelihood).to("cuda")
         x = model.tensor(images(4))
         with arrays.captured():
@@ -183,7 +183,7 @@ class TestModels:
             np.testing.assert_allclose(results[1], results[0], rtol=1e-10, atol=1e-12)
 
     @pytest.mark.parametrize(("first", "second"), [("cpu", "cuda"), ("cuda", "cpu")])
-    def test_a_checkpoint_goes_on_on_the_other_device(self, tmp_path: Path, first: str, second: str) -> None:
+    def test_a_training_is_resumed_on_the_other_device(self, tmp_path: Path, first: str, second: str) -> None:
         def fit(epochs: int, device: str, **more: Any) -> VAE:
             return vae(DENSE, np.float64).fit(
                 images(20, dtype=np.float64), epochs=epochs, batch_size=8, device=device, **more
@@ -210,7 +210,7 @@ class TestModels:
 
 
 class TestStandIn:
-    """It is stricter than CuPy, so that what passes on it mixes no devices."""
+    """The stand-in is stricter than CuPy: code that runs on it does not mix devices."""
 
     @pytest.mark.parametrize(
         "mixture",
@@ -233,7 +233,7 @@ class TestStandIn:
             lambda x, h: x @ x,
         ],
     )
-    def test_what_a_gpu_would_refuse_or_copy(self, mixture: Callable[[Any, np.ndarray], Any]) -> None:
+    def test_what_a_gpu_would_refuse_or_copy_is_refused(self, mixture: Callable[[Any, np.ndarray], Any]) -> None:
         with pytest.raises(TypeError):
             mixture(arrays.ones(3), np.ones(3))
 
@@ -254,14 +254,14 @@ class TestStandIn:
         members = (*arrays.METHODS, *arrays.PROPERTIES)
         assert [name for name in members if not hasattr(cupy.ndarray, name)] == []
 
-    def test_a_function_that_is_not_listed(self) -> None:
+    def test_a_function_that_is_not_listed_is_refused(self) -> None:
         with pytest.raises(AttributeError, match="no 'einsum'"):
             _ = arrays.einsum
 
     @pytest.mark.parametrize(
         "crossing", [float, int, bool, arrays.asnumpy, lambda x: x.item(), lambda x: arrays.array(1)]
     )
-    def test_what_cannot_be_captured(self, crossing: Callable[[Any], Any]) -> None:
+    def test_what_cannot_be_captured_is_refused(self, crossing: Callable[[Any], Any]) -> None:
         x = arrays.ones(())
         crossing(x)
         with arrays.captured(), pytest.raises(RuntimeError, match="between host and device"):
@@ -275,7 +275,7 @@ class TestStandIn:
 
 @pytest.fixture
 def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a process that has not asked for the GPU yet."""
+    """No engine is in use, as in a process that has not used the GPU yet."""
     monkeypatch.setattr(launcher, "_engine", None)
 
 
@@ -311,13 +311,13 @@ class TestWithoutGpu:
             cupy.alloc(400)
         del held
 
-    def test_an_unknown_device_is_told_the_known_ones(self) -> None:
+    def test_the_error_for_an_unknown_device_names_the_known_ones(self) -> None:
         with pytest.raises(ValueError, match="'cpu' or 'cuda', got 'tpu'"):
             kernels.backend("tpu")
 
 
 @pytest.mark.usefixtures("no_engine")
-def test_the_command_line_says_it_in_one_line(
+def test_the_command_line_prints_the_error_in_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "cupy", None)

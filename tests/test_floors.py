@@ -1,4 +1,4 @@
-"""The house: every floor imports only from those below it, and no file from one that imports it."""
+"""The floors of the package: each imports only from the floors below it, and no two files import each other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
 
 
 def module_name(path: Path) -> str:
-    """As it is installed: kernels/ is minivae.kernels."""
+    """The name of a file's module once installed: kernels/ is minivae.kernels."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     parts = ("minivae", *parts) if parts[0] == "kernels" else parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -36,9 +36,9 @@ FILES = {module_name(p): p for folder in ("minivae", "kernels") for p in sorted(
 
 
 def imports(module: str, files: dict[str, Path]) -> Iterator[str]:
-    """The files that a file imports from, wherever in it the import stands, also for types alone.
+    """Yield the modules that a module imports from, also inside functions and under TYPE_CHECKING.
 
-    An import from a package is one from its __init__.py, unless the name is that of a module in it.
+    `from package import name` counts as an import from package.name if that is a module, else from the package.
     """
     path = files[module]
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
@@ -54,7 +54,7 @@ def imports(module: str, files: dict[str, Path]) -> Iterator[str]:
 
 
 def floor_of(module: str) -> str | None:
-    """None for the package minivae itself, which has all of them."""
+    """The floor of a module; None for the package minivae itself, which contains all floors."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 and parts[1] in HEIGHT else None
 
@@ -67,12 +67,15 @@ def test_imports_point_downwards(module: str) -> None:
 
 
 def order(files: dict[str, Path], but: Collection[tuple[str, str]] = ()) -> list[str]:
-    """All files, those that are imported first, by all imports but some. CycleError if there is a circle."""
+    """All modules, imported ones before those that import them; the imports in `but` (importer, imported) are ignored.
+
+    Raises CycleError if there is a circle.
+    """
     below = {name: {other for other in imports(name, files) if (name, other) not in but} - {name} for name in files}
     return list(TopologicalSorter(below).static_order())
 
 
-# Circles that are known, as pairs (importer, imported): to become none.
+# Pairs (importer, imported) whose circles are tolerated until they are removed.
 KNOWN: set[tuple[str, str]] = set()
 
 
@@ -84,7 +87,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("pair", KNOWN)
-def test_a_circle_that_has_been_opened_is_taken_off_the_list(pair: tuple[str, str]) -> None:
+def test_every_pair_on_the_list_closes_a_circle(pair: tuple[str, str]) -> None:
     with pytest.raises(CycleError):
         order(FILES, KNOWN - {pair})
 
@@ -108,7 +111,7 @@ def test_a_circle_inside_a_package_is_found(text: str, tmp_path: Path) -> None:
     assert order(names, {("minivae.a.c", "minivae.a.b")})
 
 
-# What the papers' files in minivae/models/ share.
+# The files in minivae/models/ that hold no paper but what the papers share.
 SHARED = {"base", "arrays", "importance", "latent_space"}
 
 

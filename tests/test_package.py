@@ -1,4 +1,4 @@
-"""What an importer gets: a light import, and a wheel that holds everything."""
+"""What a user of the package gets: a light import, and a wheel that holds everything."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def test_tensors_have_their_operators_from_ops():
 
 
 @pytest.mark.parametrize("name", ["minivae", "tests", "benchmarks"])
-def test_a_checkout_shows_its_kernels_and_nothing_else_beside_them(name):
+def test_in_a_checkout_minivae_contains_kernels_and_no_other_folder_of_the_root(name):
     code = "import minivae.kernels.geometry, minivae.{}".format
     result = subprocess.run([sys.executable, "-c", code(name)], cwd=ROOT, capture_output=True, text=True)
     assert f"No module named 'minivae.{name}'" in result.stderr

@@ -1,4 +1,4 @@
-"""The GPU's columns of the benchmark suite, on the emulator at small sizes: the rows are made, agree and are timed."""
+"""The GPU columns of the benchmark suite, on the emulator at small sizes: rows are made, compared and timed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = cases.Model((1, 8, 8), partial(mv.models.VAE, (1, 8, 8), latent_dim=3, a
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The emulated backend, and sizes for it. It has no functions of CuPy that the kernels do without."""
+    """The emulated backend, with small sizes. It lacks functions that only the column "CuPy alone" uses."""
     without_cupy = partial(_without, "CuPy alone", rows.check)
     for module in (rows, operations, layers, steps):
         monkeypatch.setattr(module, "check", without_cupy)

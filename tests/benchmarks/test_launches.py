@@ -1,4 +1,4 @@
-"""benchmarks/launches.py: every kernel there is, each gives what NumPy gives, and the same bits out of a graph."""
+"""benchmarks/launches.py launches every kernel; each gives what NumPy gives, and the same bits from a CUDA graph."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from minivae.kernels.cuda.capture import capture
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("launch", launches.LAUNCHES, ids=lambda each: each.name)
 class TestLaunch:
-    """On the emulator or, with --device cuda, on the GPU."""
+    """These tests run on the emulator or, with --device cuda, on the GPU."""
 
     def test_it_gives_what_numpy_gives(self, launch: launches.Launch) -> None:
         found = launches.results(launch)
         if launch.name.startswith(("ladder", "write_words")):
-            return  # which only the GPU has; tests/kernels/cuda compares them
+            return  # only the CUDA backend has these; tests/kernels/cuda compares them
         expected = launch.run(reference, np.asarray)
         for mine, theirs in zip(found, expected if isinstance(expected, (tuple, list)) else [expected], strict=True):
             if launch.exact:
@@ -44,7 +44,7 @@ class TestLaunch:
             return [k.to_host(array) for array in (found if isinstance(found, (tuple, list)) else [found])]
 
         expected = to_host(launch.run(k, from_host))
-        inputs = iter([k.asarray(array) for array in hosts])  # they cannot come from the host while it is captured
+        inputs = iter([k.asarray(array) for array in hosts])  # a capture forbids copies from the host
         found, graph = capture(lambda: launch.run(k, lambda _: next(inputs)))
         graph.launch()
         for mine, theirs in zip(to_host(found), expected, strict=True):
@@ -67,7 +67,7 @@ def test_every_kernel_is_launched() -> None:
 
 
 def test_the_sanitizer_sees_each_array_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under a pool memcheck misses an index that ends up in the array beside, and all within CuPy's 512 bytes."""
+    """With a memory pool, memcheck misses accesses to a neighbouring array, or to the padding of CuPy's 512 bytes."""
     done: list[Any] = []
     engine = SimpleNamespace(
         xp=SimpleNamespace(cuda=SimpleNamespace(set_allocator=done.append)), synchronize=lambda: done.append("waited")

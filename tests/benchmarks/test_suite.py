@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what it writes, and how it fails."""
+"""`python -m benchmarks`: what it writes, and what it does when something fails."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_quick_run_writes_json_and_a_page(tmp_path: Path, capsys: pytest.Captu
     assert "left out: CuPy: " in capsys.readouterr().err
 
 
-def test_what_is_not_the_whole_does_not_replace_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_run_does_not_replace_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["noise", "--quick"]) == 0
     assert (tmp_path / "runs/benchmarks/RESULTS.md").is_file()
@@ -97,7 +97,7 @@ def test_ctrl_c_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert "The run was interrupted" in (tmp_path / "RESULTS.md").read_text()
 
 
-# ---- what is compared, and how ----
+# ---- how results are compared ----
 
 
 @pytest.mark.parametrize("name", ["gemm", "conv", "norms", "losses", "quantize", "adam", "noise", "layers"])
@@ -112,7 +112,7 @@ def test_every_row_runs_and_agrees(name: str) -> None:
 
 @pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 1, 1), (2, 1, 1), (2, 0, 1), (1, 2, 2), (3, 1, 2)])
 def test_plain_convolutions_are_the_kernels(stride: int, padding: int, dilation: int) -> None:
-    """On integers, hence equal; also where rows of the image are left over (7 rows, stride 2 and 3)."""
+    """They are equal on integers, also if a stride leaves over rows of the image (7 rows, stride 2 and 3)."""
     from benchmarks import plain
 
     g = conv2d_geometry((2, 3, 7, 8), (4, 3, 3, 3), stride, padding, dilation, 1)
@@ -154,7 +154,7 @@ def test_a_layer_row_gives_output_and_all_gradients() -> None:
     assert y.shape == (32, 32, 28, 28)
 
 
-# ---- what is made of the numbers ----
+# ---- what is computed from the times ----
 
 
 def test_ratios_take_the_better_memory_format() -> None:
@@ -197,10 +197,10 @@ def test_plots_are_drawn_for_what_there_is(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not memory.available(), reason="only Linux has a resettable high-water mark of memory")
 def test_memory_sees_what_a_step_holds() -> None:
-    """The gradients and moments of the dense VAE alone are 3 x 4 bytes x 0.97 M; twice the images hold more."""
+    """The gradients and moments of the dense VAE take 3 x 4 bytes x 0.97 M; more images take more memory."""
     few, many = (memory.measure(memory.Peak("dense VAE", batch, ("NumPy",), 2))["MiB"]["NumPy"] for batch in (2, 1024))
     assert few > 11
-    assert many > few + 3  # 1024 images, their logits and gradients are more than 9 MiB
+    assert many > few + 3  # 1024 images, their logits and the gradients take more than 9 MiB
 
 
 def test_the_suite_runs_as_a_module(tmp_path: Path) -> None:

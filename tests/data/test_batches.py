@@ -1,4 +1,4 @@
-"""Mini-batches: every image once an epoch, in an order that is seeded, saved and restored."""
+"""Mini-batches: every image occurs once per epoch, in an order that is seeded, saved and restored."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_orders_differ_by_epoch_and_by_seed_and_are_reproducible():
 
 
 def test_orders_are_uniform():
-    """Where image 0 ends up over 3,000 epochs, in ten equal classes: chi-squared (9 degrees) is below 27.9 (0.1 %)."""
+    """In 3,000 epochs image 0 is equally often at each of 10 positions: chi-squared (9 degrees) is below 27.9 (0.1 %)."""
     batches = Batches(np.arange(10), 10)
     counts = np.bincount([int(np.argmin(batches.order(e))) for e in range(3000)], minlength=10)
     assert ((counts - 300) ** 2 / 300).sum() < 27.9
@@ -47,7 +47,7 @@ def test_without_shuffling_the_order_is_that_of_the_data():
 
 @given(n=st.integers(1, 30), size=st.integers(1, 8), stop=st.integers(0, 40))
 @examples
-def test_a_saved_state_goes_on_with_the_next_batch(n, size, stop):
+def test_a_restored_state_continues_with_the_next_batch(n, size, stop):
     def stream(batches):
         while True:
             yield from batches
@@ -79,7 +79,7 @@ def test_drop_last_leaves_out_the_short_batch_alone():
 
 
 def test_a_state_saved_in_the_last_batch_names_the_first_batch_of_the_next_epoch():
-    """Otherwise a run that is saved there would go on with an epoch that has no batches."""
+    """Otherwise a run that was saved there would continue with an epoch without batches."""
     batches = Batches(np.arange(10), 4)
     for _ in batches:
         state = batches.state_dict()
@@ -118,7 +118,7 @@ def test_bad_arguments(make, error, message):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [(0, 0, 0), (1, 2, 1), (4999, 59, 27)])
 def test_the_first_bad_number_is_named(bad, place):
-    x = np.zeros((5000, 60, 28), np.float32)  # more than the check looks at in one piece
+    x = np.zeros((5000, 60, 28), np.float32)  # more than the check reads in one piece
     check_finite(x, "images")
     x[place] = bad
     x[4999, 59, 27] = bad

@@ -1,7 +1,7 @@
-"""Damaged and hostile data files: equal images, or ValueError or OSError that names the file; never much memory.
+"""Damaged and hostile data files either give the same images, or ValueError or OSError with the file's name.
 
-A .npy file and an IDX file that is not compressed have no checksum, so that other pixels cannot be told from damage:
-there only their number and shape are certain.
+They never take much memory. A .npy file and an IDX file without compression have no checksum, so damaged pixels cannot
+be recognised there: only the number and the shape of the images are checked.
 """
 
 import gzip
@@ -21,7 +21,7 @@ import minivae as mv
 from minivae.data import idx
 from minivae.data.archive import SMALL
 
-MOST = 3 << 20  # bytes; the files have some kilobytes
+MOST = 3 << 20  # bytes that loading may take; the files have a few kilobytes
 X, Y = (numbers(30, 8, 8, low=0, high=255).astype(np.uint8), np.arange(30) % 3)
 
 
@@ -51,7 +51,7 @@ def npz(save):
 
 
 def reshaped(data):
-    """Of a .npy, the bytes can as well be those of another array, one that takes as many of them."""
+    """Whether a damaged .npy file was read as an array of another shape or dtype with the same number of bytes."""
     return data.x_train.size + data.x_test.size in (X.size, X.size // 2, X.size // 4, X.size // 8)
 
 
@@ -72,7 +72,7 @@ def sweep_array(tmp_path, name, count, seed=0):
 
 
 def load(path):
-    """A .npy without checksum can say that it has elements of another type, which are no pixels."""
+    """Load a file; a damaged header may state a dtype that pixels cannot have, so TypeError becomes ValueError."""
     try:
         return mv.datasets.load(path)
     except TypeError as error:
@@ -90,8 +90,8 @@ def test_many_mutated_arrays(tmp_path, name):
     sweep_array(tmp_path, name, 5_000, seed=1)
 
 
-def test_a_shape_with_fewer_images_than_there_are(tmp_path):
-    """Bug: (30, 8, 8) became (10, 8, 8) by one bit, and as not all was read the checksum was not compared."""
+def test_a_header_that_states_too_few_images_is_refused(tmp_path):
+    """A former bug: one flipped bit made (30, 8, 8) into (10, 8, 8), and the rest and the checksum were not read."""
     x = numbers(30, 40, 40, dtype=np.float32)
     np.save(tmp_path / "x.npy", x)
     np.savez(tmp_path / "x.npz", x)
@@ -120,8 +120,8 @@ def test_every_byte_of_an_archives_arrays_is_covered_by_a_checksum(tmp_path, fli
             mv.datasets.load(path)
 
 
-def test_arrays_that_decompress_to_much(tmp_path):
-    """Bug: a file of a megabyte took 1.1 GB."""
+def test_arrays_that_decompress_to_too_much_are_refused(tmp_path):
+    """A former bug: a file of a megabyte took 1.1 GB."""
     path = tmp_path / "x.npz"
     zeros = np.zeros((64, 1024, 1024), np.uint8)
     for members in (
@@ -140,7 +140,7 @@ def test_arrays_that_decompress_to_much(tmp_path):
 
 
 def test_arrays_that_compress_well_load(tmp_path):
-    """Shapes in black and white come down to a hundredth."""
+    """Images of shapes in black and white compress to a hundredth."""
     x = np.zeros((40, 1, 64, 64), np.uint8)
     x[:, :, 20:40, 10:30] = 255
     np.savez_compressed(tmp_path / "x.npz", x=x)
@@ -149,7 +149,7 @@ def test_arrays_that_compress_well_load(tmp_path):
 
 @pytest.mark.parametrize("shape", ["(3", f"({10**23},)", "(-30, 8, 8)", f"({10**23}, 0)", "None", "(" * 60])
 @pytest.mark.parametrize("name", ["x.npy", "x.npz"])
-def test_shapes_that_are_none(tmp_path, name, shape):
+def test_impossible_shapes_are_refused(tmp_path, name, shape):
     whole = npy(X)
     place = whole.index(b"(30, 8, 8), }")
     text = f"{shape}, }}".encode()
@@ -162,7 +162,7 @@ def test_shapes_that_are_none(tmp_path, name, shape):
     assert not check(mv.datasets.load, path, data, equal, MOST)
 
 
-def test_members_that_are_no_arrays(tmp_path):
+def test_members_that_are_not_arrays_are_refused(tmp_path):
     path = tmp_path / "x.npz"
     for name, data in (("x.npy", b"no magic"), ("x", b""), ("only.txt", b"hello")):
         with zipfile.ZipFile(path, "w") as archive:
@@ -188,7 +188,7 @@ def sweep_idx(folder, packed, count, seed=0):
     else:
         (folder / f"{idx.FILES[0]}.gz").unlink()
 
-    most = SMALL + MOST if packed else MOST  # what a header says is taken before it turns out to be wrong
+    most = SMALL + MOST if packed else MOST  # memory of up to SMALL bytes is allocated before the size turns out wrong
 
     def same(data):
         x = np.rint(data.x_train[:, 0] * 255)
@@ -213,8 +213,8 @@ def test_many_mutated_idx(tmp_path, packed):
     sweep_idx(tmp_path, packed, 5_000, seed=1)
 
 
-def test_gzip_files_that_decompress_to_much(tmp_path):
-    """Bug: a small gzip file took 2.1 GB. Here 64 MB, of which the header says all, a little or the impossible."""
+def test_gzip_files_that_decompress_to_too_much_are_refused(tmp_path):
+    """A former bug: a small gzip file took 2.1 GB. Here it holds 64 MB, and the header states all, less or far more."""
     write_folder(tmp_path)
     path = tmp_path / f"{idx.FILES[0]}.gz"
     for shape in ((64, 1024, 1024), (30, 8, 8), (2**32 - 1,) * 3):
@@ -239,7 +239,7 @@ def chunk(name, data):
 
 
 def claimed(width, height, depth=8, color=0, data=b""):
-    """A PNG whose header says this, of the pixels in `data`."""
+    """A PNG with the pixels in `data` whose header states this size."""
     ihdr = struct.pack(">2I5B", width, height, depth, color, 0, 0, 0)
     body = chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(data, 9)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
@@ -269,8 +269,8 @@ def test_many_mutated_pngs(tmp_path):
     sweep_png(tmp_path, 5_000, seed=1)
 
 
-def test_large_pngs(tmp_path):
-    """Bug: 20,000 x 20,000 pixels in a small file ended in an exception of Pillow's, or took the memory."""
+def test_large_pngs_are_refused(tmp_path):
+    """A former bug: 20,000 x 20,000 pixels in a small file raised an error of Pillow's, or took all memory."""
     pytest.importorskip("PIL")
     path = tmp_path / "a.png"
     path.write_bytes(png(np.zeros((4, 4), np.uint8)))
@@ -287,8 +287,8 @@ def test_large_pngs(tmp_path):
         assert not check(lambda _: mv.datasets.load(tmp_path), path, data, equal, MOST)
 
 
-def test_many_pngs_that_decompress_to_much(tmp_path):
-    """Each of them may be a few megabytes of black, all of them may not."""
+def test_many_pngs_that_decompress_to_too_much_are_refused(tmp_path):
+    """Each file may hold a few megabytes of black pixels, but not all of them together."""
     data = png(np.zeros((2000, 2000), np.uint8))
     for i in range(20):
         (tmp_path / f"{i:02}.png").write_bytes(data)

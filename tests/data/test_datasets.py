@@ -1,4 +1,4 @@
-"""The data sets: what is embedded, what is found in files."""
+"""The data sets: the embedded one, and those that are read from files."""
 
 import gzip
 import subprocess
@@ -50,7 +50,7 @@ class TestFashionMini:
             for name, array in arrays.items():
                 np.testing.assert_array_equal(embedded[name], array)
         make_fashion_mini.write(tmp_path / "again.npz", arrays)
-        if "ng" not in zlib.ZLIB_RUNTIME_VERSION:  # zlib-ng compresses otherwise
+        if "ng" not in zlib.ZLIB_RUNTIME_VERSION:  # zlib-ng compresses to other bytes
             assert (tmp_path / "again.npz").read_bytes() == make_fashion_mini.PATH.read_bytes()
 
     @pytest.mark.skipif(not idx.holds_all(DEBIAN), reason="Debian's package dataset-fashion-mnist is not installed")
@@ -64,7 +64,7 @@ class TestFashionMini:
             found = [place[image.tobytes()] for image in np.rint(chosen * 255).astype(np.uint8)]
             np.testing.assert_array_equal(y[found], labels)
 
-    def test_the_file_is_dated_neither_by_day_nor_by_system(self, tmp_path, monkeypatch):
+    def test_the_file_holds_neither_the_date_nor_the_operating_system(self, tmp_path, monkeypatch):
         def write(name):
             make_fashion_mini.write(tmp_path / name, {"x": np.arange(1000, dtype=np.uint8), "y": np.zeros(3)})
             return (tmp_path / name).read_bytes()
@@ -78,7 +78,7 @@ class TestFashionMini:
 
 
 def write_folder(folder, n=20, compress=True, seed=0):
-    """A data set of n training and n // 2 test images 5 x 4 in IDX files; returns its arrays by file."""
+    """Write n training and n // 2 test images of 5 x 4 pixels as IDX files and return their arrays by file name."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {}
@@ -138,7 +138,7 @@ class TestIDX:
             (bytes((0, 0, 8, 3)) + b"\xff" * 12, "expected 79,228,162,458,924,105,385,300,197,391 bytes"),
         ],
     )
-    def test_foreign_files(self, tmp_path, raw, message):
+    def test_foreign_files_are_refused(self, tmp_path, raw, message):
         write_folder(tmp_path, compress=False)
         (tmp_path / "train-images-idx3-ubyte").write_bytes(raw)
         with pytest.raises(ValueError, match=message):
@@ -151,7 +151,7 @@ class TestIDX:
         with pytest.raises(ValueError, match="t10k-labels.* below 10, found 10"):
             mv.datasets.load("mnist", folder=tmp_path)
 
-    def test_a_folder_of_another_data_set_is_passed_over(self, tmp_path, monkeypatch):
+    def test_a_folder_of_another_data_set_is_skipped(self, tmp_path, monkeypatch):
         """The files of MNIST and Fashion-MNIST have the same names."""
         write_folder(tmp_path / "fashion-mnist", seed=1)
         mnist = write_folder(tmp_path / "cache" / "minivae" / "mnist", seed=2)["t10k-labels-idx1-ubyte"]
@@ -178,7 +178,7 @@ class TestIDX:
 
         assert found(folder=given) == [0]
         assert found() == [1]
-        (variable / "mnist" / f"{idx.FILES[3]}.gz").unlink()  # not all files: as good as none
+        (variable / "mnist" / f"{idx.FILES[3]}.gz").unlink()  # a folder that lacks a file is not used
         assert found() == [4]
         monkeypatch.delenv(idx.FOLDER)
         assert found() == [2]
@@ -361,7 +361,7 @@ def test_without_pillow(tmp_path, monkeypatch):
         mv.datasets.load(tmp_path)
 
 
-def test_the_package_needs_numpy_only():
+def test_importing_the_package_needs_numpy_only():
     code = "import sys, minivae.data; assert not {'pooch', 'tqdm', 'PIL', 'requests'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

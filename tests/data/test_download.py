@@ -1,4 +1,4 @@
-"""Downloading, against a server on this machine: whole, truncated, wrong, absent, offline."""
+"""Downloads from a server on this machine: complete, truncated, with a wrong checksum, missing, and offline."""
 
 import gc
 import gzip
@@ -14,7 +14,7 @@ import minivae as mv
 from minivae.data import idx
 
 pytest.importorskip("pooch")
-# requests leaves the sockets of failed downloads to the garbage collector, which the fixture runs
+# After a failed download, requests leaves its socket to the garbage collector, which the fixture runs.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
@@ -29,7 +29,7 @@ def content():
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A mirror whose files and behaviour tests change; the checksums are those of its original files."""
+    """A mirror whose files and behaviour the tests change; the expected checksums are those of its original files."""
     files = content()
 
     class Handler(BaseHTTPRequestHandler):
@@ -68,7 +68,7 @@ def server(tmp_path, monkeypatch):
     gc.collect()
 
 
-def test_whole(server):
+def test_a_complete_download_is_kept_in_the_cache(server):
     data = mv.datasets.load("mnist")
     assert data.x_train.shape == (6, 1, 5, 4)
     assert len(server.requests) == 4
@@ -87,7 +87,7 @@ def fails(server, message):
 
 
 @pytest.mark.parametrize("file", [idx.FILES[0], idx.FILES[3]])
-def test_truncated_then_repaired(server, file):
+def test_after_a_truncated_download_the_next_one_succeeds(server, file):
     server.cut.add(file)
     fails(server, f"could not download .*{file}.gz .*IncompleteRead")
     left_behind = {path.name for path in server.cache.iterdir()}
@@ -96,14 +96,14 @@ def test_truncated_then_repaired(server, file):
     assert mv.datasets.load("mnist").x_train.shape == (6, 1, 5, 4)
 
 
-def test_wrong_checksum(server):
+def test_a_file_with_a_wrong_checksum_is_not_kept(server):
     whole = server.files[idx.FILES[1]]
     server.files[idx.FILES[1]] = whole[:-1] + bytes([whole[-1] ^ 1])
     fails(server, "checksum is wrong")
     assert not (server.cache / f"{idx.FILES[1]}.gz").exists()
 
 
-def test_absent(server):
+def test_a_file_that_the_server_lacks(server):
     del server.files[idx.FILES[2]]
     fails(server, "404")
 

@@ -1,4 +1,4 @@
-"""The generated shapes: their factors are measured on the images, independently of how they were drawn."""
+"""The generated shapes: their factors are measured on the images, without using the code that drew them."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from minivae.data import shapes
 
 
 def test_the_factors_are_in_the_picture():
-    """Centroid and area are measured on the image, independently of how it was drawn."""
+    """The centroid and the area of the white pixels are those that the factors state."""
     table = shapes.factors(300, seed=1)
     images = shapes.render(table, 64)[:, 0].astype(np.float64)
     centres = (np.arange(64) + 0.5) / 64
@@ -33,7 +33,7 @@ def test_the_axis_of_an_ellipse_turns_with_its_rotation():
 
 
 def test_the_tip_of_a_heart_turns_clockwise_with_its_rotation():
-    """The tip is the point farthest from the centroid; unturned it points down, to rows of higher index."""
+    """The tip is the point farthest from the centroid; at rotation 0 it points down, to rows of higher index."""
     angles = np.linspace(0, 2 * np.pi, 13)[:-1]
     images = shapes.render(np.array([[2, 0.15, angle, 0.5, 0.5] for angle in angles]), 128)[:, 0]
     offset = (np.arange(128) + 0.5) / 128 - 0.5
@@ -44,7 +44,7 @@ def test_the_tip_of_a_heart_turns_clockwise_with_its_rotation():
 
 
 def test_edges_are_a_pixel_wide():
-    """Grey pixels are as many as the edge is long: about its circumference, within its factor of |cos| + |sin|."""
+    """The number of grey pixels is about the circumference, times |cos| + |sin| of the direction of the edge."""
     image = shapes.render(np.array([[1, 0.18, 0.4, 0.5, 0.5]]), 64)[0, 0]
     grey = ((image > 0) & (image < 1)).sum()
     a, b = 1.3 * 0.18 * 64, 0.8 * 0.18 * 64

@@ -1,4 +1,4 @@
-"""Pictures: every function writes a PNG, and what stands in it is tested as the array that is drawn."""
+"""Pictures: every function writes a PNG; its content is tested by the arrays that are drawn."""
 
 import struct
 
@@ -16,7 +16,7 @@ def images(n, C=1, seed=0):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What was laid out: a list of (images, columns)."""
+    """The arguments (images, columns) of all calls of mosaic()."""
     calls, mosaic = [], figures.mosaic
 
     def watched(images, columns):
@@ -29,7 +29,7 @@ def drawn(monkeypatch):
 
 @pytest.fixture
 def figure(monkeypatch):
-    """figure(): the last one that was written, to be looked at instead."""
+    """figure() returns the last figure that was written."""
     module = pytest.importorskip("matplotlib.figure")
     written = []
     monkeypatch.setattr(module.Figure, "savefig", lambda self, *_, **__: written.append(self))
@@ -37,12 +37,12 @@ def figure(monkeypatch):
 
 
 def ticks(axis):
-    """The labels of an axis by their place."""
+    """The labels of an axis by their position."""
     return {place: label.get_text() for place, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)}
 
 
 def check_png(path):
-    """A PNG of a reasonable size in which something is drawn."""
+    """Check that the file is a PNG of a reasonable size in which something is drawn."""
     image = pytest.importorskip("matplotlib.image")
     head = path.read_bytes()[:24]
     assert head[:8] == b"\x89PNG\r\n\x1a\n"

@@ -10,7 +10,7 @@ from minivae.uses.anomaly import alarm_threshold, threshold_rank
 
 
 def data(labelled=True):
-    """Images whose first pixel is their label and whose second is their number, ten of each of four classes."""
+    """Ten images of each of four classes; the first pixel is the label, the second the number of the image."""
     y = np.arange(40) % 4
     x = numbers(40, 1, 3, 2, low=0, high=1, dtype=np.float32)
     x[:, 0, 0, 0], x[:, 0, 0, 1] = y, np.arange(40)
@@ -18,7 +18,7 @@ def data(labelled=True):
 
 
 class Known:
-    """Scores images by a pixel."""
+    """A model that scores an image by its first pixel, which is its label."""
 
     def score_samples(self, x):
         return -x[:, 0, 0, 0]
@@ -38,7 +38,7 @@ def test_the_model_sees_normal_images_only_and_each_once():
 
 
 def test_detection_counts_alarms():
-    pixel = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], np.float32)  # ten scores; the threshold for 20 % is the ninth
+    pixel = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], np.float32)  # ten scores; the threshold for 20 % is the ninth, 8
     validation = np.broadcast_to(pixel[:, None, None, None], (10, 1, 3, 2))
     test = np.broadcast_to(np.array([8.5, 3, 20, 7, 9, 8], np.float32)[:, None, None, None], (6, 1, 3, 2))
     anomalous = np.array([False, False, True, True, True, False])
@@ -71,7 +71,7 @@ def test_the_images_that_a_threshold_needs(rate):
                 threshold_rank(n, rate)
 
 
-def test_what_lies_off_the_plane_of_the_normal_images_is_found():
+def test_images_outside_the_subspace_of_the_normal_images_are_found():
     plane = numbers(2, 6, seed=2)
     x = (numbers(100, 2, seed=3) @ plane).reshape(100, 1, 3, 2)
     strange = numbers(50, 1, 3, 2, seed=5)
@@ -85,7 +85,7 @@ def test_what_lies_off_the_plane_of_the_normal_images_is_found():
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.25, 0.5])
 @pytest.mark.parametrize("n", [19, 20, 39, 57])
 def test_false_alarms_are_rare_enough_and_not_rarer_than_needed(rate, n):
-    """Leave each of n + 1 scores out in turn: exactly so many exceed the threshold of the others as the rate allows."""
+    """Of n + 1 scores, each left out in turn, exactly rate * (n + 1), rounded down, exceed the others' threshold."""
     scores = numbers(n + 1, seed=n)
     alarms = sum(scores[i] > alarm_threshold(np.delete(scores, i), rate) for i in range(n + 1))
     assert alarms == int(rate * (n + 1) + 1e-9)

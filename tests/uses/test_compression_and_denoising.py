@@ -13,7 +13,7 @@ def images(n, seed=0):
 
 
 class Constant:
-    """Reconstructs every image as one of grey pixels, and remembers what it was shown."""
+    """A model that reconstructs every image as uniform grey and records the images it gets."""
 
     def __init__(self, value):
         self.value = value
@@ -29,7 +29,7 @@ class TestCompression:
         asked = []
         rows = compression(lambda dim: asked.append(dim) or PCA(x, dim), x, t, [5, 2, 12])
         assert asked == [row.dim for row in rows] == [5, 2, 12]
-        for row in rows:  # PCA beside itself
+        for row in rows:  # the model is PCA too
             assert row.psnr == pytest.approx(row.pca_psnr, rel=1e-4)
             assert row.squared_error == pytest.approx(row.pca_squared_error, rel=1e-4, abs=1e-9)
         for row in rows[:2]:
@@ -99,8 +99,8 @@ class TestDenoising:
         assert mv.random.default_generator.state_dict() == {"seed": 4, "draw": 0}
         assert a.denoised.max() == 1  # clipped
 
-    def test_who_knows_the_subspace_of_the_images_removes_the_noise_outside_of_it(self):
-        """Images of 2 out of 12 dimensions: projecting on them leaves 2 / 12 of the noise's energy."""
+    def test_projecting_onto_the_subspace_of_the_images_removes_the_noise_outside_it(self):
+        """Images from a plane in 12 dimensions: projecting onto the plane leaves 2 / 12 of the energy of the noise."""
         plane = numbers(2, 12, seed=2)
         x = (0.5 + 0.04 * numbers(500, 2, seed=3) @ plane).reshape(500, 1, 4, 3)
         result = denoising(PCA(x, 2), x, level=0.05)

@@ -15,7 +15,7 @@ def test_squared_error_is_summed_over_an_image():
 
 @pytest.mark.parametrize("difference", [1.0, 0.1, 0.01])
 def test_psnr_of_a_constant_difference(difference):
-    """All pixels off by d: 20 log10(1 / d), whatever the number of pixels and images."""
+    """If all pixels are off by d, the PSNR is 20 log10(1 / d) for any number of pixels and images."""
     for shape in ((1, 1, 2, 2), (7, 3, 5, 4)):
         assert psnr(np.zeros(shape), np.full(shape, difference)) == pytest.approx(-20 * np.log10(difference), abs=1e-9)
 
@@ -38,7 +38,7 @@ def test_auroc_counts_pairs_and_halves_ties(pairs):
     assert roc_auc(scores, positive) == pytest.approx(np.mean(won), abs=1e-12)
 
 
-def test_auroc_is_that_of_scikit_learn():
+def test_auroc_equals_scikit_learns():
     metrics = pytest.importorskip("sklearn.metrics")
     scores, positive = np.round(numbers(500, seed=1), 1), numbers(500, seed=2) > 0.5
     assert roc_auc(scores, positive) == pytest.approx(metrics.roc_auc_score(positive, scores), abs=1e-12)

@@ -10,7 +10,7 @@ from minivae.uses import PCA
 @examples
 @given(st.integers(1, 7), st.integers(2, 12), st.integers(0, 99))
 def test_the_error_is_the_sum_of_the_eigenvalues_left_out(dim, n, seed):
-    """Of the covariance of the images, by another algorithm than the SVD."""
+    """The eigenvalues are those of the images' covariance, computed by another algorithm than the SVD."""
     x = numbers(n, 1, 4, 2, seed=seed)
     dim = min(dim, n)
     pca = PCA(x, dim)
@@ -32,7 +32,7 @@ def test_all_components_lose_nothing_and_fewer_are_the_first_of_more():
 
 
 def test_new_images_are_projected_on_the_plane_of_the_old_ones():
-    """A reconstruction is a fixed point, and what is lost is orthogonal to what is kept."""
+    """Reconstructing a reconstruction changes nothing, and the error is orthogonal to the components."""
     pca, x = PCA(numbers(30, 1, 3, 2), 2), numbers(4, 1, 3, 2, seed=9)
     y = pca.reconstruct(x)
     np.testing.assert_allclose(pca.reconstruct(y), y, atol=1e-12)
@@ -56,7 +56,7 @@ def test_bad_input(call, message):
 
 
 def test_bytes_are_refused():
-    """Their differences from the mean would wrap around."""
+    """The differences of unsigned bytes from their mean would wrap around."""
     with pytest.raises(TypeError, match="uint8"):
         PCA(np.zeros((3, 1, 2, 2), np.uint8), 1)
 

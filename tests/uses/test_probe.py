@@ -12,7 +12,7 @@ Y = np.arange(60) % 3
 
 
 def clusters(n=60, spread=0.1, seed=0):
-    """(n, 1, 2, 2): three clusters, cluster i % 3 around its own corner."""
+    """Images (n, 1, 2, 2) in three clusters around different corners; image i belongs to cluster i % 3."""
     centres = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]], float)
     points = centres[np.arange(n) % 3] + spread * numbers(n, 4, seed=seed)
     return points.reshape(n, 1, 2, 2).astype(np.float32)
@@ -24,7 +24,7 @@ class Identity:
 
 
 class Label:
-    """Codes that say it all: the first three pixels, rounded."""
+    """A model whose codes tell the class: the first three pixels, rounded."""
 
     def transform(self, x):
         return np.round(x.reshape(len(x), 4)[:, :3])
@@ -39,7 +39,7 @@ class TestLogisticRegression:
         assert check_grad(loss, gradient, theta) < 1e-5
 
     def test_the_fit_is_where_the_penalised_likelihood_is_stationary(self):
-        """strength * W = mean of (one_hot - p) x^T, and for the bias, which costs nothing, the classes' shares."""
+        """At the minimum strength * W = mean((one_hot - p) x^T), and the mean of p is the share of each class."""
         x, y = numbers(60, 4, seed=1), np.array(["c", "a", "b"])[Y]
         model = LogisticRegression(x, y, 0.1)
         assert model.classes.tolist() == ["a", "b", "c"]
@@ -49,7 +49,7 @@ class TestLogisticRegression:
         np.testing.assert_allclose(residual.T @ x / 60, 0.1 * model.weight, atol=1e-4)
         np.testing.assert_allclose(p.mean(0), 1 / 3, atol=1e-4)
 
-    def test_it_is_that_of_scikit_learn(self):
+    def test_it_equals_scikit_learns(self):
         linear_model = pytest.importorskip("sklearn.linear_model")
         x = numbers(60, 4, seed=1)
         ours = LogisticRegression(x, Y, 0.05)
@@ -103,13 +103,13 @@ class TestProbe:
         assert [(r.features, r.dim, r.labels) for r in rows] == [
             (name, dim, count) for count in (5, None) for name, dim in (("codes", 2), ("PCA", 2), ("pixels", 4))
         ]
-        for codes, pca in (rows[:2], rows[3:5]):  # the codes are those of PCA
+        for codes, pca in (rows[:2], rows[3:5]):  # the model is PCA itself
             assert codes[3:] == pca[3:]
-        assert all(r.deviation == 0 for r in rows[3:])  # all labels can be chosen in one way only
+        assert all(r.deviation == 0 for r in rows[3:])  # there is only one way to choose all labels
         assert any(r.deviation > 0 for r in rows[:3])
 
     def test_accuracy_is_the_share_of_test_images_that_are_right(self):
-        """Codes that tell the classes apart are all right; under labels moved by one, they are all wrong."""
+        """With codes that separate the classes the accuracy is 1; with test labels shifted by one it is 0."""
         x, t = clusters(), clusters(30, seed=1)
         right = probe(Label(), x, Y, t, np.arange(30) % 3, labels=(5,), repeats=2)
         wrong = probe(Label(), x, Y, t, (np.arange(30) + 1) % 3, labels=(5,), repeats=2)
@@ -133,27 +133,27 @@ class TestProbe:
         rows = probe(Identity(), x, y, x, y, labels=(None,))
         assert {row.features: row.dim for row in rows} == {"codes": 20, "PCA": 6, "pixels": 20}
 
-    def test_a_class_of_one(self):
+    def test_a_class_with_a_single_image_is_refused(self):
         with pytest.raises(ValueError, match="the smallest has 1"):
             probe(Identity(), clusters(), np.minimum(np.arange(60), 1), clusters(), Y, labels=(None,))
 
-    def test_codes_that_are_names(self):
-        class Names:
+    def test_codes_of_integers_are_refused(self):
+        class Integers:
             def transform(self, x):
                 return np.zeros((len(x), 2), np.int64)
 
         with pytest.raises(TypeError, match="int64"):
-            probe(Names(), clusters(), Y, clusters(), Y)
+            probe(Integers(), clusters(), Y, clusters(), Y)
 
     @pytest.mark.parametrize("y", [Y[:50], Y[:, None], np.append(Y, 0), None], ids=["fewer", "column", "more", "none"])
     def test_labels_that_do_not_fit_the_images(self, y):
-        """A column would be compared with every image, and missing labels go unnoticed."""
+        """A column of labels would broadcast against all images, and missing labels would go unnoticed."""
         x = clusters()
         with pytest.raises(ValueError, match=r"y_train.*\(60,\)"):
             probe(Identity(), x, y, x, Y, labels=(5,))
         with pytest.raises(ValueError, match=r"y_test.*\(60,\)"):
             probe(Identity(), x, Y, x, y, labels=(5,))
 
-    def test_no_repeats(self):
+    def test_zero_repeats_are_refused(self):
         with pytest.raises(ValueError, match="repeats.*0"):
             probe(Identity(), clusters(), Y, clusters(), Y, labels=(5,), repeats=0)
