@@ -43,7 +43,7 @@ def _matrices() -> Iterator[Launch]:
         yield Launch(f"ladder {step}", lambda k, a, s=step: ladder.gemm(s, a(integers(70, 33)), a(integers(33, 45))))
     yield Launch("gemm", lambda k, a: k.matmul(a(integers(70, 33)), a(integers(33, 45))))
     yield Launch("gemm tf32", lambda k, a: _with_tf32(lambda: k.matmul(a(integers(70, 33)), a(integers(33, 45)))))
-    yield Launch("gemm, K cut up", lambda k, a: k.matmul(a(integers(20, 600)), a(integers(600, 30))))
+    yield Launch("gemm, split K", lambda k, a: k.matmul(a(integers(20, 600)), a(integers(600, 30))))
     yield Launch("reduce_sum", lambda k, a: k.reduce_sum(a(integers(50, 300)), (0,), False))
     index = np.random.default_rng(1).integers(0, 9, 700)
     yield Launch("segment_sum", lambda k, a: k.segment_sum(a(integers(700, 40)), a(index), 9))
@@ -52,8 +52,8 @@ def _matrices() -> Iterator[Launch]:
 
 def _convolutions() -> Iterator[Launch]:
     for name, x, w, stride in (
-        ("fours", (2, 24, 9, 9), (40, 24, 3, 3), 1),
-        ("no fours", (2, 19, 9, 9), (40, 19, 4, 4), 2),
+        ("channels divisible by 4", (2, 24, 9, 9), (40, 24, 3, 3), 1),
+        ("channels not divisible by 4", (2, 19, 9, 9), (40, 19, 4, 4), 2),
         ("few channels", (2, 1, 12, 12), (20, 1, 4, 4), 2),
         ("few outputs", (2, 32, 6, 6), (3, 32, 3, 3), 1),
     ):
@@ -169,9 +169,9 @@ def _optimisers() -> Iterator[Launch]:
         return [*p, *v]
 
     def adam(k: Any, a: Any) -> Any:
-        p, g, m, s = lists(a, 4)
-        k.adam_step(p, g, m, s, 3, 0.1, (0.5, 0.75), 1e-8, 0.5, True)
-        return [*p, *m, *s]
+        p, g, m, v = lists(a, 4)
+        k.adam_step(p, g, m, v, 3, 0.1, (0.5, 0.75), 1e-8, 0.5, True)
+        return [*p, *m, *v]
 
     def norm(k: Any, a: Any) -> Any:
         return k.global_norm(lists(a, 1)[0])

@@ -143,14 +143,14 @@ def adam(gpu: Any, quick: bool = False) -> Iterator[Work]:
 
 
 def _torch_adam(lists: list[list[Any]], step: int, lr: float, betas: tuple[float, float], eps: float) -> Run:
-    """A call of fused torch.optim.Adam that starts from these moments (exp_avg, exp_avg_sq) as step number `step`."""
-    params, grads, first, second = lists
+    """A function that does a step of fused torch.optim.Adam; the first has the number `step` and these moments."""
+    params, grads, m, v = lists
     leaves = [torch.nn.Parameter(p) for p in params]
     optimizer = torch.optim.Adam(leaves, lr=lr, betas=betas, eps=eps, fused=True)
-    for p, g, m, v in zip(leaves, grads, first, second, strict=True):
+    for p, g, m_i, v_i in zip(leaves, grads, m, v, strict=True):
         p.grad = g
         before = torch.tensor(float(step - 1), device=p.device)
-        optimizer.state[p] = {"step": before, "exp_avg": m, "exp_avg_sq": v}
+        optimizer.state[p] = {"step": before, "exp_avg": m_i, "exp_avg_sq": v_i}
 
     def run() -> Any:
         optimizer.step()

@@ -96,15 +96,15 @@ def adam_step(
     xp: Any,
     params: list[Array],
     grads: list[Array],
-    first: list[Array],
-    second: list[Array],
+    m: list[Array],
+    v: list[Array],
     step: int,
     lr: float,
     betas: tuple[float, float],
     eps: float,
 ) -> None:
     b1, b2 = betas
-    for p, g, m, s in zip(params, grads, first, second, strict=True):
-        m[...] = b1 * m + (1 - b1) * g
-        s[...] = b2 * s + (1 - b2) * g * g
-        p -= lr / (1 - b1**step) * m / (xp.sqrt(s / (1 - b2**step)) + eps)
+    for p, g, m_i, v_i in zip(params, grads, m, v, strict=True):
+        m_i[...] = b1 * m_i + (1 - b1) * g
+        v_i[...] = b2 * v_i + (1 - b2) * g * g
+        p -= lr / (1 - b1**step) * m_i / (xp.sqrt(v_i / (1 - b2**step)) + eps)

@@ -1,24 +1,24 @@
-"""A stand-in for CuPy on the host, so that the CUDA backend runs, whole, where there is no GPU.
+"""A fake CuPy, whose arrays are in host memory, so that the whole CUDA backend runs without a GPU.
 
     with launcher.use_engine(Emulator(xp=arrays)):
         x = mv.Tensor(numbers).to("cuda")
 
-Operations meet a DeviceArray as they would meet a cupy.ndarray: it is no numpy.ndarray, everything that is computed
-from it is a DeviceArray again, also the sum of all elements, and this module offers the functions of CuPy under their
-names. Its purpose is to refuse what a GPU would refuse or do slowly behind one's back:
+A DeviceArray behaves like a cupy.ndarray: it is not a numpy.ndarray, and every result computed from it is a DeviceArray
+again, even the sum of all elements. This module has the functions of CuPy under their names. Its purpose is to refuse
+what a GPU would refuse, or what CuPy would do slowly without saying so:
 
-* arithmetic, comparison, assignment and indexing that mix it with an array of the host (CuPy copies index arrays
-  silently; a captured CUDA graph could not);
-* np.asarray(x), np.exp(x), np.sum(x) and all other functions of NumPy; asnumpy(x) is the way out;
-* the operator @, which CuPy gives to cuBLAS: the project has its own;
-* any function or method that is not listed here. Whoever adds one has seen that CuPy has it;
-* inside of captured(), as while a CUDA graph is captured, everything that copies between host and device.
+* arithmetic, comparison, assignment and indexing that mix a DeviceArray with a host array (CuPy copies index arrays
+  silently, which a captured CUDA graph cannot do);
+* np.asarray(x), np.exp(x), np.sum(x) and all other functions of NumPy; asnumpy(x) converts explicitly;
+* the operator @, for which CuPy uses cuBLAS, while the project has its own kernels;
+* any function or method that is not listed here; whoever adds one must check that CuPy has it;
+* inside captured(), which acts like the capture of a CUDA graph, everything that copies between host and device.
 
-recording() is such a capture in earnest: what would run is taken down, not run, and can be run again and again. Only
-what makes a new array runs at once too, as its shape must be known; its values mean nothing until the replay.
+recording() imitates a capture completely: actions are recorded instead of run, and can be replayed. Only actions that
+make a new array are run at once too, because its shape must be known; its values are undefined until the replay.
 
-Python's numbers and NumPy's scalars take part in arithmetic, as they do with CuPy. Nothing here warns about a division
-by zero or an overflow, since a GPU does not. Fresh memory is full of NaN, or of -1 in integers.
+Python numbers and NumPy scalars take part in arithmetic, as with CuPy. Nothing here warns about a division by zero or
+an overflow, because a GPU does not. New memory is filled with NaN, or with -1 in integers.
 """
 
 from __future__ import annotations
@@ -64,19 +64,19 @@ class DeviceArray:
     """An array that only the functions of this module and the emulator can read."""
 
     __slots__ = ("__weakref__", "_memory")
-    __array_ufunc__ = None  # NumPy's operators leave it to those of this class
+    __array_ufunc__ = None  # so that NumPy's operators defer to those of this class
 
     def __init__(self, memory: np.ndarray) -> None:
         self._memory = memory
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """By this attribute arrays on a GPU are recognised."""
+        """This attribute marks arrays on a GPU."""
         return {**self._memory.__array_interface__, "version": 3}
 
     @property
     def base(self) -> DeviceArray | None:
-        """Not None for a view."""
+        """The array that this one is a view of, or None."""
         return None if self._memory.base is None else _to_device(self._memory.base)
 
     @property
@@ -92,7 +92,7 @@ class DeviceArray:
     def __getitem__(self, index: Any) -> DeviceArray:
         parts = tuple(_index(i) for i in (index if isinstance(index, tuple) else (index,)))
         if not any(i is Ellipsis for i in parts):
-            parts += (Ellipsis,)  # a single element is a view of it, not a NumPy scalar
+            parts += (Ellipsis,)  # so that a single element is a view, not a NumPy scalar
         if _recorded is None or not any(isinstance(i, np.ndarray) for i in parts):
             return DeviceArray(self._memory[parts])
         found = self._memory[tuple(map(_index_of_same_shape, parts))]  # the indices themselves are not known yet
@@ -139,12 +139,12 @@ class DeviceArray:
 
 
 def _give_operators() -> None:
-    """The operators, methods and properties of DeviceArray that are those of the array behind it."""
+    """Give DeviceArray the operators, methods and properties that it takes from the NumPy array inside it."""
 
     def forward(function: Callable) -> Callable:
         def method(self: DeviceArray, other: Any) -> Any:
             if not isinstance(other, DeviceArray) and getattr(other, "__array_ufunc__", ()) is None:
-                return NotImplemented  # a Tensor has operators of its own
+                return NotImplemented  # a Tensor's own operators take over
             return _call(function, self, other)
 
         return method
@@ -183,25 +183,25 @@ _give_operators()
 ndarray = DeviceArray  # CuPy's name
 
 
-# ---- the functions that bring arrays to the device, make them there, and bring them back ----
+# ---- copies to the device, new arrays, and copies to the host ----
 
 
 def array(values: Any, dtype: Any = None) -> DeviceArray:
-    """A copy, of an array of either kind or of numbers."""
+    """A copy on the device of a host array, a DeviceArray or numbers."""
     if not isinstance(values, DeviceArray):
         _cross_the_border()
     return DeviceArray(np.array(memory(values), dtype))
 
 
 def asarray(values: Any, dtype: Any = None) -> DeviceArray:
-    """What is on the device already as it is, anything else as a copy."""
+    """A DeviceArray unchanged, anything else as a copy on the device."""
     if isinstance(values, DeviceArray) and dtype in (None, values.dtype):
         return values
     return array(values, dtype)
 
 
 def ascontiguousarray(values: DeviceArray) -> DeviceArray:
-    """The array itself where it is C-contiguous, also one without axes (to which NumPy would add one)."""
+    """The array itself if it is C-contiguous, else a copy; unlike NumPy's, it adds no axis to an array without axes."""
     return values if values.flags.c_contiguous else values.copy()
 
 
@@ -212,7 +212,7 @@ def asnumpy(values: DeviceArray) -> np.ndarray:
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any = np.float64) -> DeviceArray:
-    """An array that nobody has written yet: every bit is 1, which is NaN or -1."""
+    """A new array in which every bit is 1, which is NaN or -1."""
     made = np.empty(shape, dtype)
     made.reshape(-1).view(np.uint8)[...] = 0xFF
     return DeviceArray(made)
@@ -224,7 +224,7 @@ def empty_like(like: DeviceArray) -> DeviceArray:
 
 
 def memory(values: Any) -> Any:
-    """The host memory behind a DeviceArray, anything else as it is: for the emulator, whose kernels read it."""
+    """The NumPy array inside a DeviceArray, for the emulator's kernels; anything else is returned unchanged."""
     return values._memory if isinstance(values, DeviceArray) else values
 
 
@@ -243,7 +243,7 @@ _capturing = False
 
 @contextmanager
 def captured() -> Iterator[None]:
-    """Inside, as while a CUDA graph is captured, nothing can be copied between host and device: RuntimeError."""
+    """Inside the block, copies between host and device raise RuntimeError, as while a CUDA graph is captured."""
     global _capturing
     _capturing = True
     try:
@@ -254,7 +254,7 @@ def captured() -> Iterator[None]:
 
 @contextmanager
 def recording() -> Iterator[list[Callable[[], Any]]]:
-    """captured(), and what is done inside becomes the list, to be done by calling its members in order."""
+    """captured(), but actions inside the block are collected in a list; to replay them, call its elements in order."""
     global _recorded
     _recorded = []
     try:
@@ -268,12 +268,12 @@ _recorded: list[Callable[[], Any]] | None = None
 
 
 def is_recording() -> bool:
-    """Whether this is inside of recording()."""
+    """Whether recording() is active."""
     return _recorded is not None
 
 
 def do(action: Callable[[], Any]) -> None:
-    """Something that changes memory: now, or, while recording, at each replay."""
+    """Run an action that changes memory or, while recording, add it to the list."""
     if _recorded is None:
         with np.errstate(all="ignore"):
             action()
@@ -287,7 +287,7 @@ def _cross_the_border() -> None:
 
 
 def _call(function: Callable, *args: Any, **kwargs: Any) -> Any:
-    """The function of the arrays behind the arguments, its results on the device."""
+    """Call a function of NumPy with the arrays inside the arguments; its results are DeviceArrays."""
     args, kwargs = tuple(map(_to_host, args)), {name: _to_host(value) for name, value in kwargs.items()}
     if function is np.copyto or getattr(function, "__name__", "") == "fill":
         return do(lambda: function(*args, **kwargs))

@@ -1,8 +1,8 @@
-"""Compiles the runtime, and .cu sources against it, with g++ into shared libraries that are kept by content.
+"""Compile the runtime, and .cu sources against it, with g++ into cached shared libraries.
 
-The name of a library is the hash of everything that went into it: text, headers of the emulator, flags, compiler. So
-it is never stale, and the second run of the tests compiles nothing. They lie in $MINIVAE_EMULATOR_CACHE, else in a
-folder of the user below the temporary directory.
+The name of a library is the hash of all inputs: source text, headers of the emulator, flags and compiler. So a library
+is never out of date, and the second run of the tests compiles nothing. The cache is $MINIVAE_EMULATOR_CACHE or, if that
+is not set, a folder of the user below the temporary directory.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from minivae.kernels.cuda.engine import CompileError
 
 HERE = Path(__file__).parent
 
-# As a GPU does: contract a * b + c, do not set errno. Kernels look at a float as bits and at four floats as a float4,
-# and jump between stacks, which a compiler that guards against mistakes would not let them do. Without -fno-gnu-unique
-# two builds of the runtime in one process would share their variables. Kernels run on one OS thread.
+# Like a GPU, contract a * b + c and do not set errno. Aliasing rules, stack protection and fortification are off, as
+# kernels read floats as bits and four floats as a float4, and fibers jump between stacks. Without -fno-gnu-unique two
+# builds of the runtime in one process would share their variables. Kernels run on one OS thread, so static variables
+# need no locks.
 FLAGS = (
     *("-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-w", "-fno-math-errno", "-ffp-contract=fast"),
     *(
@@ -46,22 +47,22 @@ _VARIABLE = re.compile(r"\s*(?P<type>.*?)\s*\b(?P<name>\w+)\s*(?P<sizes>(?:\[[^\
 
 @cache
 def compiler() -> str | None:
-    """Path of g++, or None where there is none."""
+    """The path of g++, or None if it is not installed."""
     return shutil.which("g++")
 
 
 def runtime(ucontext: bool) -> Path:
-    """The library that all kernels are linked with."""
+    """The path of the library with which all kernels are linked."""
     flags = ["-DEMULATOR_RUNTIME", *(["-DEMULATOR_UCONTEXT"] if ucontext else [])]
     text = f'#include "{HERE}/runtime/runtime.cpp"\n'
     return _compile(text, (*FLAGS, *flags), ())
 
 
 def kernels(source: str, instances: Sequence[str], check_bounds: bool, ucontext: bool) -> Path:
-    """The library of a .cu source, with these instances exported as emulator_kernel_0, emulator_kernel_1, ...
+    """The library of a .cu source, which exports these instances as emulator_kernel_0, emulator_kernel_1, ...
 
-    The text stays as it is but for the declarations of shared memory (device/cuda.h); every line stays where it was.
-    Raises CompileError with the compiler's messages.
+    Only declarations of shared memory are rewritten (device/cuda.h), and line numbers stay the same. Raises
+    CompileError with the compiler's messages.
     """
     text = _SHARED.sub(_rewrite_shared, without_comments(source))
     exports = "".join(f"EMULATOR_EXPORT({i}, {name})\n" for i, name in enumerate(instances))
@@ -98,7 +99,7 @@ def _compile(text: str, flags: tuple[str, ...], libraries: tuple[str, ...]) -> P
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             raise CompileError(result.stderr)
-        made.replace(library)  # at once, in case another process makes the same
+        made.replace(library)  # atomic, as another process may compile the same
     return library
 
 

@@ -1,4 +1,4 @@
-"""The emulator as an engine of kernels/cuda/launcher.py: it takes NumPy arrays, or those of arrays.py, for CuPy's."""
+"""The emulator as an engine of kernels/cuda/launcher.py, with NumPy arrays or those of arrays.py in place of CuPy's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from . import arrays, build
 from .arrays import memory
 
 Order = str | int
-ORDERS: tuple[Order, ...] = ("forward", "reversed", 2, 3)  # a number seeds a shuffle
+ORDERS: tuple[Order, ...] = ("forward", "reversed", 2, 3)  # a number is the seed of a shuffle
 SHARED_LIMIT = 227 * 1024  # bytes per block on sm_90
 
 _LETTERS = {"int8": "c", "uint8": "c", "int16": "h", "uint16": "h", "int32": "i", "uint32": "i", "int64": "l"} | {
@@ -36,25 +36,25 @@ _LAUNCH = struct.Struct("=9I")  # emulator::Launch
 
 @dataclass(frozen=True)
 class Function:
-    """A compiled kernel: where it is, and the parameters that the launcher has read from its source."""
+    """A compiled kernel: its address, and the parameters that the launcher has read from its source."""
 
     address: int
-    library: ctypes.CDLL  # kept loaded
+    library: ctypes.CDLL  # this reference keeps the library loaded
     signature: Signature
     names: tuple[int, ...]  # addresses of the names of the parameters, for error messages
     names_kept: tuple[bytes, ...]
 
 
 class Emulator:
-    """Runs kernels on the CPU, one thread at a time, and raises LaunchError for what a GPU would do silently.
+    """Run kernels on the CPU, one thread at a time, and raise LaunchError for errors that a GPU would not report.
 
-    order: in which order the threads of a block, and the blocks, take their turns: "forward", "reversed", or an
-        int >= 2 that seeds a shuffle; "all" runs each launch in all of ORDERS and raises if the results differ.
-    guard: on which side of an array the first byte outside is unreadable, "end" or "start"; on the other side,
+    order: the order in which the threads of a block, and the blocks, run: "forward", "reversed", or an int >= 2 that
+        seeds a shuffle; "all" runs each launch in all of ORDERS and raises if the results differ.
+    guard: "end" or "start", the side of an array on which the first byte outside is unreadable; on the other side,
         writes are noticed after the launch and reads give NaN.
-    check_bounds: also catch indices outside of arrays of fixed size, shared or local (slower).
-    xp: the module of arrays on the device: numpy, where a test of kernels is about nothing else, or the stand-in for
-        CuPy in arrays.py, whose arrays cannot be mistaken for the host's.
+    check_bounds: also find indices outside of arrays of fixed size, shared or local (slower).
+    xp: the module of arrays on the device: numpy, for tests that concern kernels only, or the fake CuPy in arrays.py,
+        whose arrays cannot be confused with those of the host.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Emulator:
         return int(memory(array).__array_interface__["data"][0])
 
     def check_device(self, array: Any) -> None:
-        """There is one device."""
+        """Do nothing: there is only one device."""
 
     def upload(self, array: np.ndarray[Any, Any]) -> Any:
         return arrays.DeviceArray(array.copy()) if self.capturing else self.xp.array(array)
@@ -143,7 +143,7 @@ class Emulator:
         return arrays.is_recording()
 
     def synchronize(self) -> None:
-        """Launches have finished when they return."""
+        """Do nothing: a launch returns when it has finished."""
 
     def capture(self, function: Callable[[], R]) -> tuple[R, Recorded]:
         with arrays.recording() as actions:
@@ -160,7 +160,7 @@ class Emulator:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a captured function would have done."""
+    """The actions of a captured function; launch() does them."""
 
     actions: list[Callable[[], Any]]
 
@@ -178,7 +178,7 @@ def _order_number(order: Order) -> int:
 
 
 def _written(signature: Signature, arguments: Sequence[Any]) -> list[tuple[str, Any]]:
-    """The arrays that the kernel may write, by name of parameter; an array that is passed twice, once."""
+    """(parameter name, array) for each array that the kernel may write; an array that is passed twice occurs once."""
     found: dict[int, tuple[str, Any]] = {}
     for parameter, value in zip(signature.parameters, arguments, strict=True):
         pointer = parameter.element if isinstance(parameter, Table) else parameter
@@ -194,7 +194,7 @@ def _address_of(text: bytes) -> int:
 
 
 def _pack(parameter: Any, value: Any, name: int, keep_alive: list[Any]) -> bytes:
-    """One emulator::Argument; what it points to is added to keep_alive."""
+    """An argument as the bytes of an emulator::Argument; the objects that it points to are added to keep_alive."""
     if isinstance(parameter, Scalar):
         bits = int.from_bytes(value.tobytes().ljust(8, b"\0"), "little")
         return _ARGUMENT.pack(bits, 0, name, _NUMBER, 0, 0, 0)
@@ -211,7 +211,7 @@ def _pack(parameter: Any, value: Any, name: int, keep_alive: list[Any]) -> bytes
 
 
 def _check_letters(signature: Signature, compiled: str) -> None:
-    """The compiler's view of the parameters against that of the launcher, which only reads the text."""
+    """Compare the types of the parameters in the compiled kernel with those that the launcher read from the text."""
     read = "".join(
         {Structure: "S", Pointer: "P", Table: "P"}.get(type(p)) or _LETTERS[p.dtype.name]  # type: ignore[union-attr]
         for p in signature.parameters
@@ -229,7 +229,7 @@ def _compiled_letters(kernel: int) -> str:
 
 @cache
 def _load(library: Path) -> ctypes.PyDLL:
-    return ctypes.PyDLL(str(library))  # keeps the GIL: only one kernel can run at a time
+    return ctypes.PyDLL(str(library))  # it keeps the interpreter's lock, so only one kernel runs at a time
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Kernels without a bug give exact results in every order of threads; sums are of integers, so nothing is rounded."""
+"""Kernels without bugs give exact results on the emulator in every order of threads; the numbers are integers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_row_sum(rows: int, columns: int, seed: int, dtype: str) -> None:
 
 
 def test_subnormals_are_zero_as_on_a_gpu_and_afterwards_not() -> None:
-    """CuPy passes -ftz=true to NVRTC, and that cannot be undone."""
+    """CuPy passes -ftz=true to NVRTC, which cannot be turned off."""
     x, sums = np.array([[1e-40], [1.5e-38]], np.float32), np.full(2, np.nan, np.float32)
     GOOD.kernel("row_sum", "float")[2, 128](x, sums, 1)
     assert sums.tolist() == [0, x[1, 0]]
@@ -125,7 +125,7 @@ def test_warp_intrinsics() -> None:
         np.repeat([any(low > 0) * 2 + all(low > 0), any(high > 0) * 2 + all(high > 0)], 16),
         np.repeat([low.sum(), high.sum()], 16),
         np.concatenate([np.full(16, low.sum()), np.repeat(high.reshape(2, 8).sum(1), 8)]),
-        np.where(lane & 8, x[lane ^ 8], x),  # only segments below one's own can be read
+        np.where(lane & 8, x[lane ^ 8], x),  # a lane can only read from its own segment or lower ones
     ]
     assert np.array_equal(out, np.stack(expected, 1))
 
@@ -152,7 +152,7 @@ def test_tables_of_pointers_and_structs(dtype: str) -> None:
 
 @pytest.mark.parametrize(("x", "y"), [(slice(0, 32), slice(8, 40)), (slice(8, 40), slice(0, 32)), (slice(4, 36),) * 2])
 def test_arguments_that_overlap(x: slice, y: slice) -> None:
-    """What is written through one is read through the other: the copies share memory as the arrays do."""
+    """What is written to one is read from the other, because the emulator's copies overlap as the arrays do."""
     memory, seen = np.zeros(40, np.float32), np.zeros(32, np.float32)
     expected = memory.copy()
     expected[x] = np.arange(1, 33)

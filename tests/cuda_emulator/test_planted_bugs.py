@@ -1,4 +1,4 @@
-"""Every kind of bug that the emulator claims to find is planted once, and found; next to it, no false alarm."""
+"""Every kind of bug that the emulator claims to find is planted once and found; the correct code raises no alarm."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_failed_launch_changes_nothing_and_leaves_the_emulator_usable() -> Non
 
 
 def test_missing_second_barrier_depends_on_the_order() -> None:
-    """Between two tiles of the GEMM: threads overwrite a tile that others still read."""
+    """Between two tiles of a matrix product, threads overwrite a tile that other threads still read."""
     rng = np.random.default_rng(0)
     a, b = (rng.integers(-8, 9, (24, 24)).astype(np.float32) for _ in range(2))
     c = np.zeros((24, 24), np.float32)
@@ -107,7 +107,7 @@ def test_uninitialised_shared_memory_is_nan_in_every_block() -> None:
     run("uninitialised_shared", x, y, 64)
     assert np.all(x == 1)
     assert np.all(y == 1)
-    run("uninitialised_shared", x, y, 60, blocks=2)  # the second block must not see the first one's
+    run("uninitialised_shared", x, y, 60, blocks=2)  # the second block must not see the memory of the first
     assert np.array_equal(np.isnan(x), np.arange(64) >= 60)
     assert np.array_equal(np.isnan(y), np.arange(64) >= 60)
 
@@ -284,7 +284,7 @@ def test_messages_of_the_compiler_name_file_and_line() -> None:
 
 
 def test_faults_of_python_itself_are_left_alone() -> None:
-    """The handlers are there only during a launch."""
+    """The emulator's signal handlers are installed only during a launch."""
     code = (
         "import signal; from cuda_emulator import Emulator; from minivae.kernels.cuda import launcher;"
         "from pathlib import Path; import ctypes, numpy as np;"

@@ -1,4 +1,4 @@
-"""What the tests of the primitives share."""
+"""A fixture of the tests of the primitives."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from minivae import kernels
 
 @pytest.fixture
 def keeps_layouts(device: str) -> None:
-    """For tests of the memory layout of results, about which the reference promises nothing."""
+    """Skip a test of the memory layout of results on the reference backend, which does not guarantee one."""
     if kernels.cpu_choice().name == "reference":
         pytest.skip("the reference promises values, not memory layouts")

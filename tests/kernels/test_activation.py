@@ -16,7 +16,7 @@ shapes = st.one_of(
     st.tuples(st.integers(0, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
 )
 
-# name: the function in float64, and whether its gradient is given y = f(x) instead of x
+# name -> (the function in float64, whether its gradient takes y = f(x) instead of x)
 FUNCTIONS = {
     "sigmoid": (scipy.special.expit, True),
     "tanh": (np.tanh, True),
@@ -34,7 +34,7 @@ def channels_last(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(shape=shapes, last=st.booleans(), with_bias=st.booleans())
 @examples
-def test_bias_relu_is_max_of_x_plus_b_and_0(dtype, shape, last, with_bias) -> None:
+def test_bias_relu_is_the_maximum_of_x_plus_b_and_0(dtype, shape, last, with_bias) -> None:
     x, b = numbers(*shape, dtype=dtype), numbers(shape[1], seed=1, dtype=dtype) if with_bias else None
     last = last and x.ndim == 4
     y = k.bias_relu(channels_last(x) if last else x, b)
@@ -61,7 +61,7 @@ def test_relu_of_large_arrays() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_activations_are_scipys(name, dtype) -> None:
+def test_activations_equal_scipys(name, dtype) -> None:
     x = np.concatenate([np.linspace(-12, 12, 4001), EDGES]).astype(dtype)
     y, exact = getattr(k, name)(x), FUNCTIONS[name][0](np.float64(x))
     assert y.dtype == dtype

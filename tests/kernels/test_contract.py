@@ -1,4 +1,4 @@
-"""What every backend offers: the names of the contract, with the parameters of the reference."""
+"""Every backend offers the primitives of the contract, with the parameters that they have in the reference."""
 
 from __future__ import annotations
 

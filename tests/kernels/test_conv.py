@@ -1,6 +1,6 @@
-"""The three passes of a convolution against explicit loops, against SciPy, and against each other: they are transposes.
+"""The three passes of a convolution, compared with explicit loops, with SciPy, and with each other, as transposes.
 
-The loops are the formulas of kernels/reference/conv.py, one output pixel and one tap at a time, in float64.
+The loops compute the formulas of kernels/reference/conv.py in float64, one output pixel and one tap at a time.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def naive_conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> 
 
 
 def _reads(g: ConvGeometry) -> Iterator[tuple[slice, slice, int, int, int, int, int, int]]:
-    """Every (o, c, p, q, i, j, h, v): outputs o at (i, j) read channels c of the pixel (h, v) through the tap (p, q).
+    """Yield every (o, c, p, q, i, j, h, v) such that tap (p, q) of output pixel (i, j) reads input pixel (h, v).
 
-    o and c are the slices of one group: all its outputs read all its channels.
+    o and c are the output and input channels of one group, as slices: each output reads all channels of its group.
     """
     (sh, sw), (ph, pw), (dh, dw) = g.stride, g.padding, g.dilation
     per_o, per_c = g.OC // g.groups, g.C // g.groups
@@ -61,7 +61,7 @@ def _reads(g: ConvGeometry) -> Iterator[tuple[slice, slice, int, int, int, int, 
 
 
 def random_geometry(rng: np.random.Generator) -> ConvGeometry:
-    """A small convolution or, as often, a transposed one, whose stride, padding, ... differ between the axes."""
+    """A small convolution or transposed convolution, with settings that differ between the two axes."""
 
     def pair(low: int, high: int) -> tuple[int, int]:
         return int(rng.integers(low, high + 1)), int(rng.integers(low, high + 1))
@@ -85,8 +85,8 @@ def random_geometry(rng: np.random.Generator) -> ConvGeometry:
     return conv2d_geometry((N, groups * per_c, *size), w_shape, stride, padding, dilation, groups)
 
 
-def in_some_layout(a: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same numbers in C order, channels last, Fortran order, reversed or as a part of a larger array."""
+def in_random_layout(a: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An equal array in C order, channels-last, in Fortran order, reversed, or as a part of a larger array."""
     layout = rng.integers(5)
     if layout == 0:
         return np.ascontiguousarray(a)
@@ -102,16 +102,16 @@ def in_some_layout(a: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def random_arrays(g: ConvGeometry, rng: np.random.Generator, dtype: type) -> dict[str, np.ndarray]:
-    """x, w, dy in random layouts, and biases for y and x."""
+    """x, w and dy in random layouts, and biases by for y and bx for x."""
     shapes = {"x": g.x_shape, "w": g.w_shape, "dy": g.y_shape}
-    arrays = {name: in_some_layout(rng.standard_normal(s).astype(dtype), rng) for name, s in shapes.items()}
+    arrays = {name: in_random_layout(rng.standard_normal(s).astype(dtype), rng) for name, s in shapes.items()}
     return arrays | {"by": rng.standard_normal(g.OC).astype(dtype), "bx": rng.standard_normal(g.C).astype(dtype)}
 
 
 def fast_and_naive(
     g: ConvGeometry, a: dict[str, np.ndarray], biased: bool, relu: bool = False
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(kernel's result, oracle's result) for the three passes."""
+    """(result of the kernel, result of the loops) for each of the three passes."""
     by, bx = (a["by"], a["bx"]) if biased else (None, None)
     y, dx = naive_conv2d(a["x"], a["w"], by, g), naive_conv2d_input_grad(a["dy"], a["w"], bx, g)
     if relu:
@@ -149,7 +149,7 @@ def test_many_random_configurations_equal_the_naive_loops() -> None:
 
 
 def test_random_configurations_reach_every_kind_of_geometry() -> None:
-    """The test above proves little if its draws miss a case: each of these occurs at least 5 times in 200."""
+    """The tests above prove little if their draws miss a case: each of these cases occurs at least 5 times in 200."""
     drawn = [random_geometry(np.random.default_rng(seed)) for seed in range(200)]
     formula = [conv2d_geometry(g.x_shape, g.w_shape, g.stride, g.padding, g.dilation, g.groups) for g in drawn]
     kinds = {
@@ -231,11 +231,11 @@ def test_the_passes_are_transposes_of_each_other(seed: int) -> None:
     ("stride", "dilation", "output_padding"),
     [(2, 1, 1), (3, 2, 2), (1, 3, 1), (1, 3, 2), (2, 3, 2), ((2, 1), (1, 2), (1, 1))],
 )
-def test_output_padding_adds_what_the_convolution_would_read_next(stride, dilation, output_padding) -> None:
-    """Rows added by output_padding are computed by the same formula, not filled with zeros.
+def test_output_padding_adds_rows_of_the_unpadded_result(stride, dilation, output_padding) -> None:
+    """The rows that output_padding adds are computed by the same formula as the others, not filled with zeros.
 
-    Without padding they lie behind everything that is read, so they are zero, plus the bias; with padding of at least
-    output_padding they are the rows that a transposed convolution without padding gives there.
+    Without padding no tap reaches them, so they hold the bias. With a padding of at least output_padding they equal the
+    rows at that place in the result of a transposed convolution without padding.
     """
     rng = np.random.default_rng(0)
     x, w, b = rng.standard_normal((2, 3, 4, 5)), rng.standard_normal((3, 2, 3, 3)), rng.standard_normal(2)

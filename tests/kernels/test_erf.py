@@ -1,4 +1,4 @@
-"""erf against SciPy's, in units in the last place."""
+"""The error of erf relative to SciPy's, in units in the last place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The typed launcher: what it reads from a source, what it checks, what reaches the engine. No compiler is needed."""
+"""The typed launcher: what it reads from a source, what it checks, and what it passes to the engine.
+
+These tests need no compiler.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ HEADER = "#pragma once\nstruct Shape {\n  int N, C;  // sizes\n  double scale;\n
 
 
 class Recorder:
-    """An engine that compiles nothing and remembers what it was asked to launch."""
+    """An engine that compiles nothing and records the launches."""
 
     array_type = np.ndarray
 
@@ -82,7 +85,7 @@ def module(tmp_path: Path) -> Module:
 
 
 def aligned(n: int, dtype: str = "float32") -> np.ndarray:
-    """n numbers at a multiple of 16."""
+    """n numbers at an address that is a multiple of 16 bytes."""
     buffer = np.zeros(n + 16, dtype)
     start = -buffer.ctypes.data % 16 // buffer.itemsize
     return buffer[start : start + n]
@@ -157,7 +160,7 @@ def test_sources_that_cannot_be_read(tmp_path: Path, text: str, error: type[Exce
         _ = Module(tmp_path / "k.cu").signatures
 
 
-def test_kernels_that_do_not_exist(module: Module, tmp_path: Path) -> None:
+def test_the_error_for_a_kernel_that_does_not_exist(module: Module, tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="no kernel 'commented_out'"):
         module.kernel("commented_out", "float")
     with pytest.raises(KeyError, match="scale<float, 9, false> is none of the instances"):
@@ -172,7 +175,7 @@ def test_kernels_that_do_not_exist(module: Module, tmp_path: Path) -> None:
         _ = Module(tmp_path / "kernels.cu", {"skale": [("float",)]}).signatures
 
 
-# ---- what reaches the engine ----
+# ---- what is passed to the engine ----
 
 
 def test_a_launch(module: Module, engine: Recorder) -> None:
@@ -231,7 +234,7 @@ def test_structs_have_the_layout_of_c(module: Module, engine: Recorder) -> None:
         ({3: True}, TypeError, "argument 3, by: expected a number for float32"),
     ],
 )
-def test_arguments_that_do_not_fit(
+def test_arguments_that_do_not_fit_are_refused(
     module: Module, engine: Recorder, change: dict[int, Any], error: type[Exception], message: str
 ) -> None:
     arguments = [aligned(4), aligned(4), 4, 2.0]
@@ -316,7 +319,7 @@ def test_tables_of_pointers(module: Module, engine: Recorder) -> None:
         (1, TypeError, r"expected kernel\[grid, block\]"),
     ],
 )
-def test_grids_and_blocks_that_cannot_be(
+def test_impossible_grids_and_blocks_are_refused(
     module: Module, configuration: Any, error: type[Exception], message: str
 ) -> None:
     kernel = module.kernel("scale", "float", 8)

@@ -16,7 +16,7 @@ STEP = 1e-5
 
 
 def permuted(x: np.ndarray, seed: int) -> np.ndarray:
-    """The same array with its axes in another order in memory."""
+    """An equal array with its axes in another order in memory."""
     order = np.random.default_rng(seed).permutation(x.ndim)
     return np.ascontiguousarray(x.transpose(order)).transpose(np.argsort(order))
 
@@ -26,7 +26,7 @@ def per_example(terms: np.ndarray) -> np.ndarray:
 
 
 def differences(f, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    """d<dy, f(x)>/dx by central differences, one element at a time."""
+    """The gradient of <dy, f(x)> by x, by central differences for one element after the other."""
     gradient = np.zeros_like(x)
     for i in np.ndindex(x.shape):
         up, down = x.copy(), x.copy()
@@ -64,7 +64,7 @@ def test_bernoulli_is_minus_log_of_the_probability() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bernoulli_keeps_relative_accuracy_and_does_not_overflow(dtype) -> None:
-    """Certain and right: exp(-|logit|) a pixel, however small. Certain and wrong: |logit|. Never a warning."""
+    """A certain pixel costs exp(-|logit|) nats if it is right, however little that is, and |logit| if it is wrong."""
     for width in (1, 2, 3, 31, 64, 785):
         for size in (0.25, 1.0, 20.0, 80.0, 1e4):
             logits = np.full((2, width), size, dtype)
@@ -107,7 +107,7 @@ def test_every_block_of_a_large_batch_is_done(dtype) -> None:
 
 @examples
 @given(shape=batches, dtype=st.sampled_from(DTYPES), data=st.data(), seed=st.integers(0, 9))
-def test_gaussian_is_scipys(shape, dtype, data, seed) -> None:
+def test_gaussian_equals_scipys(shape, dtype, data, seed) -> None:
     own = tuple(1 if data.draw(st.booleans()) else n for n in shape)[data.draw(st.integers(0, len(shape))) :]
     mean, x = (permuted(numbers(*shape, seed=seed + s, dtype=dtype), seed + s) for s in (0, 1))
     log_var, dy = numbers(*own, seed=seed + 2, dtype=dtype), numbers(shape[0], seed=3, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Matrix products, sums, and sums of rows by index, against NumPy in float64 and exact on integers."""
+"""Matrix products, sums, and sums of rows by index: close to NumPy in float64, and exact on integers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ lengths = st.integers(0, 5)
 
 
 def integers(*shape: int, dtype: type = np.float32, seed: int = 0) -> np.ndarray:
-    """Small integers, whose products and sums every dtype holds exactly."""
+    """Small integers, whose products and sums are exact in every dtype."""
     return np.random.default_rng(seed).integers(-8, 9, shape).astype(dtype)
 
 
 def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
-    """The same array in another memory layout."""
+    """An equal array in another memory layout."""
     if layout == "transposed":
         return np.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2)
     if layout == "gaps":

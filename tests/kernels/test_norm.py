@@ -1,4 +1,4 @@
-"""Batch and group normalisation against a naive float64 formula; gradients against central differences."""
+"""Batch and group normalisation, compared with a naive formula in float64; gradients, with central differences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ layouts = st.sampled_from(["channels first", "channels last", "gaps"])
 
 @st.composite
 def images(draw: st.DrawFn, least: int) -> tuple[tuple[int, ...], int]:
-    """(N, C, ...) with any number of axes behind the channels, and a number of groups that divides C."""
+    """A shape (N, C, ...) with any number of axes after the channels, and a number of groups that divides C."""
     groups = draw(st.integers(1, 3))
     rest = draw(st.lists(st.integers(1, 3), max_size=3))
     return (draw(st.integers(least, 3)), groups * draw(st.integers(1, 3)), *rest), groups
@@ -32,7 +32,7 @@ def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
 
 
 def naive(x: np.ndarray, weight, bias, groups: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Normalise one channel, or one example's group, after the other."""
+    """Normalise one channel (batch norm) or one group of an example (group norm) after the other."""
     y, C = np.empty(x.shape), x.shape[1]
     together = [(slice(None), slice(c, c + 1)) for c in range(C)]
     if groups is not None:
@@ -131,7 +131,7 @@ def test_empty_batch(dtype, groups, rest) -> None:
 
 @pytest.mark.parametrize("groups", [None, 4])
 def test_a_large_mean_does_not_spoil_the_variance(groups) -> None:
-    """Two passes: E x^2 - (E x)^2 would lose all digits in float32."""
+    """The variance takes two passes over the data; E x^2 - (E x)^2 would lose all digits in float32."""
     x = numbers(32, 8, 16, 16, dtype=np.float32) + np.float32(1000)
     y, _, var = forward(x, None, None, groups)
     expected = naive(x, None, None, groups)

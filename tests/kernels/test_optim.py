@@ -1,4 +1,4 @@
-"""Optimisers against the papers' formulas, one step after the other in float64."""
+"""The optimisers are compared with the formulas of their papers, computed in float64 for several steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
 
 
 def parameters(dtype: type, layouts: tuple[str, ...]) -> list[list[np.ndarray]]:
-    """Lists of parameters, gradients, first and second states, each with the layout named."""
+    """Lists of parameters, gradients, first moments and second moments, each in the memory layout named."""
     low = [-2, -2, -1, 0]
     return [
         [laid_out(numbers(*shape, seed=10 * i + j, low=low[i], dtype=dtype), layout) for j, shape in enumerate(SHAPES)]
@@ -33,7 +33,7 @@ def parameters(dtype: type, layouts: tuple[str, ...]) -> list[list[np.ndarray]]:
 
 
 def check(actual: list[list[np.ndarray]], objects: list[list[int]], expected: list[list[np.ndarray]], dtype) -> None:
-    """The same array objects, still of that dtype, hold the expected numbers."""
+    """Check that the same array objects, with the same dtype, hold the expected numbers."""
     tolerance = 2e-5 if dtype == np.float32 else 1e-12
     for arrays, ids, values in zip(actual, objects, expected, strict=True):
         assert [id(a) for a in arrays] == ids

@@ -1,4 +1,4 @@
-"""The nearest code against distances computed one by one, exactly on integers."""
+"""The nearest code, compared with distances that are computed one by one; exact on integers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ DTYPES = [np.float32, np.float64]
 
 
 def integers(*shape: int, seed: int = 0) -> np.ndarray:
-    """Few different ones, so that there are many ties."""
+    """Integers with few different values, so that there are many ties."""
     return np.random.default_rng(seed).integers(-2, 3, shape)
 
 
 def naive(x: np.ndarray, codebook: np.ndarray) -> list[int]:
-    """Row by row and code by code; a later code must be strictly nearer."""
+    """The index of the nearest code of each row, by loops; of equally near codes it is the first."""
     chosen = []
     for row in x.tolist():
         best, least = 0, float("inf")
@@ -50,7 +50,7 @@ def test_integers_are_exact_and_of_equally_near_codes_the_first_wins(M, K, D, dt
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_more_rows_than_one_block(dtype) -> None:
-    """Blocks that are full, and a last one that is not; every row is its own code plus little."""
+    """There are full blocks of rows and a last one that is not full; every row is near a known code."""
     K, D = 300, 8
     codebook = numbers(K, D, dtype=dtype)
     index = np.random.default_rng(1).integers(0, K, 3 * (ROWS // K) + 7)
@@ -59,7 +59,7 @@ def test_more_rows_than_one_block(dtype) -> None:
 
 
 def test_codes_that_are_close_together_far_from_the_origin() -> None:
-    """A square root of the distance, or float32 norms where float64 was given, would lose the difference."""
+    """Taking a square root of the distance, or float32 norms of float64 codes, would lose the difference."""
     codebook = np.array([[1000.0, 0.0], [1000.001, 0.0]])
     x = np.array([[1000.0004, 0.0], [1000.0006, 0.0]])
     assert k.nearest_code(x, codebook).tolist() == [0, 1]

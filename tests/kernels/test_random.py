@@ -1,7 +1,7 @@
-"""Philox against its published vectors, the layout of a draw, and the statistics of what is made of it.
+"""Philox against its published vectors, the order of the words in a draw, and the statistics of the random numbers.
 
-The statistical tests have fixed seeds, so they pass or fail once and for all; their bounds are those of tests at a
-level of 1e-4 or below.
+The statistical tests have fixed seeds, so that each of them always passes or always fails. A correct generator fails
+their bounds with a probability of at most 1e-4.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def parse(text: str) -> list[int]:
 
 
 def philox_of_one(counter: list[int], key: list[int]) -> list[int]:
-    """The definition, with Python's integers (Salmon et al. 2011, section 2.2)."""
+    """Philox4x32-10 by its definition, in Python's integers (Salmon et al. 2011, section 2.2)."""
     (a, b, c, d), (k, l) = counter, key  # noqa: E741
     for _ in range(10):
         p, q = 0xD2511F53 * a, 0xCD9E8D57 * c
@@ -137,7 +137,7 @@ def test_neighbours_and_neighbouring_draws_and_seeds_are_independent(lag) -> Non
 
 
 def test_draws_do_not_overlap() -> None:
-    """No block of four words occurs twice, neither within a draw nor in two; 2^32 apart is a different draw too."""
+    """No block of four words occurs twice within a draw or in two draws, also if their numbers are 2^32 apart."""
     noises = [Noise(0, 0), Noise(0, 1), Noise(1, 0), Noise(0, 2**32), Noise(2**32, 0), Noise(1, 1)]
     all_blocks = np.concatenate([k.random_bits(40_000, noise).reshape(-1, 4) for noise in noises])
     assert len(np.unique(all_blocks, axis=0)) == len(all_blocks)

@@ -1,4 +1,4 @@
-"""Max pooling and upsampling against explicit loops; their gradients are transposes."""
+"""Max pooling and upsampling are compared with explicit loops; their gradients are tested as transposes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DTYPES = [np.float32, np.float64]
 
 @st.composite
 def poolings(draw: st.DrawFn) -> tuple:
-    """(image shape, kernel, stride, padding) that fit together."""
+    """An image shape, kernel, stride and padding that fit together."""
     kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     padding = tuple(draw(st.integers(0, size // 2)) for size in kernel)
@@ -22,7 +22,7 @@ def poolings(draw: st.DrawFn) -> tuple:
 
 
 def loops(x: np.ndarray, kernel, stride, padding) -> tuple[np.ndarray, np.ndarray]:
-    """The largest number of each window and the number of its tap, the first of equal ones."""
+    """The largest element of each window and the number of its tap; of equal elements the first."""
     N, C, H, W = x.shape
     OH, OW = ((n + 2 * p - size) // s + 1 for n, size, s, p in zip((H, W), kernel, stride, padding, strict=True))
     y, winner = np.full((N, C, OH, OW), -np.inf, x.dtype), np.zeros((N, C, OH, OW), np.int64)
@@ -39,7 +39,7 @@ def loops(x: np.ndarray, kernel, stride, padding) -> tuple[np.ndarray, np.ndarra
 @given(pooling=poolings(), dtype=st.sampled_from(DTYPES), last=st.booleans(), seed=st.integers(0, 99))
 def test_max_pooling_is_its_loops_with_ties(pooling, dtype, last, seed) -> None:
     shape, *window = pooling
-    x = np.random.default_rng(seed).integers(-3, 4, shape).astype(dtype)  # few different ones: many ties
+    x = np.random.default_rng(seed).integers(-3, 4, shape).astype(dtype)  # few different values, so many ties
     laid_out = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2) if last else x
     y, winner = k.max_pool2d(laid_out, *window)
     expected = loops(x, *window)
@@ -51,7 +51,7 @@ def test_max_pooling_is_its_loops_with_ties(pooling, dtype, last, seed) -> None:
 @examples
 @given(pooling=poolings(), seed=st.integers(0, 99))
 def test_the_gradient_of_max_pooling_is_the_transpose_of_the_choice(pooling, seed) -> None:
-    """With the winners fixed, pooling is a linear map: <choose(z), dy> = <z, grad(dy)>, exactly on integers."""
+    """If the winners are fixed, pooling is a linear map: <pool(z), dy> = <z, grad(dy)>, exactly on integers."""
     shape, *window = pooling
     rng = np.random.default_rng(seed)
     y, winner = k.max_pool2d(rng.standard_normal(shape), *window)

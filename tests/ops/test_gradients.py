@@ -1,6 +1,7 @@
-"""Every operation against finite differences, over shapes that Hypothesis draws.
+"""Every operation is checked by finite differences, over shapes that Hypothesis draws.
 
-One table for the element-wise operations; the others have their own arguments to draw. Inputs stay clear of kinks.
+The element-wise operations are in tables; the others have tests of their own, which draw their arguments. Inputs are
+kept away from kinks.
 """
 
 import numpy as np
@@ -57,7 +58,7 @@ BINARY = {
 @given(pair=broadcastable())
 @examples
 def test_binary(name, pair):
-    """`offset` keeps divisors away from 0 and the two operands of maximum apart."""
+    """`offset` keeps divisors away from 0 and the two operands of maximum apart from each other."""
     operation, offset = BINARY[name]
     a, b = apart(*pair[0]), apart(*pair[1], seed=1) + offset
     assert mv.gradcheck(operation, [a, b])
@@ -73,7 +74,7 @@ def test_where(pair, seed):
 @given(shape=shapes)
 @examples
 def test_astype(shape):
-    """Through float32 and back; the step is large and the bound wide, as float32 is coarse."""
+    """float64 -> float32 -> float64. The step and the tolerance are large, because float32 is coarse."""
     there_and_back = lambda x: F.astype(F.astype(x, np.float32), np.float64)  # noqa: E731
     assert mv.gradcheck(there_and_back, [numbers(*shape)], eps=1e-2, rtol=1e-4, atol=1e-4)
 
@@ -220,7 +221,7 @@ conv_steps = st.integers(1, 2) | st.tuples(st.integers(1, 3), st.integers(1, 3))
 @given(shape=shapes)
 @examples
 def test_straight_through(shape):
-    """No derivative: the value is z_q's and so is a step of z of no effect; what it is instead is checked exactly."""
+    """The estimator is not a derivative, as the value does not depend on z, so its definition is checked exactly."""
     z, z_q, dy = (mv.Tensor(numbers(*shape, seed=i), requires_grad=True) for i in range(3))
     y = F.straight_through(z, z_q)
     y.backward(dy.data)
@@ -232,7 +233,7 @@ def test_straight_through(shape):
 @given(m=sizes, k=sizes, d=sizes)
 @examples
 def test_quantize(m, k, d):
-    """As a function of the codebook, far from where a choice would change."""
+    """The gradient by the codebook, at a point where a small step changes no nearest code."""
     codebook = apart(k, d, gap=1.0)
     z = codebook[np.random.default_rng(0).integers(0, k, m)] + 0.1
     assert mv.gradcheck(lambda c: F.quantize(z, c)[0], [codebook])
@@ -355,7 +356,7 @@ def test_bernoulli_nll(shape):
 @given(shape=images, data=st.data())
 @examples
 def test_gaussian_nll(shape, data):
-    """The shared log-variance of a scalar, of a pixel, or one for each."""
+    """The log-variance is one number, one per pixel, or one per pixel of each example."""
     form = data.draw(st.sampled_from(["scalar", "pixel", "full"]))
     log_var_shape = {"scalar": (), "pixel": (1, *shape[1:]), "full": shape}[form]
     inputs = [numbers(*shape), numbers(*log_var_shape, seed=1), numbers(*shape, seed=2)]
@@ -387,7 +388,7 @@ def test_averaged_losses(shape):
 
 
 def test_every_function_has_been_differentiated_by_this_file():
-    """The list of Functions in ops is the list of what the tests above ran backward()."""
+    """The tests above have run backward() of every Function in ops."""
     assert {f.__name__ for f in all_functions()} == RAN, "a Function without a gradient check, or none left to check"
 
 
@@ -400,7 +401,7 @@ RAN: set[str] = set()
 
 @pytest.fixture(autouse=True, scope="module")
 def _record_backward_passes():
-    """Wrap each backward() so that it leaves its name in RAN."""
+    """Wrap each backward() so that it adds the name of its Function to RAN."""
     originals = {f: f.backward for f in all_functions()}
     for f, backward in originals.items():
 
@@ -416,7 +417,7 @@ def _record_backward_passes():
 
 @pytest.mark.parametrize("name", ["linear", "conv2d", "conv_transpose2d"])
 def test_layers_with_relu(name):
-    """Away from the kink: the inputs of the ReLU are half integers."""
+    """The inputs of the ReLU are half-integers, so none is at the kink."""
     rng = np.random.default_rng(1)
     x_shape, w_shape = ((3, 4), (3, 4)) if name == "linear" else ((2, 3, 4, 4), (3, 3, 3, 3))
     x, w = (rng.integers(-2, 3, shape).astype(np.float64) for shape in (x_shape, w_shape))

@@ -1,4 +1,4 @@
-"""The values of the operations: stability at the edges, oracles, dtypes, and errors for what does not fit."""
+"""The values of the operations: extreme inputs, comparisons with SciPy, dtypes, and errors for wrong arguments."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,7 @@ class TestLikelihoods:
         expected = -scipy.stats.bernoulli.logpmf(x, scipy.special.expit(logits)).reshape(5, -1).sum(1)
         np.testing.assert_allclose(F.bernoulli_nll(logits, x).numpy(), expected, rtol=1e-12)
 
-    def test_bernoulli_sums_to_one_over_all_images(self):
+    def test_bernoulli_probabilities_of_all_images_sum_to_one(self):
         logits = np.tile(numbers(1, 6), (64, 1))
         every = np.array([[i >> j & 1 for j in range(6)] for i in range(64)], float)
         assert np.exp(-F.bernoulli_nll(logits, every).numpy()).sum() == pytest.approx(1, rel=1e-12)
@@ -79,7 +79,7 @@ class TestLikelihoods:
         np.testing.assert_allclose(F.gaussian_nll(mean, log_var, x).numpy(), expected, rtol=1e-12)
 
     def test_kl_agrees_with_the_sampler(self):
-        """Monte Carlo with reparameterize(): would fail if one of them took log_var for a standard deviation."""
+        """A Monte Carlo estimate with reparameterize(); it differs if either takes log_var for a standard deviation."""
         mu, log_var = np.full((200_000, 1), 0.7), np.full((200_000, 1), -1.3)
         z = F.reparameterize(mu, log_var, Noise(0, 0)).numpy()
         assert z.mean() == pytest.approx(0.7, abs=0.01)
@@ -259,8 +259,8 @@ def test_what_does_not_fit_is_refused(name):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("name", ["linear", "conv2d", "conv_transpose2d"])
-def test_a_layer_with_relu_is_the_layer_and_then_the_relu(name, bias):
-    """Value and gradients, on integers exactly, but for the places where the layer gives 0: there both stop it."""
+def test_a_layer_with_relu_equals_the_layer_followed_by_relu(name, bias):
+    """Values and gradients are exactly equal on integers; where the layer gives 0, both gradients are 0."""
     rng = np.random.default_rng(0)
     x_shape, w_shape = ((5, 4), (3, 4)) if name == "linear" else ((2, 4, 5, 5), (4, 4, 3, 3))
     arrays = [rng.integers(-3, 4, shape).astype(np.float64) for shape in (x_shape, w_shape, w_shape[:1])]

@@ -1,4 +1,4 @@
-"""Activations and their gradients on the device, against those of the reference."""
+"""Activations and their gradients on the GPU, against those of the reference."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_relu_with_and_without_bias(shape, last, dtype) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_arrays_that_32_bits_cannot_count(dtype, monkeypatch) -> None:
-    """Their kernel, on an array for which the other would do."""
+    """Run the kernel with 64-bit indices on a small array, for which 32 bits would suffice."""
     x, b = numbers(2, 3, 4, dtype=dtype), numbers(3, seed=1, dtype=dtype)
     monkeypatch.setattr(cuda.activation, "MOST_FOR_32_BITS", x.size - 1)
     np.testing.assert_array_equal(cuda.bias_relu(x, b), np.maximum(x + b[:, None], 0))

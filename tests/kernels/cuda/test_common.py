@@ -42,9 +42,9 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> launcher.Module:
 
 @pytest.mark.parametrize("block", [32, 96, 1024, (16, 4)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_thread_learns_what_all_have(module, block, dtype) -> None:
+def test_reductions_return_their_result_to_every_thread(module, block, dtype) -> None:
     threads = int(np.prod(block))
-    x = np.random.default_rng(threads).integers(-9, 9, threads).astype(dtype)  # many are equal
+    x = np.random.default_rng(threads).integers(-9, 9, threads).astype(dtype)  # many ties
     seen, where = np.empty((threads, 5), dtype), np.empty(threads, np.int32)
     with launcher.use_engine(Emulator(order="all")):
         module.kernel("together", dtype)[1, block](x, seen, where)

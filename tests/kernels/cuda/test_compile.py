@@ -1,7 +1,8 @@
-"""Without a GPU: every instance of every kernel compiles for the GPUs in use, and stays within its registers.
+"""Every instance of every kernel compiles for the GPUs in use and stays within its register budget. This needs no GPU.
 
-A thread that uses more registers than it should leaves fewer threads to hide the latency of memory; one that runs out
-of them spills to memory itself. So every kernel has a budget, REGISTERS, beside its Module, and none may spill.
+The more registers a thread uses, the fewer threads run at the same time to hide the latency of memory; a thread that
+needs more registers than there are spills values to memory. So every kernel has a budget, REGISTERS, beside its Module,
+and none may spill.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ extern "C" __global__ void __launch_bounds__(1024) hungry(float* x, int n) {
 
 
 def test_spills_are_seen() -> None:
-    """Of 128 values at most 64 fit into the registers of one of 1024 threads."""
+    """A block of 1024 threads leaves 64 registers for each thread, which has to keep 128 values."""
     used = nvrtc.compile(HUNGRY, "hungry.cu", ["hungry"], "sm_90")["hungry"]
     assert used.registers == 64
     assert used.spilled > 0

@@ -1,4 +1,4 @@
-"""The convolution kernels against the NumPy ones: equal on integers, to rounding on other numbers."""
+"""The convolution kernels against those in NumPy: equal on integers, and equal up to rounding on other numbers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def channels_last(x: np.ndarray) -> np.ndarray:
 
 
 def check(g: ConvGeometry, dtype: type = np.float32) -> None:
-    """All three passes, with and without bias, exactly."""
+    """Check that all three passes, with and without bias, are exact."""
     x, w = integers(*g.x_shape, seed=1, dtype=dtype), integers(*g.w_shape, seed=2, dtype=dtype)
     dy, b = channels_last(integers(*g.y_shape, seed=3, dtype=dtype)), integers(g.OC, seed=4, dtype=dtype)
     c = integers(g.C, seed=5, dtype=dtype)
@@ -75,9 +75,9 @@ def test_any_convolution_is_exact_on_integers(
 @pytest.mark.parametrize(
     ("x", "w", "stride", "padding", "groups"),
     [
-        ((3, 32, 9, 8), (20, 32, 3, 3), 1, 1, 1),  # whole fours of channels, ragged tiles
-        ((2, 36, 11, 10), (72, 36, 4, 4), 2, 1, 1),  # all phases in one launch, sums cut into pieces
-        ((2, 35, 9, 9), (66, 35, 3, 3), 2, 1, 1),  # four launches of phases, channels that are no fours
+        ((3, 32, 9, 8), (20, 32, 3, 3), 1, 1, 1),  # channels divisible by 4, incomplete tiles
+        ((2, 36, 11, 10), (72, 36, 4, 4), 2, 1, 1),  # all phases in one launch, split sums
+        ((2, 35, 9, 9), (66, 35, 3, 3), 2, 1, 1),  # one launch per phase, channels not divisible by 4
         ((1, 40, 5, 5), (40, 20, 3, 3), 1, 0, 2),
         ((2, 24, 6, 6), (24, 1, 3, 3), 1, 1, 24),  # depthwise
         ((2, 48, 5, 4), (3, 48, 3, 3), 1, 1, 1),  # few outputs
@@ -93,7 +93,7 @@ def test_kernels_for_all_sizes_are_exact_on_integers(x, w, stride, padding, grou
 
 
 def test_large_tiles_are_exact_on_integers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conv, "FILL", 2)  # so that a small problem counts as one that fills the device
+    monkeypatch.setattr(conv, "FILL", 2)  # a small problem now fills the device
     check(conv2d_geometry((1, 24, 20, 20), (70, 24, 3, 3), 1, 1, 1, 1))  # 128 x 128
     check(conv2d_geometry((2, 20, 16, 16), (32, 20, 2, 2), 2, 0, 1, 1))  # 128 x 64
     check(conv2d_geometry((1, 18, 20, 20), (70, 18, 3, 3), 1, 1, 1, 1))
@@ -111,7 +111,7 @@ def test_tf32_rounds_operands_and_nothing_else(monkeypatch: pytest.MonkeyPatch) 
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=g.x_shape).astype(np.float32), rng.normal(size=g.w_shape).astype(np.float32)
     error = np.abs(conv.conv2d(x, w, None, g) - reference.conv2d(x, w, None, g)).max()
-    assert 1e-4 < error < 5e-2  # 2^-11 of terms around 1, of which 324 are added
+    assert 1e-4 < error < 5e-2  # a relative error of 2^-11 in terms around 1, of which 324 are added
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-5), (np.float64, 1e-13)])
@@ -128,7 +128,7 @@ def test_random_numbers_to_rounding(dtype: type, tolerance: float) -> None:
 
 
 def test_threads_in_any_order_give_the_same_bits() -> None:
-    """Races would show: forward, reversed and shuffled orders, NaN in shared memory that was not written."""
+    """Run the threads forward, reversed and shuffled, with NaN in unwritten shared memory: a race would change bits."""
     with launcher.use_engine(Emulator(order="all")):
         check(conv2d_geometry((2, 20, 6, 6), (20, 20, 3, 3), 2, 1, 1, 1))
         check(conv2d_geometry((2, 1, 6, 6), (9, 1, 3, 3), 1, 1, 1, 1))

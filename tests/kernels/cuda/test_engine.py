@@ -1,4 +1,4 @@
-"""The engine on CuPy's side: memory. A captured graph uses memory that Python believes to be free."""
+"""The memory of captured graphs in the engine for CuPy: a graph uses memory that Python has already freed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> FakeCuPy:
 
 
 def captured(engine: CupyEngine, cupy: FakeCuPy, temporaries: int, kept: int = 10) -> tuple[Any, Any]:
-    """The graph of a step that writes to so many arrays of 100 bytes and lets go of them, and what the step returns."""
+    """The graph and the result of a step that writes to so many arrays of 100 bytes and frees them."""
 
     def step() -> Any:
         alive = [cupy.alloc(100) for _ in range(temporaries)]
@@ -31,9 +31,9 @@ def captured(engine: CupyEngine, cupy: FakeCuPy, temporaries: int, kept: int = 1
     return graph, result
 
 
-def test_what_graphs_used_is_free_when_they_are_gone(cupy: FakeCuPy) -> None:
+def test_the_memory_of_graphs_is_freed_with_them(cupy: FakeCuPy) -> None:
     engine = CupyEngine()
-    for _ in range(5):  # 5 fits: a leak of 400 bytes each would not fit
+    for _ in range(5):  # a leak of 400 bytes in each round would exhaust the memory
         results = [captured(engine, cupy, 4), captured(engine, cupy, 3)]
         assert cupy.free < 1000 - 400
         del results
@@ -43,7 +43,7 @@ def test_what_graphs_used_is_free_when_they_are_gone(cupy: FakeCuPy) -> None:
 
 
 def test_graphs_share_what_python_has_freed(cupy: FakeCuPy) -> None:
-    """The graphs of the whole batch and of the last one, which is smaller: one of them runs at a time."""
+    """Graphs, such as those of a full batch and of the short last one, share memory, as only one runs at a time."""
     engine = CupyEngine()
     results = [captured(engine, cupy, 4) for _ in range(10)]
     assert cupy.free == 1000 - 400 - 10 * 10
@@ -82,7 +82,7 @@ def test_a_capture_that_fails_gives_everything_back(cupy: FakeCuPy) -> None:
 
 
 def test_running_out_of_memory_in_a_capture_is_an_error_and_frees_nothing(cupy: FakeCuPy) -> None:
-    """CuPy's pool would free blocks that Python does not use any more and captured kernels do, and go on."""
+    """CuPy's pool would free blocks that captured kernels still use, because Python does not use them, and continue."""
     engine = CupyEngine()
 
     def step() -> None:
@@ -106,11 +106,11 @@ def test_a_capture_has_the_memory_that_the_eager_step_has_freed(cupy: FakeCuPy) 
 
 
 def test_tables_lie_where_no_captured_kernel_writes(cupy: FakeCuPy) -> None:
-    """They are copied once, when the capture is over; at a replay an earlier kernel must not write over them."""
+    """Tables are copied once, after the capture; at a replay no earlier kernel may overwrite them."""
     engine = CupyEngine()
 
     def step() -> Any:
-        cupy.alloc(16)  # and freed
+        cupy.alloc(16)  # is freed at once
         return engine.upload(np.zeros(2))
 
     kept = engine.capture(step)

@@ -1,4 +1,4 @@
-"""The product of matrices on the device: exact on integers, and as precise as it claims."""
+"""Matrix products on the GPU are exact on integers and as precise as they claim."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from minivae.kernels.cuda.settings import settings
 pytestmark = pytest.mark.skipif(compiler() is None, reason="the CUDA emulator needs g++")
 
 ALL_ORDERS, FORWARD = Emulator(order="all"), Emulator()
-FILLS = [1, 264, 10**6]  # of few blocks: large tiles; as it is; of many: small tiles, K cut up
+FILLS = [1, 264, 10**6]  # how many blocks fill the device: 1 gives large tiles, 10^6 gives small tiles and split K
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,12 +28,12 @@ def emulator() -> Iterator[None]:
 
 
 def integers(*shape: int, dtype: type = np.float32, seed: int = 0, most: int = 8) -> np.ndarray:
-    """Small integers, whose products and sums every dtype holds exactly."""
+    """Small integers, whose products and sums are exact in every dtype."""
     return np.random.default_rng(seed).integers(-most, most + 1, shape).astype(dtype)
 
 
 def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
-    """The same array in another memory layout."""
+    """An equal array in another memory layout."""
     if layout == "transposed":
         return np.ascontiguousarray(x.swapaxes(-1, -2)).swapaxes(-1, -2)
     if layout == "gaps":
@@ -54,7 +54,7 @@ SIZES = [(1, 1, 1), (5, 7, 3), (16, 8, 65), (70, 20, 12), (64, 64, 64), (132, 9,
 
 @pytest.fixture(params=[False, True], ids=["registers", "tf32"])
 def tf32(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Register blocks or tensor cores."""
+    """Whether TF32 is allowed: with it products use tensor cores, without it register blocks."""
     monkeypatch.setattr(settings, "allow_tf32", request.param)
     return request.param
 
@@ -79,7 +79,7 @@ def test_it_does_not_depend_on_the_order_of_threads(tf32) -> None:
 
 
 @pytest.mark.parametrize("guard", ["start", "end"])
-def test_it_does_not_leave_its_arrays(guard, tf32) -> None:
+def test_it_accesses_no_memory_outside_its_arrays(guard, tf32) -> None:
     with launcher.use_engine(Emulator(guard=guard, check_bounds=True)):
         for M, K, N in ((3, 5, 2), (4, 8, 4), (130, 17, 131)):
             c = matmul(integers(M, K), integers(K, N))
@@ -110,12 +110,12 @@ def test_the_error_is_that_of_the_format(fill, tf32, monkeypatch) -> None:
     M=st.integers(0, 9),
     K=st.integers(0, 9) | st.integers(256, 300),
     N=st.integers(0, 9),
-    shared=st.sampled_from(["both", "left", "right", "ones", "some"]),
+    shared=st.sampled_from(["both", "left", "right", "ones", "one"]),
     layouts=st.tuples(st.sampled_from(LAYOUTS), st.sampled_from(LAYOUTS)),
 )
 def test_matmul_is_exact_on_integers(fill, dtype, lead, M, K, N, shared, layouts) -> None:
     of_a = lead if shared != "right" else []
-    of_b = {"both": lead, "left": [], "right": lead, "ones": [1] * len(lead), "some": [1, *lead[1:]] if lead else []}
+    of_b = {"both": lead, "left": [], "right": lead, "ones": [1] * len(lead), "one": [1, *lead[1:]] if lead else []}
     a = laid_out(integers(*of_a, M, K, dtype=dtype), layouts[0])
     b = laid_out(integers(*of_b[shared], K, N, dtype=dtype, seed=1), layouts[1])
     with pytest.MonkeyPatch.context() as patch:
@@ -125,8 +125,8 @@ def test_matmul_is_exact_on_integers(fill, dtype, lead, M, K, N, shared, layouts
     np.testing.assert_array_equal(c, np.int64(a) @ np.int64(b))
 
 
-def test_a_long_k_is_cut_up_where_tiles_are_few() -> None:
-    """Into pieces that are whole tiles and no shorter than 64, and only as many as fill the device."""
+def test_a_long_k_is_split_if_there_are_few_tiles() -> None:
+    """The pieces of K consist of whole tiles, are not shorter than 64, and do not overfill the device."""
     for tiles, K in ((1, 784), (14, 784), (26, 400), (3, 10**6), (65, 300)):
         piece = gemm._k_per_split(tiles, K)
         assert piece % gemm.DEEPEST_TILE == 0

@@ -1,6 +1,6 @@
-"""What the extras of the package bring, and that it suffices to compile: its own kernels, and those of CuPy.
+"""The extras of the package bring what is needed to compile its own kernels and those of CuPy.
 
-The tests that need CuPy ask it for the options that it would hand to NVRTC; it gives them without a GPU.
+The tests that need CuPy take from it the options that it would pass to NVRTC, for which no GPU is needed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from minivae.kernels.cuda import installation
 
 ROOT = Path(__file__).parents[3]
 
-# As CuPy writes a kernel for arithmetic on strided arrays, and one that adds up with CUB (_core/_kernel.pyx,
-# _core/_cub_reduction.pyx).
+# Kernels as CuPy writes them: arithmetic on strided arrays (_core/_kernel.pyx) and a sum with CUB
+# (_core/_cub_reduction.pyx).
 ELEMENTWISE = """
 #include <cupy/complex.cuh>
 #include <cupy/carray.cuh>
@@ -49,7 +49,7 @@ extern "C" __global__ void reduction(const float* x, float* y) {
 
 
 def test_the_extras_bring_the_headers() -> None:
-    """CuPy alone would compile nothing beside a driver; before 14.2 it compiles templates anew in each process."""
+    """Without the headers CuPy cannot compile anything; before 14.2 it compiles templates anew in each process."""
     code = "import setuptools; setuptools.setup = lambda **kw: print(kw['extras_require']); import setup"
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     extras = ast.literal_eval(printed.stdout)
@@ -60,12 +60,12 @@ def test_the_extras_bring_the_headers() -> None:
 
 @pytest.fixture
 def options(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NVRTC as CuPy calls it, with its headers and CUDA's."""
+    """Call NVRTC with CuPy's options, which name its headers and those of CUDA."""
     core = pytest.importorskip("cupy._core.core", reason="needs CuPy, a GPU it does not need")
     if installation.headers() is None or nvrtc.library() is None:
         pytest.skip("needs nvidia-cuda-runtime and nvidia-cuda-nvrtc")
     own = (*nvrtc.OPTIONS, *core.assemble_cupy_compiler_options(()))
-    monkeypatch.setattr(nvrtc, "OPTIONS", tuple(o for o in own if o != "--std=c++17"))  # twice is an error
+    monkeypatch.setattr(nvrtc, "OPTIONS", tuple(o for o in own if o != "--std=c++17"))  # giving it twice is an error
 
 
 @pytest.mark.usefixtures("options")
@@ -83,7 +83,7 @@ def test_kernels_of_cupy_compile_with_the_headers(name: str, source: str) -> Non
 
 
 def test_cupy_refuses_what_installation_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no headers are found: the sentence of CuPy comes at the first launch, ours when the device is asked for."""
+    """Without headers CuPy raises an error at the first launch, and minivae as soon as the device is used."""
     core = pytest.importorskip("cupy._core.core", reason="needs CuPy, a GPU it does not need")
     code = (
         "from cuda import pathfinder; pathfinder.find_nvidia_header_directory = lambda name: None\n"

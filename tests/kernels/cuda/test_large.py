@@ -1,4 +1,4 @@
-"""Arrays of more than 2^31 numbers: where a block begins is found with 64 bits. Nothing so large is read here."""
+"""In arrays of over 2^31 numbers, the first element of a block is computed with 64 bits; no such array is allocated."""
 
 from __future__ import annotations
 

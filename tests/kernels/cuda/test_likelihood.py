@@ -1,4 +1,4 @@
-"""Likelihoods on the device against float64 formulas, SciPy's and the CPU's, in any layout; and what they copy."""
+"""Likelihoods on the GPU, in any memory layout, against formulas in float64, SciPy and the CPU; and what they copy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def emulator() -> Iterator[None]:
 
 
 def permuted(x: np.ndarray, seed: int) -> np.ndarray:
-    """The same array with its axes in another order in memory."""
+    """An equal array with its axes in another order in memory."""
     order = np.random.default_rng(seed).permutation(x.ndim)
     return x.transpose(order).copy().transpose(np.argsort(order))
 
@@ -69,7 +69,7 @@ def test_bernoulli_is_its_formula_in_any_layout(shape, dtype, seed) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("width", [1, 33, 785])
 def test_bernoulli_keeps_relative_accuracy_and_does_not_overflow(dtype, width) -> None:
-    """Certain and right: exp(-|logit|) a pixel, however small. Certain and wrong: |logit|."""
+    """A certain pixel costs exp(-|logit|) nats if it is right, however little that is, and |logit| if it is wrong."""
     tolerance = {"rtol": 20 * np.finfo(dtype).eps}
     for size in (0.25, 1.0, 20.0, 80.0, 1e4):
         logits = np.full((2, width), size, dtype)
@@ -84,12 +84,12 @@ def test_bernoulli_keeps_relative_accuracy_and_does_not_overflow(dtype, width) -
         )
 
 
-# ---- Gauss ----
+# ---- Gaussian ----
 
 
 @examples
 @given(shape=batches, dtype=st.sampled_from(DTYPES), data=st.data(), seed=st.integers(0, 9))
-def test_gaussian_is_scipys_in_any_layout(shape, dtype, data, seed) -> None:
+def test_gaussian_equals_scipys_in_any_layout(shape, dtype, data, seed) -> None:
     own = tuple(1 if data.draw(st.booleans()) else n for n in shape)[data.draw(st.integers(0, len(shape))) :]
     mean, x = (permuted(numbers(*shape, seed=seed + s, dtype=dtype), seed + s) for s in (0, 1))
     log_var, dy = permuted(numbers(*own, seed=seed + 2, dtype=dtype), seed + 2), numbers(shape[0], seed=3, dtype=dtype)
@@ -112,7 +112,7 @@ def test_gaussian_with_one_variance_and_with_a_full_array_of_it(own) -> None:
         close(found, expected, np.float64)
 
 
-# ---- categories ----
+# ---- categorical ----
 
 
 @examples
@@ -180,7 +180,7 @@ def test_examples_larger_than_a_grid(monkeypatch) -> None:
     inputs = operands(2, 1700)
     expected = everything(*inputs)
     monkeypatch.setattr(launcher, "GRID_LIMIT", (2**31 - 1, 3, 65535))
-    assert k._map((2, 1700))[0] == (2, 3)  # 768 threads a row
+    assert k._map((2, 1700))[0] == (2, 3)  # 768 threads for a row
     for found, once in zip(everything(*inputs), expected, strict=True):
         np.testing.assert_array_equal(found, once)
 
@@ -195,7 +195,7 @@ def test_results_do_not_depend_on_the_order_of_threads(shape) -> None:
 
 
 def test_sums_of_large_examples_are_rounded_once() -> None:
-    """Terms that float32 holds exactly: one of 2^24 and some hundred of 1, which a float32 sum would lose."""
+    """A float32 sum of 2^24 and hundreds of ones would lose the ones, although float32 holds every term exactly."""
     x, mean = np.zeros((1, 700), np.float32), np.ones((1, 700), np.float32)
     mean[0, 0] = 2.0**12
     exact = 0.5 * (699 + 2.0**24 + 700 * np.log(2 * np.pi))
@@ -219,7 +219,7 @@ def test_operands_of_another_layout_are_brought_to_that_of_the_first() -> None:
     _, buffers = in_memory_order(first, other, fixed=1)
     np.testing.assert_array_equal(buffers[1], other.transpose(0, 2, 3, 1))
     assert all(buffer.flags.c_contiguous for buffer in buffers)
-    assert in_memory_order(other.T, fixed=1)[1][0].shape[0] == 4  # examples stay in front
+    assert in_memory_order(other.T, fixed=1)[1][0].shape[0] == 4  # the axis of the examples stays first
 
 
 def test_nothing_is_copied_to_the_host_while_a_graph_is_captured() -> None:

@@ -1,4 +1,4 @@
-"""Sums on the device, over axes and by index: exact on integers, precise on others, whatever the shape and layout."""
+"""Sums over axes and by index on the GPU, for any shape and layout: exact on integers, precise on other numbers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def emulator() -> Iterator[None]:
 
 
 def integers(*shape: int, dtype: type = np.float32, seed: int = 0) -> np.ndarray:
-    """Small integers, whose sums every dtype holds exactly."""
+    """Small integers, whose sums are exact in every dtype."""
     return np.random.default_rng(seed).integers(-8, 9, shape).astype(dtype)
 
 
@@ -88,9 +88,10 @@ def test_reduce_sum_does_not_depend_on_the_order_of_threads(shape) -> None:
 @pytest.mark.parametrize("shape", [(1, 300_000, 1), (1, 100_000, 3), (2, 50_000, 3)])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_reduce_sum_is_at_least_as_good_as_pairwise(shape, dtype) -> None:
-    """float32: rounded only when a partial sum is stored, two or three times. float64: chains of 64, then pairs.
+    """In float32 a sum is rounded only when partial sums are stored, which happens two or three times.
 
-    Adding one after the other is off by hundreds of units.
+    In float64 the terms are added in chains of 64, then in pairs. Adding them one by one would be wrong by hundreds of
+    units of rounding.
     """
     x = numbers(*shape, low=0.9, high=1.1, dtype=dtype)
     exact = np.longdouble(x).sum(1)
@@ -105,8 +106,8 @@ def test_a_sum_in_one_pass_is_rounded_once(shape) -> None:
 
 
 @pytest.mark.parametrize("R", [1, 100, 5000, 10**6, 10**9])
-def test_long_sums_are_cut_into_parts(R) -> None:
-    """No thread adds more than CHAIN numbers; two blocks are too few for a long sum; parts are few or long."""
+def test_long_sums_are_split_into_parts(R) -> None:
+    """A sum is split so that no thread adds more than CHAIN numbers; with only two blocks, so are shorter sums."""
     for lanes in (8, 256):
         parts = {blocks: matrix._parts(R, lanes, blocks) for blocks in (2, 10**6)}
         assert all(parts[blocks] * lanes * matrix.CHAIN >= R or parts[blocks] == 65535 for blocks in parts)
@@ -133,7 +134,7 @@ def test_the_order_is_that_of_a_stable_sort(M, count) -> None:
 
 
 def test_sorting_does_not_depend_on_the_order_of_threads(monkeypatch) -> None:
-    monkeypatch.setattr(matrix, "CHUNKS", 3)  # each of several turns
+    monkeypatch.setattr(matrix, "CHUNKS", 3)  # so that each chunk takes several turns
     index = np.random.default_rng(0).integers(0, 300, 2000)
     with launcher.use_engine(ALL_ORDERS):
         order = matrix._stable_order(index, 300)

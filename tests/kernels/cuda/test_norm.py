@@ -1,4 +1,4 @@
-"""Normalisation on the device: that of the CPU in any layout and shape, and exact where nothing is rounded."""
+"""Normalisation on the GPU equals that of the CPU for any layout and shape, exactly where nothing is rounded."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def emulator() -> Iterator[None]:
 
 @st.composite
 def images(draw: st.DrawFn) -> tuple[tuple[int, ...], int]:
-    """(N, C, ...) with any number of axes behind the channels, and a number of groups that divides C."""
+    """A shape (N, C, ...) with any number of axes after the channels, and a number of groups that divides C."""
     groups = draw(st.integers(1, 4))
     rest = draw(st.lists(st.integers(1, 7), max_size=3))
     return (draw(st.integers(1, 9)), groups * draw(st.integers(1, 20)), *rest), groups
 
 
 def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
-    """The same array in another memory layout; what lies between its elements is NaN."""
+    """An equal array in another memory layout, with NaN between its elements."""
     if layout == "channels last":
         return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
     if layout == "channels between" and x.ndim > 3:
@@ -60,7 +60,7 @@ def backward(k, dy, x, weight, mean, var, groups):
 
 
 def check(shape, groups, affine=(True, True), layouts=("channels first",) * 2, dtype=np.float32) -> None:
-    """Both passes against those of the CPU in float64, which are tested against central differences."""
+    """Compare both passes with those of the CPU in float64, which are tested by central differences."""
     x, dy = (laid_out(numbers(*shape, seed=s, dtype=dtype), layouts[s]) for s in (0, 1))
     weight, bias = (numbers(shape[1], seed=2 + s, dtype=dtype) if given else None for s, given in enumerate(affine))
     exact = [None if a is None else np.ascontiguousarray(a, np.float64) for a in (x, dy, weight, bias)]
@@ -95,7 +95,7 @@ SHAPES = [(1, 2), (300, 2), (40, 66), (2, 6, 1500), (3, 40, 9, 7), (100, 4, 3), 
 @pytest.mark.parametrize("layout", ["channels first", "channels last"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shapes_of_one_and_of_many_parts(shape, layout, groups, monkeypatch) -> None:
-    """A small device lets threads take many rows; few rows for each thread make many parts."""
+    """On a small device (FILL) each thread takes many rows; few rows per thread (ROWS) make many parts."""
     for fill, rows in ((1056, 64), (1, 64), (1, 4)):
         monkeypatch.setattr(norm, "FILL", fill)
         monkeypatch.setattr(norm, "ROWS", rows)
@@ -112,7 +112,7 @@ def test_nothing_depends_on_the_order_of_threads(shape, layout, groups) -> None:
 
 @pytest.mark.parametrize("guard", ["start", "end"])
 @pytest.mark.parametrize("shape", [(3, 6, 5, 7), (2, 38, 9)])
-def test_no_kernel_leaves_its_arrays(shape, guard) -> None:
+def test_no_kernel_accesses_memory_outside_its_arrays(shape, guard) -> None:
     with launcher.use_engine(Emulator(guard=guard, check_bounds=True)):
         for layout in ("channels first", "channels last"):
             for groups in (None, 2):
@@ -120,7 +120,7 @@ def test_no_kernel_leaves_its_arrays(shape, guard) -> None:
 
 
 def exact_mean_and_var(x: np.ndarray, groups: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Of integers, by integers; the number of elements must be a power of two."""
+    """Mean and variance of integers, from sums of integers; they are exact if the number of elements is 2^n."""
     N, C = x.shape[:2]
     rows = np.int64(x).reshape(N, C, -1).swapaxes(0, 1) if groups is None else np.int64(x).reshape(N * groups, -1)
     rows = rows.reshape(len(rows), -1)
@@ -144,7 +144,7 @@ def test_integers_are_exact(layout, groups, dtype) -> None:
 @pytest.mark.parametrize("groups", [None, 3])
 @pytest.mark.parametrize("layout", ["channels first", "channels last"])
 def test_gradients_of_integers_are_exact(layout, groups, dtype) -> None:
-    """Said to have mean 0 and variance 1, x is x', and dx = g - E g - x E(g x)."""
+    """If mean 0 and variance 1 are passed, x is already normalised, and dx = g - E g - x E(g x) without rounding."""
     x, dy = (laid_out(np.random.default_rng(s).integers(-8, 9, (4, 6, 8, 4)).astype(dtype), layout) for s in (0, 1))
     weight = np.arange(-2, 4).astype(dtype)
     shape = (6,) if groups is None else (4, groups)
@@ -177,7 +177,7 @@ def test_empty_batch(dtype, groups, rest) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("groups", [None, 4])
 def test_a_large_mean_does_not_spoil_the_variance(groups, dtype) -> None:
-    """E x^2 - (E x)^2 would lose all digits, even in float64, also if the first element is far from the others."""
+    """E x^2 - (E x)^2 would lose all digits even in float64; nor may an outlier as the first element spoil them."""
     offset = dtype(2**17 if dtype == np.float32 else 2**40)
     x = (np.round(8 * numbers(16, 8, 4, 4)) / 8).astype(dtype)
     for first in (0, 512):

@@ -1,4 +1,4 @@
-"""Optimiser steps on the device: those of the CPU, on tensors of any size and layout, and fit for a CUDA graph."""
+"""Optimiser steps on the GPU equal those of the CPU, for tensors of any size and layout, and can be captured."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def emulator() -> Iterator[None]:
 
 
 def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
-    """The same array in another memory layout; what lies between its elements is NaN."""
+    """An equal array in another memory layout, with NaN between its elements."""
     if layout == "gaps":
         gaps = np.full((*x.shape, 2), np.nan, x.dtype)[..., 0]
         gaps[...] = x
@@ -47,7 +47,7 @@ def laid_out(x: np.ndarray, layout: str) -> np.ndarray:
 
 
 def tensors(dtype: type, layouts: tuple[str, ...] = ("C",) * 4, shapes: list[tuple] = SHAPES) -> list[list[np.ndarray]]:
-    """Lists of parameters, gradients, first and second states, each with the layout named."""
+    """Lists of parameters, gradients, first moments and second moments, each in the memory layout named."""
     low = [-2, -2, -1, 0]
     return [
         [laid_out(numbers(*shape, seed=10 * i + j, low=low[i], dtype=dtype), layout) for j, shape in enumerate(shapes)]
@@ -106,7 +106,7 @@ def test_adam_is_that_of_the_cpu_in_place_in_any_layout(layouts, step, weight_de
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_integers_are_exact(dtype) -> None:
-    """With factors that are powers of two, or sums of two of them, nothing is rounded."""
+    """Nothing is rounded, because all factors are powers of two or sums of two of them."""
     lists = [[np.asarray(np.round(4 * a)) for a in together] for together in tensors(dtype)]
     expected = copies(lists)
     reference.sgd_step(*expected[:3], 0.25, 0.5, 0.5, True)
@@ -137,7 +137,7 @@ def test_nothing_depends_on_the_order_of_threads(dtype) -> None:
 
 
 @pytest.mark.parametrize("guard", ["start", "end"])
-def test_no_kernel_leaves_its_arrays(guard) -> None:
+def test_no_kernel_accesses_memory_outside_its_arrays(guard) -> None:
     shapes = [(5,), (61, 70), (CHUNK,)]
     with launcher.use_engine(Emulator(guard=guard, check_bounds=True)):
         sgd_step(*tensors(np.float32, shapes=shapes)[:3], 0.1, **SGD)
@@ -189,7 +189,7 @@ def on_device(lists: list[list[np.ndarray]]) -> list[list[arrays.DeviceArray]]:
 
 
 def test_a_step_that_has_run_before_can_be_captured() -> None:
-    """All tables are on the device by then, also for tensors that are copied, and the numbers are read there."""
+    """By then all tables are on the GPU, also for tensors that are copied, and step and lr are read from there."""
     lists = tensors(np.float32, shapes=[(3, 4), (61, 70)])
     expected, device = copies(lists), on_device(lists)
     step, lr = arrays.array(np.int64(1)), arrays.array(0.1)
@@ -220,7 +220,7 @@ def test_tables_are_uploaded_once_and_keep_no_gradient_alive(monkeypatch) -> Non
 
 
 def test_each_device_has_tables_of_its_own() -> None:
-    """Of the same sizes. What a kernel reads on another device than its own is refused."""
+    """Two GPUs do not share tables of equal sizes; a kernel that reads memory of another GPU is refused."""
 
     class TwoDevices(Emulator):
         here, uploaded = 0, dict[int, tuple[int, np.ndarray]]()

@@ -1,4 +1,4 @@
-"""The nearest code on the device: np.argmin of all distances on integers, and as near as float32 can tell on others."""
+"""The nearest code on the GPU: np.argmin of all distances on integers, and equal up to rounding on other numbers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="the CUDA emulator ne
 
 DTYPES = [np.float32, np.float64]
 ALL_ORDERS, FORWARD = Emulator(order="all"), Emulator()
-FILLS = [1, 6, 10**6]  # of few blocks: large tiles, codes in one piece; of some; of many: small tiles, many pieces
-# M, K, D: one of each; ragged; more than one tile of rows, of codes, along D; whole fours; a long codebook
+# How many blocks fill the device. 1: large tiles, codes in one piece; 10^6: small tiles, codes split into many pieces.
+FILLS = [1, 6, 10**6]
+# (M, K, D): 1 of each; incomplete tiles; more than one tile of rows, of codes, along D; multiples of 4; many codes
 SIZES = [(1, 1, 1), (5, 7, 3), (130, 20, 8), (33, 140, 12), (64, 64, 64), (70, 270, 17), (3, 600, 2), (129, 129, 5)]
 
 
@@ -30,12 +31,12 @@ def emulator() -> Iterator[None]:
 
 
 def integers(*shape: int, dtype: type = np.float32, seed: int = 0, most: int = 2) -> np.ndarray:
-    """Small ones, so that products and sums are exact; few different ones, so that there are ties."""
+    """Integers with few different values, so that there are ties; they are small, so that sums are exact."""
     return np.random.default_rng(seed).integers(-most, most + 1, shape).astype(dtype)
 
 
 def distances(x: np.ndarray, codebook: np.ndarray) -> np.ndarray:
-    """(M, K): the squares of all differences, summed in float64."""
+    """The squared distances (M, K) of all rows to all codes, in float64."""
     return np.square(np.float64(x)[:, None] - np.float64(codebook)).sum(-1)
 
 
@@ -75,7 +76,7 @@ def test_any_shape_and_layout(M, K, D, fill, layouts, dtype) -> None:
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("copies", [2, 3, 100])
 def test_of_equal_codes_the_first_wins(copies, fill, monkeypatch) -> None:
-    """Equal codes are met by one thread, by lanes beside each other, by both warps, and by different blocks."""
+    """Equal codes are compared by one thread, by neighbouring lanes, by both warps, and by different blocks."""
     monkeypatch.setattr(quantize, "FILL", fill)
     codebook = np.repeat(integers(4, 9, most=50), copies, axis=0)
     order = np.random.default_rng(copies).permutation(len(codebook))
@@ -96,7 +97,7 @@ def test_nothing_depends_on_the_order_of_threads(fill, dtype, monkeypatch) -> No
 
 
 @pytest.mark.parametrize("guard", ["start", "end"])
-def test_no_kernel_leaves_its_arrays(guard, monkeypatch) -> None:
+def test_no_kernel_accesses_memory_outside_its_arrays(guard, monkeypatch) -> None:
     with launcher.use_engine(Emulator(guard=guard, check_bounds=True)):
         for fill in FILLS:
             monkeypatch.setattr(quantize, "FILL", fill)
@@ -106,7 +107,7 @@ def test_no_kernel_leaves_its_arrays(guard, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_code_found_is_as_near_as_rounding_can_tell(dtype) -> None:
+def test_the_code_found_is_the_nearest_up_to_rounding(dtype) -> None:
     x, codebook = numbers(200, 30, dtype=dtype), numbers(150, 30, seed=1, dtype=dtype)
     of_all = distances(x, codebook)
     found = of_all[np.arange(200), nearest_code(x, codebook)]
@@ -114,20 +115,20 @@ def test_the_code_found_is_as_near_as_rounding_can_tell(dtype) -> None:
     assert np.all(found - of_all.min(1) <= 4 * np.finfo(dtype).eps * scale)
 
 
-def test_memory_that_does_not_begin_at_16_bytes() -> None:
+def test_memory_that_is_not_aligned_to_16_bytes() -> None:
     memory = integers(8 * 8 + 1)
     x = memory[1:].reshape(8, 8)
     np.testing.assert_array_equal(nearest_code(x, x), distances(x, x).argmin(1))
 
 
-def test_a_row_that_is_not_a_number_gets_the_first_code() -> None:
+def test_a_row_with_nan_gets_the_first_code() -> None:
     x, codebook = integers(3, 4), integers(300, 4, seed=1)
     x[1, 2] = np.nan
     assert nearest_code(x, codebook)[1] == 0
 
 
-def test_codes_are_cut_up_only_where_rows_are_few() -> None:
-    """Into whole tiles, every piece but the last of the same length, and only as many as fill the device."""
+def test_codes_are_split_only_if_there_are_few_rows() -> None:
+    """The pieces consist of whole tiles, are equally long except for the last, and do not overfill the device."""
     for rows, K, width in ((1, 512, 64), (16, 512, 64), (3, 1000, 128), (100, 10**6, 128)):
         piece = quantize._codes_per_split(rows, K, width)
         assert piece % width == 0

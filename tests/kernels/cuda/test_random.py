@@ -1,4 +1,4 @@
-"""Random numbers on the device: the words and uniforms of the CPU, its normals up to rounding, in any amount."""
+"""Random numbers on the GPU: the words and uniforms equal those of the CPU, the normals equal up to rounding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from minivae.kernels.cuda.random import normal, random_bits, reparameterize, rep
 pytestmark = pytest.mark.skipif(compiler() is None, reason="the CUDA emulator needs g++")
 
 DTYPES = [np.float32, np.float64]
-NORMAL = {np.float32: 2e-6, np.float64: 1e-12}  # what the contract and the precision of float64 leave
+NORMAL = {np.float32: 2e-6, np.float64: 1e-12}  # errors: float32 by the contract, float64 by rounding
 longs = st.integers(0, 2**64 - 1)
 any_shape = st.lists(st.integers(0, 7), max_size=4).map(tuple)
 
@@ -105,7 +105,7 @@ def test_normals_of_both_types_are_the_same_numbers() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("draw", "offset"), [(3, 4), (0, 2**40), (2**64 - 2, 5), (9, 0)])
 def test_the_offset_is_added_to_the_draw_when_the_kernel_runs(dtype, draw, offset) -> None:
-    """Modulo 2^64. A captured kernel keeps its arguments, but finds another number in the same array."""
+    """The sum is modulo 2^64. A captured kernel keeps its arguments, but it reads a new offset from the same array."""
     counter = np.array([offset], np.uint64)
     relative, absolute = Noise(2**33 + 1, draw, counter), Noise(2**33 + 1, (draw + offset) % 2**64)
     mu, log_var = numbers(3, 5, dtype=dtype), numbers(3, 5, seed=1, dtype=dtype)
@@ -141,7 +141,7 @@ def test_reparameterize_is_that_of_the_cpu_in_any_layout(shape, dtype, seed, tra
 
 
 def test_reparameterize_uses_the_noise_that_normal_makes() -> None:
-    """With mu = 0 and log_var = 0 exactly that; and the gradient, at dz = 2, once more."""
+    """With mu = 0 and log_var = 0 the result is the noise itself, and the gradient by log_var at dz = 2 is it too."""
     noise, zero = Noise(5, 6), np.zeros((7, 43), np.float32)
     z = normal(zero.shape, np.float32, noise)
     np.testing.assert_array_equal(reparameterize(zero, zero, noise), z)

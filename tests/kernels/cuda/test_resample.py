@@ -1,4 +1,4 @@
-"""Max pooling and upsampling on the device, against the reference, exactly."""
+"""Max pooling and upsampling on the GPU equal those of the reference exactly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def emulator() -> Iterator[None]:
 
 
 def integers(*shape: int, seed: int = 0, dtype: type = np.float32) -> np.ndarray:
-    """Few different ones, so that there are many ties."""
+    """Integers with few different values, so that there are many ties."""
     return np.random.default_rng(seed).integers(-3, 4, shape).astype(dtype)
 
 

@@ -1,4 +1,4 @@
-"""Which thread has which results of a tile (tile.cuh), and what the lanes of a warp read at once."""
+"""Which results of a tile each thread computes (tile.cuh), and what the lanes of a warp read at the same time."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[np.ndarray, np.nda
 
 
 @pytest.mark.parametrize(("P", "Q"), [(4, 4), (8, 4), (8, 8)])
-def test_each_result_has_one_thread(places: tuple[np.ndarray, np.ndarray], P: int, Q: int) -> None:
+def test_each_result_is_computed_by_one_thread(places: tuple[np.ndarray, np.ndarray], P: int, Q: int) -> None:
     rows, columns = places
     count = np.zeros((16 * P, 16 * Q), int)
     np.add.at(count, (rows[:, :P, None], columns[:, None, :Q]), 1)
     assert (count == 1).all()
 
 
-def test_fours_are_neighbours_and_aligned(places: tuple[np.ndarray, np.ndarray]) -> None:
+def test_groups_of_four_rows_or_columns_are_adjacent_and_aligned(places: tuple[np.ndarray, np.ndarray]) -> None:
     for place in places:
         fours = place.reshape(256, 2, 4)
         assert (fours == fours[..., :1] + np.arange(4)).all()
@@ -54,7 +54,7 @@ def test_fours_are_neighbours_and_aligned(places: tuple[np.ndarray, np.ndarray])
 
 
 def test_pairs_of_lanes_load_from_one_address(places: tuple[np.ndarray, np.ndarray]) -> None:
-    """lane ^ 1 in the loads of a, lane ^ 2 in those of b: a load of 16 bytes takes two steps in the place of four."""
+    """Lanes l and l ^ 1 share rows of a, l and l ^ 2 share columns of b: a 16-byte load takes two steps, not four."""
     rows, columns = places
     threads = np.arange(256)
     np.testing.assert_array_equal(rows, rows[threads ^ 1])
@@ -62,7 +62,7 @@ def test_pairs_of_lanes_load_from_one_address(places: tuple[np.ndarray, np.ndarr
 
 
 def test_a_half_of_a_warp_reads_no_bank_twice(places: tuple[np.ndarray, np.ndarray]) -> None:
-    """What 16 lanes read of one operand at once, at most 128 bytes of floats, lies in different banks."""
+    """The floats, at most 128 bytes, that 16 lanes read of an operand at the same time lie in different banks."""
     for place in places:
         for lanes in place[:, 0].reshape(16, 16):
             first = np.unique(lanes)
@@ -71,7 +71,7 @@ def test_a_half_of_a_warp_reads_no_bank_twice(places: tuple[np.ndarray, np.ndarr
 
 
 def test_threads_that_share_a_column_are_lanes_of_one_warp(places: tuple[np.ndarray, np.ndarray]) -> None:
-    """On that the search for the nearest code relies (quantize.cu)."""
+    """The search for the nearest code relies on it (quantize.cu)."""
     _, columns = places
     for column in np.unique(columns[:, 0]):
         assert len(set(np.flatnonzero(columns[:, 0] == column) // 32)) == 1

@@ -1,4 +1,4 @@
-"""Tests of the C kernels run where there is a C compiler that can build them."""
+"""The tests of the C kernels are skipped if there is no C compiler that can build them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ WITHOUT_LIBRARY = {"test_build.py", "test_signature.py"}
 
 @pytest.fixture(autouse=True)
 def compiled(request: pytest.FixtureRequest) -> None:
-    """Skips the test, with the reason, on a machine that has no C kernels."""
+    """Skip the test, with the reason, if there are no C kernels."""
     if Path(request.path).name not in WITHOUT_LIBRARY and library.why_not() is not None:
         pytest.skip(str(library.why_not()))

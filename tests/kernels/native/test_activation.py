@@ -18,7 +18,7 @@ OF_X = ["softplus_grad", "silu_grad", "gelu_grad"]
 
 @examples
 @given(shape=shapes, layout=st.sampled_from(LAYOUTS), dtype=st.sampled_from(DTYPES), scale=st.sampled_from([1, 30]))
-def test_they_are_those_of_the_reference(shape, layout, dtype, scale) -> None:
+def test_activations_equal_those_of_the_reference(shape, layout, dtype, scale) -> None:
     x, dy = (numbers(*shape, seed=s, dtype=dtype) * dtype(scale) for s in (0, 1))
     laid, laid_dy = laid_out(np.asarray(x), layout), laid_out(np.asarray(dy), "as it is")
     for name in FUNCTIONS:
@@ -43,7 +43,7 @@ def test_every_element_of_arrays_of_any_size(size, dtype) -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_limits(name, dtype) -> None:
+def test_extreme_inputs(name, dtype) -> None:
     x = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0, -0.0], dtype)
     with np.errstate(all="ignore"):
         expected = getattr(reference, name)(x)
@@ -82,7 +82,7 @@ def test_bias_relu_of_many_rows(shape, layout) -> None:
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, *OF_Y])
-def test_results_lie_as_their_inputs(name) -> None:
+def test_results_have_the_memory_layout_of_their_inputs(name) -> None:
     x = laid_out(numbers(3, 4, 5, 6), "channels last")
     arguments = [numbers(3, 4, 5, 6), x] if name in OF_Y else [x]
     assert getattr(native, name)(*arguments).strides == x.strides

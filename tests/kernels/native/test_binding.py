@@ -1,4 +1,4 @@
-"""What a C function is given has been checked."""
+"""The arguments of a C function are checked before it is called."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_call() -> None:
     assert (y == 3).all()
 
 
-def test_other_dtypes_and_things_are_refused() -> None:
+def test_other_dtypes_and_types_are_refused() -> None:
     x, y = arrays()
     for wrong in (x.astype(np.float64), x.astype(np.int32), x.astype(">f4"), [1.0] * 12, None, np.float32(1)):
         with pytest.raises(TypeError, match="sum_middle_f32: x must be a numpy.ndarray of float32, got"):

@@ -1,4 +1,4 @@
-"""Compiling at first use: what is kept, what is refused, and what is said where it cannot be done."""
+"""Compiling at first use: what is kept in the cache, what is refused, and the messages if compiling fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minivae.kernels.native.build import BuildError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the compilers of these tests are shell scripts")
 
-# A compiler: it says what CPU it sees, and what it "compiles" is one line of text.
+# A fake compiler: it states the CPU that it sees, and its "library" is one line of text.
 COMPILER = """#!/bin/sh
 case "$*" in *-dM*) echo "#define CPU {cpu}"; exit 0;; esac
 {action}
@@ -27,11 +27,11 @@ echo made > "$out"
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which libraries of this test are kept; CC is a compiler that works."""
+    """The folder that keeps the libraries of this test; CC is the fake compiler."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("MINIVAE_CFLAGS", raising=False)
-    monkeypatch.setattr(sys, "platform", "linux")  # the custom of caches that this test knows
+    monkeypatch.setattr(sys, "platform", "linux")  # the tests expect the cache folder of Linux
     use_compiler(monkeypatch, tmp_path)
     return tmp_path / "cache" / "minivae" / "native"
 
@@ -84,7 +84,7 @@ def test_other_flags_sources_and_cpus_are_other_libraries(
         ("sh -c 'echo why >&2; exit 3'", "why"),
     ],
 )
-def test_compilers_that_do_not_work(cache: Path, monkeypatch: pytest.MonkeyPatch, compiler: str, message: str) -> None:
+def test_compilers_that_fail(cache: Path, monkeypatch: pytest.MonkeyPatch, compiler: str, message: str) -> None:
     monkeypatch.setenv("CC", compiler)
     with pytest.raises(BuildError, match=message):
         build.build()
@@ -151,7 +151,7 @@ def test_a_link_is_refused(cache: Path, tmp_path: Path) -> None:
 
 
 def test_two_processes_at_once_make_one_library(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_compiler(monkeypatch, tmp_path, action="sleep 0.3")  # so that both are in the middle of it
+    use_compiler(monkeypatch, tmp_path, action="sleep 0.3")  # so that both compile at the same time
     code = "from minivae.kernels.native.build import build; print(build())"
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     printed = {process.communicate(timeout=60)[0].strip() for process in both}
@@ -175,7 +175,7 @@ def test_the_library_is_the_users_alone_whatever_the_umask_says(cache: Path, uma
     "damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b"", lambda whole: whole + b"x"]
 )
 def test_a_damaged_library_is_compiled_anew(cache: Path, damage: Callable[[bytes], bytes]) -> None:
-    """Of one that was cut off the system's loader makes a bus error."""
+    """Loading a truncated library would end the process with a bus error."""
     library = build.build()
     whole = library.read_bytes()
     library.write_bytes(damage(whole))
@@ -196,20 +196,22 @@ def test_what_a_killed_compiler_left_is_removed_and_what_one_at_work_has_stays(c
 
 
 @pytest.mark.parametrize("variable", ["CC", "MINIVAE_CFLAGS"])
-def test_a_variable_that_no_shell_reads_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+def test_the_error_names_a_variable_with_an_unclosed_quotation(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
     monkeypatch.setenv(variable, "gcc '")
     with pytest.raises(BuildError, match=f"{variable} cannot be read: No closing quotation"):
         build.build()
 
 
-def test_why_not_is_a_sentence(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_not_names_the_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "/no/such/compiler")
     code = "from minivae.kernels.native import library; print(library.why_not())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "/no/such/compiler" in done.stdout
 
 
-def test_a_library_that_cannot_be_loaded(cache: Path) -> None:
+def test_the_error_for_a_library_that_cannot_be_loaded(cache: Path) -> None:
     code = "from minivae.kernels.native import library; print(library.why_not())"  # the library is a line of text
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "cannot be loaded" in done.stdout

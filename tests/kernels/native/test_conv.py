@@ -1,4 +1,4 @@
-"""Convolutions of the C kernels against the reference in float64, on random geometries; exact on small integers."""
+"""The convolutions in C, for random geometries: close to the reference in float64, and exact on small integers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DTYPES = [np.float32, np.float64]
 
 
 def random_geometry(rng: np.random.Generator) -> ConvGeometry | None:
-    """Any stride, padding, dilation and groups, sizes from 1, an empty batch now and then; None if nothing fits."""
+    """Random sizes, stride, padding, dilation and groups, with or without images; None if they do not fit."""
     groups = int(rng.choice([1, 1, 1, 2, 3, 16]))
     C, OC = groups * int(rng.choice([1, 2, 3, 5, 16, 33])), groups * int(rng.choice([1, 3, 8, 16, 17, 48]))
     if C * OC > 3000:
@@ -39,7 +39,7 @@ def random_geometry(rng: np.random.Generator) -> ConvGeometry | None:
 
 
 def layout(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
-    """The same images as they are, channels-last, with gaps, or with rows backwards in memory."""
+    """Equal images: unchanged, channels-last, with gaps, or with reversed rows in memory."""
     kind = rng.integers(4)
     if kind == 0:
         return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
@@ -49,7 +49,7 @@ def layout(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
 
 
 def check(g: ConvGeometry, rng: np.random.Generator, dtype: Any, whole_numbers: bool, tolerance: float) -> None:
-    """All three passes, with or without bias and ReLU."""
+    """Check all three passes, with or without bias and ReLU at random."""
 
     def draw(*shape: int) -> np.ndarray:
         return (rng.integers(-3, 4, shape) if whole_numbers else rng.standard_normal(shape)).astype(dtype)
@@ -91,7 +91,7 @@ def test_many_random_convolutions() -> None:
 
 
 def test_depthwise_convolutions() -> None:
-    """Channels that fill vectors and that do not; strides, dilations, no batch, large kernels."""
+    """Channels that fill vector registers or do not, strides, dilations, empty batches and large kernels."""
     rng, settings = np.random.default_rng(0), ((3, 1, 1, 1), (5, 2, 2, 1), (3, 2, 0, 2), (4, 3, 1, 1), (1, 1, 0, 1))
     for C in (2, 16, 40):
         for kernel, stride, padding, dilation in settings:
@@ -102,12 +102,12 @@ def test_depthwise_convolutions() -> None:
                     check(g, rng, dtype, False, 1e-5 if dtype is np.float32 else 1e-13)
                     check(g, rng, dtype, True, 0)
     g = conv2d_geometry((1, 4, 40, 40), (4, 1, 17, 17), 1, 8, 1, 4)
-    check(g, rng, np.float64, True, 0)  # too many taps for that: a product for each group
+    check(g, rng, np.float64, True, 0)  # with so many taps, each group is a matrix product instead
 
 
 @pytest.fixture
 def winograd_always(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Winograd's products for 16 channels already, and for 2 x 2 of stride 1 and 6 x 6 of stride 3."""
+    """Use Winograd's algorithm from 16 channels on, and also for 2 x 2 kernels at stride 1 and 6 x 6 at stride 3."""
     monkeypatch.setattr(conv, "LEAST_CHANNELS", dict.fromkeys([(3, 1), (4, 2), (2, 1), (6, 3)], 16))
     monkeypatch.setattr(conv, "LEAST_FOR_WEIGHTS", 0)
     conv.winograd_applies.cache_clear()
@@ -118,8 +118,8 @@ def winograd_always(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("winograd_always")
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (4, 2), (2, 1), (6, 3)])
 @pytest.mark.parametrize("padding", [0, 1, 3, (2, 0)])
-def test_fewer_multiplications(kernel: int, stride: int, padding: Any) -> None:
-    """Odd and even sizes, several images and none, and more of them than one task or one chunk takes."""
+def test_winograd(kernel: int, stride: int, padding: Any) -> None:
+    """Winograd's algorithm on odd and even sizes, without images, and with more images than a task or a chunk takes."""
     rng = np.random.default_rng(0)
     for C, OC, size, N in ((16, 32, (8, 8), 5), (48, 16, (7, 9), 0), (32, 16, (13, 6), 18), (16, 16, (21, 34), 2)):
         g = conv2d_geometry((N, C, *size), (OC, C, kernel, kernel), stride, padding, 1, 1)
@@ -145,7 +145,7 @@ def relative_error(found: np.ndarray, exact: np.ndarray) -> float:
     ],
 )
 def test_rounding_errors(C: int, size: int, OC: int, kernel: int, stride: int) -> None:
-    """Root mean square errors of float32, relative to the results, of normal numbers: a few units of 2 to the -24."""
+    """On normal numbers, the relative root mean square error in float32 is a few units of rounding, 2^-24."""
     g = conv2d_geometry((16, C, size, size), (OC, C, kernel, kernel), stride, kernel // 3, 1, 1)
     rng = np.random.default_rng(0)
     x, w, dy = (rng.standard_normal(shape, dtype=np.float32) for shape in (g.x_shape, g.w_shape, g.y_shape))
@@ -164,7 +164,7 @@ def test_results_are_channels_last() -> None:
         assert y.transpose(0, 2, 3, 1).flags.c_contiguous
 
 
-def test_a_shape_that_is_not_the_geometrys() -> None:
+def test_shapes_that_differ_from_the_geometry_are_refused() -> None:
     g = conv2d_geometry((2, 3, 8, 8), (5, 3, 3, 3), 1, 1, 1, 1)
     x, w, dy = (np.ones(shape, np.float32) for shape in (g.x_shape, g.w_shape, g.y_shape))
     with pytest.raises(ValueError, match=r"conv2d: the input must have shape \(2, 3, 8, 8\), got \(1, 3, 8, 8\)"):

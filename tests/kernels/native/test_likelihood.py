@@ -93,7 +93,7 @@ def test_nan_anywhere_in_a_row_is_not_lost(K) -> None:
 
 
 def test_sums_are_at_least_as_accurate_as_pairwise_summation() -> None:
-    """A row of 2^21 numbers of one sign: added up one by one in float32, their fourth digit would be wrong."""
+    """In a sum of 2^21 numbers of one sign, one by one in float32, the fourth digit would be wrong."""
     logits = numbers(2, 1 << 21, dtype=np.float32, low=0, high=4)
     nll = native.bernoulli_nll(logits, np.zeros_like(logits))
     exact = np.logaddexp(0, np.float64(logits)).sum(axis=1)

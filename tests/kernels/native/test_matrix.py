@@ -1,4 +1,4 @@
-"""Products and sums of the C kernels against the reference in float64; exact where the numbers are small integers."""
+"""Products and sums in C: close to the reference in float64, and exact on small integers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def integers(rng: np.random.Generator, *shape: int, dtype: Any) -> np.ndarray:
 
 
 def matrix(rng: np.random.Generator, *shape: int, dtype: Any) -> np.ndarray:
-    """Rows contiguous, columns contiguous, neither, or backwards."""
+    """A matrix of integers with contiguous rows, contiguous columns, neither, or reversed rows."""
     *leading, M, N = shape
     layout = rng.integers(4)
     if layout == 0:
@@ -30,7 +30,7 @@ def matrix(rng: np.random.Generator, *shape: int, dtype: Any) -> np.ndarray:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("seed", range(60))
 def test_products(dtype: Any, seed: int) -> None:
-    """Sizes from 0 to more than a block, and sums that are cut into parts."""
+    """Sizes from 0 to more than a block, and sums that are split into parts."""
     rng = np.random.default_rng(seed)
     M, K, N = (int(rng.integers(0, rng.choice([3, 20, 130]))) for _ in range(3))
     K = int(rng.integers(1000, 5000)) if seed % 10 == 0 else K
@@ -45,9 +45,9 @@ def test_products(dtype: Any, seed: int) -> None:
 
 
 def test_offsets_beyond_32_bits() -> None:
-    """Rows that lie 2 to the 28 numbers apart: the last begins more than 2 to the 31 numbers after the first."""
+    """Rows are 2^28 elements apart, so that the last row starts more than 2^31 elements after the first."""
     try:
-        whole = np.zeros(9 * 2**28 + 40, np.float32)  # pages that nobody touches take no memory
+        whole = np.zeros(9 * 2**28 + 40, np.float32)  # untouched pages take no memory
     except MemoryError:
         pytest.skip("no address space for 10 GB")
     a = np.lib.stride_tricks.as_strided(whole, (10, 40), (4 * 2**28, 4))
@@ -57,13 +57,13 @@ def test_offsets_beyond_32_bits() -> None:
     np.testing.assert_array_equal(native.matmul(b.T, a.T), b.T @ a.T.copy())
 
 
-def test_a_nan_stays_one_behind_a_relu() -> None:
+def test_relu_keeps_nan() -> None:
     a = np.full((9, 4), np.nan, np.float32)
-    for N in (1, 16, 48):  # stored one by one and in vectors
+    for N in (1, 16, 48):  # stored as single numbers and as vectors
         assert np.isnan(native.matmul(a, np.ones((4, N), np.float32), None, True)).all()
 
 
-def test_shapes_that_do_not_fit() -> None:
+def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"matmul: shapes \(2, 3\) and \(4, 5\) do not fit"):
         native.matmul(np.ones((2, 3)), np.ones((4, 5)))
     with pytest.raises(TypeError, match="float64, got float32 array"):
@@ -85,7 +85,7 @@ def test_sums(dtype: Any, seed: int) -> None:
 
 @pytest.mark.parametrize("columns", [1, 3, 16, 17, 100])
 def test_long_sums_are_exact_to_rounding(columns: int) -> None:
-    """The largest error of 100,000 terms is below that of adding pairwise, 2 to the -24 times log2 of their number."""
+    """The largest error for 100,000 terms is below the bound of pairwise summation, 2^-24 log2(100,000)."""
     x = np.random.default_rng(0).random((100_000, columns), np.float32)
     exact = x.sum(axis=0, dtype=np.float64)
     error = np.abs(native.reduce_sum(x, (0,), False) - exact) / exact
@@ -101,6 +101,6 @@ def test_sums_by_index(dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", [-1, 3])
-def test_an_index_outside_of_the_table(wrong: int) -> None:
+def test_an_index_outside_of_the_table_is_refused(wrong: int) -> None:
     with pytest.raises(IndexError, match="an index lies outside of its table"):
         native.segment_sum(np.ones((2, 4)), np.array([0, wrong]), 3)

@@ -52,7 +52,7 @@ def check(kind, x, dy, weight, bias, groups, layout="as it is") -> None:
     layout=st.sampled_from(LAYOUTS),
     dtype=st.sampled_from(DTYPES),
 )
-def test_it_is_that_of_the_reference(kind, N, groups, per_group, rest, affine, layout, dtype) -> None:
+def test_norms_equal_those_of_the_reference(kind, N, groups, per_group, rest, affine, layout, dtype) -> None:
     shape = (N, groups * per_group, *rest)
     x, dy = (numbers(*shape, seed=s, dtype=dtype) for s in (0, 1))
     weight, bias = (numbers(shape[1], seed=s + 2, dtype=dtype) if given else None for s, given in enumerate(affine))
@@ -64,7 +64,7 @@ def test_it_is_that_of_the_reference(kind, N, groups, per_group, rest, affine, l
     "shape", [(2, 32, 40, 37), (3, 6, 150, 33), (1, 48, 101, 3), (300, 5), (2, 400, 9), (1, 1, 70_001)]
 )
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_many_blocks_and_their_rests(kind, shape, dtype) -> None:
+def test_many_blocks_and_incomplete_ones(kind, shape, dtype) -> None:
     x, dy = (numbers(*shape, seed=s, dtype=dtype) + dtype(1) for s in (0, 1))
     check(kind, x, dy, numbers(shape[1], seed=2, dtype=dtype), None, 2 if shape[1] % 2 == 0 else 1, "channels last")
 
@@ -86,7 +86,7 @@ def test_means_are_as_accurate_as_pairwise_sums() -> None:
 
 @pytest.mark.parametrize("kind", ["batch", "group"])
 def test_integers_give_exact_moments_and_sums(kind) -> None:
-    """Whole numbers, as many in a set as a power of two: every sum is exact in float32, in whatever order."""
+    """Every sum of these integers is exact in float32 in any order, and every set has 2^n elements."""
     rng = np.random.default_rng(0)
     x, dy = (rng.integers(-8, 9, (16, 4, 8, 8)).astype(np.float32) for _ in range(2))
     _, mean, _ = forward(native, kind, x, None, None, 2)
@@ -102,7 +102,7 @@ def test_results_are_channels_last_where_the_input_was() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 5, 77, 1023])
-def test_nan_spoils_its_own_channel_only(place) -> None:
+def test_nan_affects_its_own_channel_only(place) -> None:
     x = numbers(1024, 3, dtype=np.float32)
     x[place, 1] = np.nan
     y, mean, var = native.batch_norm(x, None, None, EPS)

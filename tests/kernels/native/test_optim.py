@@ -1,4 +1,4 @@
-"""Optimisers against the reference, on parameters of any shape, memory layout and dtype."""
+"""The optimisers in C against the reference, for parameters of any shape, memory layout and dtype."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ many = st.lists(st.tuples(shapes, st.sampled_from(LAYOUTS), st.sampled_from(DTYP
 
 
 def lists(drawn, count: int) -> list[list[np.ndarray]]:
-    """So many lists of the parameters drawn; the arrays of the second list lie in C order, the others as drawn."""
+    """`count` lists of arrays like the parameters drawn; those of the second list are in C order, others as drawn."""
     return [
         [
             laid_out(
@@ -75,7 +75,7 @@ def test_every_element_of_parameters_of_any_size(size, dtype) -> None:
     assert_close(p, q - np.float64(g) / 2)
 
 
-def test_numbers_of_numpy_are_settings_too() -> None:
+def test_settings_may_be_numpy_scalars() -> None:
     p, g = np.ones(3, np.float32), np.ones(3, np.float32)
     native.sgd_step([p], [g], [], np.float64(0.5), np.float64(0), np.float32(0), np.bool_(False))
     np.testing.assert_array_equal(p, [0.5] * 3)

@@ -1,4 +1,4 @@
-"""Threads: results do not depend on their number, on who else computes, or on fork()."""
+"""Threads: results depend neither on their number, nor on other Python threads that compute, nor on fork()."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from minivae.kernels.native import library
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """Puts the number of threads back."""
+    """Restore the number of threads after the test."""
     yield
     library.set_num_threads(int(os.environ.get("MINIVAE_NUM_THREADS", "2")))
 
 
 def results(seed: int = 0) -> list[bytes]:
-    """Every kind of work that is shared: products cut along rows and along k, batches, convolutions, sums."""
+    """The results of all kinds of parallel work: products split along rows and along k, batches, convolutions, sums."""
     rng = np.random.default_rng(seed)
 
     def normal(*shape: int) -> np.ndarray:
@@ -67,7 +67,7 @@ def test_several_python_threads_at_once() -> None:
 
 
 def test_fork() -> None:
-    """Parent and child go on computing, with threads of their own."""
+    """After a fork, parent and child continue to compute, each with its own threads."""
     code = """
 import os, sys
 sys.path.insert(0, sys.argv[1])

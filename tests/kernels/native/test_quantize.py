@@ -1,4 +1,4 @@
-"""The nearest code against the definition, in whole numbers, where all distances are exact."""
+"""The nearest code against its definition, on integers, for which all distances are exact."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from minivae.kernels import native, reference
 )
 def test_it_is_the_first_of_the_nearest_codes(M, D, K, layouts, dtype, seed) -> None:
     rng = np.random.default_rng(seed)
-    x, codebook = (rng.integers(-2, 3, (n, D)).astype(dtype) for n in (M, K))  # many codes are equally near
+    x, codebook = (rng.integers(-2, 3, (n, D)).astype(dtype) for n in (M, K))  # many ties
     expected = ((x[:, None] - codebook) ** 2).sum(axis=2).argmin(axis=1)
     actual = native.nearest_code(laid_out(x, layouts[0]), laid_out(codebook, layouts[1]))
     assert actual.dtype == np.int64

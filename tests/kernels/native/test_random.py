@@ -1,4 +1,4 @@
-"""Random numbers: Philox bit by bit, and what is made of its words."""
+"""Random numbers: the words of Philox bit by bit, and the numbers that are computed from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ longs = st.integers(0, 2**64 - 1)
 
 
 def test_the_first_words_are_the_published_ones() -> None:
-    """Random123, kat_vectors, philox4x32 with 10 rounds of the counter 0 under the key 0."""
+    """They are in the file kat_vectors of Random123: philox4x32, 10 rounds, counter 0, key 0."""
     words = native.random_bits(4, Noise(0, 0))
     assert words.dtype == np.uint32
     assert [f"{word:08x}" for word in words.tolist()] == ["6627e8d5", "e169c58d", "bc57ac4c", "9b00dbd8"]

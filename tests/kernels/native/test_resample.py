@@ -1,4 +1,4 @@
-"""Pooling and upsampling, exactly: nothing is rounded but sums, and those are of whole numbers here."""
+"""Pooling and upsampling are exact: only sums are rounded, and here they are sums of integers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ channels = st.sampled_from([1, 2, 3, 8, 16, 17, 40])
 
 @st.composite
 def pools(draw: st.DrawFn):
-    """Kernel, stride, padding, and an image size that the window fits into."""
+    """A kernel, stride, padding, and an image size into which the window fits."""
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     stride = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     padding = tuple(draw(st.integers(0, k // 2)) for k in kernel)

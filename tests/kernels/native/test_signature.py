@@ -1,4 +1,4 @@
-"""Prototypes of C functions, as they are read."""
+"""Reading the prototypes of C functions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_kinds_of_parameters() -> None:
         ("EXPORT void NAME(f)(const real **x) {", "cannot read the parameter"),
     ],
 )
-def test_what_cannot_be_read(source: str, message: str) -> None:
+def test_prototypes_that_cannot_be_read_are_refused(source: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse(source)
 

@@ -1,4 +1,4 @@
-"""exp, log and their kin against wider arithmetic, in units in the last place; what special.h states is held here."""
+"""The errors of exp, log, erf, ..., in units in the last place, are at most what special.h states."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from native_inputs import DTYPES
 from minivae.kernels import native
 from minivae.kernels.native.library import Kernel
 
-SLACK = 0.0 if np.finfo(np.longdouble).eps < np.finfo(np.float64).eps else 1.0  # of an oracle no wider than float64
+# Added to the bounds where long double, in which the exact results are computed, is no wider than float64.
+SLACK = 0.0 if np.finfo(np.longdouble).eps < np.finfo(np.float64).eps else 1.0
 
 
 def of_kernel(name: str) -> Callable[[np.ndarray], np.ndarray]:

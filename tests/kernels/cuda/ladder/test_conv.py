@@ -1,4 +1,4 @@
-"""The convolution by its definition: the one of the CPU."""
+"""The convolution by its definition (the ladder) equals the convolution of the CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ladder of matrix products: every step exact on integers, and as precise as it claims."""
+"""The ladder of matrix products: every step is exact on integers and as precise as it claims."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def emulator() -> Iterator[None]:
 
 
 def integers(*shape: int, dtype: type = np.float32, seed: int = 0, most: int = 8) -> np.ndarray:
-    """Small integers, whose products and sums every dtype holds exactly."""
+    """Small integers, whose products and sums are exact in every dtype."""
     return np.random.default_rng(seed).integers(-most, most + 1, shape).astype(dtype)
 
 
@@ -50,7 +50,7 @@ def test_no_step_depends_on_the_order_of_threads(step: str) -> None:
 
 @pytest.mark.parametrize("guard", ["start", "end"])
 @pytest.mark.parametrize("step", STEPS)
-def test_no_step_leaves_its_arrays(step: str, guard: str) -> None:
+def test_no_step_accesses_memory_outside_its_arrays(step: str, guard: str) -> None:
     with launcher.use_engine(Emulator(guard=guard, check_bounds=True)):
         for M, K, N in ((3, 5, 2), (66, 9, 35)):
             c = gemm(step, integers(M, K), integers(K, N))
