@@ -39,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[Any, bool], Iterator[Work]]] = {
     "imports": steps.imports,
 }
 NAMES = (*BENCHMARKS, "accuracy", "memory")
+ABOUT = {name: (rows.__doc__ or "").partition("\n")[0] for name, rows in BENCHMARKS.items()}  # for the page
 ROUNDS, QUICK_ROUNDS = (9, 0.1), (3, 0.01)  # number of rounds, and seconds of a candidate's turn in a round
 COMMITTED, ELSEWHERE = Path(__file__).parent, Path("runs/benchmarks")
 
@@ -59,14 +60,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code = _run(names, gpu, args.quick, found)
         if not args.quick:
-            report.write(out / "results", found, [])
+            report.write(out / "results", found, [], ABOUT)
             drawn = _draw(out / "results", found)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         found["interrupted"], code = True, 130
     for sentence in report.summary(found["sections"]):
         print(sentence)
-    report.write(out / "results", found, drawn)
+    report.write(out / "results", found, drawn, ABOUT)
     print(f"written: {out / 'RESULTS.md'}, {out / 'results'}", file=sys.stderr)
     return code
 

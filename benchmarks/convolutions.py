@@ -23,7 +23,7 @@ BATCH = 32
 
 
 def conv(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """One row for each pass of each layer."""
+    """The forward pass, the input gradient and the weight gradient of convolution layers, at batch size 32."""
     for layer in cases.LAYERS[:3] if quick else cases.LAYERS:
         g = layer.geometry(BATCH)
         costs = {

@@ -53,7 +53,7 @@ CASES = (
 
 
 def layers(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """One row per layer: its output, the gradient of its input and the gradients of its weights.
+    """Layers, forward and backward: the output and the gradients of the input and of the weights.
 
     The row of the first layer, a convolution, also times the three matrix products that its passes consist of.
     """

@@ -113,7 +113,7 @@ def quantize(gpu: Any, quick: bool = False) -> Iterator[Work]:
 
 
 def adam(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """One step of Adam on all parameters of the dense VAE."""
+    """One step of Adam for all parameters of the dense VAE."""
     settings = (3, 1e-3, (0.9, 0.999), 1e-8)
 
     def lists(make: Callable[[np.ndarray], Any]) -> list[list[Any]]:

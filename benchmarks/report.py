@@ -98,8 +98,8 @@ def line(record: Record) -> str:
     return f"{record['name']:58}  " + "  ".join(cells) + (f"  ({times:.2f}x)" if times else "")
 
 
-def markdown(report: dict[str, Any], plots: list[str]) -> str:
-    """The text of RESULTS.md."""
+def markdown(report: dict[str, Any], plots: list[str], about: dict[str, str]) -> str:
+    """The text of RESULTS.md. plots: file names. about: what a section measures, by its name."""
     text = ["# Results", "", "`python -m benchmarks` writes this page. Do not edit it by hand.", ""]
     if report.get("interrupted"):
         text += ["**The run was interrupted: this page shows the rows that were measured before.**", ""]
@@ -110,14 +110,16 @@ def markdown(report: dict[str, Any], plots: list[str]) -> str:
         text.append(f"* reached by NumPy: {gflops:.0f} GFLOP/s (matrix product), {gbytes:.1f} GB/s (copy)")
     text += [
         "",
-        "A cell shows the median of several rounds, with the quartiles in brackets; in each round the columns take",
-        "turns. The last column is PyTorch's time divided by that of the kernels in C: above 1, C is faster. PyTorch",
-        "uses its faster memory format, fused Adam and as many threads as C.",
+        "C, NumPy and CuPy are the kernels of minivae (`kernels/native`, `reference` and `cuda`); CuPy alone is the",
+        "same operation in CuPy's own functions. A cell shows the median of several rounds, with the quartiles in",
+        "brackets; in each round the columns take turns. The last column is PyTorch's time divided by that of the",
+        "kernels in C: above 1, C is faster. PyTorch uses its faster memory format, fused Adam and as many threads.",
     ]
     if sentences := summary(report["sections"]):
         text += ["", *(f"* {sentence}" for sentence in sentences)]
     for section, records in report["sections"].items():
-        text += ["", f"## {section}", "", *_table(section, records)]
+        sentence = [about[section], ""] if section in about else []
+        text += ["", f"## {section}", "", *sentence, *_table(section, records)]
     for plot in plots:
         text += ["", f"![{Path(plot).stem}](results/{Path(plot).name})"]
     return "\n".join(text) + "\n"
@@ -169,9 +171,9 @@ def _row(record: Record, cells: list[str]) -> str:
 # ---- files ----
 
 
-def write(folder: Path, report: dict[str, Any], plots: list[str]) -> None:
+def write(folder: Path, report: dict[str, Any], plots: list[str], about: dict[str, str]) -> None:
     """Write benchmarks.json into the folder, and RESULTS.md beside the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / "benchmarks.json", lambda file: file.write((json.dumps(report, indent=1) + "\n").encode()))
-    page = markdown(report, plots).encode()
+    page = markdown(report, plots, about).encode()
     atomic_write(folder.parent / "RESULTS.md", lambda file: file.write(page))

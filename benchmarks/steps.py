@@ -104,7 +104,7 @@ def torch_step(case: cases.Model, x: np.ndarray, layout: str, device: str) -> Ru
 
 
 def throughput(gpu: Any, quick: bool = False) -> Iterator[Work]:
-    """Encode 512 images, and draw 512 samples, as a user does: host arrays go in and come out."""
+    """Encoding 512 images and drawing 512 samples, as a user does: host arrays go in and come out."""
     for name in ("dense VAE", "conv VAE"):
         case = cases.MODELS[name]
         mv.manual_seed(0)

@@ -43,11 +43,11 @@ class Batches:
         self.batch_size, self.seed = checks.integer("batch_size", batch_size, 1), checks.seed("seed", seed)
         self.shuffle, self.drop_last = checks.flag("shuffle", shuffle), checks.flag("drop_last", drop_last)
         if not x.ndim or not len(x):
-            raise ValueError(f"there is nothing to make batches of: the data has shape {x.shape}")
+            raise ValueError(f"batches need at least one example, got x of shape {x.shape}")
         if y is not None and y.shape[:1] != x.shape[:1]:
             raise ValueError(f"x and y must have the same length, got {x.shape} and {y.shape}")
         if drop_last and len(x) < batch_size:
-            raise ValueError(f"with drop_last {len(x)} examples make no batch of {batch_size}")
+            raise ValueError(f"with drop_last there must be at least {batch_size} examples for a batch, got {len(x)}")
         self.x, self.y = x, y
         self.epoch, self.position = 0, 0  # which batch comes next
 

@@ -35,6 +35,7 @@ def test_a_quick_run_writes_json_and_a_page(tmp_path: Path, capsys: pytest.Captu
         assert 0 < low <= median <= high
     assert {"date", "threads", "numpy", "processor"} <= found["machine"].keys()
     page = (tmp_path / "RESULTS.md").read_text()
+    assert "## noise\n\nPhilox words and normal numbers" in page
     assert "| random_bits" in page
     assert "* left out: CuPy: " in page
     assert "left out: CuPy: " in capsys.readouterr().err

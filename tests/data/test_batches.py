@@ -102,7 +102,7 @@ def test_a_state_of_other_batches_is_refused(name, other):
     [
         (lambda: Batches(np.zeros((0, 2)), 3), ValueError, r"\(0, 2\)"),
         (lambda: Batches(np.zeros(3), 2, y=np.zeros(4)), ValueError, r"\(3,\) and \(4,\)"),
-        (lambda: Batches(np.zeros(3), 4, drop_last=True), ValueError, "3 examples make no batch of 4"),
+        (lambda: Batches(np.zeros(3), 4, drop_last=True), ValueError, "at least 4 examples for a batch, got 3"),
         (lambda: Batches(np.zeros(3), 2, seed=-1), ValueError, r"\[0, 2\*\*64\), got -1"),
         (lambda: Batches(np.zeros(3), 2, seed=2**64), ValueError, "18446744073709551616"),
         (lambda: Batches(np.zeros(3), 2, seed=None), TypeError, "seed must be an int, got None"),

@@ -1,3 +1,5 @@
+"""Anomaly detection: the split of a data set, the scores, and the threshold with its rate of false alarms."""
+
 from dataclasses import replace
 
 import numpy as np

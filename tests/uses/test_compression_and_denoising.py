@@ -1,3 +1,5 @@
+"""Compression and denoising, with models whose results are known."""
+
 import numpy as np
 import pytest
 from strategies import numbers

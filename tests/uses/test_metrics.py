@@ -1,3 +1,5 @@
+"""Squared error, PSNR and AUROC against closed forms and scikit-learn."""
+
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,3 +1,5 @@
+"""PCA: its errors are the eigenvalues left out, and reconstructions are projections."""
+
 import numpy as np
 import pytest
 from hypothesis import given

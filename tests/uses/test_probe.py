@@ -1,3 +1,5 @@
+"""The probe: the logistic regression, the choice of its penalty and of the labelled images, and the accuracies."""
+
 import builtins
 
 import numpy as np
