@@ -186,7 +186,7 @@ def _own(path: Path, image_shape: Sequence[int] | None) -> Dataset:
 
 
 def _held_out(path: Path, train: files.Part, test: files.Part | None, class_names: tuple[str, ...] | None) -> Dataset:
-    """The data set of these parts; without a test part every tenth image becomes one.
+    """The data set of these parts; without a test part every tenth image becomes a test image.
 
     Raises ValueError for fewer than two images, and for training and test images of different shapes.
     """

@@ -1,7 +1,7 @@
 """Read arrays from untrusted files: .npy streams, .npz archives, and a limit on how much a compressed file may hold.
 
 The size that a header states is compared with the size of the file, or of the archive's member, before memory is
-allocated for it. The data are then read in steps up to their last byte, because checksums are compared only there, and
+allocated for it. The data is then read in steps up to their last byte, because checksums are compared only there, and
 nothing may follow. Deflate compresses at most about a thousandfold, and images of black and white shapes compress a
 hundredfold; a file that claims to hold more than RATIO times its own size is refused.
 """
