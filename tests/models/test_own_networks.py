@@ -103,6 +103,7 @@ class TestGivenModules:
         assert model.reconstruct(images(3)).shape == (3, *SHAPE)
         assert model.score_samples(images(3)).shape == (3,)
 
+    @pytest.mark.cpu_only("the operations have tests of their own on every device")
     @MAKERS
     def test_their_gradients_are_right(self, make):
         model, noise = make().to(dtype=np.float64), mv.random.Generator(1).next()
