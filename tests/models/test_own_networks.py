@@ -139,6 +139,16 @@ class TestGivenModules:
         assert weights(again.set_params(warm_start=True).fit(images())) != trained
 
     @MAKERS
+    def test_what_becomes_of_them_later_is_no_matter(self, make):
+        """Here the caller goes on to train the modules, in another model or by hand."""
+        model = make(random_state=4)
+        initial = weights(model)
+        for module in model.given.values():
+            for parameter in module.parameters():
+                parameter.inplace()[...] = 7
+        assert weights(model.fit(images(), lr=0.0)) == initial
+
+    @MAKERS
     def test_without_one_fit_goes_on(self, make):
         model = make()
         first = weights(model.fit(images()))
