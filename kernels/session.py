@@ -3,13 +3,17 @@
     with backend.session() as session:
         step = session.prepare(step, state)
 
-Here is the session of the CPU, where every step is over when its function returns. That of a GPU is in cuda/.
+Here is the session of the CPU, where a step is over when its function returns and costs what it computes. A GPU works
+behind the host, which takes longer to tell it what to do than it takes to do it; see cuda/steps.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from .contract import Array
 
 Step: TypeAlias = Callable[..., Any]
 
@@ -29,9 +33,46 @@ class Session:
     def __exit__(self, *error: object) -> None:
         """Nothing is held that would have to be given back."""
 
-    def prepare(self, step: Step, state: Any) -> Step:
-        """The training step as it should be called: step itself.
-
-        state: what the step changes and takes for granted, for backends that do not run the same Python at each step.
-        """
+    def prepare(self, step: Step, state: State) -> Step:
+        """The training step as it should be called, with a batch of host arrays: here the step itself."""
         return step
+
+
+class State(Protocol):
+    """What a training step changes and takes for granted, for backends that do not run its Python each time.
+
+    The floors above, which know models, optimisers and generators, have one (training/step_state.py).
+    """
+
+    def snapshot(self) -> Snapshot:
+        """As it is now."""
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put back arrays, counters and gradients as they were."""
+
+    def advance(self, snapshot: Snapshot, counts: Sequence[int], grads: Mapping[int, Any]) -> None:
+        """Move on from this snapshot, which is of now: each counter by its count; new gradients, by their index."""
+
+    def live(self, add: Callable[[str, Callable[[], float]], Array]) -> AbstractContextManager[None]:
+        """Inside, steps read each number that counts from an array: add(dtype, function that tells what it is now)."""
+
+    def tensor(self, array: Array) -> Any:
+        """An array as a step takes and returns it, which has it as `data`."""
+
+    def names(self) -> list[str]:
+        """Those of the arrays."""
+
+
+class Snapshot(NamedTuple):
+    """A training between two steps.
+
+    arrays: what a step may write to; captured kernels have its addresses. values: of Python, which a captured step has
+    as constants, such as settings. counters: numbers that each step moves on. tensors and grads: what may have
+    gradients, and those that it has.
+    """
+
+    arrays: list[Array]
+    values: list[Any]
+    counters: list[int]
+    tensors: list[Any]
+    grads: list[Any]

@@ -27,8 +27,8 @@ WEIGHT = "[0, 1e30]"  # of learning rates and weight decays: beyond it float32 o
 class Optimizer:
     """Base class: holds the parameters, the learning rate and the state arrays, one list per name.
 
-    live: while a step is captured into a CUDA graph (minivae/cuda.py), gives step and learning rate of some parameters
-    as arrays in the place of numbers.
+    live: while a step is captured into a CUDA graph (kernels/cuda/steps.py), gives step and learning rate of some
+    parameters as arrays in the place of numbers.
 
     Raises ValueError for no parameters, one given twice, or a setting out of range; TypeError for anything but a
     leaf Tensor with requires_grad.
