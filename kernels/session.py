@@ -3,8 +3,8 @@
     with backend.session() as session:
         step = session.prepare(step, state)
 
-Here is the session of the CPU, where a step is over when its function returns and costs what it computes. A GPU works
-behind the host, which takes longer to tell it what to do than it takes to do it; see cuda/steps.py.
+Here is the session of the CPU, where a step is over when its function returns. A GPU runs small kernels faster than
+Python launches them, so its session captures the step and replays it: see cuda/steps.py.
 """
 
 from __future__ import annotations
@@ -67,12 +67,13 @@ class Snapshot(NamedTuple):
     """A training between two steps.
 
     arrays: what a step may write to; captured kernels have its addresses. values: of Python, which a captured step has
-    as constants, such as settings. counters: numbers that each step moves on. tensors and grads: what may have
-    gradients, and those that it has.
+    as constants, such as settings. counters: numbers that each step moves on. tensors: what the first arrays belong to.
+    leaves: at what gradients arrive, and grads: those that are there.
     """
 
     arrays: list[Array]
     values: list[Any]
     counters: list[int]
     tensors: list[Any]
+    leaves: list[Any]
     grads: list[Any]

@@ -36,6 +36,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import checks
 from ..contract import Array
 from ..session import Session, Snapshot, State, Step
 from . import launcher
@@ -103,8 +104,8 @@ class _Graph:
     """
 
     def __init__(self, step: Callable[[], Any], state: State, now: Snapshot) -> None:
-        self._state, self._captured_at, self._tf32 = state, now, settings.allow_tf32
-        self._live = LiveNumbers()
+        self._state, self._live = state, LiveNumbers()
+        self._arrays, self._values, self._tf32 = now.arrays, now.values, settings.allow_tf32
         try:
             state.restore(now._replace(grads=[None if grad is None else _OldGradient() for grad in now.grads]))
             with state.live(self._live.add):
@@ -112,6 +113,8 @@ class _Graph:
             after = state.snapshot()
         finally:
             state.restore(now)
+        if not hasattr(self._result, "_fields"):
+            raise TypeError(f"the step must return a named tuple of Tensors, got {checks.shown(self._result)}")
         for name, array, found in zip(state.names(), now.arrays, after.arrays, strict=True):
             if found is not array:
                 raise RuntimeError(f"the step puts a new array in place of {name}; it must write into it")
@@ -120,11 +123,10 @@ class _Graph:
 
     def fits(self, now: Snapshot) -> bool:
         """Whether all that the graph takes for granted is as it was."""
-        before = self._captured_at
         return (
-            len(now.arrays) == len(before.arrays)
-            and all(map(operator.is_, now.arrays, before.arrays))
-            and now.values == before.values
+            len(now.arrays) == len(self._arrays)
+            and all(map(operator.is_, now.arrays, self._arrays))
+            and now.values == self._values
             and settings.allow_tf32 == self._tf32
         )
 

@@ -38,6 +38,7 @@ class StepState:
         generator, optimizers, modules = current_generator(), self._optimizers, list(self._model.modules())
         own: list[Tensor] = [v for module in modules for v in vars(module).values() if isinstance(v, STATE)]
         tensors = own + self._others
+        leaves = [tensor._node for tensor in tensors if tensor._node is not None]
         moments = [array for o in optimizers for arrays in o.state.values() for array in arrays]
         modes = [module.training for module in modules] + [tensor.requires_grad for tensor in tensors]
         settings = [
@@ -52,14 +53,17 @@ class StepState:
             values=[generator.seed, *modes, *settings, *equal_steps],
             counters=[generator.draw, *(step for o in optimizers for step in o.steps)],
             tensors=tensors,
-            grads=[tensor._grad for tensor in tensors],
+            leaves=leaves,
+            grads=[leaf.grad for leaf in leaves],
         )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put back arrays, counters and gradients as they were."""
         arrays, counters = iter(snapshot.arrays), iter(snapshot.counters)
-        for tensor, grad in zip(snapshot.tensors, snapshot.grads, strict=True):
-            tensor._array, tensor._grad = next(arrays), grad
+        for tensor in snapshot.tensors:
+            tensor._array = next(arrays)
+        for leaf, grad in zip(snapshot.leaves, snapshot.grads, strict=True):
+            leaf.grad = grad
         current_generator().draw = next(counters)
         for optimizer in self._optimizers:
             for moments in optimizer.state.values():
@@ -69,7 +73,7 @@ class StepState:
     def advance(self, snapshot: Snapshot, counts: Sequence[int], grads: Mapping[int, Array | None]) -> None:
         """Counters and gradients as if the step had run in Python."""
         for index, grad in grads.items():
-            snapshot.tensors[index]._grad = grad
+            snapshot.leaves[index].grad = grad
         count = iter(counts)
         current_generator().draw += next(count)
         for optimizer in self._optimizers:

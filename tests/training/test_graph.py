@@ -357,6 +357,23 @@ def test_the_noise_is_that_of_the_current_generator() -> None:
     assert values() == values()
 
 
+def test_a_step_that_returns_something_else_falls_back() -> None:
+    run = mv.cuda.graph(lambda x: x * 2, Line().to("cuda"))
+    run(batch(1, 2, 3))
+    with pytest.warns(RuntimeWarning, match="must return a named tuple of Tensors, got"):
+        run(batch(1, 2, 3))
+    np.testing.assert_array_equal(run(batch(1, 2, 3)).numpy(), [2, 4, 6])
+
+
+def test_gradients_of_before_the_capture_are_let_go_of() -> None:
+    """They are as large as the model."""
+    line, step, _ = stepper([])
+    step(batch(1, 2, 3))
+    old = weakref.ref(line.w.grad)
+    step(batch(1, 2, 3))
+    assert old() is None
+
+
 CHANGES: dict[str, Callable[[Line, SGD], None]] = {
     "parameter": lambda line, _: setattr(line.w, "data", line.w.data * 0.5),
     "buffer": lambda line, _: setattr(line.seen, "data", line.seen.data + 10),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,18 +14,10 @@ from minivae.autograd import Function
 from minivae.kernels import backend
 from minivae.kernels.session import Session
 from minivae.training import loop
+from minivae.training.progress import Silent
 
 FOLDER = Path(loop.__file__).parent
 IMAGES = np.random.default_rng(0).random((20, 1, 8, 8)).astype(np.float32)
-
-
-class Loss(NamedTuple):
-    loss: mv.Tensor
-    nll: mv.Tensor
-
-
-def loss(value: float) -> Loss:
-    return Loss(mv.Tensor(np.float32(value)), mv.Tensor(np.float32(2 * value)))
 
 
 def autoencoder() -> mv.models.Autoencoder:
@@ -41,26 +33,6 @@ def test_training_asks_for_no_device(path: Path) -> None:
         if isinstance(node, ast.Attribute) and node.attr in ("device", "__cuda_array_interface__")
     ]
     assert asked == []
-
-
-def test_results_are_fetched_once_as_many_wait_as_may() -> None:
-    averages = loop.Averages(lag=3)
-    means = []
-    for value in (1.0, 2.0, 6.0, 100.0):
-        averages.add(loss(value), 2)
-        means.append(averages.means())
-    assert means == [{}, {}, {"loss": 3.0, "nll": 6.0}, {"loss": 3.0, "nll": 6.0}]
-    averages.settle()
-    assert averages.means() == {"loss": 109 / 4, "nll": 109 / 2}
-    assert averages.count == 8
-
-
-def test_a_bad_result_is_found_when_it_is_fetched() -> None:
-    averages = loop.Averages(lag=2)
-    averages.add(loss(np.nan), 1)
-    assert averages.diverged is None
-    averages.add(loss(1.0), 1)
-    assert averages.diverged == "loss became nan"
 
 
 class Lagging(Session):
@@ -88,6 +60,24 @@ def test_the_loop_calls_the_step_that_the_session_prepared(monkeypatch: pytest.M
         assert mine["loss"] == theirs["loss"]
     for name, array in expected.state_dict().items():
         np.testing.assert_array_equal(model.state_dict()[name], array)
+
+
+@pytest.mark.parametrize(("lag", "known"), [(1, [True, True, True]), (2, [False, True, True]), (4, [False] * 3)])
+def test_means_are_known_when_as_many_results_wait_as_may(
+    lag: int, known: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And at the end of the epoch, all of them."""
+
+    class Watching(Silent):
+        def step(self, metrics: Any) -> None:
+            seen.append("loss" in metrics)
+
+    seen: list[bool] = []
+    monkeypatch.setattr(Lagging, "lag", lag)
+    monkeypatch.setattr(backend("cpu"), "session", Lagging)
+    model = autoencoder().fit(IMAGES, epochs=1, batch_size=8, progress=Watching())
+    assert seen == known
+    assert np.isfinite(model.history[0]["loss"])
 
 
 class Exploded(Function):
