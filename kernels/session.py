@@ -45,35 +45,33 @@ class State(Protocol):
     """
 
     def snapshot(self) -> Snapshot:
-        """As it is now."""
+        """The training as it is now."""
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Put back arrays, counters and gradients as they were."""
+        """Put arrays, counters and gradients back to what they were."""
 
     def advance(self, snapshot: Snapshot, counts: Sequence[int], grads: Mapping[int, Any]) -> None:
-        """Move on from this snapshot, which is of now: each counter by its count; new gradients, by their index."""
+        """Move on as a step would. snapshot: of now. counts: to add to each counter. grads: new ones, by index."""
 
     def live(self, add: Callable[[str, Callable[[], float]], Array]) -> AbstractContextManager[None]:
-        """Inside, steps read each number that counts from an array: add(dtype, function that tells what it is now)."""
+        """A context in which a step reads numbers that count, such as the learning rate, from arrays on the device.
+
+        It gets each array by add(dtype, function), where the function tells what the number is now.
+        """
 
     def tensor(self, array: Array) -> Any:
-        """An array as a step takes and returns it, which has it as `data`."""
+        """A Tensor around this array: steps take and return Tensors, which have their array as `data`."""
 
     def names(self) -> list[str]:
-        """Those of the arrays."""
+        """What an error message calls each of the arrays."""
 
 
 class Snapshot(NamedTuple):
-    """A training between two steps.
+    """A training between two steps."""
 
-    arrays: what a step may write to; captured kernels have its addresses. values: of Python, which a captured step has
-    as constants, such as settings. counters: numbers that each step moves on. tensors: what the first arrays belong to.
-    leaves: at what gradients arrive, and grads: those that are there.
-    """
-
-    arrays: list[Array]
-    values: list[Any]
-    counters: list[int]
-    tensors: list[Any]
-    leaves: list[Any]
-    grads: list[Any]
+    arrays: list[Array]  # what a step writes to in place: parameters, buffers, moments of optimisers
+    values: list[Any]  # Python values that a step takes for granted: seed, modes, settings
+    counters: list[int]  # what a step moves on: draws of noise, steps of optimisers
+    tensors: list[Any]  # whose arrays the first of `arrays` are
+    leaves: list[Any]  # where gradients arrive, each in its `grad`
+    grads: list[Any]  # those of the leaves

@@ -23,7 +23,7 @@ from minivae.training.step_state import StepState
 
 __all__ = ["graph"]
 
-allow_tf32: bool
+allow_tf32: bool  # for type checkers; at run time they are properties of _Module
 capture_steps: bool
 
 

@@ -26,10 +26,10 @@ class StepState:
         self._model, self._optimizers = model, list(optimizers)
         known = {id(tensor) for _, tensor in model.named_tensors(STATE)}
         moved = [p for optimizer in optimizers for p in optimizer.params]
-        self._others = [p for p in moved if id(p) not in known]  # that are not the model's
+        self._others = [p for p in moved if id(p) not in known]  # which the model does not have
 
     def snapshot(self) -> Snapshot:
-        """As it is now.
+        """The training as it is now.
 
         Arrays: Parameters and Buffers, then the moments of the optimisers. Counters: draws of noise, then the steps of
         each parameter. Values: the seed, train() or eval(), requires_grad, the settings of the optimisers, and which of
@@ -58,7 +58,7 @@ class StepState:
         )
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Put back arrays, counters and gradients as they were."""
+        """Put arrays, counters and gradients back to what they were."""
         arrays, counters = iter(snapshot.arrays), iter(snapshot.counters)
         for tensor in snapshot.tensors:
             tensor._array = next(arrays)
@@ -71,7 +71,7 @@ class StepState:
             optimizer.steps = [next(counters) for _ in optimizer.steps]
 
     def advance(self, snapshot: Snapshot, counts: Sequence[int], grads: Mapping[int, Array | None]) -> None:
-        """Counters and gradients as if the step had run in Python."""
+        """Move counters and gradients on, as if the step had run in Python."""
         for index, grad in grads.items():
             snapshot.leaves[index].grad = grad
         count = iter(counts)
@@ -81,7 +81,7 @@ class StepState:
 
     @contextmanager
     def live(self, add: Callable[[str, Callable[[], float]], Array]) -> Iterator[None]:
-        """Inside, noise is drawn relative to the draw of now, and optimisers read their step and learning rate."""
+        """A context in which noise adds to its draw, and optimisers read step and learning rate, from arrays."""
         generator = current_generator()
         first = generator.draw
 
@@ -104,7 +104,7 @@ class StepState:
         return Tensor.wrap(array)
 
     def names(self) -> list[str]:
-        """Those of the arrays of a snapshot."""
+        """What an error message calls each of the arrays."""
         known = {id(tensor): name for name, tensor in self._model.named_tensors(STATE)}
         own = [known.get(id(tensor), "a parameter of the optimiser") for tensor in self.snapshot().tensors]
         moments = [f"{name}.{i}" for o in self._optimizers for name, m in o.state.items() for i in range(len(m))]
