@@ -1,5 +1,6 @@
 """Layers and the Module they are made of."""
 
+from .containers import ModuleList, Sequential
 from .layers import (
     GELU,
     BatchNorm2d,
@@ -13,7 +14,6 @@ from .layers import (
     Linear,
     MaxPool2d,
     ReLU,
-    Sequential,
     Sigmoid,
     SiLU,
     Softplus,
@@ -38,6 +38,7 @@ __all__ = [
     "Linear",
     "MaxPool2d",
     "Module",
+    "ModuleList",
     "Parameter",
     "Quantized",
     "ReLU",

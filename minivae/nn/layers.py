@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,18 @@ from minivae.kernels.geometry import Pair, as_pair
 from . import init
 from .module import Buffer, Module
 
+Forward = TypeVar("Forward", bound=Callable[..., Tensor])
+
+
+def takes_relu(forward: Forward) -> Forward:
+    """Mark a forward(x, relu=False) that can compute relu(forward(x)) in the pass that adds the bias.
+
+    nn.Sequential lets such a layer do the ReLU behind it. The mark is on the function and not on the class, so that a
+    subclass with a forward() of its own is without it.
+    """
+    forward.takes_relu = True  # type: ignore[attr-defined]
+    return forward
+
 
 class Linear(Module):
     """x (..., in_features) -> (..., out_features): x W^T + b, weight (out, in)."""
@@ -28,6 +40,7 @@ class Linear(Module):
         self.out_features = integer("out_features", out_features, 1)
         self.weight, self.bias = init.weight_and_bias((out_features, in_features), out_features, bias, dtype)
 
+    @takes_relu
     def forward(self, x: Any, relu: bool = False) -> Tensor:
         return F.linear(x, self.weight, self.bias, relu)
 
@@ -76,6 +89,7 @@ class Conv2d(_Conv):
         self.stride, self.padding = as_pair("stride", stride, 1), as_pair("padding", padding, 0)
         self.dilation = as_pair("dilation", dilation, 1)
 
+    @takes_relu
     def forward(self, x: Any, relu: bool = False) -> Tensor:
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, relu)
 
@@ -103,6 +117,7 @@ class ConvTranspose2d(_Conv):
             as_pair("dilation", dilation, 1),
         )
 
+    @takes_relu
     def forward(self, x: Any, relu: bool = False) -> Tensor:
         return F.conv_transpose2d(
             x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation, relu
@@ -182,37 +197,6 @@ class Embedding(Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_embeddings}, {self.embedding_dim}"
-
-
-class Sequential(Module):
-    """Layers one after another; their names are "0", "1", ..."""
-
-    def __init__(self, *layers: Module) -> None:
-        for i, layer in enumerate(layers):
-            if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: layer {i} must be a Module, got {type(layer).__name__}")
-            setattr(self, str(i), layer)
-
-    def forward(self, x: Any) -> Any:
-        """A ReLU behind a layer with weights is done by that layer, in the pass that adds the bias."""
-        layers = list(self)
-        pairs = iter(zip(layers, [*layers[1:], None], strict=True))
-        for layer, following in pairs:
-            if type(layer) in (Linear, Conv2d, ConvTranspose2d) and type(following) is ReLU:
-                x = layer(x, relu=True)
-                next(pairs)
-            else:
-                x = layer(x)
-        return x
-
-    def __iter__(self) -> Iterator[Module]:
-        return (layer for _, layer in self.named_children())
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __getitem__(self, i: int) -> Module:
-        return list(self)[i]
 
 
 class Flatten(Module):

@@ -8,7 +8,8 @@ from math import prod
 
 from minivae.kernels.checks import choice, integer, integers
 
-from .layers import Conv2d, ConvTranspose2d, Flatten, Linear, ReLU, Sequential, Unflatten
+from .containers import Sequential
+from .layers import Conv2d, ConvTranspose2d, Flatten, Linear, ReLU, Unflatten
 from .module import Module
 
 ImageShape = tuple[int, int, int]
