@@ -1,6 +1,10 @@
-"""The layers. Arguments, weight layouts, initial values and state names are PyTorch's.
+"""The layers. Their arguments, weight layouts, initial values and state names are those of PyTorch's layers.
 
-`dtype` is float32 unless given; a whole model changes with `module.to(dtype=...)`.
+A layer holds settings and weights and calls one function of minivae.functional, which says what is computed and what is
+an error. N is the number of examples, C channels, H and W height and width, OH and OW those of the output, KH and KW
+those of the kernel. `dtype` is that of the weights, float32 unless given; module.to(dtype=...) converts a whole model.
+
+Constructors raise TypeError for arguments of another type, and ValueError for those out of range.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ def takes_relu(forward: Forward) -> Forward:
 
 
 class Linear(Module):
-    """x (..., in_features) -> (..., out_features): x W^T + b, weight (out, in)."""
+    """Computes x W^T + b: x (..., in_features) -> (..., out_features), with W (out_features, in_features)."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = np.float32) -> None:
         self.in_features = integer("in_features", in_features, 1)
@@ -49,7 +53,7 @@ class Linear(Module):
 
 
 class _Conv(Module):
-    """What both convolution layers keep; the transposed one has its input channels first in the weight."""
+    """Settings and weights of both convolution layers. transposed: the weight has the input channels on axis 0."""
 
     def __init__(
         self, channels: Pair, kernel_size: int | Pair, groups: int, bias: bool, dtype: Any, transposed: bool = False
@@ -71,7 +75,7 @@ class _Conv(Module):
 
 
 class Conv2d(_Conv):
-    """x (N, C_in, H, W) -> (N, C_out, OH, OW), weight (C_out, C_in / groups, KH, KW); see functional.conv2d."""
+    """Convolves x (N, C_in, H, W) -> (N, C_out, OH, OW) with a weight (C_out, C_in / groups, KH, KW), see F.conv2d."""
 
     def __init__(
         self,
@@ -95,7 +99,10 @@ class Conv2d(_Conv):
 
 
 class ConvTranspose2d(_Conv):
-    """x (N, C_in, H, W) -> (N, C_out, OH, OW), weight (C_in, C_out / groups, KH, KW); see F.conv_transpose2d."""
+    """Computes the transpose of a convolution, which goes from its outputs to its inputs; see F.conv_transpose2d.
+
+    x (N, C_in, H, W) -> (N, C_out, OH, OW), with a weight (C_in, C_out / groups, KH, KW).
+    """
 
     def __init__(
         self,
@@ -125,7 +132,10 @@ class ConvTranspose2d(_Conv):
 
 
 class BatchNorm2d(Module):
-    """x (N, C, H, W) normalised per channel; running averages for evaluation. See functional.batch_norm."""
+    """Normalises x (N, C, H, W) per channel to mean 0 and variance 1, then scales and shifts it; see F.batch_norm.
+
+    Mean and variance are those of the batch in training mode, and running averages of them in evaluation mode.
+    """
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = np.float32) -> None:
         self.num_features, dtype = integer("num_features", num_features, 1), float_dtype("dtype", dtype)
@@ -151,7 +161,7 @@ class BatchNorm2d(Module):
 
 
 class GroupNorm(Module):
-    """x (N, C, ...) normalised per example and group of channels. See functional.group_norm."""
+    """Normalises x (N, C, ...) per example and group of channels, then scales and shifts it; see F.group_norm."""
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, dtype: Any = np.float32) -> None:
         self.num_groups, self.num_channels = (
@@ -172,7 +182,10 @@ class GroupNorm(Module):
 
 
 class Dropout(Module):
-    """Zero each element with probability p in training; nothing in evaluation."""
+    """In training mode, sets each element to 0 with probability p and divides the others by 1 - p; see F.dropout.
+
+    In evaluation mode it returns x.
+    """
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = number("p", p, "[0, 1)")
@@ -185,7 +198,7 @@ class Dropout(Module):
 
 
 class Embedding(Module):
-    """Indices (...) in [0, num_embeddings) -> rows (..., embedding_dim) of a trained table."""
+    """Looks up rows of a trained table: indices (...) in [0, num_embeddings) -> (..., embedding_dim)."""
 
     def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = np.float32) -> None:
         self.num_embeddings = integer("num_embeddings", num_embeddings, 1)
@@ -200,14 +213,14 @@ class Embedding(Module):
 
 
 class Flatten(Module):
-    """(N, ...) -> (N, D)."""
+    """Makes each example a vector: (N, ...) -> (N, D)."""
 
     def forward(self, x: Any) -> Tensor:
         return F.flatten(x, 1)
 
 
 class Unflatten(Module):
-    """(N, D) -> (N, *shape)."""
+    """Gives each example a shape: (N, D) -> (N, *shape). ValueError for x of other shapes."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = integers("shape", shape, 1)
@@ -223,14 +236,14 @@ class Unflatten(Module):
 
 
 class ReLU(Module):
-    """max(x, 0)."""
+    """Computes max(x, 0)."""
 
     def forward(self, x: Any) -> Tensor:
         return F.relu(x)
 
 
 class LeakyReLU(Module):
-    """x where positive, negative_slope * x elsewhere."""
+    """Computes x where it is positive and negative_slope * x elsewhere."""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = number("negative_slope", negative_slope)
@@ -243,42 +256,42 @@ class LeakyReLU(Module):
 
 
 class GELU(Module):
-    """x * Phi(x)."""
+    """Computes x * Phi(x), where Phi is the cumulative distribution function of N(0, 1)."""
 
     def forward(self, x: Any) -> Tensor:
         return F.gelu(x)
 
 
 class SiLU(Module):
-    """x * sigmoid(x)."""
+    """Computes x * sigmoid(x)."""
 
     def forward(self, x: Any) -> Tensor:
         return F.silu(x)
 
 
 class Tanh(Module):
-    """Hyperbolic tangent."""
+    """Computes the hyperbolic tangent."""
 
     def forward(self, x: Any) -> Tensor:
         return F.tanh(x)
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
+    """Computes 1 / (1 + exp(-x))."""
 
     def forward(self, x: Any) -> Tensor:
         return F.sigmoid(x)
 
 
 class Softplus(Module):
-    """log(1 + exp(x))."""
+    """Computes log(1 + exp(x))."""
 
     def forward(self, x: Any) -> Tensor:
         return F.softplus(x)
 
 
 class MaxPool2d(Module):
-    """The largest of each window; see functional.max_pool2d."""
+    """Takes the largest element of each window: x (N, C, H, W) -> (N, C, OH, OW); see F.max_pool2d."""
 
     def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
         self.kernel_size, self.padding = as_pair("kernel_size", kernel_size, 1), as_pair("padding", padding, 0)
@@ -294,7 +307,7 @@ class MaxPool2d(Module):
 
 
 class Upsample(Module):
-    """Each pixel repeated scale_factor times."""
+    """Repeats each pixel scale_factor times along both axes: x (N, C, H, W) -> (N, C, H * factor, W * factor)."""
 
     def __init__(self, scale_factor: int | Pair) -> None:
         self.scale_factor = as_pair("scale_factor", scale_factor, 1)
