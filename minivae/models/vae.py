@@ -105,8 +105,8 @@ class VAE(Codec):
 
     def build(self) -> None:
         """Encoder, decoder and likelihood."""
-        # The weight of the moment: a buffer, for a captured step to find it on the device, and not saved, as it follows
-        # from the step.
+        # The present weight of kl. It is a buffer so that a captured step finds it on the device, and it is not saved
+        # because it follows from the step.
         self.beta_now = Buffer(np.array(self.beta, np.float32), persistent=False)
         C, H, W = map(int, self.image_shape)
         if self.arch == "conv":

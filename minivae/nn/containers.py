@@ -26,17 +26,15 @@ class Numbered(Module):
 
     def extend(self: N, modules: Iterable[Module]) -> N:
         """Add Modules at the end and return this one. TypeError for what is no Module; then nothing is added."""
+        name = type(self).__name__
         try:
-            added = list(modules)
+            iterator = iter(modules)
         except TypeError:
-            raise TypeError(
-                f"{type(self).__name__} must be given Modules to iterate over, got {shown(modules)}"
-            ) from None
+            raise TypeError(f"{name} must be given Modules to iterate over, got {shown(modules)}") from None
+        added = list(iterator)
         for i, module in enumerate(added, len(self)):
             if not isinstance(module, Module):
-                raise TypeError(
-                    f"{type(self).__name__}: layer {i} must be a Module, got {shown(module)} in {shown(modules)}"
-                )
+                raise TypeError(f"{name}: layer {i} must be a Module, got {shown(module)} in {shown(modules)}")
         for i, module in enumerate(added, len(self)):
             setattr(self, str(i), module)
         return self
@@ -80,7 +78,7 @@ class Sequential(Numbered):
         self.extend(layers)
 
     def forward(self, x: Any) -> Any:
-        """x -> the last layer's output. Where a layer can do the ReLU behind it in its own pass, it does."""
+        """Return the last layer's output. A layer that can compute the ReLU behind it in its own pass does so."""
         waiting = list(self.children())[::-1]
         while waiting:
             layer = waiting.pop()

@@ -44,8 +44,8 @@ class Buffer(Tensor):
     """A Tensor that belongs to a layer and is not trained.
 
     persistent: whether it is part of state_dict(). One that is not moves with to() like the others; it is for values
-    that the layer computes anew, as the weight of a term that follows from the step. Errors are those of a Tensor, and
-    TypeError unless persistent is a bool.
+    that need not be saved because they are computed anew, such as a weight that follows from the number of the step.
+    Errors are those of a Tensor, and TypeError unless persistent is a bool.
     """
 
     __slots__ = ("persistent",)
@@ -123,7 +123,7 @@ class Module:
 
         Dictionaries inside of others are not looked into again: a model's history is a long list of them.
         """
-        if not self._has_fillable:  # as nearly all layers
+        if not self._has_fillable:  # the case of nearly all layers
             return
         for name, value in vars(self).items():
             if isinstance(value, FILLABLE):

@@ -152,12 +152,18 @@ def test_a_relu_behind_a_layer_with_weights_is_done_by_it_bit_by_bit(name, dtype
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
-        (Doubled(2, 2), nn.ReLU(), lambda x, w: np.maximum(2 * (x @ w), 0)),
-        (nn.Linear(2, 2), Leaky(), lambda x, w: np.where(x @ w > 0, x @ w, 0.5 * (x @ w))),
+        (lambda: Doubled(2, 2), nn.ReLU, lambda x, w: np.maximum(2 * (x @ w), 0)),
+        (lambda: nn.Linear(2, 2), Leaky, lambda x, w: np.where(x @ w > 0, x @ w, 0.5 * (x @ w))),
     ],
     ids=["a layer that knows no relu", "a ReLU of another kind"],
 )
 def test_subclasses_with_a_forward_of_their_own_are_called_one_by_one(first, second, expected):
-    model, x = nn.Sequential(first, second).to(dtype=np.float64), numbers(5, 2)
-    first.bias.inplace()[...] = 0
-    np.testing.assert_allclose(model(x).numpy(), expected(x, first.weight.numpy().T), rtol=1e-12)
+    model, x = nn.Sequential(first(), second()).to(dtype=np.float64), numbers(5, 2)
+    model[0].bias.inplace()[...] = 0
+    np.testing.assert_allclose(model(x).numpy(), expected(x, model[0].weight.numpy().T), rtol=1e-12)
+
+
+@containers
+def test_errors_of_whoever_makes_the_modules_come_through(make):
+    with pytest.raises(TypeError, match="in_features must be an int"):
+        make(nn.Linear(size, 2) for size in (2, 2.5))
