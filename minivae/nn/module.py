@@ -69,8 +69,8 @@ class Module:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define forward()")
 
-    # A property that reads `forward` makes a call one frame of Python, where a method that calls forward() makes two. It
-    # is read at each call, so a forward that is replaced later counts. (inspect.signature wants module.forward.)
+    # A property that reads `forward` makes a call one frame of Python, where a method that calls forward() makes two.
+    # It is read at each call, so a forward that is replaced later counts. (inspect.signature wants module.forward.)
     __call__: Callable[..., Any] = property(attrgetter("forward"))  # type: ignore[assignment]
 
     def __setattr__(self, name: str, value: Any) -> None:
