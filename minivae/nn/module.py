@@ -64,7 +64,7 @@ class Module:
     """
 
     training: bool = True
-    _has_fillable: bool = False  # whether a list, dict or set was ever set as an attribute
+    _fillable: tuple[str, ...] = ()  # names of the attributes that were set to a list, dict or set
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define forward()")
@@ -76,8 +76,8 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, CONTAINERS):
             _check_container(self, name, value, CONTAINERS)
-            if isinstance(value, FILLABLE):
-                super().__setattr__("_has_fillable", True)
+            if isinstance(value, FILLABLE) and name not in self._fillable:
+                super().__setattr__("_fillable", (*self._fillable, name))
         super().__setattr__(name, value)
 
     # ---- the tree ----
@@ -98,7 +98,8 @@ class Module:
         if self in seen:
             return
         seen.add(self)
-        self._check_filled()
+        if self._fillable:
+            self._check_filled()
         yield path, self
         for name, value in vars(self).items():
             if isinstance(value, Module):
@@ -112,7 +113,8 @@ class Module:
         self, kind: type[Tensor] | tuple[type[Tensor], ...], prefix: str = ""
     ) -> Iterator[tuple[str, Tensor]]:
         """(path, Tensor) for the Parameters, the Buffers or both, in this Module and below."""
-        self._check_filled()
+        if self._fillable:
+            self._check_filled()
         for name, value in vars(self).items():
             if isinstance(value, kind):
                 yield prefix + name, value
@@ -124,9 +126,8 @@ class Module:
 
         Dictionaries inside of others are not looked into again: a model's history is a long list of them.
         """
-        if not self._has_fillable:  # the case of nearly all layers
-            return
-        for name, value in vars(self).items():
+        for name in self._fillable:
+            value = vars(self).get(name)
             if isinstance(value, FILLABLE):
                 _check_container(self, name, value, NO_RECORDS)
 
