@@ -200,7 +200,7 @@ class Estimator(WithModules):
         return self
 
     def _trainer(self, batches: Batches, epochs: int, lr: float, clip_norm: float | None) -> Trainer:
-        optimizer = Adam(self.parameters(), lr)
+        optimizer = Adam([p for p in self.parameters() if p.requires_grad], lr)
         schedule = CosineSchedule(optimizer, epochs * len(batches))
         return Trainer(self, optimizer, batches, schedule, clip_norm, self.generator)
 

@@ -37,7 +37,7 @@ from minivae import ops as F
 from minivae.autograd import Tensor, no_grad
 from minivae.kernels import backend, checks
 from minivae.kernels.contract import Array
-from minivae.nn import Conv2d, Embedding, Linear, Module, Sequential, init
+from minivae.nn import Conv2d, Embedding, Linear, Module, ModuleList, Sequential, init
 from minivae.nn.layers import ReLU
 from minivae.ops.likelihood import CrossEntropy
 from minivae.ops.linear import Embedding as Lookup
@@ -135,7 +135,7 @@ class PixelCNN(Estimator):
         C = self.channels
         self.embedding = Embedding(self.values, C)
         reaches = ((self.kernel if layer else self.first_kernel) // 2 for layer in range(self.layers))
-        self.stack = Sequential(*(GatedLayer(C, reach, self.classes) for reach in reaches))
+        self.stack = ModuleList(GatedLayer(C, reach, self.classes) for reach in reaches)
         self.output = Sequential(ReLU(), Linear(C, self.hidden), ReLU(), Linear(self.hidden, self.values))
 
     # ---- the model ----
