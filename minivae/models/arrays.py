@@ -1,4 +1,4 @@
-"""ArrayModel: how a model takes plain arrays from its user, and gives them back."""
+"""How a model takes plain arrays from its user and gives them back: checks, batches, and what layers must have made."""
 
 from __future__ import annotations
 
@@ -105,3 +105,17 @@ class ArrayModel(Trainable):
         except ValueError as error:
             raise FloatingPointError(f"{type(self).__name__} has no result: {error}") from None
         return array
+
+
+def shaped(name: str, output: Any, *shape: int | str) -> Tensor:
+    """The output of a network, which may be the user's own, if it is a Tensor of this shape; TypeError, ValueError.
+
+    A str in the shape is the name of a length that is free.
+    """
+    if not isinstance(output, Tensor):
+        raise TypeError(f"the {name}'s output must be a Tensor, got {checks.shown(output)}")
+    found = tuple(n if isinstance(n, str) else m for n, m in zip(shape, output.shape, strict=False))
+    if output.ndim != len(shape) or found != shape:
+        wanted = ", ".join(n if isinstance(n, str) else str(int(n)) for n in shape)
+        raise ValueError(f"the {name}'s output must have shape ({wanted}), got {output.shape}")
+    return output

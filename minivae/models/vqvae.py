@@ -47,9 +47,11 @@ from minivae.nn.networks import check_image_shape
 from minivae.nn.quantizer import VectorQuantizer
 from minivae.random import current_generator
 
-from .base import Codec
+from .arrays import shaped
+from .base import LikelihoodCodec
 
 STRIDE = 4  # of the encoder: two convolutions of stride 2
+OF_BUILT_NETWORKS = ("channels", "residual_channels", "residual_blocks")
 MOST_BLOCKS = 1000
 VECTORS_PER_CODE = 64  # that k-means sees
 
@@ -102,14 +104,16 @@ class ResidualBlock(Module):
         return x + self.project(F.relu(self.conv(F.relu(x))))
 
 
-class VQVAE(Codec):
+class VQVAE(LikelihoodCodec):
     """Vector-quantised autoencoder over images.
 
     image_shape: (C, H, W), H and W multiples of 4. codes: K, the size of the codebook. code_dim: D, the length of its
     vectors. channels: of all convolutions but those inside of the residual blocks, which have residual_channels.
     residual_blocks: how many the encoder has, and the decoder. likelihood: 'bernoulli' (pixels in [0, 1]) or 'gaussian'
-    (one learned variance). update, commitment, decay, restart: see nn.VectorQuantizer. For the other parameters see
-    Estimator. Raises TypeError and ValueError for arguments of other types and ranges.
+    (one learned variance). update, commitment, decay, restart: see nn.VectorQuantizer. encoder, decoder: Modules of
+    your own, (N, C, H, W) -> (N, D, h, w) and (N, D, h, w) -> (N, C, H, W), logits or means by likelihood, in place of
+    those that channels, residual_channels and residual_blocks describe; if both are given, H, W, h and w are free. See
+    Estimator, as for the others. Raises TypeError and ValueError for arguments of other types and ranges.
 
     The first fit() starts the codebook from the encoder's outputs for a sample of the training images, by k-means. The
     paper's decay is 0.99, for trainings of 250,000 steps. Here 0.95 is the default, for some hundred steps: averages
@@ -129,6 +133,8 @@ class VQVAE(Codec):
         commitment: float = 0.25,
         decay: float = 0.95,
         restart: float = 0.05,
+        encoder: Module | None = None,
+        decoder: Module | None = None,
         *,
         epochs: int = 20,
         lr: float = 1e-3,
@@ -136,7 +142,9 @@ class VQVAE(Codec):
         random_state: int | None = None,
         warm_start: bool = False,
     ) -> None:
-        _check_image_shape(image_shape)
+        check_image_shape(image_shape)
+        if encoder is None or decoder is None:
+            _check_multiples(image_shape)
         checks.integer("codes", codes, 1)
         checks.integer("code_dim", code_dim, 1)
         checks.integer("channels", channels, 1)
@@ -147,17 +155,18 @@ class VQVAE(Codec):
         self.codes, self.code_dim, self.likelihood = codes, code_dim, likelihood
         self.channels, self.residual_channels, self.residual_blocks = channels, residual_channels, residual_blocks
         self.update, self.commitment, self.decay, self.restart = update, commitment, decay, restart
-        self._begin(epochs, lr, batch_size, random_state, warm_start)
+        self.keep_modules({"encoder": encoder, "decoder": decoder}, OF_BUILT_NETWORKS)
+        super().__init__(epochs, lr, batch_size, random_state, warm_start)
 
     def build(self) -> None:
         """Encoder, quantiser, decoder and likelihood."""
-        self.encoder = self._make_encoder()
+        self.encoder = self.module("encoder", self._make_encoder)
         self.quantizer = VectorQuantizer(
             self.codes, self.code_dim, self.update, self.commitment, self.decay, self.restart
         )
-        self.decoder = self._make_decoder()
-        self.observation = LIKELIHOODS[self.likelihood]()
-        self.unit_interval = self.observation.unit_interval
+        self.decoder = self.module("decoder", self._make_decoder)
+        self.build_observation()
+        self._code_shape: tuple[int, int] | None = None
 
     def _make_encoder(self) -> Sequential:
         """(N, C, H, W) -> (N, D, H / 4, W / 4)."""
@@ -185,8 +194,18 @@ class VQVAE(Codec):
 
     @property
     def code_shape(self) -> tuple[int, int]:
-        """(h, w): how many codes an image has."""
-        return self.image_shape[1] // STRIDE, self.image_shape[2] // STRIDE
+        """(h, w), the size of the map of codes of an image: (H / 4, W / 4), or what an encoder of your own makes."""
+        if self._code_shape is None:
+            self._code_shape = self._measure_code_shape()
+        return self._code_shape
+
+    def _measure_code_shape(self) -> tuple[int, int]:
+        """(h, w) of the latents of an image of zeros; ValueError if there are none."""
+        zeros = np.zeros((1, *self.image_shape), np.float32)
+        _, _, h, w = self.batched(lambda x: Tensor(np.zeros(self._latents(x).shape)), zeros).shape
+        if not h * w:
+            raise ValueError(f"the encoder must make at least one latent of an image, got a map of {h} x {w}")
+        return h, w
 
     @property
     def codebook_digest(self) -> str:
@@ -199,10 +218,14 @@ class VQVAE(Codec):
     def loss(self, x: Any) -> VQVAELoss:
         """Equation 3, averaged over images x (N, C, H, W); in training mode the codebook learns from them too."""
         x = self.tensor(x)  # (N, C, H, W)
-        z_e = self.encoder(x)  # (N, D, h, w)
+        z_e = self._latents(x)  # (N, D, h, w)
         vq = self.quantizer(z_e)  # vq.quantized (N, D, h, w) is z_q(x), vq.loss () the second and third term
-        nll = self.observation.nll(self.decoder(vq.quantized), x).mean()  # (), the mean of -log p(x | z_q(x)) (N,)
+        nll = self.observation.nll(self._decoded(vq.quantized), x).mean()  # (), the mean of -log p(x | z_q(x)) (N,)
         return VQVAELoss(nll + vq.loss, nll, vq.loss)
+
+    def _latents(self, x: Tensor) -> Tensor:
+        """z_e(x): (N, C, H, W) -> (N, D, h, w)."""
+        return shaped("encoder", self.encoder(x), len(x), self.code_dim, "h", "w")
 
     def prepare(self, x: np.ndarray) -> None:
         """Start the codebook from the encoder's outputs for images (N, C, H, W), unless it has been trained.
@@ -213,7 +236,7 @@ class VQVAE(Codec):
             return
         wanted = ceil(VECTORS_PER_CODE * self.codes / prod(self.code_shape))
         chosen = np.argsort(current_generator().uniform((len(x),), np.float64), kind="stable")[:wanted]
-        z = self.batched(self.encoder, x[chosen])  # (n, D, h, w)
+        z = self.batched(self._latents, x[chosen])  # (n, D, h, w)
         self.quantizer.initialize(z.transpose(0, 2, 3, 1).reshape(-1, self.code_dim))
 
     def begin_pass(self) -> None:
@@ -236,7 +259,7 @@ class VQVAE(Codec):
 
     def _codes(self, x: Tensor) -> Tensor:
         """k(x) of equation 1. A latent of NaN would get some code as well, so it is a FloatingPointError."""
-        z = self.encoder(x)
+        z = self._latents(x)
         if not_finite({"z": z.data}):
             raise FloatingPointError("VQVAE has no codes for these images: its encoder gives NaN or infinity")
         return self.quantizer.encode(z)
@@ -250,7 +273,7 @@ class VQVAE(Codec):
 
     def _output(self, codes: Tensor) -> Tensor:
         """Codes (N, h, w) -> the decoder's output (N, C, H, W). batched() gives them as floats, which are exact."""
-        return self.decoder(self.quantizer.decode(codes.astype(np.int64)))
+        return self._decoded(self.quantizer.decode(codes.astype(np.int64)))
 
     def check_codes(self, codes: Any) -> np.ndarray:
         """codes as an array (N, h, w) of int64 in [0, K), or an error as decode() says."""
@@ -261,10 +284,6 @@ class VQVAE(Codec):
         if codes.size and (codes.min() < 0 or codes.max() >= self.codes):
             raise ValueError(f"codes must be in [0, {self.codes}), got {codes.min()} to {codes.max()}")
         return codes.astype(np.int64, copy=False)
-
-    def reconstruct(self, x: np.ndarray) -> np.ndarray:
-        """decode(encode(x))."""
-        return self.decode(self.encode(x))
 
     def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None) -> np.ndarray:
         """n images (n, C, H, W): the decoder's means for maps of codes drawn from the prior.
@@ -318,10 +337,6 @@ class VQVAE(Codec):
 
         return self.batched(nll, self.check_images(x)).astype(np.float64)
 
-    def bits_per_dim(self, nats: float) -> float:
-        """nats per image -> bits per channel and pixel, see nn.likelihoods."""
-        return self.observation.bits_per_dim(checks.number("nats", nats), tuple(self.image_shape))
-
     def _check_prior(self, prior: Prior, method: str) -> None:
         """TypeError for what has no such method, ValueError for a prior over the codes of another codebook."""
         checks.offers("prior", prior, method)
@@ -338,8 +353,9 @@ def _label_argument(y: Any) -> dict[str, Any]:
     return {} if y is None else {"y": y}
 
 
-def _check_image_shape(image_shape: Sequence[int]) -> None:
-    for name, size in zip(("height", "width"), check_image_shape(image_shape)[1:], strict=True):
+def _check_multiples(image_shape: Sequence[int]) -> None:
+    """ValueError unless H and W are multiples of the strides of the encoder and decoder that build() makes."""
+    for name, size in zip(("height", "width"), image_shape[1:], strict=True):
         if size % STRIDE:
             below, above = size // STRIDE * STRIDE, (size // STRIDE + 1) * STRIDE
             nearest = f"{below} and {above}" if below else f"{above}"

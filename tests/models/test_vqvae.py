@@ -10,6 +10,7 @@ from vqvaes import SHAPE, SMALL, Uniform, configured, images, vqvae
 import minivae as mv
 import minivae.functional as F
 from minivae.models import VQVAE
+from minivae.models import vqvae as vqvae_module
 from minivae.models.vqvae import VQVAEBound, VQVAELoss
 
 
@@ -78,6 +79,21 @@ class TestLoss:
         block.project.bias.inplace()[...] = 0.0
         np.testing.assert_array_equal(block(mv.Tensor(x)).numpy(), x)
         assert x.min() < 0
+
+
+def test_the_encoder_sees_26_x_26_pixels_around_the_4_x_4_of_a_code():
+    """The default network, whose code (3, 3) stands for pixels 12 to 15 both ways; from the gradient by the pixels."""
+    mv.manual_seed(0)
+    model = VQVAE()
+    x = mv.Tensor(images(8, (1, 28, 28)), requires_grad=True)
+    z = model.encoder(x)  # (8, D, 7, 7)
+    dy = np.zeros(z.shape, np.float32)
+    dy[:, :, 3, 3] = numbers(8, model.code_dim, seed=1)
+    z.backward(z.backend.asarray(dy))
+    seen = np.zeros((28, 28), bool)
+    seen[12 - 11 : 16 + 11, 12 - 11 : 16 + 11] = True
+    np.testing.assert_array_equal(np.abs(host(x.grad)).sum(axis=(0, 1)) > 0, seen)
+    assert "26 x 26" in vqvae_module.__doc__
 
 
 class TestBound:
