@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -85,18 +86,24 @@ class ArrayModel(Trainable):
 
         FloatingPointError if they are not finite.
         """
+        with self.evaluating():
+            count = len(arrays[0])
+            parts = [
+                function(*(self.tensor(a[start : start + EVALUATION_BATCH]) for a in arrays)).numpy()
+                for start in range(0, max(count, 1), EVALUATION_BATCH)
+            ]
+        return self.check_output(np.ascontiguousarray(np.concatenate(parts)))
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Inside: evaluation mode, no gradients, and what the backend needs around many calls."""
         training = self.training
         self.eval()
         try:
             with no_grad(), self.parameters()[0].backend.session():
-                count = len(arrays[0])
-                parts = [
-                    function(*(self.tensor(a[start : start + EVALUATION_BATCH]) for a in arrays)).numpy()
-                    for start in range(0, max(count, 1), EVALUATION_BATCH)
-                ]
+                yield
         finally:
             self.train(training)
-        return self.check_output(np.ascontiguousarray(np.concatenate(parts)))
 
     def check_output(self, array: np.ndarray) -> np.ndarray:
         """The array itself (N, ...), or FloatingPointError with the index of the first NaN or infinity in it."""

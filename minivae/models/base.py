@@ -100,7 +100,10 @@ class Estimator(WithModules):
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments, as they were given."""
-        return {name: self.given[name] if name in self.given else getattr(self, name) for name in self._parameters()}
+        names = self._parameters()
+        if missing := [name for name in names if name not in self.given and not hasattr(self, name)]:
+            raise ValueError(f"{type(self).__name__} has the parameter {missing[0]}, but got no attribute of that name")
+        return {name: self.given[name] if name in self.given else getattr(self, name) for name in names}
 
     def set_params(self: E, **params: Any) -> E:
         """Change constructor's arguments. The layers are built anew, with new weights, unless it is epochs, lr,

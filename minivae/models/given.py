@@ -64,7 +64,7 @@ class WithModules(ArrayModel):
         ValueError for a module that keep_modules() does not know or build() had no use for, and for modules of
         different dtypes or devices.
         """
-        for name in self._parameters().keys() - self.given.keys():
+        for name in (name for name in self._parameters() if name not in self.given):
             if isinstance(module := getattr(self, name, None), Module):
                 raise ValueError(f"{name} is for keep_modules() to keep, got {type(module).__name__} as an attribute")
         given = {name: module for name, module in self.given.items() if module is not None}

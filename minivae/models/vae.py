@@ -13,9 +13,10 @@ and subtracted,
 
     log p(x) = ELBO(x) + KL(q(z | x) || p(z | x)).                                                                  (1)
 
-The gap is the distance of q from the true posterior, which is 0 where they are equal and positive elsewhere. So
-maximising the ELBO does two things: the encoder, on which log p(x) does not depend, can only close the gap; the decoder
-makes the images more likely. With log p(x, z) = log p(x | z) + log p(z) the bound is what the loss computes:
+The gap is a KL divergence: 0 where q is the true posterior, positive elsewhere. So maximising the ELBO does two things.
+log p(x) does not depend on the encoder, so that whatever the encoder gains closes the gap; whatever the decoder gains
+makes the images more likely or the posterior easier to meet. With log p(x, z) = log p(x | z) + log p(z) the bound is
+what the loss computes:
 
     ELBO(x) = E_q[log p(x | z)] - KL(q(z | x) || p(z)).                                                             (3)
 
@@ -30,7 +31,7 @@ al. 2017). Both are in **nats** per example, summed over pixels and latents: a n
     log p(z)     = -(log 2 pi + z^2) / 2                    and E_q[z^2] = mu^2 + exp(log_var),
     KL = E_q[log q - log p] = (mu^2 + exp(log_var) - 1 - log_var) / 2.                                  (10, appendix B)
 
-It is 0 for mu = 0, sigma = 1; a shift of the mean to mu = 1 costs 0.5 nats, a precision of sigma = 1/2 costs 0.318.
+It is 0 for mu = 0, sigma = 1; a shift of the mean to mu = 1 costs 0.5 nats, a deviation of sigma = 1/2 costs 0.318.
 
 **The gradient through a sample.** For F(mu) = E_q[f(z)] there are two estimators by one sample of z, both unbiased:
 
@@ -161,9 +162,9 @@ class VAE(LatentSpace, LikelihoodCodec):
         z = F.reparameterize(mu, log_var, noise)  # (N, D)
         nll = self.observation.nll(self._decoded(z), x).mean()  # (), the mean of (N,)
         kl = F.gaussian_kl(mu, log_var).mean(axis=0)  # (D,), the mean of (N, D)
-        charged = F.maximum(kl, float(self.free_bits)) if self.training and self.free_bits else kl
+        penalty = F.maximum(kl, float(self.free_bits)) if self.training and self.free_bits else kl  # (D,)
         beta = self.beta_now if self.training and self.kl_warmup else float(self.beta)  # NumPy's would make float64
-        return VAELoss(nll + beta * charged.sum(), nll, kl.sum())
+        return VAELoss(nll + beta * penalty.sum(), nll, kl.sum())
 
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
         """q(z | x): mu and log_var, (N, D) each."""
@@ -262,14 +263,8 @@ class VAE(LatentSpace, LikelihoodCodec):
         rows: how many draws are in memory at a time. progress: a bar on a terminal. ValueError for samples < 1.
         """
         x = self.binarized(x)
-        training = self.training
-        self.eval()
-        try:
-            with self.own_noise(), self.parameters()[0].backend.session():
-                found = importance_log_likelihood(self.log_weights, x, samples, rows, progress)
-            return self.check_output(found)
-        finally:
-            self.train(training)
+        with self.own_noise(), self.evaluating():
+            return self.check_output(importance_log_likelihood(self.log_weights, x, samples, rows, progress))
 
 
 def _check(likelihood: str, beta: float, kl_warmup: int, free_bits: float, binarize: str | None) -> None:

@@ -103,6 +103,7 @@ class TestGivenModules:
         assert model.reconstruct(images(3)).shape == (3, *SHAPE)
         assert model.score_samples(images(3)).shape == (3,)
 
+    @pytest.mark.cpu_only("the operations have tests of their own on every device")
     @MAKERS
     def test_their_gradients_are_right(self, make):
         model, noise = make().to(dtype=np.float64), mv.random.Generator(1).next()
@@ -304,6 +305,18 @@ class TestModelsOfOnesOwn:
 
         with pytest.raises(ValueError, match=r"net is for keep_modules\(\) to keep, got Encoder"):
             Forgetful(Encoder(D))
+
+    def test_a_parameter_that_nobody_keeps_is_refused(self):
+        """By what needs it: a file, a clone, set_params()."""
+
+        class Forgetful(Plain):
+            def __init__(self, width, **training):
+                super().__init__(**training)
+
+        model = Forgetful(3, latent_dim=1)
+        for call in (model.get_params, lambda: model.save("m.npz"), lambda: model.set_params(latent_dim=2)):
+            with pytest.raises(ValueError, match="Forgetful has the parameter width, but got no attribute"):
+                call()
 
     def test_a_module_of_another_name(self, tmp_path):
         class Kept(Plain):

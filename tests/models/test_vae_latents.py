@@ -61,6 +61,18 @@ class TestEstimator:
         assert (importance_log_likelihood(log_weights, np.arange(2), 6, 4) == -np.inf).all()
 
     @pytest.mark.cpu_only("asks nothing of a device")
+    def test_the_estimate_rises_to_the_logarithm_of_the_mean(self):
+        """The example at the head of importance.py: weights of 1 or 3, equally likely, over all draws of k."""
+        means = []
+        for k in (1, 2, 3, 10):
+            table = np.log(list(itertools.product((1, 3), repeat=k)))  # (2^k, k)
+            found = importance_log_likelihood(lambda block, n: mv.Tensor(block.T), table, k, k)
+            means.append(found.mean())
+        assert (np.diff(means) > 0).all()
+        np.testing.assert_allclose(means[:2], [0.549, 0.621], atol=5e-4)
+        assert 0.67 < means[-1] < np.log(2)
+
+    @pytest.mark.cpu_only("asks nothing of a device")
     def test_a_bar_changes_nothing(self):
         def log_weights(block, count):
             return mv.Tensor(numbers(count, len(block)))
