@@ -125,8 +125,8 @@ class Graph:
         generator = current_generator().state_dict()
         taken = _Capture(self._circumstances(), current_generator().draw, LiveNumbers())
         for tensor in tensors.values():
-            if tensor.grad is not None:
-                tensor._grad = _OfTheStepBefore()
+            if tensor._node is not None and tensor.grad is not None:
+                tensor._node.grad = _OfTheStepBefore()
         try:
             taken.follow(self._optimizers)
             taken.result, taken.launches = capture(lambda: self._step(*inputs))

@@ -41,7 +41,7 @@ class Optimizer:
         if not self.params:
             raise ValueError(f"an optimiser needs at least one parameter, got {params}")
         for p in self.params:
-            if not isinstance(p, Tensor) or not p.requires_grad or p._creator is not None:
+            if not isinstance(p, Tensor) or not p.requires_grad or not p.is_leaf:
                 raise TypeError(f"an optimiser takes leaf Tensors with requires_grad=True, got {shown(p)}")
         if len({id(p) for p in self.params}) != len(self.params):
             raise ValueError("a parameter was given to the optimiser twice")
