@@ -41,8 +41,8 @@ N = 0.9 + 0.1 * 2 = 1.1, m = 0.9 + 0.1 * 1.4 = 1.04, e = 0.945.
 
 At the beginning N_k is 1 and m_k is e_k. A code that no latent chooses stays where it is, because N_k and m_k shrink by
 the same factor. (If N_k began at 0, the first division by nearly 0 would throw such a code a hundred thousand times as
-far out.) Lest N_k comes down to 0, the division uses the Laplace-smoothed count (N_k + eps) / (N + K eps) * N in its
-place, where N is the sum of all N_k. It draws a code to 0 when N_k is about eps, if the code is not restarted earlier.
+far out.) As N_k may fall to 0, the division uses the Laplace-smoothed count (N_k + eps) / (N + K eps) * N in its place,
+where N is the sum of all N_k. This draws a code to 0 once its N_k is about eps, if it is not restarted before.
 
 **Dead codes.** A code far from all latents is chosen by none, gets no gradient and no average, and so never comes
 closer: it is dead, and the decoder has to do with fewer codes. A code counts as dead when its N_k is below `restart`
