@@ -11,9 +11,9 @@ earlier positions alone. If they depended on k_ij itself, the network would lear
 the "probabilities" of all maps would add up to more than 1, and nothing could be sampled from it.
 
 **Masks** make a stack of convolutions causal: they set the weights at later positions to 0 (van den Oord, Kalchbrenner
-& Kavukcuoglu 2016, "Pixel Recurrent Neural Networks", section 3.4). Mask A hides the position itself too. It belongs
-into the first layer, which reads the values. The other layers have mask B: their input at (i, j) is a feature that was
-made of earlier values, so they may read it.
+& Kavukcuoglu 2016, "Pixel Recurrent Neural Networks", section 3.4). Mask A hides the position itself too. It belongs in
+the first layer, which reads the values. The other layers have mask B: their input at (i, j) is a feature that was made
+of earlier values, so they may read it.
 
     mask A    # # #    mask B    # # #
               # . .              # # .
@@ -31,16 +31,17 @@ made of earlier values, so they may read it.
     # X . . . . .       . X . . . . .       # X . . . . .
     . . . . . . .       . . . . . . .       . . . . . . .
 
-With one stack, a step to the right costs a row: a kernel reaches one column further to the right only in the row above.
-Hence a triangle of earlier values is never seen, however many layers there are. The gated PixelCNN has two stacks:
+With one stack, a step to the right costs a row: only in the row above does a kernel reach one column further to the
+right. Hence a triangle of earlier values is never seen, however many layers there are. The gated PixelCNN has two
+stacks:
 
 * `above` (the paper's vertical stack) reads the rows above X, in all columns that its kernels reach. As no later value
   is in these rows, its kernels are full rectangles.
 * `left` (the horizontal stack) reads row i left of X and, in each layer, `above` at X.
 
 No kernel here has a mask. Mask A is a shift of the input, by a row down for `above` and by a column to the right for
-`left`, so that X holds the value before it. Mask B is the shape of the kernels, which end at X: (r + 1) x (2 r + 1)
-pixels for `above` and 1 x (r + 1) for `left`, where r is the reach, on maps padded with zeros at the top and the sides.
+`left`, so that X holds an earlier value. Mask B is the shape of the kernels, which end at X: (r + 1) x (2 r + 1) pixels
+for `above` and 1 x (r + 1) for `left`, where r is their reach, on maps with zeros around them.
 
 **Gates.** A layer multiplies features by gates in (0, 1) and adds a bias for the class y of the map to both (equation
 2, with y equation 4):

@@ -126,23 +126,31 @@ def test_a_training_goes_on_from_its_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "message"),
+    ("call", "error", "message"),
     [
         (
             {"encoder": Encoder(3)},
             ValueError,
             r"encoder's output .* shape \(\d+, 2, h, w\), got \(\d+, 3, 2, 3\)",
         ),
-        ({"encoder": nn.Flatten()}, ValueError, r"encoder's output must have shape \(\d+, 2, h, w\), got \(\d+, 54\)"),
-        ({"decoder": decoder(4)}, ValueError, r"decoder's output must have shape \(8, 1, 6, 9\), got \(8, 1, 6, 12\)"),
-        ({"decoder": 5}, TypeError, "decoder must be a Module or None, got 5"),
-        ({"channels": 3}, ValueError, "channels describes networks that are built.*got channels=3"),
-        ({"residual_blocks": 0}, ValueError, "residual_blocks describes networks that are built"),
+        (
+            lambda: vqvae(encoder=nn.Flatten()),
+            ValueError,
+            r"encoder's output must have shape \(\d+, 2, h, w\), got \(\d+, 54\)",
+        ),
+        (
+            lambda: vqvae(decoder=decoder(4)),
+            ValueError,
+            r"decoder's output must have shape \(8, 1, 6, 9\), got \(8, 1, 6, 12\)",
+        ),
+        (lambda: vqvae(decoder=5), TypeError, "decoder must be a Module or None, got 5"),
+        (lambda: vqvae(channels=3), ValueError, "channels describes networks that are built.*got channels=3"),
+        (lambda: vqvae(residual_blocks=0), ValueError, "residual_blocks describes networks that are built"),
     ],
 )
-def test_bad_modules(given, error, message):
+def test_bad_modules(call, error, message):
     with pytest.raises(error, match=message):
-        vqvae(**given).fit(pictures())
+        call().fit(pictures())
 
 
 def test_an_encoder_that_makes_no_latents():
