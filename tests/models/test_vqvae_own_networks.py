@@ -128,21 +128,9 @@ def test_a_training_goes_on_from_its_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (
-            {"encoder": Encoder(3)},
-            ValueError,
-            r"encoder's output .* shape \(\d+, 2, h, w\), got \(\d+, 3, 2, 3\)",
-        ),
-        (
-            lambda: vqvae(encoder=nn.Flatten()),
-            ValueError,
-            r"encoder's output must have shape \(\d+, 2, h, w\), got \(\d+, 54\)",
-        ),
-        (
-            lambda: vqvae(decoder=decoder(4)),
-            ValueError,
-            r"decoder's output must have shape \(8, 1, 6, 9\), got \(8, 1, 6, 12\)",
-        ),
+        (lambda: vqvae(encoder=Encoder(3)), ValueError, r"encoder's .* \(\d+, 2, h, w\), got \(\d+, 3, 2, 3\)"),
+        (lambda: vqvae(encoder=nn.Flatten()), ValueError, r"encoder's .* \(\d+, 2, h, w\), got \(\d+, 54\)"),
+        (lambda: vqvae(decoder=decoder(4)), ValueError, r"decoder's .* \(8, 1, 6, 9\), got \(8, 1, 6, 12\)"),
         (lambda: vqvae(decoder=5), TypeError, "decoder must be a Module or None, got 5"),
         (lambda: vqvae(channels=3), ValueError, "channels describes networks that are built.*got channels=3"),
         (lambda: vqvae(residual_blocks=0), ValueError, "residual_blocks describes networks that are built"),
