@@ -13,16 +13,16 @@ README = Path(__file__).parent.parent / "README.md"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(README.parent)}
 
 
-def test_the_examples_print_what_their_comments_say(tmp_path):
-    """One after the other, in one process: the last one goes on with the first one's data."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    code = "\n".join(blocks)
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("code", BLOCKS, ids=lambda code: code.splitlines()[0][:40])
+def test_each_example_prints_what_its_comments_say(code, tmp_path):
     promised = re.findall(r"^print\(.*\)\s+# ([^:\n]+)", code, re.MULTILINE)
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    assert (tmp_path / "sparse.npz").is_file()
     printed = result.stdout.splitlines()
-    assert len(printed) == len(promised) == 7
+    assert len(printed) == len(promised) > 0
     for said, is_so in zip(promised, printed, strict=True):
         try:
             said, is_so = ast.literal_eval(said), ast.literal_eval(is_so)
