@@ -55,8 +55,8 @@ class Estimator(WithModules):
     fit() always goes on from the present weights, as after load().
 
     Modules among the parameters (an encoder of one's own) are never changed: the model trains copies of them, which
-    start with their weights. A fit() that starts anew starts there, and so does a clone; random_state has no say in
-    weights that the caller has made. The model takes their dtype.
+    start with the weights that they have now. A fit() that starts anew starts there, and so does a clone; random_state
+    has no say in weights that the caller has made. The model takes their dtype. See given.py.
     """
 
     history: list[dict[str, Any]]

@@ -2,9 +2,10 @@
 
     VAE(encoder=my_encoder, decoder=my_decoder)
 
-The given modules are never changed. The model trains copies of them, which start with their weights, so that what
-scikit-learn asks of a parameter holds: fit() leaves it alone, a clone starts where the model started, and a model with
-a random_state starts there in each fit(). (random_state has no say in weights that the caller has made.)
+The given modules are never changed. The model trains copies of them, which start with the weights that the modules had
+when the model was made. So what scikit-learn asks of a parameter holds: fit() leaves it alone, a clone starts where the
+model started, and a model with a random_state starts there in each fit(). (random_state has no say in weights that the
+caller has made.)
 
 A file holds the weights of the copies and a description of their layers, but no code: load() is given such modules
 again, and compares them with the description.
@@ -28,6 +29,7 @@ class WithModules(ArrayModel):
     """A model whose constructor's parameters may be Modules."""
 
     given: Mapping[str, Module | None] = {}  # those parameters; None where build() makes the module
+    _first: Mapping[str, Module] = {}  # copies of them with the weights that they came with
 
     def keep_modules(self, modules: Mapping[str, Module | None], of_built: Sequence[str] = ()) -> None:
         """Keep parameters that are Modules, or None; for constructors, before super().__init__().
@@ -48,6 +50,8 @@ class WithModules(ArrayModel):
                         f"got {name}={value!r}"
                     )
         self.given = dict(modules)
+        # All in one go: a weight that two of them share stays one weight.
+        self._first = deepcopy({name: module for name, module in modules.items() if module is not None})
 
     def module(self, name: str, make: Callable[[], Module]) -> Module:
         """For build(): a copy of the module that was given as this parameter or, if none was, what make() makes."""
@@ -67,16 +71,15 @@ class WithModules(ArrayModel):
         for name in (name for name in self._parameters() if name not in self.given):
             if isinstance(module := getattr(self, name, None), Module):
                 raise ValueError(f"{name} is for keep_modules() to keep, got {type(module).__name__} as an attribute")
-        given = {name: module for name, module in self.given.items() if module is not None}
-        self._copies = deepcopy(given)  # all in one go: a weight that two of them share stays one weight
+        self._copies = dict(deepcopy(self._first))
         yield
         if self._copies:
             raise ValueError(f"{type(self).__name__}.build() makes no use of the {min(self._copies)} that was given")
-        tensors = [tensor for module in given.values() for _, tensor in module.named_tensors((Parameter, Buffer))]
+        tensors = [tensor for module in self._first.values() for _, tensor in module.named_tensors((Parameter, Buffer))]
         kinds = sorted({(t.dtype.name, t.device) for t in tensors if t.dtype.kind == "f"})
         if len(kinds) > 1:
             found = ", ".join(f"{dtype} on {device}" for dtype, device in kinds)
-            raise ValueError(f"{' and '.join(given)} must have one dtype and one device, got {found}")
+            raise ValueError(f"{' and '.join(self._first)} must have one dtype and one device, got {found}")
         for dtype, device in kinds:
             self.to(device, dtype)
 

@@ -40,6 +40,11 @@ class OwnBuild(VAE):
         self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(16, 2 * self.latent_dim))
 
 
+class OwnBuildToo(Autoencoder):
+    def build(self):
+        self.encoder, self.decoder = Encoder(self.latent_dim), decoder(self.latent_dim, self.image_shape)
+
+
 class SquaredLoss(NamedTuple):
     loss: mv.Tensor
 
@@ -64,6 +69,9 @@ class Plain(Codec):
 
     def decode(self, z):
         return self.batched(self.decoder, self.check_latents(z))
+
+
+OWN = [OwnBuild, OwnBuildToo, Plain]
 
 
 def vae(**options):
@@ -137,6 +145,16 @@ class TestGivenModules:
         assert weights(again) == initial
         assert weights(again.fit(images())) == trained
         assert weights(again.set_params(warm_start=True).fit(images())) != trained
+
+    @MAKERS
+    def test_what_becomes_of_them_later_is_no_matter(self, make):
+        """Here the caller goes on to train the modules, in another model or by hand."""
+        model = make(random_state=4)
+        initial = weights(model)
+        for module in model.given.values():
+            for parameter in module.parameters():
+                parameter.inplace()[...] = 7
+        assert weights(model.fit(images(), lr=0.0)) == initial
 
     @MAKERS
     def test_without_one_fit_goes_on(self, make):
@@ -240,17 +258,17 @@ class TestFiles:
 
 
 class TestModelsOfOnesOwn:
-    @pytest.mark.parametrize("make", [OwnBuild, Plain])
+    @pytest.mark.parametrize("make", OWN)
     def test_they_are_trained_saved_and_loaded(self, make, tmp_path):
         model = make(SHAPE, D, **FIT).fit(images())
         assert model.history[-1]["loss"] < model.history[0]["loss"]
         model.save(tmp_path / "model.npz")
-        for loaded in (make.load(tmp_path / "model.npz"), load(tmp_path / "model.npz", classes=[Plain, OwnBuild])):
+        for loaded in (make.load(tmp_path / "model.npz"), load(tmp_path / "model.npz", classes=OWN)):
             assert type(loaded) is make
             np.testing.assert_array_equal(loaded.reconstruct(images(3)), model.reconstruct(images(3)))
             assert loaded.get_params() == model.get_params()
 
-    @pytest.mark.parametrize("make", [OwnBuild, Plain])
+    @pytest.mark.parametrize("make", OWN)
     def test_a_training_goes_on_from_its_checkpoint(self, make, tmp_path):
         path = tmp_path / "checkpoint.npz"
 
