@@ -4,10 +4,10 @@
 
 The published result is -log p(x) = 228.7 nats on the test images (Norouzi et al. 2020, table of Exemplar VAEs, the row
 of the plain VAE). That VAE has an encoder and a decoder with two layers of 300 units each, 40 latents and Bernoulli
-pixels; the images are binarised anew in every epoch. Its layers are gated, its training is stopped early
-by the last 10,000 training images, and the weight of the KL term rises over 100 epochs. Here the layers are ReLUs, all 60,000 images are trained
-on, and the schedule is fixed beforehand: Adam, with a learning rate that falls to 0 along a cosine. The test images are
-evaluated during the training but decide nothing.
+pixels; the images are binarised anew in every epoch. Its layers are gated, the last 10,000 training images decide when
+its training stops, and the weight of the KL term rises over 100 epochs. Here the layers are ReLUs, all 60,000 images
+are trained on, and the schedule is fixed beforehand: Adam, with a learning rate that falls to 0 along a cosine. The
+test images are evaluated during the training but decide nothing.
 
 The folder --out holds a checkpoint of the last epoch, from which --resume continues, also within the final evaluation.
 The file --json is rewritten after every epoch. It holds the ELBO of each epoch; an estimate of log p(x) from a few test

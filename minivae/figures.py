@@ -2,7 +2,7 @@
 
 Images are arrays (N, C, H, W). With 1 channel they are shown in grey, with 3 in RGB; with any other number of channels
 each channel is shown in grey, the channels of an image side by side. 0 is black and 1 is white; if the data has pixels
-outside [0, 1], its lowest pixel is black and its highest white (see contrast()), and what a model makes is clipped to
+below 0 or above 1, its lowest pixel is black or its highest white (see contrast()). What a model makes is clipped to
 these limits. Latents are numbered from 0, as in arrays.
 
 There are two kinds of pictures. A sheet shows images in rows: interleave() orders the images, mosaic() puts them into
@@ -60,9 +60,9 @@ def tiles(images: np.ndarray) -> np.ndarray:
 
 
 def contrast(images: np.ndarray, data: np.ndarray) -> np.ndarray:
-    """Images mapped linearly to [0, 1], so that the lowest pixel of `data` becomes 0 and the highest 1, and clipped.
+    """Images mapped linearly to [0, 1] and clipped. If all pixels of `data` lie in [0, 1], images are only clipped.
 
-    If all pixels of `data` lie in [0, 1], images are only clipped.
+    Black (0) is the lowest pixel of `data` if that is below 0; white (1) is its highest pixel if that is above 1.
     """
     low, high = min(0.0, float(data.min())), max(1.0, float(data.max()))
     return np.clip((images - low) / (high - low), 0, 1)

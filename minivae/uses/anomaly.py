@@ -1,4 +1,4 @@
-"""Anomaly detection: a model that was trained on normal images only reconstructs other images badly."""
+"""Anomaly detection: a model that was trained only on normal images reconstructs other images badly."""
 
 from __future__ import annotations
 
