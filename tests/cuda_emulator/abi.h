@@ -1,4 +1,4 @@
-// What the compiled kernels, the runtime and Python (engine.py) have to agree on.
+// The data structures that the compiled kernels, the runtime and Python (engine.py) share.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -9,7 +9,7 @@ namespace emulator {
 
 // One compiled kernel instance, exported by the shared library of its .cu file.
 struct Kernel {
-  void (*run)(void** arguments);  // the body, for the thread that threadIdx and blockIdx name
+  void (*run)(void** arguments);  // runs the body for the thread in threadIdx and blockIdx
   const char* signature;          // a letter per parameter: b c h i l f d numbers, P pointer, S struct
 };
 
@@ -33,7 +33,7 @@ struct Launch {
   uint32_t guard_end;  // nonzero: arrays end at an unreadable page; zero: they begin after one
 };
 
-// Where in a kernel something was called.
+// The place of a call in a kernel.
 struct Site {
   const char* file;
   int line;
@@ -41,7 +41,7 @@ struct Site {
 
 enum class WarpOp : int32_t { Sync, Shuffle, Ballot, Add, Min, Max, Or, MmaTf32 };
 
-// What a lane brings to a warp intrinsic, and what it takes home.
+// The arguments of a lane for a warp intrinsic, and its results.
 struct WarpInput {
   uint64_t bits;
   int32_t source;        // Shuffle: the lane to read
@@ -52,7 +52,7 @@ struct WarpOutput {
   float fragment[4];
 };
 
-// A __shared__ variable of a kernel. Its memory is refilled with NaN when the first thread of a block comes by.
+// A __shared__ variable of a kernel. Its memory is filled with NaN when the first thread of a block reaches it.
 struct SharedVariable {
   const char* name;
   size_t bytes;

@@ -1,4 +1,4 @@
-// Everything that a .cu file finds declared, as it would by NVRTC. Included before its text.
+// The declarations that NVRTC has built in. This file is included before the text of a .cu file.
 #pragma once
 #define MINIVAE_EMULATOR 1
 
@@ -35,7 +35,7 @@ template <class... P> const char* signature(void (*)(P...)) {
 
 }  // namespace emulator
 
-// build.py rewrites the declarations of shared memory, the one thing that C++ has no word for:
+// build.py rewrites the declarations of shared memory, for which C++ has no equivalent:
 //   __shared__ T tile[16][17];             EMULATOR_SHARED(tile, T[16][17]);
 //   extern __shared__ float4 buffer[];     EMULATOR_DYNAMIC_SHARED(buffer, float4);
 #define EMULATOR_SHARED(name, ...)                                                                       \

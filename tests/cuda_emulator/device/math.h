@@ -1,5 +1,5 @@
-// The arithmetic that NVRTC declares by itself. The C functions are declared here, one by one: the C++ headers would
-// cost more time to compile than most kernels.
+// The arithmetic functions that NVRTC has built in. The C functions are declared one by one, because the C++ headers
+// take longer to compile than most kernels.
 #pragma once
 #include <stdint.h>
 #include <string.h>
@@ -37,7 +37,7 @@ inline long long abs(long long x) { return x < 0 ? -x : x; }
 inline float abs(float x) { return fabsf(x); }
 inline double abs(double x) { return fabs(x); }
 
-// min and max: of floating-point numbers the one that is no NaN, as fmin and fmax.
+// min and max: if one of two floating-point numbers is NaN, the result is the other one, as with fmin and fmax.
 #define EMULATOR_MIN_MAX(number)                                           \
   inline number min(number x, number y) { return y < x ? y : x; }          \
   inline number max(number x, number y) { return x < y ? y : x; }
@@ -53,7 +53,7 @@ inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 inline float rsqrt(float x) { return rsqrtf(x); }
 
-// sin(pi x) and cos(pi x): the reduction of x to [-1/4, 1/4] quarter turns is exact, as on the device.
+// sin(pi x) and cos(pi x): the reduction of x to [-1/4, 1/4] is exact, as on a GPU.
 inline void sincospi(double x, double* sine, double* cosine) {
   const double quarters = rint(2.0 * x), angle = (x - 0.5 * quarters) * 3.14159265358979323846;
   const double s = sin(angle), c = cos(angle);
@@ -76,7 +76,7 @@ inline double cospi(double x) { double s, c; sincospi(x, &s, &c); return c; }
 inline float sinpif(float x) { return (float)sinpi((double)x); }
 inline float cospif(float x) { return (float)cospi((double)x); }
 
-// The fast approximations are as exact here as the functions they approximate.
+// On a GPU these are fast approximations; here they are as exact as the functions that they approximate.
 inline float __expf(float x) { return expf(x); }
 inline float __logf(float x) { return logf(x); }
 inline float __log2f(float x) { return log2f(x); }

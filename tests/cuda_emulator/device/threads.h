@@ -1,8 +1,8 @@
-// What threads do together: barriers, warp intrinsics, tensor cores, atomics.
+// Operations in which threads cooperate: barriers, warp intrinsics, tensor cores, atomics.
 //
-// A warp intrinsic is an exchange: every lane of the mask brings a WarpInput, and when the last one has come each takes
-// its WarpOutput home (runtime/warp.h). The file and line of the call travel along for the error messages; as default
-// arguments they are those of the caller.
+// In a warp intrinsic every lane of the mask passes a WarpInput, and when the last lane has arrived, each gets its
+// WarpOutput (runtime/warp.h). File and line of the call are passed for the error messages; as default arguments they
+// are those of the caller.
 #pragma once
 #include "../abi.h"
 #include "math.h"

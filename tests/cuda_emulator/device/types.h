@@ -31,8 +31,8 @@ EMULATOR_VECTOR4(uint4, unsigned)
 EMULATOR_VECTOR4(float4, float)
 EMULATOR_VECTOR4(double4, double)
 
-// For a kernel they are constants: each thread runs the kernel once, and to it they never change.
-// The runtime, which is another translation unit, writes them whenever it turns to another thread.
+// In a kernel these are constants: a thread runs the kernel once, and its coordinates never change.
+// The runtime, which is another translation unit, sets them whenever it switches to another thread.
 #ifdef EMULATOR_RUNTIME
 #define EMULATOR_COORDINATE extern
 #else

@@ -1,5 +1,5 @@
-// Kernels with one bug each. Some are switched on by an argument, so that the test can show that without the bug
-// nothing is reported.
+// Kernels with one bug each. Some bugs are switched on by an argument, so that a test can show that nothing is reported
+// without the bug.
 
 __global__ void divergent_barrier(float* x, int reach) {
   if (threadIdx.x < reach) __syncthreads();
@@ -88,7 +88,7 @@ __global__ void lane_at_barrier(int* x, int split) {
   x[threadIdx.x] = 1;
 }
 
-// Warp-synchronous code of old: the neighbour's value, without __syncwarp between writing and reading.
+// Old warp-synchronous code: it reads the neighbour's value without __syncwarp between writing and reading.
 template <bool SYNC>
 __global__ void neighbour(int* x) {
   __shared__ int values[32];
@@ -97,7 +97,7 @@ __global__ void neighbour(int* x) {
   x[threadIdx.x] = values[(threadIdx.x + 1) % 32];
 }
 
-// The last block to come wins.
+// The result is that of the block that runs last.
 __global__ void last_block(int* x) { x[0] = blockIdx.x; }
 
 __device__ int depth(int n) {

@@ -1,4 +1,4 @@
-// Kernels without a bug, one for each thing that the emulator provides.
+// Kernels without bugs, one for each feature of the emulator.
 #include "mma.cuh"
 
 constexpr int ROW_THREADS = 128;
@@ -9,7 +9,7 @@ __device__ __forceinline__ T warp_sum(T value) {
   return value;
 }
 
-// One block per row: each warp by shuffles, then the first warp over the sums of all warps.
+// The sum of a row, one block per row: each warp adds by shuffles, then the first warp adds the sums of all warps.
 template <typename T>
 __global__ void __launch_bounds__(ROW_THREADS) row_sum(const T* __restrict__ x, T* __restrict__ sums, long long columns) {
   __shared__ T of_warp[ROW_THREADS / 32];
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(ROW_THREADS) row_sum(const T* __restrict__ x, 
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-// Reverses every run of blockDim.x numbers through memory whose size the launch decides.
+// Reverses every group of blockDim.x numbers, in shared memory whose size the launch states.
 template <typename T>
 __global__ void reverse(const T* x, T* y, int n) {
   extern __shared__ unsigned char buffer[];
@@ -54,7 +54,7 @@ __global__ void round_to_tf32(const float* x, float* y, int n) {
   for (int i = threadIdx.x; i < n; i += blockDim.x) y[i] = __uint_as_float(float_to_tf32(x[i]));
 }
 
-// Every thread writes its coordinates where they say: out (gridDim z, y, x, blockDim z, y, x, 6).
+// Every thread writes its coordinates to the element that they index: out (gridDim z, y, x, blockDim z, y, x, 6).
 __global__ void coordinates(int* out) {
   const int block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   const int thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
@@ -68,7 +68,7 @@ __global__ void histogram(const int* __restrict__ values, int* counts, int n) {
   if (i < n) atomicAdd(&counts[values[i]], 1);
 }
 
-// What one warp's intrinsics give, a column each: out (32, 10).
+// The results of the intrinsics of one warp, one column for each: out (32, 10).
 __global__ void warp_intrinsics(const int* x, int* out) {
   const int lane = threadIdx.x, value = x[lane];
   const unsigned all = 0xffffffffu, half = lane < 16 ? 0x0000ffffu : 0xffff0000u;
@@ -82,14 +82,14 @@ __global__ void warp_intrinsics(const int* x, int* out) {
   row[6] = __any_sync(half, value > 0) * 2 + __all_sync(half, value > 0);
   row[7] = (int)__reduce_add_sync(half, (unsigned)value);
   __syncwarp();
-  // The halves of the warp go separate ways and meet among themselves a different number of times.
+  // The halves of the warp diverge and synchronise among themselves a different number of times.
   int sum = value;
   for (int lanes = lane < 16 ? 8 : 4; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(half, sum, lanes, 16);
   row[8] = sum;
   row[9] = __shfl_xor_sync(all, value, 8, 8);
 }
 
-// A promise of alignment, vector types, and a loop over the rest.
+// A pointer declared ALIGNED, vector types, and a loop over the remaining elements.
 __global__ void add_vectors(const float4* x, const float* __restrict__ ALIGNED(16) y, float* ALIGNED(16) z, int n) {
   for (int i = threadIdx.x; i < n / 4; i += blockDim.x) {
     const float4 a = x[i], b = reinterpret_cast<const float4*>(y)[i];
@@ -117,7 +117,7 @@ __global__ void scalars(bool b, unsigned char c, short h, unsigned i, size_t l, 
   out[0] = b, out[1] = c, out[2] = h, out[3] = i, out[4] = (double)l, out[5] = f, out[6] = d;
 }
 
-// out (n, 8): functions of x that the templates of this project use.
+// out (n, 8): the functions of x that the kernels of this project use.
 template <typename T>
 __global__ void functions(const T* x, T* out, int n) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -129,7 +129,7 @@ __global__ void functions(const T* x, T* out, int n) {
   row[4] = sine, row[5] = cosine, row[6] = rsqrt(max(x[i], T(1))), row[7] = fma(x[i], x[i], T(1));
 }
 
-// y may be a part of x, or x of y.
+// y may overlap with x.
 __global__ void write_then_read(float* x, const float* y, float* seen) {
   x[threadIdx.x] = threadIdx.x + 1;
   __syncthreads();

@@ -1,9 +1,9 @@
-// A block: its threads take turns on fibers, in the order asked for, until all have finished.
+// A block: its threads take turns on fibers, in the order that the launch states, until all have finished.
 //
-// A thread runs until it waits, at a barrier or for other lanes of its warp. Then the next one that can run does. A
-// thread that has not begun yet begins on the fiber that has just become free, so threads that never wait all run on
-// one fiber, without a single switch. When nobody can run, either all threads stand at the same barrier, which opens,
-// or the kernel would hang, and the launch fails with the reason.
+// A thread runs until it waits at a barrier or for other lanes of its warp. Then the next thread that can run does. A
+// thread that has not started yet starts on a fiber that has become free, so threads that never wait all run on one
+// fiber, without a switch. If no thread can run, either all of them are at the same barrier, which opens, or the kernel
+// would hang, and the launch fails with the reason.
 #pragma once
 #include <string.h>
 
@@ -69,7 +69,7 @@ inline const char* describe(const Thread& thread) {
   return text;
 }
 
-// Everybody waits. Opens the barrier if all stand at it; otherwise says who waits for whom.
+// All threads wait. Opens the barrier if all are at it; otherwise fails and says which thread waits for which.
 inline void open_barrier_or_fail() {
   block.current = nullptr;
   Thread *in_warp = nullptr, *at_barrier = nullptr, *finished = nullptr;
@@ -109,7 +109,7 @@ inline Thread* next_thread() {
   }
 }
 
-// What every fiber does: run the current thread to its end, then the next, for ever.
+// The main function of every fiber: run the current thread to its end, then the next one, without end.
 inline void fiber_main() {
   for (;;) {
     block.kernel->run(block.arguments);

@@ -1,4 +1,4 @@
-// While a kernel runs, the processor's faults become errors that say which thread did what.
+// While a kernel runs, the processor's faults become errors that name the thread and what it did.
 //
 // The handler does not return to the faulting instruction: it ends the launch by switching to the scheduler, as fail()
 // does anywhere. SA_NODEFER keeps the signal deliverable although its handler never returns.
@@ -42,7 +42,7 @@ inline void on_fault(int signal, siginfo_t* info, void* context) {
   explain_access((const char*)info->si_addr, access_kind(context));
 }
 
-// Installs the handler, on a stack of its own (the fiber's may be what overflowed), and puts back what was there.
+// Installs the handler, on a stack of its own because the fiber's stack may have overflowed, and restores the old one.
 class FaultHandler {
  public:
   FaultHandler() {

@@ -1,7 +1,7 @@
 // Fibers: stacks that take turns on one OS thread. One CUDA thread runs on one fiber until it has to wait.
 //
 // Switching costs a few nanoseconds on x86-64 (save six registers, change the stack, restore six) and about twenty
-// times that with ucontext, which makes two system calls per switch and serves every other processor.
+// times that with ucontext, which makes two system calls per switch and is used on all other processors.
 #pragma once
 #include <stdint.h>
 #include <stdlib.h>
@@ -78,7 +78,7 @@ struct Fiber {
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapping == MAP_FAILED) abort();
     mprotect(mapping, STACK_GUARD, PROT_NONE);
-    // Stacks that all begin at the same offset of a page would compete for the same lines of the cache.
+    // Stacks that all started at the same offset in a page would compete for the same cache lines.
     prepare_context(context, mapping + STACK_GUARD, STACK_BYTES - number % 32 * 128, entry);
   }
   ~Fiber() { munmap(mapping, STACK_GUARD + STACK_BYTES); }

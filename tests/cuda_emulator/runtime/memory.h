@@ -1,8 +1,8 @@
-// Arguments in guarded memory: while a kernel runs, its arrays live in copies that end where an unreadable page begins
-// (or, in the other mode, begin where one ends). The first access outside is a fault, which names the thread.
+// Arguments in guarded memory: while a kernel runs, its arrays are copies that end where an unreadable page begins or,
+// in the other mode, begin where one ends. The first access outside is a fault, whose error names the thread.
 //
-// What lies between a copy and the farther page is filled with NaN; if it has changed afterwards, the kernel wrote
-// there. Arrays that overlap on the host, as in place operations have them, overlap in the copies.
+// The memory between a copy and the page on its other side is filled with NaN; if it has changed after the launch, the
+// kernel wrote there. Arrays that overlap on the host, as in operations in place, overlap in the copies too.
 #pragma once
 #include <string.h>
 #include <sys/mman.h>
@@ -49,7 +49,7 @@ struct Mapping {
   bool near(const char* address) const { return address >= begin - NO_MANS_LAND && address < end() + NO_MANS_LAND; }
 };
 
-// Mappings are kept for the next launch: making one costs more than a small kernel.
+// Mappings are kept for the next launch, because making one takes longer than a small kernel.
 class Pool {
  public:
   Mapping take(size_t bytes) {
@@ -75,7 +75,7 @@ class Pool {
   std::vector<Mapping> free_;
 };
 
-// A run of host memory that is copied as one: an array, or several that overlap.
+// A range of host memory that is copied in one piece: an array, or several that overlap.
 struct Region {
   char *host, *host_end;
   const char* name;
@@ -89,7 +89,7 @@ struct Region {
 
   size_t bytes() const { return host_end - host; }
   char* copy_end() const { return copy + bytes(); }
-  // The filled bytes around the copy: at most a page of them, which is as far as they are looked after.
+  // The filled bytes around the copy; at most a page of them is checked.
   char* before() const { return std::max(mapping.begin, copy - PAGE); }
   char* behind() const { return std::min(mapping.end(), copy_end() + PAGE); }
 
@@ -129,7 +129,7 @@ class Arguments {
     return nullptr;
   }
 
-  // The name of an array beside which the kernel wrote, or null.
+  // The name of an array outside of which the kernel wrote, or null.
   const char* written_beside() const {
     for (const Region& r : regions_)
       if (!still_nan(r.before(), r.copy) || !still_nan(r.copy_end(), r.behind())) return r.name;

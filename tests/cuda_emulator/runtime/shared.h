@@ -1,5 +1,5 @@
-// Shared memory. Every __shared__ variable, and the part whose size the launch decides, ends at an unreadable page and
-// is full of NaN when a block begins.
+// Shared memory. Every __shared__ variable, and the dynamic part whose size the launch states, ends at an unreadable
+// page and is filled with NaN when a block begins.
 #pragma once
 #include <vector>
 

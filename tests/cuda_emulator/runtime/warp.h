@@ -1,6 +1,6 @@
-// Warp intrinsics: lanes meet, and the last one to come computes what each of them takes home.
+// Warp intrinsics: lanes wait for each other, and the last one to arrive computes the results of all.
 //
-// Several groups of lanes of one warp may meet at the same time, each under its own mask.
+// Several groups of lanes of one warp may wait at the same time, each with a mask of its own.
 #pragma once
 #include <vector>
 
@@ -38,7 +38,7 @@ inline float tf32(unsigned word) {  // the tensor cores ignore the low 13 bits
   return value;
 }
 
-// Each lane's four elements of D = A B + C, from the fragments that all lanes brought (see mma_m16n8k8_tf32).
+// Each lane's four elements of D = A B + C, from the fragments of all lanes (see mma_m16n8k8_tf32).
 inline void multiply_fragments(Warp& warp) {
   for (int lane = 0; lane < 32; lane++)
     for (int i = 0; i < 4; i++) {
@@ -63,7 +63,7 @@ inline uint64_t combine(WarpOp op, uint64_t x, uint64_t y) {
   }
 }
 
-// All lanes of the mask have come: computes their outputs.
+// Computes the outputs, once all lanes of the mask have arrived.
 inline void complete(Warp& warp, WarpOp op, unsigned mask) {
   if (op == WarpOp::MmaTf32) return multiply_fragments(warp);
   uint64_t all = 0;
