@@ -88,9 +88,9 @@ def test_reduce_sum_over_rows_in_blocks(rows, columns) -> None:
     [((1_000_000,), (0,)), ((300_000, 3), (0,)), ((300_000, 3, 2), (0, 2)), ((2, 300_000, 3), (1,))],
 )
 def test_reduce_sum_adds_pairwise(shape, axis) -> None:
-    """The error stays within the bound of pairwise summation of blocks of 128, 150 units of rounding.
+    """The error is below the bound of pairwise summation in blocks of 128, which is 150 units of rounding.
 
-    In truth the errors mostly cancel and 8 suffice; adding row after row is off by hundreds of units.
+    Most errors cancel, so the test allows 8 units; adding row after row would be wrong by hundreds of units.
     """
     x = numbers(*shape, low=0.9, high=1.1, dtype=np.float32)
     exact = np.float64(x).sum(axis)

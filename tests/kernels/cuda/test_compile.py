@@ -57,8 +57,10 @@ def test_every_instance_compiles_within_its_budget(file: str, arch: str) -> None
     ],
 )
 def test_small_kernels_do_not_divide_by_64_bits(file: str, instance: str, divisions: int) -> None:
-    """Such a division takes longer than the number does on its way from memory. Loops that are unrolled have some, too,
-    if the compiler has to find out how often they run."""
+    """A 64-bit division takes longer than loading the number from memory.
+
+    An unrolled loop contains some divisions if its number of iterations has to be computed.
+    """
     assert len(re.findall(r"(?:div|rem)\.[su]64", nvrtc.ptx(MODULES[file][0].source, file, instance))) == divisions
 
 

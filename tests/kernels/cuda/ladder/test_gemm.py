@@ -59,9 +59,10 @@ def test_no_step_accesses_memory_outside_its_arrays(step: str, guard: str) -> No
 
 @pytest.mark.parametrize("step", STEPS)
 def test_the_error_is_that_of_the_format(step: str) -> None:
-    """|c - a b| <= error |a| |b|: K float32 roundings, or two operands rounded to 11 bits, or to 22 and K roundings.
+    """The bound is |c - a b| <= error |a| |b| (Higham 2002, section 3.5), where `error` depends on the format.
 
-    (Higham 2002, section 3.5.) That TF32 is not more precise than it is allowed to be shows that it is TF32.
+    float32: K roundings. TF32: two operands rounded to 11 bits. Three TF32 products: operands of 22 bits, K roundings.
+    A lower bound for the error of TF32 shows that tensor cores are really used.
     """
     a, b = numbers(40, 500, dtype=np.float32), numbers(500, 30, seed=1, dtype=np.float32)
     exact, scale = np.float64(a) @ np.float64(b), np.abs(np.float64(a)) @ np.abs(np.float64(b))
