@@ -55,9 +55,7 @@ class TrainingFile:
             if not fit:
                 raise ValueError(f"{name} holds a model, but no training to go on with")
             if "optimizer" not in fit:
-                raise ValueError(
-                    f"{name} was written by an older minivae, which did not note the optimizer: start anew"
-                )
+                raise ValueError(f"{name} was written by an older minivae, which did not note its optimizer")
             with reading(file.path, KIND):
                 fit, data = _flat(fit), meta["batches"]["digest"]
             if data != trainer.batches.digest:

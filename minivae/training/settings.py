@@ -47,9 +47,11 @@ class Settings:
     def __post_init__(self) -> None:
         if self.clip_norm is not None:
             self.clip_norm = checks.number("clip_norm", self.clip_norm, "(0, inf]")
-        for name in ("optimizer", "schedule"):
-            if getattr(self, name) is not None:
-                _check_signature(name, getattr(self, name))
+        self.optimizer = Adam if self.optimizer is None else _check_signature("optimizer", self.optimizer)
+        if self.given_lr is not None and not _takes(self.optimizer, "lr"):
+            raise ValueError(f"fit() got lr = {self.given_lr} and an optimizer that sets its own, {self.optimizer!r}")
+        if self.schedule is not None:
+            _check_signature("schedule", self.schedule)
         if not isinstance(self.progress, (bool, np.bool_)):
             checks.offers("progress", self.progress, "start_epoch", "step", "end_epoch")
         self.resume = checks.flag("resume", self.resume)
@@ -72,10 +74,7 @@ class Settings:
         return Trainer(model, optimizer, batches, schedule, self.clip_norm, model.generator, validation, self.callbacks)
 
     def _new_optimizer(self, params: list[Any]) -> Optimizer:
-        make = Adam if self.optimizer is None else self.optimizer
-        if self.given_lr is not None and not _takes(make, "lr"):
-            raise ValueError(f"fit() got lr = {self.given_lr} and an optimizer that sets its own, {make!r}")
-        optimizer = _made("optimizer", Optimizer, make, params, lr=self.lr)
+        optimizer = _made("optimizer", Optimizer, self.optimizer, "params", params, lr=self.lr)
         if {id(p) for p in optimizer.params} - {id(p) for p in params}:
             raise ValueError("optimizer must make an Optimizer of the parameters that it is given, got one of others")
         return optimizer
@@ -83,18 +82,19 @@ class Settings:
     def _new_schedule(self, optimizer: Optimizer, total_steps: int) -> Schedule | None:
         if self.schedule is None:
             return None
-        schedule = _made("schedule", Schedule, self.schedule, optimizer, total_steps=total_steps)
+        schedule = _made("schedule", Schedule, self.schedule, "optimizer", optimizer, total_steps=total_steps)
         if schedule.optimizer is not optimizer:
             raise ValueError("schedule must make a Schedule of the optimizer that it is given, got one of another")
         return schedule
 
 
-def _check_signature(name: str, function: Any) -> None:
-    """TypeError unless this is a function that tells its parameters."""
+def _check_signature(name: str, function: Any) -> Any:
+    """The function itself, or TypeError unless it is one that tells its parameters."""
     try:
         signature(checks.function(name, function))
     except ValueError:  # one that is written in C
         raise TypeError(f"{name} must be a function that tells its parameters, got {checks.shown(function)}") from None
+    return function
 
 
 def _called_after_epochs(on_epoch: Any) -> list[Any]:
@@ -114,15 +114,15 @@ def _takes(function: Any, name: str) -> bool:
     return name in signature(function).parameters and name not in getattr(function, "keywords", {})
 
 
-def _made(name: str, kind: Any, make: Any, first: Any, **offered: Any) -> Any:
-    """make(first, **offered), without those offered that it does not take; TypeError unless this is of that kind."""
+def _made(name: str, kind: Any, make: Any, first: str, value: Any, **offered: Any) -> Any:
+    """make(value, **offered), without those offered that it does not take; TypeError unless this is of that kind."""
     taken = {key: value for key, value in offered.items() if _takes(make, key)}
     try:
-        signature(make).bind(first, **taken)
+        signature(make).bind(value, **taken)
     except TypeError as error:
-        given = ", ".join(["one argument", *taken])
-        raise TypeError(f"{name} = {make!r} cannot be called with {given}: {error}") from None
-    made = make(first, **taken)
+        forms = f"({first}) or ({', '.join([first, *offered])})"
+        raise TypeError(f"{name} must be a function of {forms}, got {make!r}: {error}") from None
+    made = make(value, **taken)
     if not isinstance(made, kind):
-        raise TypeError(f"{name} must be a function that makes a {kind.__name__}, got {checks.shown(made)} from it")
+        raise TypeError(f"{name} must be a function that makes one, got {checks.shown(made)} from it")
     return made

@@ -185,7 +185,7 @@ TABLE = {
         _scheduled(optim.CosineSchedule),
         {
             **schedule_of,
-            "total_steps": Argument(3, integer(1, np.inf)),
+            "total_steps": Argument(3, integer(1, 2**53)),
             **warmup,
             "final": Argument(0.1, number(0, 1)),
         },
