@@ -244,6 +244,13 @@ class Schedule:
         self._apply()
 
 
+class ConstantSchedule(Schedule):
+    """The learning rate stays base_lr, after a warm-up if there is one."""
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int = 0) -> None:
+        super().__init__(optimizer, lambda step: 1.0, warmup_steps)
+
+
 class CosineSchedule(Schedule):
     """The learning rate falls from base_lr to final * base_lr along half a cosine, and then stays.
 

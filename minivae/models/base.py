@@ -178,7 +178,7 @@ class Estimator(ArrayModel):
                 file.restore()
             after_epoch = [lambda record: file.save(), *after_epoch]
         self.history = trainer.history
-        trainer.run(settings.epochs, settings.reporter(), after_epoch)
+        trainer.run(settings.epochs, settings.reporter, after_epoch)
         return self
 
     def _of_fit(self, *given: Any) -> tuple[int, float, int, bool]:
