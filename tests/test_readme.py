@@ -16,7 +16,7 @@ def test_the_example_prints_what_its_comments_say():
     promised = re.findall(r"^print\(.*\)\s+# ([^:\n]+)", code, re.MULTILINE)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     printed = result.stdout.splitlines()
-    assert len(printed) == len(promised) == 4
+    assert len(printed) == len(promised) == 5
     for said, is_so in zip(promised, printed, strict=True):
         said, is_so = ast.literal_eval(said), ast.literal_eval(is_so)
         if isinstance(said, float):  # 5 epochs of float32 on another BLAS
