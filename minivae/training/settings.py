@@ -99,7 +99,8 @@ def _made(name: str, kind: Any, make: Any, value: Any, **offered: Any) -> Any:
     try:
         signature(make).bind(value, **taken)
     except TypeError as error:
-        raise TypeError(f"{name} = {make!r} is not a function as fit() describes it: {error}") from None
+        expected = f"a function of one argument and, by this name, {', '.join(offered)}"
+        raise TypeError(f"{name} must be {expected}, got {make!r}: {error}") from None
     if not isinstance(made := make(value, **taken), kind):
         raise TypeError(f"{name} must be a function that makes one, got {checks.shown(made)} from it")
     return made
