@@ -60,7 +60,8 @@ class Settings:
 
     def trainer(self, model: Any, batches: Batches, validation: Any) -> Trainer:
         """A Trainer of the model with a new optimiser."""
-        params, total_steps = model.parameters(), self.epochs * len(batches)
+        params = [p for p in model.parameters() if p.requires_grad]
+        total_steps = self.epochs * len(batches)
         optimizer = _made("optimizer", Optimizer, self.optimizer, params, lr=self.lr)
         schedule = _made("schedule", Schedule, self.schedule, optimizer, total_steps=total_steps)
         if not {id(p) for p in optimizer.params} <= {id(p) for p in params}:
