@@ -15,7 +15,8 @@ from contextlib import redirect_stderr, redirect_stdout
 
 from minivae import __version__
 
-from . import info, pictures, tables, train, uses
+from . import config_file, info, pictures, tables, train, uses
+from .parser import Parser
 from .streams import Stream
 
 EXPECTED = (ValueError, TypeError, IndexError, OSError, ImportError, FloatingPointError, MemoryError, RuntimeError)
@@ -39,14 +40,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    args, unknown = _parser().parse_known_args(argv)
-    if unknown:
-        args.parser.error(f"{args.parser.prog.partition(' ')[2]!r} has no use for {' '.join(unknown)}")
     try:
+        args = _parsed(argv)
         args.command(args)
     except EXPECTED as error:
         return _refuse(" ".join(str(error).split()) or type(error).__name__)
     return 0
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a command: those on the command line, then those of --config, then the defaults."""
+    parser = _parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        args.parser.refuse(unknown)
+    if args.config is not None:
+        options, noted = config_file.read(args.config, args.parser)
+        args.parser.set_defaults(**options, noted=noted)
+        args = parser.parse_args(argv)
+    return args
 
 
 def _refuse(text: str) -> int:
@@ -61,10 +73,9 @@ def _interrupted(kept: str) -> int:
     return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="minivae", description="Autoencoders you can read.", allow_abbrev=False)
+def _parser() -> Parser:
+    parser = Parser(prog="minivae", description="Autoencoders you can read.")
     parser.add_argument("--version", action="version", version=f"minivae {__version__}")
-    parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (train, tables, pictures, uses, info):
         module.add_commands(commands)

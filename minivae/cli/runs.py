@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from minivae import __version__, models
-from minivae import data as datasets
 from minivae.data import Dataset
 from minivae.kernels import cpu_choice
 from minivae.models import VQVAE, PixelCNN
 from minivae.models.base import Estimator
 from minivae.training.checkpoint import atomic_write
 
+from . import images
 from .lock import NAME as LOCK
 from .pixels import check_pixels
 
+OVERWRITING = "overwriting"  # the mark in config.json while what an older run left is removed
+OF_A_RUN = ("model", "versions", "contents", OVERWRITING)  # what config.json holds besides options
 PICTURES = (
     *("anomalies", "codes", "compression", "denoised", "interpolation", "latent", "manifold", "reconstructions"),
     *("samples", "training", "traversal"),
@@ -90,17 +92,21 @@ class Run:
         return read_json(self.folder / "config.json") or {}
 
     def data(self, name: str | None = None) -> Dataset:
-        """The data set of this name or, without one, of the run; ValueError if its images do not fit the model."""
+        """The data set of this name or, without one, that of the run, of which x_train are the images it trained on.
+
+        Raises ValueError if its images do not fit the model.
+        """
+        own, config = name is None, self.config
         if name is None:
-            name = self.config.get("data")
+            name = config.get("data")
             if name is None:
                 raise ValueError(f"there is no {self.folder / 'config.json'}; say with --data which images to use")
             if not isinstance(name, str):
                 raise ValueError(f"{self.folder / 'config.json'} names no data set, but {name!r}")
-        data = datasets.load(name)
+        data = images.load(name, self.model.image_shape)
         check_pixels(self.model, data)
         self.model.check_images(data.x_test[:1])
-        return data
+        return images.set_aside(data, config.get("validation"), config.get("seed", 0))[0] if own else data
 
     def prior(self) -> PixelCNN | None:
         """The prior that was trained for the codes of this VQ-VAE; ValueError if it is that of another codebook."""
@@ -156,8 +162,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and isinf(value) else value
 
 
+def command_of(model: str) -> str:
+    """The command that makes a run of which config.json says that it is of this model."""
+    return f"minivae {model}" if model in ("anomaly", "compress-curve") else f"minivae train {model}"
+
+
 def versions() -> dict[str, str]:
-    """What a result may depend on."""
+    """The versions of all that the outcome of a training may depend on."""
     names = ("numpy", "cupy-cuda12x", "cupy-cuda13x")
     installed = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"] in names}
     own = {"minivae": __version__, "kernels": cpu_choice().name}

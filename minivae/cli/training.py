@@ -15,28 +15,56 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from minivae.data import Dataset
 from minivae.kernels import cpu_choice
 from minivae.models.base import Estimator
 from minivae.training import load_checkpoint
 from minivae.training.checkpoint import atomic_write, remove_leftovers
 from minivae.training.progress import progress_for
 
+from . import images
+from . import options as of_commands
 from .lock import locked
-from .runs import Files, read_json, versions, write_json
-
-OVERWRITING = "overwriting"  # the mark in config.json
+from .runs import OVERWRITING, Files, read_json, versions, write_json
 
 
-@dataclass(frozen=True)
+@dataclass
 class Training:
-    """A training that holds its folder. goes_on: from a checkpoint, else it starts from the beginning."""
+    """A training that holds its folder.
+
+    goes_on: whether it goes on from a checkpoint; else it starts from the beginning. noted: what the file of --config
+    has besides options. contents: the digests of its data, once checked() has seen them.
+    """
 
     files: Files
     options: dict[str, Any]
     goes_on: bool
+    noted: dict[str, Any]
+    contents: dict[str, str] = field(default_factory=dict)
+
+    def checked(self, data: Dataset) -> Dataset:
+        """The data set itself, of which config.json will hold the digests.
+
+        Raises ValueError for a training that goes on if images or labels are not those that it was begun with; says so
+        if they are not those of the run whose config.json is the file of --config.
+        """
+        self.contents = images.digests(data)
+        before = read_json(self.files.path("config.json")) if self.goes_on else None
+        if changed := self._changed((before or {}).get("contents")):
+            raise ValueError(
+                f"{changed} of {data.name!r} changed since the run was begun; --resume goes on with the same data"
+            )
+        if changed := self._changed(self.noted.get("contents")):
+            print(f"{changed} of {data.name!r} changed since the options were noted: this is another model", flush=True)
+        return data
+
+    def _changed(self, before: Any) -> str:
+        """The names of the arrays of which other digests were noted; runs of older versions have none."""
+        known = before if isinstance(before, dict) else {}
+        return ", ".join(name for name, found in self.contents.items() if known.get(name, found) != found)
 
     def begin(self) -> None:
         """Note the options of a training from the beginning; an old training goes, with all that hung on it."""
@@ -46,17 +74,15 @@ class Training:
             self._note({})
 
     def _note(self, mark: dict[str, Any]) -> None:
-        write_json(self.files.path("config.json"), {**self.options, "versions": versions(), **mark})
+        noted = {"versions": versions(), "contents": self.contents, **mark}
+        write_json(self.files.path("config.json"), {**self.options, **noted})
 
     def fit(self, model: Estimator, args: argparse.Namespace, *data: Any, validation: Any) -> None:
         """Train as the options say, saving after every epoch."""
         model.fit(
             *data,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            lr=args.lr,
+            **of_commands.of_fit(args),
             validation=validation,
-            device=args.device,
             progress=progress_for(sys.stderr),
             checkpoint=self.files.checkpoint,
             resume=self.goes_on,
@@ -73,12 +99,13 @@ class Training:
 
 
 @contextmanager
-def training(files: Files, options: dict[str, Any], args: argparse.Namespace) -> Iterator[Training]:
+def training(files: Files, args: argparse.Namespace) -> Iterator[Training]:
     """Hold the folder for a training with these options; nothing in it is changed before begin().
 
     Raises ValueError unless the training may write there: another one is under way, --force or --resume is missing, or
     --resume does not fit what is there. A KeyboardInterrupt comes out with what is kept as its message.
     """
+    options = of_commands.of_training(args)
     resume = getattr(args, "resume", None)  # None for a command that cannot
     if args.force and resume:
         raise ValueError("--force overwrites, --resume goes on: not both")
@@ -90,7 +117,7 @@ def training(files: Files, options: dict[str, Any], args: argparse.Namespace) ->
             goes_on = False
             _check_free(files, args.force, resume is not None)
         try:
-            yield Training(files, options, goes_on)
+            yield Training(files, options, goes_on, args.noted)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("" if resume is None else _kept(files)) from None
 
@@ -118,6 +145,7 @@ def _goes_on(files: Files, options: dict[str, Any], killed: bool) -> bool:
 
 def _check_options(config: dict[str, Any], options: dict[str, Any]) -> None:
     """ValueError for options that are not those of the run; more epochs are a longer training."""
+    config = {"model": options["model"], **config}  # priors of older versions have not noted that they are one
     if changed := sorted(k for k, v in options.items() if config.get(k) != v and not _longer(k, config.get(k), v)):
         raise ValueError(
             "resume with the options of the run, or more epochs: "
