@@ -1,9 +1,9 @@
 """The command line: `minivae train MODEL` makes a run, the other commands look at it.
 
-A run is a folder: model.npz (the model), checkpoint.npz (all that training needs to go on), config.json (the options),
-metrics.jsonl (a line per epoch), results.json (the numbers of the final table) and pictures. The prior of a VQ-VAE lies
-beside it, in files that begin with prior. Whatever the user can get wrong ends in one line on stderr and exit code 2;
-Ctrl-C ends in one line and 130. Output that nobody reads any more ends no command.
+A run is a folder with model.npz (the model), checkpoint.npz (all that training needs to go on), config.json (the
+options), metrics.jsonl (a line per epoch), results.json (the numbers of the final table) and pictures. The prior of a
+VQ-VAE lies beside it, in files that begin with prior. Every mistake of the user ends in one line on stderr and exit
+code 2, Ctrl-C in one line and exit code 130. A command goes on when nobody reads its output any more (`| head`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EXPECTED = (ValueError, TypeError, IndexError, OSError, ImportError, FloatingPoi
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     out, err = Stream(sys.stdout), Stream(sys.stderr)
     with redirect_stdout(out), redirect_stderr(err):
         try:
@@ -49,7 +49,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options of a command: those on the command line, then those of --config, then the defaults."""
+    """Take each option from the command line, else from the file of --config, else from the defaults."""
     parser = _parser()
     args, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -67,7 +67,7 @@ def _refuse(text: str) -> int:
 
 
 def _interrupted(kept: str) -> int:
-    """kept: what is left of a training, or ''."""
+    """Say in one line that Ctrl-C was pressed; kept says what is left of a training, '' that there was none."""
     line = f"minivae: interrupted: {kept}" if kept else "minivae: interrupted"
     print(f"\n{line}" if sys.stderr.isatty() else line, file=sys.stderr)  # on a terminal there may be a progress bar
     return 130

@@ -25,7 +25,7 @@ from .runs import OF_A_RUN, command_of, read_json, versions
 
 
 def read(path: Path, parser: Parser) -> tuple[dict[str, Any], dict[str, Any]]:
-    """-> the options in a file, checked, by their names in the namespace; and what a run noted beside them.
+    """Read a file: -> its options, checked, by their names in the namespace; and what a run noted beside them.
 
     Raises ValueError for a file that is no TOML or JSON, options that the command of this parser does not have, values
     that they do not take, and options of another command; OSError for a file that cannot be read.
@@ -58,7 +58,7 @@ def read(path: Path, parser: Parser) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _tell_versions(path: Path, before: dict[str, Any]) -> None:
-    """Say which versions have changed since a run noted its own."""
+    """Print which versions have changed since a run noted its own."""
     now = versions()
     if changed := [name for name in now if before.get(name, now[name]) != now[name]]:
         then, here = (", ".join(f"{name} {of[name]}" for name in changed) for of in (before, now))
@@ -84,7 +84,7 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _checked(action: argparse.Action, value: Any) -> Any:
-    """The value of an option as the command line would give it; ValueError for one that it does not take."""
+    """Convert a value to what the command line would make of it; ValueError for one that the option does not take."""
     if value is None and action.default is None:
         return None
     if action.nargs == 0:
@@ -105,7 +105,7 @@ def _checked(action: argparse.Action, value: Any) -> Any:
 
 
 def _one(action: argparse.Action, value: Any) -> Any:
-    """A single value. The type functions of options have the names that argparse shows: int, float, or another."""
+    """Convert a single value. Type functions of numbers are called int or float, as argparse's messages need it."""
     convert: Any = action.type or str
     is_number = convert.__name__ in ("int", "float")
     if isinstance(value, bool) or not isinstance(value, (int, float) if is_number else str):
@@ -123,6 +123,6 @@ def _one(action: argparse.Action, value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value as it stands in the file, if it is short."""
+    """Show a value as it stands in the file, its first 60 characters."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= 60 else f"{text[:60]}..."

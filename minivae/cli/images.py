@@ -1,4 +1,4 @@
-"""The images of a training: loaded in the shape that was asked for, and some of them set aside for validation."""
+"""Loads the images of a training in the shape that was asked for, and sets some of them aside for validation."""
 
 from __future__ import annotations
 
@@ -20,20 +20,24 @@ PARTS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def load(name: str, image_shape: Sequence[int] | None = None) -> Dataset:
-    """A data set by name, file or folder, as minivae.datasets.load() does.
+    """Load a data set by name, file or folder, as minivae.datasets.load() does.
 
     image_shape: (C, H, W). Flat rows of a file are given this shape, 'shapes' are drawn in it, and all other images
     must have it already. Raises ValueError if they have another one.
     """
-    fixed = Path(name).is_dir() if name not in datasets.names() else name != "shapes"
-    data = datasets.load(name, image_shape=None if fixed else image_shape)
+    data = datasets.load(name, image_shape=image_shape if name == "shapes" or is_file(name) else None)
     if image_shape is not None and (found := data.x_train.shape[1:]) != tuple(image_shape):
         raise ValueError(f"the images of {name!r} have shape {found}, not {tuple(image_shape)}")
     return data
 
 
+def is_file(name: str) -> bool:
+    """Say whether this is a file of arrays, and no data set that is known by name and no folder."""
+    return name not in datasets.names() and Path(name).is_file()
+
+
 def set_aside(data: Dataset, share: float | None, seed: int) -> tuple[Dataset, np.ndarray, np.ndarray | None]:
-    """Set a share of the training images aside: -> the data set without them, they (n, C, H, W), and their labels (n,).
+    """Set training images aside: -> the data set without them, these images (n, C, H, W), and their labels (n,).
 
     share: in (0, 1), of the training images; which ones they are depends on the seed and on their number alone. With
     None nothing is set aside, and the test images and their labels are returned in place of it. Raises ValueError for a
@@ -62,11 +66,11 @@ def set_aside(data: Dataset, share: float | None, seed: int) -> tuple[Dataset, n
 
 
 def sizes(share: float | None, training: np.ndarray, validation: np.ndarray, test: np.ndarray) -> str:
-    """'3,600 training, 400 validation and 1,000 test'; without a share the validation images are those of the test."""
+    """Say '3,600 training, 400 validation and 1,000 test'; without a share the test images serve for both."""
     between = " and" if share is None else f", {len(validation):,} validation and"
     return f"{len(training):,} training{between} {len(test):,} test"
 
 
 def digests(data: Dataset) -> dict[str, str]:
-    """SHA-256 of images and labels, by which a changed data set is noticed."""
+    """Compute the SHA-256 of images and labels, by which a changed data set is noticed."""
     return {part: digest(getattr(data, part)) for part in PARTS}

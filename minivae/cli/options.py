@@ -34,14 +34,14 @@ def training(parser: Parser, epochs: int) -> None:
     parser.add_argument("--lr", type=_positive, default=2e-3, help=lr)
     clip = "scale the gradients of a step down to this norm where theirs is larger (default: no limit)"
     parser.add_argument("--clip-norm", type=_positive, metavar="NORM", help=clip)
-    seed(parser, "seed of the first weights, of the noise and of the order of the images")
+    seed(parser, "seed of the first weights, the noise, the order of the images and the choice of validation images")
     device(parser)
 
 
 def validation(parser: Parser) -> None:
     """Add --validation, for trainings whose course is shown on images that they do not train on."""
     text = (
-        "share of the training images to set aside and to show the course of training on "
+        "share of the training images, chosen by the seed, to set aside and to show the course of training on "
         "(default: none; the course is shown on the test images, by which nothing is chosen)"
     )
     parser.add_argument("--validation", type=share, metavar="SHARE", help=text)
@@ -104,7 +104,7 @@ def other_data(parser: Parser) -> None:
 
 def seed(parser: Parser, text: str) -> None:
     """Add --seed; text says what the seed decides."""
-    parser.add_argument("--seed", type=_whole(0, 2**64 - 1), default=0, help=text)
+    parser.add_argument("--seed", type=_whole(0, 2**64 - 1), metavar="N", default=0, help=text)
 
 
 def flag(parser: Parser, name: str, text: str) -> None:
@@ -113,8 +113,8 @@ def flag(parser: Parser, name: str, text: str) -> None:
 
 
 def count(parser: Parser, name: str, default: int | None, text: str, least: int = 1, most: int = MANY) -> None:
-    """Add an option that is a whole number; one beyond `most` is a slip that would take hours or all memory."""
-    parser.add_argument(name, type=_whole(least, most), default=default, help=text)
+    """Add an option that is a whole number; one above `most` is a slip that would cost hours or all memory."""
+    parser.add_argument(name, type=_whole(least, most), metavar="N", default=default, help=text)
 
 
 def counts(

@@ -1,4 +1,4 @@
-"""argparse with errors of one line, which also say what the user probably meant."""
+"""Makes argparse report an error in one line, which also says what the user probably meant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Says the default of every option that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,7 +31,7 @@ class Parser(argparse.ArgumentParser):
 
     @property
     def command(self) -> str:
-        """The words after `minivae`, as 'train vae'."""
+        """Return the words after `minivae`, as 'train vae'."""
         return self.prog.partition(" ")[2]
 
     def error(self, message: str) -> NoReturn:
@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
         self.error(f"{self.command!r} has no use for {' '.join(unknown)}{next(filter(None, hints), '')}")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """argparse calls this for options with choices, and for the names of commands and models."""
+        """Add a hint to argparse's message about a value that is none of the choices, or no command, or no model."""
         try:
             super()._check_value(action, value)
         except argparse.ArgumentError as error:

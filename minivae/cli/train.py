@@ -1,4 +1,4 @@
-"""`minivae train ae|dae|vae|vqvae|prior`."""
+"""`minivae train ae|dae|vae|vqvae` trains a model from nothing, `minivae train prior RUN` the prior of a VQ-VAE."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ Build = Callable[[argparse.Namespace, Dataset], Estimator]
 def add_commands(commands: Any) -> None:
     train = commands.add_parser("train", help="train a model", description="Train a model.")
     kinds = train.add_subparsers(required=True, metavar="MODEL")
-    _ae_options(_new(kinds, "ae", _ae, 60, "autoencoder"), 32)
-    dae = _new(kinds, "dae", _dae, 60, "denoising autoencoder")
+    _ae_options(_new(kinds, "ae", _ae, 60, "train an autoencoder"), 32)
+    dae = _new(kinds, "dae", _dae, 60, "train a denoising autoencoder")
     _ae_options(dae, 64)
     dae.add_argument("--corruption", choices=CORRUPTIONS, default="gaussian", help="kind of noise in training")
     level = "level of the noise: its standard deviation, or the probability that a pixel is hit"
     dae.add_argument("--level", type=float, default=LEVEL, help=level)
-    _vae_options(_new(kinds, "vae", _vae, 15, "variational autoencoder"))
-    _vqvae_options(_new(kinds, "vqvae", _vqvae, 15, "vector-quantised autoencoder"))
-    _prior_options(options.add_command(kinds, "prior", _train_prior, "PixelCNN over the codes of a trained VQ-VAE"))
+    _vae_options(_new(kinds, "vae", _vae, 15, "train a variational autoencoder"))
+    _vqvae_options(_new(kinds, "vqvae", _vqvae, 15, "train a vector-quantised autoencoder"))
+    text = "train a PixelCNN as the prior of a VQ-VAE's codes"
+    _prior_options(options.add_command(kinds, "prior", _train_prior, text))
 
 
 def _new(kinds: Any, name: str, build: Build, epochs: int, text: str) -> Parser:
@@ -60,11 +61,9 @@ def _train(args: argparse.Namespace) -> None:
         check_pixels(model, whole)
         x_train, x_validation = model.check_images(data.x_train), model.check_images(x_validation)
         model.check_images(data.x_test)
+        sizes = images.sizes(args.validation, x_train, x_validation, data.x_test)
         print(f"{run.options['model']} with {model.num_parameters():,} parameters on {data.name}: ", end="")
-        print(
-            f"{images.sizes(args.validation, x_train, x_validation, data.x_test)} images {x_train.shape[1:]}",
-            flush=True,
-        )
+        print(f"{sizes} images {x_train.shape[1:]}", flush=True)
         model.to(device=args.device)
         if not run.goes_on:
             model.prepare(x_train)  # here, so that what cannot be trained does not overwrite what was
@@ -95,13 +94,16 @@ def _finish(files: Files, trained: Estimator, run: Run, data: Dataset, args: arg
 
 
 def _ae_options(parser: Parser, latent_dim: int) -> None:
-    """Dense unless asked: a few thousand images teach it more in a minute than the convolutional one in three."""
+    """Add the options of an autoencoder.
+
+    A dense one is the default: in a minute it learns more from a few thousand images than a convolutional one in three.
+    """
     options.networks(parser, "dense", (32, 64), {"dense": (1000,), "conv": ()})
     options.count(parser, "--latent-dim", latent_dim, "length of a code", most=options.WIDE)
 
 
 def _networks(args: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of a model that say what its encoder and decoder are made of."""
+    """Collect the arguments of a model that say what its encoder and decoder are made of."""
     return {name: getattr(args, name) for name in ("latent_dim", "arch", "channels", "hidden")}
 
 
@@ -219,7 +221,7 @@ def _prior(args: argparse.Namespace, model: models.VQVAE, data: Dataset) -> mode
 
 
 def _check_labels(data: Dataset, conditional: bool) -> None:
-    """ValueError for labels that no conditional prior can be trained on."""
+    """Raise ValueError for labels that no conditional prior can be trained on."""
     if not conditional:
         return
     if data.y_train is None or data.y_test is None:
@@ -234,5 +236,5 @@ def _check_labels(data: Dataset, conditional: bool) -> None:
 
 
 def _some(labels: list[int]) -> str:
-    """The first few."""
+    """List the first few labels."""
     return ", ".join(map(str, labels[:5])) + (", ..." if len(labels) > 5 else "")

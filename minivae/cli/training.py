@@ -1,11 +1,11 @@
-"""A training in the folder of a run: who may write there, what it begins with, what it leaves after every epoch.
+"""Runs a training in a folder, of which it keeps the files such that they survive a kill at any time.
 
 Wherever a training is killed, `--resume` ends in the files of one that never was. The order of the files sees to it:
 
-* config.json comes first, marked while what an older run left is removed, so that half of an old run is never gone on
-  with. Without a checkpoint the training starts from the beginning.
-* Of an epoch, checkpoint.npz comes first. All else is made of it: model.npz and metrics.jsonl once more when a training
-  goes on, tables and pictures at its end.
+* config.json is written first. It has a mark while the files of an older run are being removed, so that no training
+  goes on from half of an old run. Without a checkpoint the training starts from the beginning.
+* After an epoch, checkpoint.npz is written first. All other files follow from it: model.npz and metrics.jsonl are
+  written again when a training goes on, tables and pictures at its end.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from minivae.training.checkpoint import atomic_write, remove_leftovers
 from minivae.training.progress import progress_for
 
 from . import images
-from . import options as of_commands
 from .lock import locked
+from .options import of_fit, of_training
 from .runs import OVERWRITING, Files, read_json, versions, write_json
 
 
@@ -46,7 +46,7 @@ class Training:
     contents: dict[str, str] = field(default_factory=dict)
 
     def checked(self, data: Dataset) -> Dataset:
-        """The data set itself, of which config.json will hold the digests.
+        """Return the data set; config.json will hold its digests.
 
         Raises ValueError for a training that goes on if images or labels are not those that it was begun with; says so
         if they are not those of the run whose config.json is the file of --config.
@@ -62,12 +62,12 @@ class Training:
         return data
 
     def _changed(self, before: Any) -> str:
-        """The names of the arrays of which other digests were noted; runs of older versions have none."""
+        """List the arrays for which other digests were noted; runs of older versions have noted none."""
         known = before if isinstance(before, dict) else {}
         return ", ".join(name for name, found in self.contents.items() if known.get(name, found) != found)
 
     def begin(self) -> None:
-        """Note the options of a training from the beginning; an old training goes, with all that hung on it."""
+        """Write the options of a training that starts from the beginning; the files of an older one are removed."""
         if not self.goes_on:
             self._note({OVERWRITING: True})
             self.files.clear()
@@ -78,10 +78,10 @@ class Training:
         write_json(self.files.path("config.json"), {**self.options, **noted})
 
     def fit(self, model: Estimator, args: argparse.Namespace, *data: Any, validation: Any) -> None:
-        """Train as the options say, saving after every epoch."""
+        """Train as the options say, and save after every epoch."""
         model.fit(
             *data,
-            **of_commands.of_fit(args),
+            **of_fit(args),
             validation=validation,
             progress=progress_for(sys.stderr),
             checkpoint=self.files.checkpoint,
@@ -105,10 +105,10 @@ def training(files: Files, args: argparse.Namespace) -> Iterator[Training]:
     Raises ValueError unless the training may write there: another one is under way, --force or --resume is missing, or
     --resume does not fit what is there. A KeyboardInterrupt comes out with what is kept as its message.
     """
-    options = of_commands.of_training(args)
-    resume = getattr(args, "resume", None)  # None for a command that cannot
+    options = of_training(args)
+    resume = getattr(args, "resume", None)  # None for a command that has no such option
     if args.force and resume:
-        raise ValueError("--force overwrites, --resume goes on: not both")
+        raise ValueError("--force overwrites the run and --resume goes on with it; give one of them, not both")
     with locked(files.folder) as killed:
         remove_leftovers(files.folder)
         if resume:
@@ -129,7 +129,7 @@ def _check_free(files: Files, force: bool, resumable: bool) -> None:
 
 
 def _goes_on(files: Files, options: dict[str, Any], killed: bool) -> bool:
-    """Whether --resume goes on from a checkpoint; if not, it begins a training that was killed before the first one."""
+    """Say whether --resume goes on from a checkpoint; if not, the training was killed before its first one."""
     config = read_json(files.path("config.json"))
     kept = files.checkpoint.exists() or files.model.exists()
     if (config or {}).get(OVERWRITING) or (not kept and (config is not None or (killed and not files.taken()))):
@@ -139,12 +139,12 @@ def _goes_on(files: Files, options: dict[str, Any], killed: bool) -> bool:
         raise ValueError(f"{str(files.folder)!r} holds no {'prior' if files.prefix else 'run'} to resume")
     _check_options(config, options)
     if (before := config.get("versions", {}).get("kernels")) not in (None, now := cpu_choice().name):
-        print(f"begun on the {before} kernels, goes on on the {now} ones: equal but for rounding", flush=True)
+        print(f"the run was begun on the {before} kernels, the {now} ones give the same but for rounding", flush=True)
     return True
 
 
 def _check_options(config: dict[str, Any], options: dict[str, Any]) -> None:
-    """ValueError for options that are not those of the run; more epochs are a longer training."""
+    """Raise ValueError for options that are not those of the run; more epochs are a longer training."""
     config = {"model": options["model"], **config}  # priors of older versions have not noted that they are one
     if changed := sorted(k for k, v in options.items() if config.get(k) != v and not _longer(k, config.get(k), v)):
         raise ValueError(
@@ -158,7 +158,7 @@ def _longer(name: str, before: Any, now: Any) -> bool:
 
 
 def _kept(files: Files) -> str:
-    """What is left of a training that is interrupted, in words."""
+    """Say what is left of a training that is interrupted."""
     if files.checkpoint.is_file():
         done = len(load_checkpoint(files.checkpoint)[1]["history"])
         return f"{files.checkpoint} is that of epoch {done}; --resume goes on from there"

@@ -1,4 +1,4 @@
-"""`minivae denoise|probe RUN`, `minivae anomaly` and `minivae compress-curve`: what autoencoders are for.
+"""`minivae denoise|probe RUN`, `minivae anomaly` and `minivae compress-curve` show what autoencoders are for.
 
 Each ends in a table in which the baseline stands beside the model.
 """
@@ -155,7 +155,7 @@ def _compare_detection(
     split: uses.AnomalySplit,
     labels: list[str] | None,
 ) -> None:
-    """Picture and table of what the autoencoder and PCA detect."""
+    """Draw and print what the autoencoder and PCA detect."""
     rows, numbers = [], {}
     for name, scorer in (("autoencoder", model), (f"PCA of {len(baseline.components)}", baseline)):
         found = uses.detect_anomalies(scorer, split.x_validation, split.x_test, split.anomalous, args.false_alarms)
@@ -171,13 +171,13 @@ def _compare_detection(
 
 
 def _first_half(data: Dataset) -> list[int]:
-    """Classes that are normal unless the user says which."""
+    """Choose the classes that are normal unless the user says which."""
     classes = [] if data.y_train is None else np.unique(data.y_train).tolist()
     return classes[: max(1, len(classes) // 2)]
 
 
 def _names(data: Dataset, labels: Any) -> list[str]:
-    """Class names, or numbers in their place."""
+    """Name the classes of labels, by their numbers where the data set has no names."""
     return [str(label) if data.class_names is None else data.class_names[int(label)] for label in labels]
 
 

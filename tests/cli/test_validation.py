@@ -8,6 +8,7 @@ from command_line import QUICK, minivae_command, refused, succeeded, table
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minivae import figures
 from minivae.cli.images import set_aside
 from minivae.data import Dataset
 from minivae.models import load
@@ -71,6 +72,13 @@ class TestTraining:
         train_row = table(printed)[0]
         assert float(train_row["squared error"]) == pytest.approx(evaluate(model, training.x_train)["loss"], abs=0.01)
         assert succeeded("evaluate", out).stdout.strip() in printed
+
+    @pytest.mark.parametrize(("options", "held_out"), [([], "test"), (["--validation", "0.25"], "validation")])
+    def test_the_picture_says_which_images_the_curves_are_of(self, options, held_out, data, tmp_path, monkeypatch):
+        drawn = []
+        monkeypatch.setattr(figures, "save_training", lambda *args: drawn.append(args[-1]))
+        succeeded("train", "ae", "--data", data, "--out", tmp_path / "run", *QUICK["ae"], *options)
+        assert drawn == [held_out]
 
     def test_a_run_with_other_validation_images_is_not_gone_on_with(self, data, tmp_path):
         options = ["train", "ae", "--data", data, "--out", tmp_path / "run", *QUICK["ae"]]
