@@ -5,6 +5,7 @@
     mv.Tensor, mv.no_grad, mv.manual_seed, mv.gradcheck     the engine
     mv.functional, mv.nn, mv.optim                          operations, layers, optimisers
     mv.models, mv.datasets                                  what they are for
+    mv.training                                             early stopping, callbacks
     mv.uses                                                 probe, compression, denoising, anomalies
     mv.cuda                                                 settings of the GPU, captured steps
 
@@ -22,7 +23,7 @@ if not os.path.isdir(os.path.join(os.path.dirname(__file__), "kernels")):
     __path__.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 if TYPE_CHECKING:
-    from . import cuda, functional, models, nn, optim, uses
+    from . import cuda, functional, models, nn, optim, training, uses
     from . import data as datasets
     from .autograd import GradientError, Tensor, enable_grad, gradcheck, no_grad
     from .random import manual_seed
@@ -40,11 +41,13 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "training",
     "uses",
 ]
 
 # Where each name is found when it is first used.
-_MODULES = {"datasets": "data", **{name: name for name in ("cuda", "functional", "models", "nn", "optim", "uses")}}
+_OWN = ("cuda", "functional", "models", "nn", "optim", "training", "uses")
+_MODULES = {"datasets": "data", **{name: name for name in _OWN}}
 _NAMES = {
     **dict.fromkeys(("GradientError", "Tensor", "enable_grad", "gradcheck", "no_grad"), "autograd"),
     "manual_seed": "random",

@@ -7,12 +7,12 @@ zero, since CuPy compiles with -ftz=true, its own kernels and these.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from ..contract import Array
+from ..session import Session, Step
 from . import launcher
 from .activation import (
     bias_relu,
@@ -45,6 +45,7 @@ from .optim import adam_step, global_norm, sgd_step
 from .quantize import nearest_code
 from .random import normal, random_bits, reparameterize, reparameterize_grad, uniform
 from .resample import max_pool2d, max_pool2d_grad, upsample, upsample_grad
+from .settings import settings
 
 device = "cuda"
 
@@ -59,9 +60,19 @@ def to_host(array: Array) -> np.ndarray:
     return launcher.engine().xp.asnumpy(array)
 
 
-def session() -> AbstractContextManager[Any]:
-    """What this backend needs around a training: nothing; CuPy keeps freed memory, and steps are captured elsewhere."""
-    return nullcontext()
+class CudaSession(Session):
+    """Steps run behind the host, which looks at their results now and then."""
+
+    lag = 64
+
+    def prepare(self, step: Step, state: Any) -> Step:
+        """The step captured into a CUDA graph, unless the user has other wishes."""
+        return state.captured(step) if settings.capture_steps else step
+
+
+def session() -> Session:
+    """What this backend needs around a training: steps that are captured once and replayed. CuPy keeps freed memory."""
+    return CudaSession()
 
 
 def __getattr__(name: str) -> Any:

@@ -36,6 +36,7 @@ Arrays = dict[str, np.ndarray]
 def save_checkpoint(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
     """Write arrays and meta (JSON values) to a .npz or .safetensors file; OSError if the disk or folder refuses."""
     path = Path(path)
+    check_suffix(path)
     if taken := [*({META} & arrays.keys()), *({FORMAT, DIGEST} & meta.keys())]:
         raise ValueError(f"the name {taken[0]!r} is taken by the checkpoint itself")
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -47,9 +48,13 @@ def save_checkpoint(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Ma
 
         blob = save(arrays, {META: text})
         atomic_write(path, lambda file: file.write(blob))
-    elif path.suffix == ".npz":
-        atomic_write(path, lambda file: np.savez(file, **{META: np.array(text), **arrays}))  # type: ignore[arg-type]
     else:
+        atomic_write(path, lambda file: np.savez(file, **{META: np.array(text), **arrays}))  # type: ignore[arg-type]
+
+
+def check_suffix(path: Path) -> None:
+    """ValueError for a path that does not say which kind of checkpoint it is."""
+    if path.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"a checkpoint is a .npz or .safetensors file, got {str(path)!r}")
 
 
