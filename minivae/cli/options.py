@@ -39,12 +39,17 @@ def training(parser: Parser, epochs: int) -> None:
 
 
 def validation(parser: Parser) -> None:
-    """Add --validation, for trainings whose course is shown on images that they do not train on."""
+    """Add --validation and --patience, for trainings whose course is shown on images that they do not train on."""
     text = (
         "share of the training images, chosen by the seed, to set aside and to show the course of training on "
         "(default: none; the course is shown on the test images, by which nothing is chosen)"
     )
     parser.add_argument("--validation", type=share, metavar="SHARE", help=text)
+    patience = (
+        "stop when the loss of the validation images has not fallen for so many epochs, and keep the weights of the "
+        "best epoch (default: train all epochs and keep the last weights)"
+    )
+    count(parser, "--patience", None, patience)
 
 
 def networks(parser: Parser, arch: str, channels: Sequence[int], hidden: dict[str, Sequence[int]]) -> None:
@@ -177,6 +182,15 @@ def of_training(args: argparse.Namespace) -> dict[str, Any]:
 def of_fit(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of a model's fit() that are options of every training."""
     return {name: getattr(args, name) for name in ("epochs", "batch_size", "lr", "clip_norm", "device")}
+
+
+def check_patience(args: argparse.Namespace) -> None:
+    """Raise ValueError for --patience without --validation."""
+    if getattr(args, "patience", None) is not None and args.validation is None:
+        raise ValueError(
+            "--patience needs --validation SHARE, images to stop by: a training that is stopped by the test images has "
+            "learned from them"
+        )
 
 
 def refuse(args: argparse.Namespace, owner: str, *names: str) -> None:

@@ -19,7 +19,7 @@ from .parser import Parser
 from .pixels import check_pixels
 from .runs import Files, Run, write_json
 from .tables import report
-from .training import training
+from .training import Training, training
 
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
 
@@ -71,22 +71,27 @@ def _train(args: argparse.Namespace) -> None:
         run.fit(model, args, x_train, validation=x_validation)
         trained = Run(args.out, model, args.device)
         trained.drop_other_prior()
-        _finish(files, model, trained, data, args)
+        _finish(run, args, model, trained, data)
         gallery.draw(model, data, args.out)
     print(f"model, metrics and pictures are in {args.out}/")
 
 
-def _finish(files: Files, trained: Estimator, run: Run, data: Dataset, args: argparse.Namespace) -> None:
+def _finish(done: Training, args: argparse.Namespace, trained: Estimator, run: Run, data: Dataset) -> None:
     """Draw the course of training, print the final table and write its numbers."""
+    files, history = done.files, trained.history
     unit = "nats per map of codes" if files.prefix else gallery.unit_of(trained)
     seen = "test" if args.validation is None else "validation"
-    figures.save_training(files.path("training.png"), trained.history, unit, seen)
+    figures.save_training(files.path("training.png"), history, unit, seen)
     print()
     results = report(run, data)
-    seconds = sum(record["seconds"] for record in trained.history)  # however often it was interrupted
-    speed = float(np.mean([record["images_per_second"] for record in trained.history]))
-    print(f"{seconds:.1f} s, {speed:,.0f} images/s in training")
+    seconds = sum(record["seconds"] for record in history)  # however often it was interrupted
+    speed = float(np.mean([record["images_per_second"] for record in history]))
     numbers = {"parameters": trained.num_parameters(), "seconds": round(seconds, 1), "images_per_second": round(speed)}
+    if done.best_epoch is not None:
+        numbers |= {"epochs": len(history), "best_epoch": done.best_epoch}
+        end = "stopped after epoch {}" if len(history) < args.epochs else "trained for {} epochs"
+        print(f"{end.format(len(history))}; the weights are those of epoch {done.best_epoch}")
+    print(f"{seconds:.1f} s, {speed:,.0f} images/s in training")
     write_json(files.path("results.json"), {**numbers, **results})
 
 
@@ -204,7 +209,7 @@ def _train_prior(args: argparse.Namespace) -> None:
         of_prior.begin()
         validation = (validation_maps, y_validation) if args.conditional else validation_maps
         of_prior.fit(prior, args, maps, data.y_train if args.conditional else None, validation=validation)
-        _finish(files, prior, run, whole, args)
+        _finish(of_prior, args, prior, run, whole)
         gallery.draw_samples(run, gallery.SHEET, run.folder / "samples.png")
     print(f"prior, metrics and samples are in {run.folder}/")
 

@@ -21,13 +21,13 @@ from typing import Any
 from minivae.data import Dataset
 from minivae.kernels import cpu_choice
 from minivae.models.base import Estimator
-from minivae.training import load_checkpoint
+from minivae.training import EarlyStopping, load_checkpoint
 from minivae.training.checkpoint import atomic_write, remove_leftovers
 from minivae.training.progress import progress_for
 
 from . import images
 from .lock import locked
-from .options import of_fit, of_training
+from .options import check_patience, of_fit, of_training
 from .runs import OVERWRITING, Files, read_json, versions, write_json
 
 
@@ -36,7 +36,8 @@ class Training:
     """A training that holds its folder.
 
     goes_on: whether it goes on from a checkpoint; else it starts from the beginning. noted: what the file of --config
-    has besides options. contents: the digests of its data, once checked() has seen them.
+    has besides options. contents: the digests of its data, once checked() has seen them. best_epoch: the epoch whose
+    weights the model has after fit() with --patience, None without it: then they are those of the last epoch.
     """
 
     files: Files
@@ -44,6 +45,7 @@ class Training:
     goes_on: bool
     noted: dict[str, Any]
     contents: dict[str, str] = field(default_factory=dict)
+    best_epoch: int | None = None
 
     def checked(self, data: Dataset) -> Dataset:
         """Return the data set; config.json will hold its digests.
@@ -78,7 +80,15 @@ class Training:
         write_json(self.files.path("config.json"), {**self.options, **noted})
 
     def fit(self, model: Estimator, args: argparse.Namespace, *data: Any, validation: Any) -> None:
-        """Train as the options say, and save after every epoch."""
+        """Train as the options say, and save after every epoch; with --patience the best epoch's weights are kept."""
+        patience = getattr(args, "patience", None)  # None for a command that has no such option
+        stopping = None if patience is None else EarlyStopping(patience)
+
+        def after_epoch(record: dict[str, Any]) -> None:
+            if stopping is None or stopping.best_epoch == record["epoch"]:
+                model.save(self.files.model)
+            self._write_metrics(model)
+
         model.fit(
             *data,
             **of_fit(args),
@@ -86,14 +96,15 @@ class Training:
             progress=progress_for(sys.stderr),
             checkpoint=self.files.checkpoint,
             resume=self.goes_on,
-            on_epoch=lambda record: self._keep(model),
+            on_epoch=[after_epoch] if stopping is None else [stopping, after_epoch],
         )
         if self.goes_on:  # the training before may have been killed between its checkpoint and the other files
-            self._keep(model)
+            model.save(self.files.model)
+            self._write_metrics(model)
             self._note({})
+        self.best_epoch = None if stopping is None else stopping.best_epoch
 
-    def _keep(self, model: Estimator) -> None:
-        model.save(self.files.model)
+    def _write_metrics(self, model: Estimator) -> None:
         lines = "".join(json.dumps(epoch, allow_nan=False) + "\n" for epoch in model.history)
         atomic_write(self.files.path("metrics.jsonl"), lambda file: file.write(lines.encode()))
 
@@ -109,6 +120,7 @@ def training(files: Files, args: argparse.Namespace) -> Iterator[Training]:
     resume = getattr(args, "resume", None)  # None for a command that has no such option
     if args.force and resume:
         raise ValueError("--force overwrites the run and --resume goes on with it; give one of them, not both")
+    check_patience(args)
     with locked(files.folder) as killed:
         remove_leftovers(files.folder)
         if resume:
