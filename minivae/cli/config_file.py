@@ -115,7 +115,8 @@ def _one(action: argparse.Action, value: Any) -> Any:
     except argparse.ArgumentTypeError as error:
         raise ValueError(str(error)) from error
     except ValueError as error:
-        raise ValueError(f"must be {convert.__name__}, got {_shown(value)}") from error
+        kind = "a whole number" if convert.__name__ == "int" else "a number"
+        raise ValueError(f"must be {kind}, got {_shown(value)}") from error
     if action.choices is not None and found not in action.choices:
         names = [str(name) for name in action.choices]
         raise ValueError(f"must be {' or '.join(names)}, got {_shown(found)}{did_you_mean(str(found), names)}")

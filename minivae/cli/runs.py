@@ -139,12 +139,21 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is no readable JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"{str(path)!r} holds no options, but a {type(value).__name__}")
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON; ValueError for one that has a name twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has {max(names, key=names.count)!r} twice")
+    return found
 
 
 def write_json(path: Path, value: Any) -> None:

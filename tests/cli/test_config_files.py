@@ -111,6 +111,18 @@ class TestTOML:
 
 
 class TestFiles:
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ('{"lr": 1, "lr": 2}', ["'lr' twice"]),
+            ('{"lr": NaN}', ["lr", "above 0"]),
+            ('{"epochs": 1e400}', ["epochs", "a whole number", "Infinity"]),
+            ('{"out": "a", "epoch": 3}', ["epoch", "did you mean epochs?"]),
+        ],
+    )
+    def test_with_what_json_must_not_hold(self, text, words, tmp_path):
+        refused(minivae_command("train", "ae", "--config", written(tmp_path / "a.json", text)), "a.json", *words)
+
     def test_that_cannot_be_read(self, tmp_path):
         (tmp_path / "folder.json").mkdir()
         written(tmp_path / "a.json", "[")
