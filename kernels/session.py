@@ -3,13 +3,17 @@
     with backend.session() as session:
         step = session.prepare(step, state)
 
-Here is the session of the CPU, where every step is over when its function returns. That of a GPU is in cuda/.
+Here is the session of the CPU, where a step is over when its function returns. A GPU runs small kernels faster than
+Python launches them, so its session captures the step and replays it: see cuda/steps.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from .contract import Array
 
 Step: TypeAlias = Callable[..., Any]
 
@@ -29,9 +33,45 @@ class Session:
     def __exit__(self, *error: object) -> None:
         """Nothing is held that would have to be given back."""
 
-    def prepare(self, step: Step, state: Any) -> Step:
-        """The training step as it should be called: step itself.
-
-        state: what the step changes and takes for granted, for backends that do not run the same Python at each step.
-        """
+    def prepare(self, step: Step, state: State) -> Step:
+        """The training step as it should be called, with a batch of host arrays: here the step itself."""
         return step
+
+
+class State(Protocol):
+    """What a training step changes and takes for granted, for backends that do not run its Python each time.
+
+    The floors above, which know models, optimisers and generators, have one (training/step_state.py).
+    """
+
+    def snapshot(self) -> Snapshot:
+        """The training as it is now."""
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Put arrays, counters and gradients back to what they were."""
+
+    def advance(self, snapshot: Snapshot, counts: Sequence[int], grads: Mapping[int, Any]) -> None:
+        """Move on as a step would. snapshot: of now. counts: to add to each counter. grads: new ones, by index."""
+
+    def live(self, add: Callable[[str, Callable[[], float]], Array]) -> AbstractContextManager[None]:
+        """A context in which a step reads numbers that count, such as the learning rate, from arrays on the device.
+
+        It gets each array by add(dtype, function), where the function tells what the number is now.
+        """
+
+    def tensor(self, array: Array) -> Any:
+        """A Tensor around this array: steps take and return Tensors, which have their array as `data`."""
+
+    def names(self) -> list[str]:
+        """What an error message calls each of the arrays."""
+
+
+class Snapshot(NamedTuple):
+    """A training between two steps."""
+
+    arrays: list[Array]  # what a step writes to in place: parameters, buffers, moments of optimisers
+    values: list[Any]  # Python values that a step takes for granted: seed, modes, settings
+    counters: list[int]  # what a step moves on: draws of noise, steps of optimisers
+    tensors: list[Any]  # whose arrays the first of `arrays` are
+    leaves: list[Any]  # where gradients arrive, each in its `grad`
+    grads: list[Any]  # those of the leaves

@@ -2,7 +2,8 @@
 
     import minivae as mv
 
-    mv.Tensor, mv.no_grad, mv.manual_seed, mv.gradcheck     the engine
+    mv.Tensor, mv.Function, mv.no_grad, mv.gradcheck        the engine
+    mv.manual_seed                                          the seed of all noise
     mv.functional, mv.nn, mv.optim                          operations, layers, optimisers
     mv.models, mv.datasets                                  what they are for
     mv.training                                             early stopping, callbacks
@@ -13,22 +14,35 @@ All of it is imported when it is first used.
 """
 
 import os  # not pathlib, which takes longer to import than the rest of this file
+import sys
 from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# An install puts the folder kernels/ inside this package; in a checkout it lies beside it.
+
+class _KernelsBeside:
+    """Finds minivae.kernels in a checkout, where the folder lies beside this package. An install puts it inside."""
+
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, [cls.root]) if name == "minivae.kernels" else None
+
+
 if not os.path.isdir(os.path.join(os.path.dirname(__file__), "kernels")):
-    __path__.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    sys.meta_path.append(_KernelsBeside)
 
 if TYPE_CHECKING:
     from . import cuda, functional, models, nn, optim, training, uses
     from . import data as datasets
-    from .autograd import GradientError, Tensor, enable_grad, gradcheck, no_grad
+    from .autograd import Function, GradientError, Tensor, enable_grad, gradcheck, no_grad
     from .random import manual_seed
 
 __all__ = [
+    "Function",
     "GradientError",
     "Tensor",
     "cuda",
@@ -49,7 +63,7 @@ __all__ = [
 _OWN = ("cuda", "functional", "models", "nn", "optim", "training", "uses")
 _MODULES = {"datasets": "data", **{name: name for name in _OWN}}
 _NAMES = {
-    **dict.fromkeys(("GradientError", "Tensor", "enable_grad", "gradcheck", "no_grad"), "autograd"),
+    **dict.fromkeys(("Function", "GradientError", "Tensor", "enable_grad", "gradcheck", "no_grad"), "autograd"),
     "manual_seed": "random",
 }
 

@@ -36,8 +36,8 @@ MOST_STEPS = 2**53  # beyond it a float does not tell one step from the next
 class Optimizer:
     """Base class. It holds the parameters, the learning rate, and the state: one list of arrays for each name.
 
-    live: while a step is captured into a CUDA graph (minivae/cuda.py), this function gives step and learning rate of
-    some parameters as arrays in the place of numbers.
+    live: while a step is captured into a CUDA graph (kernels/cuda/steps.py), this function gives step and learning rate
+    of some parameters as arrays in the place of numbers.
 
     Raises ValueError for no parameters, one given twice, or a setting out of range; TypeError for anything but a
     leaf Tensor with requires_grad.
@@ -50,7 +50,7 @@ class Optimizer:
         if not self.params:
             raise ValueError(f"an optimiser needs at least one parameter, got {params}")
         for p in self.params:
-            if not p.requires_grad or p._creator is not None:
+            if not p.requires_grad or not p.is_leaf:
                 raise TypeError(f"an optimiser takes leaf Tensors with requires_grad=True, got {shown(p)}")
         if len({id(p) for p in self.params}) != len(self.params):
             raise ValueError("a parameter was given to the optimiser twice")
@@ -242,6 +242,13 @@ class Schedule:
         base_lr = number("state: base_lr", state["base_lr"], WEIGHT)
         self.base_lr, self.steps = base_lr, integer("state: steps", state["steps"], 0, most=MOST_STEPS)
         self._apply()
+
+
+class ConstantSchedule(Schedule):
+    """The learning rate stays base_lr, after a warm-up if there is one."""
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int = 0) -> None:
+        super().__init__(optimizer, lambda step: 1.0, warmup_steps)
 
 
 class CosineSchedule(Schedule):

@@ -1,8 +1,9 @@
-"""The source of all noise: one seed, one counter, and Philox4x32-10 behind them (see kernels/contract.py).
+"""The source of all noise: a seed, a counter of draws, and the generator Philox4x32-10 (kernels/reference/random.py).
 
-Every request for random numbers takes the next draw of a generator, a `Noise(seed, draw)`. Noise is a name, not an
-array: whoever holds it can produce the same numbers again, on any device. So the state of a generator is two integers,
-and a backward pass that needs its noise draws it anew.
+Philox is a function of (seed, draw, position) without any state. So every request for random numbers takes the next
+draw of a Generator, and what it gets is a name, `Noise(seed, draw)`. Whoever holds the name can make the same numbers
+again, on any device. The state of a generator is therefore two integers, and a backward pass draws its noise again
+instead of saving it.
 
 Noise comes from the default generator, which manual_seed() seeds and all threads share, unless the code that runs is
 inside of use_generator() or fork(). Those hold for the thread that is inside (and for an asyncio task) and for no
@@ -31,7 +32,7 @@ if hasattr(os, "register_at_fork"):
 class Generator:
     """Hands out draws 0, 1, 2, ... of a seed. seed: an int in [0, 2^64), ValueError otherwise.
 
-    offset: what Noise calls so; set while a step is captured into a CUDA graph (minivae/cuda.py).
+    offset: what Noise calls so; set while a step is captured into a CUDA graph (kernels/cuda/steps.py).
     """
 
     offset: Array | None = None

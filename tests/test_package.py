@@ -40,7 +40,14 @@ def test_tensors_have_their_operators_from_ops():
     result = subprocess.run([*command, code.format("minivae")], capture_output=True, text=True, check=True)
     assert result.stdout == "6.0\n"
     result = subprocess.run([*command, code.format("minivae.autograd")], capture_output=True, text=True)
-    assert "'mul' from minivae.ops, which nobody has imported yet" in result.stderr
+    assert "unsupported operand type(s) for *: 'int' and 'Tensor'" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["minivae", "tests", "benchmarks"])
+def test_a_checkout_shows_its_kernels_and_nothing_else_beside_them(name):
+    code = "import minivae.kernels.geometry, minivae.{}".format
+    result = subprocess.run([sys.executable, "-c", code(name)], cwd=ROOT, capture_output=True, text=True)
+    assert f"No module named 'minivae.{name}'" in result.stderr
 
 
 def test_an_unknown_name_is_an_attribute_error():

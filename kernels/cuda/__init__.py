@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import Array
-from ..session import Session, Step
+from ..session import Session
 from . import launcher
 from .activation import (
     bias_relu,
@@ -45,7 +45,7 @@ from .optim import adam_step, global_norm, sgd_step
 from .quantize import nearest_code
 from .random import normal, random_bits, reparameterize, reparameterize_grad, uniform
 from .resample import max_pool2d, max_pool2d_grad, upsample, upsample_grad
-from .settings import settings
+from .steps import CudaSession
 
 device = "cuda"
 
@@ -58,16 +58,6 @@ def asarray(array: np.ndarray | Array) -> Array:
 def to_host(array: Array) -> np.ndarray:
     """An array of this backend as a host array: a copy, for which the GPU's work so far is waited for."""
     return launcher.engine().xp.asnumpy(array)
-
-
-class CudaSession(Session):
-    """Steps run behind the host, which looks at their results now and then."""
-
-    lag = 64
-
-    def prepare(self, step: Step, state: Any) -> Step:
-        """The step captured into a CUDA graph, unless the user has other wishes."""
-        return state.captured(step) if settings.capture_steps else step
 
 
 def session() -> Session:

@@ -1,4 +1,4 @@
-"""Function: one differentiable operation, and the backward pass that runs through a graph of them.
+"""Function: one differentiable operation, with its forward and its backward pass.
 
     class Mul(Function):
         def forward(self, a, b):
@@ -11,15 +11,13 @@
 
     y = Mul.apply(x, x)
 
-An instance is one application and one node of the graph. It keeps the arrays that its backward pass needs and an edge
-to where each of its inputs came from: the Function that made it, or the leaf Tensor itself. Nothing else is kept alive.
+An instance is one application of the operation and one node of the graph (see graph.py, which also says what dy is). It
+keeps what it saved, and the edges to the nodes of its inputs; nothing else of the forward pass is kept alive.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from contextlib import ContextDecorator
 from types import ModuleType
 from typing import Any
 
@@ -30,66 +28,111 @@ from minivae.kernels.checks import shown
 from minivae.kernels.contract import Array
 
 from .dtypes import DIFFERENTIABLE, SCALARS, check_dtype
-from .tensor import Tensor, Version, as_tensor
+from .graph import Node, as_array, is_grad_enabled
+from .tensor import Tensor, as_tensor
+from .version import Version, versions_of
 
 
-class Function:
-    """Base class of the differentiable operations.
+class Function(Node):
+    """Base class of the differentiable operations; a subclass defines forward() and backward().
 
-    forward(*arrays, **options) gets the inputs as arrays (Python numbers as numbers) and returns a new array or a view;
-    backward(dy) returns a gradient, or None, for each input (a bare array where there is one input). `self.backend` is
-    the module of kernels that the arrays belong to, `self.needs[i]` says whether input i wants a gradient.
+    backend: the module of kernels that the arrays belong to. needs: for each input whether it wants a gradient.
+    inputs: shape and dtype of each input, dtype None for a Python number.
     """
 
     backend: ModuleType
     needs: tuple[bool, ...]
+    inputs: tuple[tuple[tuple[int, ...], Any], ...]
 
-    def __init__(self) -> None:
-        self._saved: tuple[Array, ...] | None = ()
-        self._versions: list[tuple[Version, int]] = []
-        self.edges: tuple[Function | Tensor | None, ...] = ()
-        self.inputs: tuple[tuple[tuple[int, ...], Any], ...] = ()  # shape and dtype of each
+    _saved: tuple[Array, ...] | None = ()
+    _watched: Sequence[tuple[Version, int]] = ()
 
     def forward(self, *inputs: Any, **options: Any) -> Array:
+        """The inputs as arrays, Python numbers as they are -> a new array, or a view of an input."""
         raise NotImplementedError
 
     def backward(self, dy: Array) -> Any:
+        """dy, of the shape and dtype of the result -> a gradient or None for each input, of that input's shape and
+        dtype: a tuple, or a bare array where there is one input."""
         raise NotImplementedError
+
+    def save(self, *arrays: Array) -> None:
+        """Keep inputs, the result, or arrays made on the way for the backward pass."""
+        self._saved = arrays
+
+    @property
+    def saved(self) -> tuple[Array, ...]:
+        """What save() kept. RuntimeError if it was freed, or changed in place since."""
+        if self._saved is None:
+            raise self._freed()
+        for version, count in self._watched:
+            if version.count != count:
+                raise RuntimeError(
+                    f"{type(self).__name__}: an array saved for its backward pass was changed in place after it was "
+                    f"used ({version.count - count} change(s) since); run backward() before the optimiser's step"
+                )
+        return self._saved
 
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Tensor:
-        """Run the operation, and enter it into the graph if an input requires gradients.
+        """Run forward() on Tensors, arrays and numbers, and enter the graph if an input requires a gradient.
 
-        Raises ValueError for numbers that the arrays' dtype cannot hold, TypeError where forward returns no array.
+        Raises ValueError for numbers that the arrays' dtype cannot hold, TypeError where forward() returns no array.
         """
+        numbers = () if SCALARS.issuperset(map(type, inputs)) else SCALARS  # numbers alone become arrays
+        operands = [x if type(x) in numbers else as_tensor(x) for x in inputs]
+        tensors = [x for x in operands if type(x) not in SCALARS]
         function = cls()
-        tensors = [x if type(x) in SCALARS else as_tensor(x) for x in inputs]
-        parents = [t for t in tensors if type(t) not in SCALARS]
-        if not parents:  # numbers alone are arrays without axes
-            tensors = parents = [as_tensor(x) for x in inputs]
-        arrays = [t if type(t) in SCALARS else t._array for t in tensors]
-        function.backend = backend_of(*[t._array for t in parents])
+        function.backend = backend_of(*[t._array for t in tensors])
         tracked = is_grad_enabled()
-        function.needs = tuple([tracked and type(t) not in SCALARS and t._requires_grad for t in tensors])
+        function.edges = tuple([getattr(x, "_node", None) if tracked else None for x in operands])
+        function.needs = tuple([edge is not None for edge in function.edges])
+        arrays = [getattr(x, "_array", x) for x in operands]
+        y = function._result(arrays, options)
 
-        try:
-            y = _as_array(function.forward(*arrays, **options))
-        except OverflowError as error:
-            raise ValueError(f"{cls.__name__}: {error}") from None
-        if type(y) is not np.ndarray:
-            function._check_array("forward", y)
-        if y.dtype not in DIFFERENTIABLE:
-            check_dtype(f"the result of {cls.__name__}", y.dtype)
-        version = function._version_of(y, parents)
-        if True not in function.needs or y.dtype not in DIFFERENTIABLE:
-            return Tensor.wrap(y, version=version)
-        function.edges = tuple(
-            [(t._creator or t) if need else None for t, need in zip(tensors, function.needs, strict=True)]
-        )
-        function.inputs = tuple([(() if type(a) in SCALARS else a.shape, getattr(a, "dtype", None)) for a in arrays])
-        result = Tensor.wrap(y, function, version)
-        function._watch([*parents, result])
+        xp = function.backend.xp
+        views = versions_of(y, tensors, xp) if y.base is not None else ()
+        result = Tensor.wrap(y, views[0] if views else None)
+        if True in function.needs and y.dtype in DIFFERENTIABLE:
+            result._node = function
+            function.inputs = tuple([(getattr(a, "shape", ()), getattr(a, "dtype", None)) for a in arrays])
+            versions = [v for saved in function._saved or () for v in versions_of(saved, [*tensors, result], xp)]
+            function._watched = [(version, version.count) for version in versions]
         return result
+
+    def _result(self, arrays: list[Any], options: dict[str, Any]) -> Array:
+        """What forward() returns, if it is what a Tensor may hold."""
+        try:
+            y = as_array(self.forward(*arrays, **options))
+        except OverflowError as error:
+            raise ValueError(f"{type(self).__name__}: {error}") from None
+        if type(y) is not np.ndarray or y.dtype not in DIFFERENTIABLE:
+            self._check_array("forward", y)
+            check_dtype(f"the result of {type(self).__name__}", y.dtype)
+        return y
+
+    def checked(self, gradients: Any) -> list[Array | None]:
+        """What backward() returned, as a list. RuntimeError for another number, shape or dtype than the inputs'."""
+        if self._saved is None:
+            raise self._freed()
+        found = [as_array(g) for g in (gradients if type(gradients) is tuple else (gradients,))]
+        if len(found) != len(self.edges):
+            name = type(self).__name__
+            raise RuntimeError(f"{name}.backward returned {len(found)} gradients for {len(self.edges)} inputs")
+        for i, g in enumerate(found):
+            if g is not None and self.needs[i]:
+                self._check_gradient(i, g)
+        return found
+
+    def _check_gradient(self, i: int, g: Any) -> None:
+        if type(g) is not np.ndarray:
+            self._check_array("backward", g)
+        if (g.shape, g.dtype) != self.inputs[i]:
+            shape, dtype = self.inputs[i]
+            raise RuntimeError(
+                f"{type(self).__name__}.backward: the gradient of input {i} must be {shape} {dtype}, "
+                f"got {g.shape} {g.dtype}"
+            )
 
     def _check_array(self, method: str, value: Any) -> None:
         """TypeError unless a method returned an array of the inputs' backend, which is no subclass of numpy.ndarray."""
@@ -102,153 +145,13 @@ class Function:
                 f"{type(self).__name__}.{method} must return an array on {self.backend.device}, got {shown(value)}"
             )
 
-    def save(self, *arrays: Array) -> None:
-        """Keep inputs, the output or arrays made on the way for the backward pass."""
-        self._saved = arrays
-
-    @property
-    def saved(self) -> tuple[Array, ...]:
-        """What save() kept, provided that nobody has changed it since."""
-        name = type(self).__name__
-        if self._saved is None:
-            raise RuntimeError(
-                f"{name}: its saved arrays were freed by an earlier backward(); use backward(retain_graph=True) there"
-            )
-        for version, count in self._versions:
-            if version.count != count:
-                raise RuntimeError(
-                    f"{name}: an array saved for its backward pass was changed in place after it was used "
-                    f"({version.count - count} change(s) since); run backward() before the optimiser's step"
-                )
-        return self._saved
-
     def release(self) -> None:
-        """Let go of everything that was kept."""
+        """Let go of the saved arrays, and of the graph below."""
         self._saved = None
         self.edges = ()
 
-    def _watch(self, tensors: Sequence[Tensor]) -> None:
-        """Remember the versions of the Tensors whose memory was saved."""
-        for array in self._saved or ():
-            for t in tensors:
-                if array is t._array or self._overlap(array, t._array):
-                    self._versions.append((t._version, t._version.count))
-
-    def _version_of(self, y: Array, parents: Sequence[Tensor]) -> Version | None:
-        """A view shares the version of the Tensor it looks at."""
-        if y.base is not None:
-            for t in parents:
-                if y is t._array or self._overlap(y, t._array):
-                    return t._version
-        return None
-
-    def _overlap(self, a: Array, b: Array) -> bool:
-        return type(a) not in SCALARS and self.backend.xp.may_share_memory(a, b)
-
-    def gradients(self, dy: list[Array]) -> list[Array | None]:
-        """backward of the one array in dy, as a list, checked: a gradient has the shape and dtype of its input.
-
-        dy is taken out of the list: nobody but backward() holds it then, and can let go of it before it is done.
-        """
-        if self._saved is None:
-            _ = self.saved  # raises
-        result = self.backward(dy.pop())
-        result = [_as_array(g) for g in (result if type(result) is tuple else (result,))]
-        if len(result) != len(self.edges):
-            raise RuntimeError(
-                f"{type(self).__name__}.backward returned {len(result)} gradients for {len(self.edges)} inputs"
-            )
-        for i, g in enumerate(result):
-            if g is not None and type(g) is not np.ndarray:
-                self._check_array("backward", g)
-            if g is not None and self.needs[i] and (g.shape, g.dtype) != self.inputs[i]:
-                shape, dtype = self.inputs[i]
-                raise RuntimeError(
-                    f"{type(self).__name__}.backward: the gradient of input {i} must be {shape} {dtype}, "
-                    f"got {g.shape} {g.dtype}"
-                )
-        return result
-
-
-def topological_order(last: Function) -> list[Function]:
-    """Every Function that `last` depends on, inputs before users. Iterative: a graph may be 100,000 operations deep."""
-    order: list[Function] = []
-    seen: set[Function] = set()
-    stack = [(last, False)]
-    while stack:
-        function, inputs_done = stack.pop()
-        if inputs_done:
-            order.append(function)
-        elif function not in seen:
-            seen.add(function)
-            stack.append((function, True))
-            stack.extend((edge, False) for edge in function.edges if isinstance(edge, Function))
-    return order
-
-
-def run_backward(result: Tensor, dy: Array, retain_graph: bool) -> None:
-    """The chain rule, one Function at a time.
-
-    Why a topological order: in the diamond b = a + a; c = b * b, the gradient of b arrives in two parts. Whoever goes
-    on to a when the first part is there passes on a wrong gradient, or walks every *path*, of which there are
-    exponentially many. Users before inputs means: when a Function's turn comes, its dy is complete.
-    """
-    if result._creator is None:
-        if not result.requires_grad:
-            raise RuntimeError("backward() needs a result that depends on a Tensor with requires_grad=True")
-        return _accumulate(result, dy)
-
-    pending = {result._creator: dy}
-    for function in reversed(topological_order(result._creator)):
-        if function in pending:
-            for edge, gradient in zip(function.edges, function.gradients([pending.pop(function)]), strict=True):
-                if gradient is None or edge is None:
-                    continue
-                if isinstance(edge, Tensor):
-                    _accumulate(edge, gradient)
-                else:
-                    pending[edge] = _as_array(pending[edge] + gradient) if edge in pending else gradient
-        if not retain_graph:
-            function.release()
-
-
-def _accumulate(leaf: Tensor, gradient: Array) -> None:
-    leaf.grad = gradient if leaf.grad is None else _as_array(leaf.grad + gradient)
-
-
-def _as_array(value: Any) -> Array:
-    """NumPy's functions turn arrays without axes into scalars; a Tensor holds arrays."""
-    return np.asarray(value) if isinstance(value, np.generic) else value
-
-
-# ---- switching the graph off ----
-
-_state = threading.local()
-
-
-def is_grad_enabled() -> bool:
-    """Whether operations enter the graph in this thread."""
-    return getattr(_state, "enabled", True)
-
-
-class _GradMode(ContextDecorator):
-    enabled: bool
-
-    def __enter__(self) -> None:
-        _state.before = [*getattr(_state, "before", ()), is_grad_enabled()]  # of this thread: a decorator is shared
-        _state.enabled = self.enabled
-
-    def __exit__(self, *_: object) -> None:
-        _state.enabled = _state.before.pop()
-
-
-class no_grad(_GradMode):  # noqa: N801 - PyTorch's name
-    """Context manager and decorator: operations inside make constants and keep nothing for a backward pass."""
-
-    enabled = False
-
-
-class enable_grad(_GradMode):  # noqa: N801 - PyTorch's name
-    """Context manager and decorator: record the graph again inside of a no_grad()."""
-
-    enabled = True
+    def _freed(self) -> RuntimeError:
+        name = type(self).__name__
+        return RuntimeError(
+            f"{name}: its saved arrays were freed by an earlier backward(); use backward(retain_graph=True) there"
+        )

@@ -1,14 +1,31 @@
 """Proof of a gradient by finite differences.
 
-For y = f(x) and a random upstream gradient dy, backward() claims g = d<dy, f(x)>/dx. The central difference
+For y = f(x) and an upstream gradient dy, backward() claims that g is the gradient of <dy, f(x)>. The central difference
 
     <dy, f(x + eps v) - f(x - eps v)> / (2 eps) = <g, v> + O(eps^2)
 
-tests that claim along a direction v, in float64. Small inputs are tested entry by entry (v a unit vector), large ones
-along random directions, which costs two evaluations each whatever the size. If a direction disagrees, halving its
-support and keeping the half that disagrees more finds a guilty entry in log2(size) steps.
+tests the claim along a direction v.
 
-dy is random because uniform ones hide errors: a transposed or permuted gradient has the right sum.
+**Why float64.** Two errors work against each other. The difference leaves out terms of the size eps^2, and rounding
+makes an error of about u |f| / eps, as two nearly equal numbers are subtracted; u is 6e-8 in float32 and 1e-16 in
+float64. The largest error that was measured for softplus, at 61 points between -3 and 3 (its derivative lies between
+0.05 and 0.95):
+
+    eps         1e-3     1e-5     1e-7
+    float32     2e-4     1e-2     1
+    float64     2e-8     2e-11    3e-9
+
+In float32 no eps tells a right gradient from one that is off by a ten-thousandth. In float64 eps = 1e-6 leaves room for
+a tolerance of 1e-5, which a wrong formula does not meet.
+
+**Why random directions.** Entry by entry (v a unit vector) the test takes two evaluations of f for each entry, which is
+done for small inputs. A random v has all entries in it: if any entry of g is wrong, <g, v> is wrong too, unless v
+happens to be orthogonal to the error, which has probability 0. So a large input takes two evaluations for each of a few
+directions, whatever its size. If one of them disagrees, halving its support and keeping the half that disagrees more
+finds a guilty entry in log2(size) steps.
+
+**Why a random dy.** A gradient that is transposed, permuted or shared out wrongly often has the right sum, which is all
+that dy = 1 sees.
 """
 
 from __future__ import annotations
@@ -22,7 +39,7 @@ from minivae.kernels import backend_of, checks
 from minivae.kernels import reference as host
 from minivae.kernels.contract import Array, Noise
 
-from .function import no_grad
+from .graph import no_grad
 from .tensor import Tensor
 
 ENTRY_BY_ENTRY = 128  # inputs up to this size are tested exhaustively

@@ -1,18 +1,19 @@
 """Tensor: an array that remembers which operation made it.
 
-A Tensor holds one array of one backend. The arrays are values: what `.data` and `.grad` hand out is read-only on the
-CPU, `Tensor(array)` copies, and no operation writes into an array that another one may have kept for its backward pass.
-The one way to change a Tensor in place is `inplace()`, meant for optimisers and for loading weights. It counts the
-change, and a backward pass that kept the old values refuses to run instead of using the new ones.
-(CuPy's arrays have no read-only flag; there the rule is the same, and nobody enforces it.)
+A Tensor holds one array of one backend and, if gradients are to flow through it, its node in the graph: a Leaf, or the
+Function that computed it. It knows no operation. `minivae.ops` assigns the operators (`a + b`, `a.sum()`), so that ops
+stand on autograd and not the other way round.
 
-The engine knows no operation. `minivae.ops` enters its functions into `operations`, and the operators below look them
-up there, so that ops stand on autograd and not the other way round.
+The arrays are values: what `.data` and `.grad` hand out is read-only on the CPU, `Tensor(array)` copies, and no
+operation writes into an array that another one may have saved. The one way to change a Tensor in place is `inplace()`,
+meant for optimisers and for loading weights. It counts the change (see version.py), so that a backward pass that needs
+the old values refuses to run. (CuPy's arrays have no read-only flag; there the rule is the same, and nobody enforces
+it.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -21,27 +22,10 @@ import numpy as np
 from minivae.kernels import backend, backend_of, checks
 from minivae.kernels.contract import Array
 
-from .dtypes import DIFFERENTIABLE, SCALARS, as_dtype, check_dtype
-
-if TYPE_CHECKING:
-    from .function import Function
-
-
-class _Operations(dict[str, Callable[..., "Tensor"]]):
-    def __missing__(self, name: str) -> Callable[..., Tensor]:
-        raise RuntimeError(f"a Tensor has its operation {name!r} from minivae.ops, which nobody has imported yet")
-
-
-operations = _Operations()
-
-
-class Version:
-    """How often an array was changed in place; shared by all Tensors that look at the same memory."""
-
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
+from . import graph
+from .dtypes import DIFFERENTIABLE, as_dtype, check_dtype
+from .graph import Leaf, Node
+from .version import Version
 
 
 class Tensor:
@@ -53,30 +37,27 @@ class Tensor:
     other libraries.
     """
 
-    __slots__ = ("__weakref__", "_array", "_creator", "_grad", "_requires_grad", "_version")
+    __slots__ = ("__weakref__", "_array", "_node", "_version")
     __array_ufunc__ = None  # array + tensor asks the Tensor
+
+    _array: Array
+    _node: Node | None
+    _version: Version
 
     def __init__(self, array: Any, requires_grad: bool = False) -> None:
         if isinstance(array, Tensor):
             raise TypeError("expected an array, got a Tensor; use tensor.detach() for one without history")
         array = _plain(array)
         check_dtype("a Tensor", array.dtype)
-        self._set(array.copy(order="K"), None, Version())
+        self._array, self._node, self._version = array.copy(order="K"), None, Version()
         self.requires_grad = requires_grad
 
     @classmethod
-    def wrap(cls, array: Array, creator: Function | None = None, version: Version | None = None) -> Tensor:
+    def wrap(cls, array: Array, version: Version | None = None) -> Tensor:
         """A Tensor around this very array, for code that has just made it and will not write to it again."""
         tensor = cls.__new__(cls)
-        tensor._set(array, creator, version or Version())
+        tensor._array, tensor._node, tensor._version = array, None, version or Version()
         return tensor
-
-    def _set(self, array: Array, creator: Function | None, version: Version) -> None:
-        self._array = array
-        self._creator = creator
-        self._version = version
-        self._requires_grad = creator is not None
-        self._grad: Array | None = None
 
     # ---- the value ----
 
@@ -149,22 +130,32 @@ class Tensor:
     # ---- the gradient ----
 
     @property
+    def is_leaf(self) -> bool:
+        """Whether no operation entered this Tensor into the graph: weights, inputs and constants are leaves."""
+        return self._node is None or isinstance(self._node, Leaf)
+
+    @property
     def requires_grad(self) -> bool:
-        return self._requires_grad
+        """Whether gradients flow to, or through, this Tensor. Only leaves choose it."""
+        return self._node is not None
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         value = checks.flag("requires_grad", value)
-        if self._creator is not None:
+        if not self.is_leaf:
             raise ValueError("only leaves choose requires_grad; use detach() for a result without history")
         if value and self.dtype not in DIFFERENTIABLE:
             raise TypeError(f"only float32 and float64 Tensors can require gradients, got {self.dtype}")
-        self._requires_grad = value
+        if value != self.requires_grad:
+            self._node = Leaf() if value else None
 
     @property
     def grad(self) -> Array | None:
-        """The gradient collected by backward(), read-only; None until there is one. Results of operations have none."""
-        return self._grad
+        """The gradient collected by backward(), read-only; None until there is one. Only leaves have one."""
+        if self._node is None or self._node.grad is None:
+            return None
+        self._node.grad = _read_only(self._node.grad)
+        return self._node.grad
 
     @grad.setter
     def grad(self, array: Array | None) -> None:
@@ -174,20 +165,23 @@ class Tensor:
                 raise ValueError(
                     f"grad must have shape {self.shape} and dtype {self.dtype}, got {array.shape} and {array.dtype}"
                 )
-            array = _read_only(array)
-        self._grad = array
+        if isinstance(self._node, Leaf):
+            self._node.grad = array
+        elif array is not None:
+            raise ValueError("only a leaf with requires_grad=True has a grad")
 
     def backward(self, dy: Array | None = None, retain_graph: bool = False) -> None:
-        """Add to `.grad` of every leaf the derivative of <dy, self> with respect to it.
+        """Add to `.grad` of every leaf the derivative of <dy, self> with respect to it (see graph.py).
 
         dy: an array of this Tensor's shape and dtype; may be left out where there is one element (then it is 1).
         retain_graph: keep what the operations saved, so that backward() can run again.
         Raises RuntimeError for a Tensor without history, a second run over a freed graph, or a value that was changed
         in place since the operation saved it.
         """
-        from .function import run_backward
-
-        run_backward(self, self._upstream(dy), checks.flag("retain_graph", retain_graph))
+        dy, retain_graph = self._upstream(dy), checks.flag("retain_graph", retain_graph)
+        if self._node is None:
+            raise RuntimeError("backward() needs a result that depends on a Tensor with requires_grad=True")
+        graph.backward(self._node, dy, retain_graph)
 
     def _upstream(self, dy: Array | None) -> Array:
         xp = self.backend.xp
@@ -219,97 +213,25 @@ class Tensor:
 
     def convert(self, device: str | None = None, dtype: Any = None) -> None:
         """Move this leaf to another device or dtype where it stands, so that whoever holds it sees the new value."""
-        if self._creator is not None:
+        if not self.is_leaf:
             raise ValueError("only leaves can be converted in place; use to() or astype() on results")
         dtype = self.dtype if dtype is None else as_dtype(dtype)
         if self.requires_grad and dtype not in DIFFERENTIABLE:
             raise TypeError(f"a Tensor that requires gradients must stay float32 or float64, got {dtype}")
         array = self._array if device in (None, self.device) else backend(device).asarray(self.numpy())
-        requires_grad = self.requires_grad
-        self._set(array if dtype == array.dtype else array.astype(dtype), None, Version())
-        self._requires_grad = requires_grad
+        self._array, self._version = array if dtype == array.dtype else array.astype(dtype), Version()
+        self.grad = None
+
+    # ---- as a Python object ----
 
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
         body = np.array2string(self.backend.to_host(self._array), separator=", ", prefix="Tensor(")
         return f"Tensor({body}, dtype={self.dtype}, device={self.device}{grad})"
 
-    # ---- operators: NumPy's broadcasting and dtype rules ----
-
-    def __add__(self, other: Any) -> Tensor:
-        return operations["add"](self, other)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return operations["add"](other, self)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return operations["sub"](self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return operations["sub"](other, self)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return operations["mul"](self, other)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return operations["mul"](other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return operations["div"](self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return operations["div"](other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return operations["pow"](self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return operations["pow"](other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return operations["matmul"](self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return operations["matmul"](other, self)
-
-    def __neg__(self) -> Tensor:
-        return operations["neg"](self)
-
-    def __abs__(self) -> Tensor:
-        return operations["abs"](self)
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return operations["getitem"](self, index)
-
-    def _compare(self, other: Any, name: str) -> Tensor:
-        if type(other) not in SCALARS:
-            other = as_tensor(other)._array
-            backend_of(self._array, other)  # raises TypeError for arrays of different devices
-        try:
-            y = getattr(self.backend.xp, name)(self._array, other)
-        except OverflowError as error:
-            raise ValueError(f"{name} of {self.dtype}: {error}") from None
-        return Tensor.wrap(np.asarray(y) if isinstance(y, np.generic) else y)
-
-    def __lt__(self, other: Any) -> Tensor:
-        return self._compare(other, "less")
-
-    def __le__(self, other: Any) -> Tensor:
-        return self._compare(other, "less_equal")
-
-    def __gt__(self, other: Any) -> Tensor:
-        return self._compare(other, "greater")
-
-    def __ge__(self, other: Any) -> Tensor:
-        return self._compare(other, "greater_equal")
-
-    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return self._compare(other, "equal")
-
-    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return self._compare(other, "not_equal")
-
-    __hash__ = object.__hash__
+    def __format__(self, spec: str) -> str:
+        """f"{loss:.3f}": the one element by Python's rules. ValueError for a spec where there is not one element."""
+        return format(self.item(), spec) if spec else str(self)
 
     def __bool__(self) -> bool:
         if self.size != 1:
@@ -325,45 +247,52 @@ class Tensor:
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
+        """The Tensors self[0], self[1], ..., through which gradients flow."""
         return (self[i] for i in range(len(self)))
-
-    # ---- methods with a function of the same name in minivae.functional ----
-
-    def reshape(self, *shape: Any) -> Tensor:
-        return operations["reshape"](self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
-
-    def transpose(self, *axes: Any) -> Tensor:
-        if len(axes) == 1 and not isinstance(axes[0], int):
-            axes = axes[0]
-        return operations["transpose"](self, axes or None)
 
     @property
     def T(self) -> Tensor:  # noqa: N802
+        """The axes in reverse order."""
         return self.transpose()
 
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return operations["sum"](self, axis, keepdims)
+    # ---- operators and methods that minivae.ops assigns ----
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return operations["mean"](self, axis, keepdims)
+    if TYPE_CHECKING:
 
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return operations["max"](self, axis, keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return operations["min"](self, axis, keepdims)
-
-    def exp(self) -> Tensor:
-        return operations["exp"](self)
-
-    def log(self) -> Tensor:
-        return operations["log"](self)
-
-    def sqrt(self) -> Tensor:
-        return operations["sqrt"](self)
-
-    def astype(self, dtype: Any) -> Tensor:
-        return operations["astype"](self, dtype)
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __rpow__(self, other: Any) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __rmatmul__(self, other: Any) -> Tensor: ...
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+        def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+        def __neg__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def reshape(self, *shape: Any) -> Tensor: ...
+        def transpose(self, *axes: Any) -> Tensor: ...
+        def squeeze(self, axis: Any = None, *, dim: Any = None) -> Tensor: ...
+        def unsqueeze(self, axis: Any = None, *, dim: Any = None) -> Tensor: ...
+        def sum(self, axis: Any = None, keepdims: bool = False, *, dim: Any = None) -> Tensor: ...
+        def mean(self, axis: Any = None, keepdims: bool = False, *, dim: Any = None) -> Tensor: ...
+        def max(self, axis: Any = None, keepdims: bool = False, *, dim: Any = None) -> Tensor: ...
+        def min(self, axis: Any = None, keepdims: bool = False, *, dim: Any = None) -> Tensor: ...
+        def argmax(self, axis: Any = None, keepdims: bool = False, *, dim: Any = None) -> Tensor: ...
+        def exp(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def sqrt(self) -> Tensor: ...
+        def astype(self, dtype: Any) -> Tensor: ...
 
 
 def as_tensor(value: Any) -> Tensor:
@@ -380,7 +309,8 @@ def _plain(array: Any) -> Array:
 
 
 def _read_only(array: Array) -> Array:
-    if isinstance(array, np.ndarray):
+    """A view that cannot be written through, of NumPy's arrays; others as they are."""
+    if isinstance(array, np.ndarray) and array.flags.writeable:
         array = array.view()
         array.flags.writeable = False
     return array

@@ -128,7 +128,7 @@ class PixelCNN(Estimator):
         self.map_shape, self.values, self.channels, self.layers = map_shape, values, channels, layers
         self.first_kernel, self.kernel, self.hidden = first_kernel, kernel, hidden
         self.classes, self.codebook_digest = classes, codebook_digest
-        self._begin(epochs, lr, batch_size, random_state, warm_start)
+        super().__init__(epochs, lr, batch_size, random_state, warm_start)
 
     def build(self) -> None:
         """Embedding, gated layers and the logits."""

@@ -144,7 +144,7 @@ class VQVAE(Codec):
         self.codes, self.code_dim, self.likelihood = codes, code_dim, likelihood
         self.channels, self.residual_channels, self.residual_blocks = channels, residual_channels, residual_blocks
         self.update, self.commitment, self.decay, self.restart = update, commitment, decay, restart
-        self._begin(epochs, lr, batch_size, random_state, warm_start)
+        super().__init__(epochs, lr, batch_size, random_state, warm_start)
 
     def build(self) -> None:
         """Encoder, quantiser, decoder and likelihood."""

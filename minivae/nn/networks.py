@@ -94,3 +94,24 @@ def conv_decoder(image_shape: ImageShape, channels: Sequence[int], hidden: Seque
         odd = (large[1] - 2 * small[1], large[2] - 2 * small[2])
         layers += [ConvTranspose2d(small[0], large[0], 4, stride=2, padding=1, output_padding=odd), ReLU()]
     return Sequential(*layers[:-1])
+
+
+CHANNELS = (32, 64)  # of the strided convolutions, unless given
+
+
+def encoder_for(
+    arch: str, image_shape: ImageShape, channels: Sequence[int] | None, hidden: Sequence[int], outputs: int
+) -> Sequential:
+    """(N, C, H, W) -> (N, outputs), by the architecture's name: 'conv' or 'dense'."""
+    if arch == "conv":
+        return conv_encoder(image_shape, CHANNELS if channels is None else channels, hidden, outputs)
+    return dense_encoder(image_shape, hidden, outputs)
+
+
+def decoder_for(
+    arch: str, image_shape: ImageShape, channels: Sequence[int] | None, hidden: Sequence[int], inputs: int
+) -> Sequential:
+    """(N, inputs) -> (N, C, H, W): the mirror image of encoder_for()."""
+    if arch == "conv":
+        return conv_decoder(image_shape, CHANNELS if channels is None else channels, hidden, inputs)
+    return dense_decoder(image_shape, hidden, inputs)

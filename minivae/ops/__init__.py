@@ -1,10 +1,9 @@
 """The differentiable operations, by family. Each Function has its forward and its backward pass side by side.
 
-Importing this package gives the Tensor its operators and methods.
+Importing this package gives the Tensor its operators and methods (operators.py).
 """
 
-from minivae.autograd.tensor import operations
-
+from . import operators  # noqa: F401 - gives the Tensor its operators
 from .arithmetic import add, clip, div, maximum, minimum, mul, neg, pow, sub, where
 from .conv import conv2d, conv_transpose2d
 from .elementwise import (
@@ -35,12 +34,13 @@ from .noise import dropout, reparameterize
 from .norm import batch_norm, group_norm
 from .pool import max_pool2d, upsample
 from .quantize import quantize, straight_through
-from .reduce import log_softmax, logsumexp, max, mean, min, softmax, sum
-from .shape import broadcast_to, cat, flatten, gather, getitem, pad, reshape, stack, transpose
+from .reduce import argmax, log_softmax, logsumexp, max, mean, min, softmax, sum
+from .shape import broadcast_to, cat, flatten, gather, getitem, pad, reshape, squeeze, stack, transpose, unsqueeze
 
 __all__ = [
     "abs",
     "add",
+    "argmax",
     "astype",
     "batch_norm",
     "bernoulli_nll",
@@ -89,35 +89,14 @@ __all__ = [
     "softmax",
     "softplus",
     "sqrt",
+    "squeeze",
     "stack",
     "straight_through",
     "sub",
     "sum",
     "tanh",
     "transpose",
+    "unsqueeze",
     "upsample",
     "where",
 ]
-
-# What the Tensor's operators and methods call.
-operations.update(
-    abs=abs,
-    add=add,
-    astype=astype,
-    div=div,
-    exp=exp,
-    getitem=getitem,
-    log=log,
-    matmul=matmul,
-    max=max,
-    mean=mean,
-    min=min,
-    mul=mul,
-    neg=neg,
-    pow=pow,
-    reshape=reshape,
-    sqrt=sqrt,
-    sub=sub,
-    sum=sum,
-    transpose=transpose,
-)

@@ -1,4 +1,4 @@
-"""What operations ask of the arrays they are given: dtypes that the kernels have, indices in range."""
+"""Checks that several operations share: dtypes that the kernels have, and indices that are in range."""
 
 from __future__ import annotations
 

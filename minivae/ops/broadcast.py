@@ -1,4 +1,9 @@
-"""Broadcasting backwards: where the forward pass repeated an element, the backward pass sums over the repetitions."""
+"""Broadcasting backwards: where the forward pass repeated an element, the backward pass sums over the repetitions.
+
+In x + b with x (2, 3) and b (3,), each b_j is used in two rows: y_ij = x_ij + b_j. Gradients of several uses add up, so
+db_j = dy_0j + dy_1j: dy (2, 3) is summed over axis 0, along which b was repeated. For b of shape (2, 1) it is summed
+over axis 1, and keeps that axis with length 1. The gradient of x is dy as it is, for nothing of x was repeated.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,12 @@
-"""Convolution and transposed convolution: two operations, three kernels (see kernels/geometry.py and contract.py).
+"""Convolution and transposed convolution: two operations made of three kernels.
 
-With C_w the linear map x -> conv2d(x, w), the derivative of <dy, C_w x> by x is C_w^T dy, `conv2d_input_grad`, and by w
-it is `conv2d_weight_grad`. The transposed convolution is x -> C_w^T x. So its own input gradient is C_w dy, the plain
-convolution, and its weight gradient is the convolution's with x and dy in each other's place.
+For fixed weights w a convolution is a linear map, y = A x with a matrix A. The gradient of <dy, A x> by x is A^T dy,
+which the kernel `conv2d_input_grad` computes, and its gradient by w is `conv2d_weight_grad`. kernels/reference/conv.py
+derives all three passes, with a matrix of numbers.
+
+The transposed convolution is the map x -> A^T x, which is the same kernel `conv2d_input_grad`. The gradient of
+<dy, A^T x> by x is A dy, the plain convolution of dy. Its gradient by w is the convolution's with x and dy in each
+other's place, because <dy, A^T x> = <x, A dy>.
 """
 
 from __future__ import annotations
@@ -19,9 +23,13 @@ from .arguments import check_dtypes
 
 
 class Conv2d(Function):
+    """y = conv2d(x, w) + b, and with relu max(y, 0), whose backward pass needs y."""
+
     def forward(self, x: Array, w: Array, *b: Array, g: ConvGeometry, relu: bool) -> Array:
         self.g, self.relu = g, relu
-        return _activated(self, self.backend.conv2d, x, w, b)
+        y = self.backend.conv2d(x, w, b[0] if b else None, g, relu)  # (N, OC, OH, OW)
+        self.save(x, w, *([y] if relu else []))
+        return y
 
     def backward(self, dy: Array) -> Any:
         x, w, *y = self.saved
@@ -33,9 +41,13 @@ class Conv2d(Function):
 
 
 class ConvTranspose2d(Function):
+    """y = conv2d_input_grad(x, w) + b, and with relu max(y, 0): x has the place of a convolution's dy."""
+
     def forward(self, x: Array, w: Array, *b: Array, g: ConvGeometry, relu: bool) -> Array:
         self.g, self.relu = g, relu
-        return _activated(self, self.backend.conv2d_input_grad, x, w, b)
+        y = self.backend.conv2d_input_grad(x, w, b[0] if b else None, g, relu)  # (N, C, H, W)
+        self.save(x, w, *([y] if relu else []))
+        return y
 
     def backward(self, dy: Array) -> Any:
         x, w, *y = self.saved
@@ -44,13 +56,6 @@ class ConvTranspose2d(Function):
         dx = k.conv2d(dy, w, None, self.g) if self.needs[0] else None
         dw = k.conv2d_weight_grad(x, dy, self.g) if self.needs[1] else None
         return (dx, dw, *_bias_grad(self, dy))
-
-
-def _activated(function: Conv2d | ConvTranspose2d, kernel: Any, x: Array, w: Array, b: tuple[Array, ...]) -> Array:
-    """kernel(x, w) with bias and ReLU, of which the backward pass needs y."""
-    y = kernel(x, w, b[0] if b else None, function.g, function.relu)
-    function.save(x, w, *([y] if function.relu else []))
-    return y
 
 
 def _bias_grad(function: Function, dy: Array) -> tuple[Array | None, ...]:

@@ -1,9 +1,11 @@
 """Functions of one array, element by element: elementary functions and activations.
 
-Each backward pass uses whichever of input and output makes the derivative cheapest, and keeps only that.
+The derivative of such a function is one number for each element, so the backward pass multiplies dy by it. Often it is
+cheapest in terms of the result: exp' = y, tanh' = 1 - y^2. Each operation saves whichever of input and result its
+derivative needs, and only that.
 
-All but `abs` and `astype` take float32 or float64, a Python float being float64, and raise TypeError for the rest.
-Where there is no real value, as for log(-1), the result is NaN, of which NumPy warns.
+All but `abs` and `astype` take float32 or float64 (a Python float counts as float64), and raise TypeError for other
+dtypes. Where there is no real value, as for log(-1), the result is NaN and NumPy warns.
 """
 
 from __future__ import annotations
@@ -85,7 +87,7 @@ class Tanh(Function):
 
 
 class ReLU(Function):
-    """max(x, 0). The sign of the output says where the input was positive, so the input need not be kept."""
+    """max(x, 0). The result is positive exactly where the input was, so the input need not be saved."""
 
     def forward(self, x: Array) -> Array:
         y = self.backend.bias_relu(x, None)

@@ -55,14 +55,17 @@ class CrossEntropy(Function):
 
 
 def _per_example(dy: Array, ndim: int) -> Array:
+    """dy (N,) with axes of length 1 behind, to be multiplied with images."""
     return dy.reshape(-1, *(1,) * (ndim - 1))
 
 
 def bernoulli_nll(logits: Any, x: Any) -> Tensor:
     """-log p(x) in nats per example for pixels x in [0, 1]: logits, x (N, ...) -> (N,).
 
-    softplus(logits) - x * logits, summed: the cross-entropy between x and sigmoid(logits) without either logarithm. It
-    is a log-likelihood where x is binary; for grey x it is a bound on one up to a constant, not comparable with it.
+    softplus(logits) - x * logits, summed: the cross-entropy between x and sigmoid(logits), which nn/likelihoods.py
+    derives. For binary x it is -log p(x). It is linear in x, so for grey x it is the mean of -log p over binary images
+    whose pixels are white with probability x. The density of the grey image itself is something else, and nats of the
+    two do not compare.
     """
     logits, x = as_tensor(logits), as_tensor(x)
     _check_examples("bernoulli_nll", logits, x)
@@ -86,7 +89,8 @@ def gaussian_nll(mean: Any, log_var: Any, x: Any) -> Tensor:
 def gaussian_kl(mu: Any, log_var: Any) -> Tensor:
     """KL(N(mu, exp(log_var)) || N(0, 1)) in nats for each latent by itself: (N, D), (N, D) -> (N, D).
 
-    (mu^2 + exp(log_var) - 1 - log_var) / 2 (Kingma & Welling 2013, appendix B); sum over D for an example's KL.
+    (mu^2 + exp(log_var) - 1 - log_var) / 2 (Kingma & Welling 2013, appendix B; derived in models/vae.py). The KL of an
+    example is the sum over D.
     """
     mu, log_var = as_tensor(mu), as_tensor(log_var)
     if mu.shape != log_var.shape:
@@ -106,7 +110,7 @@ def mse_loss(prediction: Any, target: Any) -> Tensor:
 def binary_cross_entropy_with_logits(logits: Any, target: Any) -> Tensor:
     """The mean over all elements of softplus(logits) - target * logits, both of one shape and dtype.
 
-    Classification's average; for a likelihood in nats per example use bernoulli_nll.
+    It is the loss of a classifier, averaged over everything. A likelihood in nats per example is bernoulli_nll.
     """
     logits, target = as_tensor(logits), as_tensor(target)
     _check_one_shape("binary_cross_entropy_with_logits", logits, target)

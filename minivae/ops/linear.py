@@ -53,7 +53,7 @@ class Linear(Function):
 
 
 class Embedding(Function):
-    """Rows of a table by index; the gradient of a row is the sum over all places that used it."""
+    """The rows of a table that an index names. The gradient of a row is the sum over all places that used it."""
 
     def forward(self, table: Array, index: Array) -> Array:
         self.save(index)

@@ -1,4 +1,8 @@
-"""Operations with noise. What they keep is the noise's name; the backward pass draws the same numbers again."""
+"""Operations with noise.
+
+They do not save the random numbers, but the name of the draw (kernels.contract.Noise): the backward pass draws the same
+numbers again, which costs less than the memory that would keep them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalisation by batch (Ioffe & Szegedy 2015) and by group (Wu & He 2018)."""
+"""Normalisation by batch (Ioffe & Szegedy 2015) and by group (Wu & He 2018); kernels/reference/norm.py derives both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .arguments import check_dtypes
 
 
 class BatchNorm(Function):
-    """Statistics of this batch; leaves them in `moments` as (mean, biased variance) for the running averages."""
+    """Normalises by the statistics of this batch, and leaves mean and biased variance in the list `moments`."""
 
     moments: tuple[Array, Array]
 

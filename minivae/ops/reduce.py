@@ -1,11 +1,15 @@
 """Reductions over axes, and the soft maximum in its three forms.
 
-logsumexp(x) = m + log sum exp(x - m) with m = max(x): the largest term becomes 1, so nothing overflows and the sum
-cannot underflow to 0. softmax is its derivative, log_softmax(x) = x - logsumexp(x).
+logsumexp(x) = log sum exp(x) is computed as m + log sum exp(x - m) with m = max(x). So the largest term is exp(0) = 1:
+nothing overflows, and the sum cannot underflow to 0. Its derivative is softmax(x) = exp(x) / sum exp(x), and
+log_softmax(x) = x - logsumexp(x).
+
+`axis` is NumPy's word, and `dim`, PyTorch's, means the same; whoever gives both gets a TypeError.
 """
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,7 +17,7 @@ import numpy as np
 from minivae.autograd import Function, Tensor
 from minivae.autograd.dtypes import DIFFERENTIABLE
 from minivae.autograd.tensor import as_tensor
-from minivae.kernels.checks import flag, integer
+from minivae.kernels.checks import flag, integer, shown
 from minivae.kernels.contract import Array
 
 from .arguments import floats
@@ -21,11 +25,21 @@ from .arguments import floats
 Axis = int | tuple[int, ...] | None
 
 
+def one_axis_argument(axis: Any, dim: Any, default: Any = None) -> Any:
+    """The axis under either of its names, NumPy's `axis` or PyTorch's `dim`; TypeError for both."""
+    if dim is None:
+        return axis
+    if axis is not default:
+        raise TypeError(f"axis and dim are two names of one argument, got axis={shown(axis)} and dim={shown(dim)}")
+    return dim
+
+
 def normalize_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
     """Axes as ascending non-negative numbers; None means all. ValueError where one does not exist or comes twice."""
-    axes = tuple(range(ndim)) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
-    axes = tuple([integer("axis", a) for a in axes])
-    found = sorted(a + ndim if a < 0 else a for a in axes)
+    if axis is None:
+        return tuple(range(ndim))
+    axes = [integer("axis", a) for a in (axis if isinstance(axis, (tuple, list)) else (axis,))]
+    found = sorted([a + ndim if a < 0 else a for a in axes])
     if any(not 0 <= a < ndim for a in found) or len(set(found)) != len(found):
         raise ValueError(f"axis {axis} does not fit an array with {ndim} axes")
     return tuple(found)
@@ -82,7 +96,7 @@ class LogSumExp(Function):
 
 
 class Softmax(Function):
-    """y = exp(x - m) / sum; dx = y (dy - <dy, y>), the softmax of a shift being the softmax."""
+    """y = exp(x - m) / sum exp(x - m). dy_j/dx_i = y_j (1 if i = j else 0) - y_j y_i, hence dx = y (dy - <dy, y>)."""
 
     def forward(self, x: Array, axis: int) -> Array:
         y = self.backend.xp.exp(x - x.max(axis=axis, keepdims=True))
@@ -112,41 +126,49 @@ class LogSoftmax(Function):
         return dy - self.backend.xp.exp(y) * self.backend.reduce_sum(dy, (self.axis,), True)
 
 
-def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def sum(x: Any, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None) -> Tensor:
     """Sum over the axes given, all by default. Integers and booleans are summed as NumPy does, as long integers."""
     x = as_tensor(x)
-    axes, keepdims = normalize_axes(axis, x.ndim), flag("keepdims", keepdims)
+    axes, keepdims = normalize_axes(one_axis_argument(axis, dim), x.ndim), flag("keepdims", keepdims)
     if x.dtype not in DIFFERENTIABLE:
         xp = x.backend.xp
         return Tensor.wrap(xp.asarray(x.data.sum(axis=axes, keepdims=keepdims)))
     return Sum.apply(x, axes=axes, keepdims=keepdims)
 
 
-def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def mean(x: Any, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None) -> Tensor:
     """Mean over the axes given, all by default. ValueError where there is nothing to average."""
-    x = as_tensor(x)
-    count = 1
-    for a in normalize_axes(axis, x.ndim):
-        count *= x.shape[a]
+    x, axis = as_tensor(x), one_axis_argument(axis, dim)
+    count = prod([x.shape[a] for a in normalize_axes(axis, x.ndim)])
     if not count:
         raise ValueError(f"mean over axis {axis} of shape {x.shape}: there are no elements")
     return sum(x, axis, keepdims) / count
 
 
-def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def max(x: Any, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None) -> Tensor:
     """Largest element over the axes given, all by default; ties share the gradient. ValueError on empty axes."""
-    return _extreme("max", x, axis, keepdims)
+    return _extreme("max", x, one_axis_argument(axis, dim), keepdims)
 
 
-def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def min(x: Any, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None) -> Tensor:
     """Smallest element over the axes given, all by default; ties share the gradient. ValueError on empty axes."""
-    return _extreme("min", x, axis, keepdims)
+    return _extreme("min", x, one_axis_argument(axis, dim), keepdims)
 
 
 def _extreme(name: str, x: Any, axis: Axis, keepdims: bool) -> Tensor:
     x = as_tensor(x)
     axes = _filled_axes(name, x, axis)
     return Extreme.apply(x, axes=axes, keepdims=flag("keepdims", keepdims), name=name)
+
+
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False, *, dim: int | None = None) -> Tensor:
+    """The index of the largest element along one axis, int64, of equal ones the first; without an axis that in the
+    array as one row. It has no gradient. ValueError on empty axes."""
+    x, axis = as_tensor(x), one_axis_argument(axis, dim)
+    axes = _filled_axes("argmax", x, axis if axis is None else normalize_axis(axis, x.ndim))
+    xp, keepdims = x.backend.xp, flag("keepdims", keepdims)
+    found = xp.asarray(x._array.argmax(None if axis is None else axes[0])).astype(np.int64)
+    return Tensor.wrap(found.reshape(_kept(x.shape, axes)) if keepdims else found)
 
 
 def _filled_axes(name: str, x: Tensor, axis: Axis) -> tuple[int, ...]:
@@ -157,19 +179,19 @@ def _filled_axes(name: str, x: Tensor, axis: Axis) -> tuple[int, ...]:
     return axes
 
 
-def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None) -> Tensor:
     """log sum exp(x) over the axes given, all by default."""
-    x = floats("logsumexp", x)
+    x, axis = floats("logsumexp", x), one_axis_argument(axis, dim)
     return LogSumExp.apply(x, axes=_filled_axes("logsumexp", x, axis), keepdims=flag("keepdims", keepdims))
 
 
-def softmax(x: Any, axis: int = -1) -> Tensor:
+def softmax(x: Any, axis: int = -1, *, dim: int | None = None) -> Tensor:
     """exp(x) / sum exp(x) along one axis."""
-    x = floats("softmax", x)
+    x, axis = floats("softmax", x), one_axis_argument(axis, dim, -1)
     return Softmax.apply(x, axis=_filled_axes("softmax", x, normalize_axis(axis, x.ndim))[0])
 
 
-def log_softmax(x: Any, axis: int = -1) -> Tensor:
+def log_softmax(x: Any, axis: int = -1, *, dim: int | None = None) -> Tensor:
     """x - logsumexp(x) along one axis."""
-    x = floats("log_softmax", x)
+    x, axis = floats("log_softmax", x), one_axis_argument(axis, dim, -1)
     return LogSoftmax.apply(x, axis=_filled_axes("log_softmax", x, normalize_axis(axis, x.ndim))[0])

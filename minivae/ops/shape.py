@@ -14,7 +14,7 @@ from minivae.kernels.contract import Array
 
 from .arguments import as_index
 from .broadcast import sum_to_shape
-from .reduce import normalize_axis
+from .reduce import normalize_axes, normalize_axis, one_axis_argument
 
 
 class Reshape(Function):
@@ -135,6 +135,24 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
     return Transpose.apply(x, axes=order)
 
 
+def squeeze(x: Any, axis: int | tuple[int, ...] | None = None, *, dim: int | tuple[int, ...] | None = None) -> Tensor:
+    """x without the axes given, which must have length 1 (else ValueError); without all such axes by default."""
+    x, axis = as_tensor(x), one_axis_argument(axis, dim)
+    axes = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else normalize_axes(axis, x.ndim)
+    if longer := [i for i in axes if x.shape[i] != 1]:
+        raise ValueError(f"squeeze: an axis must have length 1, got axis {longer[0]} of shape {x.shape}")
+    return reshape(x, tuple([n for i, n in enumerate(x.shape) if i not in axes]))
+
+
+def unsqueeze(x: Any, axis: int | None = None, *, dim: int | None = None) -> Tensor:
+    """x with a new axis of length 1 in this place: (N, C) -> (N, 1, C) for axis = 1, and (N, C, 1) for axis = -1."""
+    x, axis = as_tensor(x), checks.integer("axis", one_axis_argument(axis, dim))
+    if not -x.ndim - 1 <= axis <= x.ndim:
+        raise ValueError(f"unsqueeze: shape {x.shape} has no place {axis} for a new axis")
+    axis %= x.ndim + 1
+    return reshape(x, (*x.shape[:axis], 1, *x.shape[axis:]))
+
+
 def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
     """x repeated to this shape by NumPy's broadcasting."""
     x, lengths = as_tensor(x), checks.integers("shape", shape, 0)
@@ -176,23 +194,23 @@ def _index_array(x: Tensor, index: Any) -> Array:
     raise TypeError(f"an index must be of integers or booleans, got {checks.shown(index)}")
 
 
-def gather(x: Any, index: Any, axis: int) -> Tensor:
+def gather(x: Any, index: Any, axis: int | None = None, *, dim: int | None = None) -> Tensor:
     """y[i, j] = x[i, index[i, j]] for axis = 1, and likewise along any axis of any number of axes.
 
     index: integers of as many axes as x, of x's lengths except along `axis`. Raises TypeError for an index that is not
     of integers, ValueError for one out of range or a shape that does not fit.
     """
     x, index = as_tensor(x), as_tensor(index)
-    axis = normalize_axis(axis, x.ndim)
+    axis = normalize_axis(one_axis_argument(axis, dim), x.ndim)
     lengths = [(a, b) for i, (a, b) in enumerate(zip(x.shape, index.shape, strict=False)) if i != axis]
     if index.ndim != x.ndim or any(a != b for a, b in lengths):
         raise ValueError(f"gather: index {index.shape} does not fit {x.shape} along axis {axis}")
     return Gather.apply(x, as_index("gather", index, x.shape[axis]), axis=axis)
 
 
-def cat(tensors: Sequence[Any], axis: int = 0) -> Tensor:
+def cat(tensors: Sequence[Any], axis: int = 0, *, dim: int | None = None) -> Tensor:
     """The Tensors one after another along an existing axis."""
-    tensors = _several("cat", tensors)
+    tensors, axis = _several("cat", tensors), one_axis_argument(axis, dim, 0)
     axis = normalize_axis(axis, tensors[0].ndim)
     shapes = [t.shape for t in tensors]
     if len({s[:axis] + s[axis + 1 :] for s in shapes}) != 1 or len({len(s) for s in shapes}) != 1:
@@ -200,14 +218,13 @@ def cat(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     return Concatenate.apply(*tensors, axis=axis)
 
 
-def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
+def stack(tensors: Sequence[Any], axis: int = 0, *, dim: int | None = None) -> Tensor:
     """The Tensors, all of one shape, along a new axis."""
-    tensors = _several("stack", tensors)
+    tensors, axis = _several("stack", tensors), one_axis_argument(axis, dim, 0)
     if len({t.shape for t in tensors}) != 1:
         raise ValueError(f"stack needs Tensors of one shape, got {[t.shape for t in tensors]}")
     axis = normalize_axis(axis, tensors[0].ndim + 1)
-    shape = tensors[0].shape
-    return cat([reshape(t, (*shape[:axis], 1, *shape[axis:])) for t in tensors], axis)
+    return cat([unsqueeze(t, axis) for t in tensors], axis)
 
 
 def _several(name: str, tensors: Any) -> list[Tensor]:

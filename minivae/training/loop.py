@@ -20,7 +20,7 @@ from minivae.data.batches import Batches
 from minivae.kernels import checks
 from minivae.kernels.session import Session
 from minivae.nn.module import Buffer, Module, Parameter, not_finite
-from minivae.optim import Optimizer, Schedule, clip_grad_norm
+from minivae.optim import ConstantSchedule, Optimizer, Schedule, clip_grad_norm
 from minivae.random import Generator, current_generator, fork, use_generator
 
 from .averages import Averages
@@ -56,9 +56,9 @@ class Trainable(Module):
 class Trainer:
     """Trains a model.
 
-    schedule: sets the learning rate after each step of the optimiser. clip_norm: bound on the joint norm of the
-    gradients. generator: of all noise in training, the current one unless given. validation: data whose loss each
-    record has too, x or (x, y). callbacks: called after each epoch, with their state in state().
+    schedule: sets the learning rate after each step of the optimiser; None leaves it as it is. clip_norm: bound on the
+    joint norm of the gradients. generator: of all noise in training, the current one unless given. validation: data
+    whose loss each record has too, x or (x, y). callbacks: called after each epoch, with their state in state().
 
     `history` has one record per epoch: epoch, the means of the loss's fields, lr, seconds, images_per_second, and the
     means over the validation data under 'validation_' + name. `stopped`: whether a callback has ended the training.
@@ -76,7 +76,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.model, self.optimizer, self.batches = model, optimizer, batches
-        self.schedule, self.clip_norm = schedule, clip_norm
+        self.schedule, self.clip_norm = schedule or ConstantSchedule(optimizer), clip_norm
         self.generator = generator or current_generator()
         self.validation, self.callbacks = validation, list(callbacks)
         self.history: list[dict[str, Any]] = []
@@ -109,8 +109,7 @@ class Trainer:
                 for batch in map(_as_tuple, self.batches):
                     model.before_step(self.steps, total_steps)
                     result = step(*batch)
-                    if self.schedule is not None:
-                        self.schedule.step()
+                    self.schedule.step()
                     self.steps += 1
                     averages.add(result, len(batch[0]))
                     progress.step({**averages.means(), **averages.speed()})
@@ -184,7 +183,7 @@ class Trainer:
         return arrays, {
             "batches": self.batches.state_dict(),
             "generator": self.generator.state_dict(),
-            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "schedule": self.schedule.state_dict(),
             "callbacks": [{k: v for k, v in s.items() if not isinstance(v, np.ndarray)} for s in callbacks],
             "steps": self.steps,
             "stopped": self.stopped,
@@ -200,14 +199,11 @@ class Trainer:
         needed = {"batches", "generator", "schedule", "callbacks", "steps", "stopped", "history"}
         if missing := sorted(needed - meta.keys()):
             raise ValueError(f"the state of a training lacks {missing}")
-        if (self.schedule is None) != (meta["schedule"] is None):
-            raise ValueError("the checkpoint and this training differ in having a schedule")
         history, steps = [dict(record) for record in meta["history"]], int(meta["steps"])
         stopped = checks.flag("stopped", meta["stopped"])
         self.batches.load_state_dict(meta["batches"])
         self.optimizer.load_state_dict(part("optimizer/"))
-        if self.schedule is not None:  # after the optimiser, whose learning rate it sets
-            self.schedule.load_state_dict(meta["schedule"])
+        self.schedule.load_state_dict(meta["schedule"])  # after the optimiser, whose learning rate it sets
         self.generator.load_state_dict(meta["generator"])
         for i, (callback, state) in enumerate(zip(self.callbacks, meta["callbacks"], strict=True)):
             callback.load_state_dict({**state, **part(f"callbacks/{i}/")})

@@ -69,25 +69,20 @@ class TrainingFile:
 
 def settings_of(trainer: Trainer, epochs: int) -> dict[str, Any]:
     """What a training is, besides its model and its data: plain values, which a resume must find unchanged."""
-    validation, schedule = trainer.validation, trainer.schedule
-    optimizer = described(trainer.optimizer)
-    if schedule is not None:
-        optimizer["lr"] = schedule.base_lr
+    validation = trainer.validation
     return {
         "epochs": epochs,
         "batch_size": trainer.batches.batch_size,
         "clip_norm": trainer.clip_norm,
         "validation": digest(*validation) if isinstance(validation, tuple) else digest(validation),
-        "optimizer": optimizer,
-        "schedule": described(schedule),
+        "optimizer": {**described(trainer.optimizer), "lr": trainer.schedule.base_lr},
+        "schedule": described(trainer.schedule),
         "callbacks": [described(callback) for callback in trainer.callbacks],
     }
 
 
 def described(thing: Any) -> dict[str, Any]:
     """Its class, and those of its constructor's arguments that it keeps by name and that are plain values."""
-    if thing is None:
-        return {"class": None}
     values = {name: getattr(thing, name, None) for name in inspect.signature(type(thing)).parameters}
     return {"class": type(thing).__name__, **{k: plain(v) for k, v in values.items() if isinstance(v, PLAIN)}}
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from minivae.data.batches import Batches
 from minivae.kernels import checks
-from minivae.optim import Adam, Optimizer, Schedule
+from minivae.optim import Adam, ConstantSchedule, Optimizer, Schedule
 
 from .callbacks import Callback
 from .loop import Trainer
@@ -47,66 +47,45 @@ class Settings:
     def __post_init__(self) -> None:
         if self.clip_norm is not None:
             self.clip_norm = checks.number("clip_norm", self.clip_norm, "(0, inf]")
-        self.optimizer = Adam if self.optimizer is None else _check_signature("optimizer", self.optimizer)
+        if checks.flag("resume", self.resume) and self.checkpoint is None:
+            raise ValueError("resume=True needs the checkpoint to go on from")
+        self.optimizer = checks.function("optimizer", Adam if self.optimizer is None else self.optimizer)
         if self.given_lr is not None and not _takes(self.optimizer, "lr"):
             raise ValueError(f"fit() got lr = {self.given_lr} and an optimizer that sets its own, {self.optimizer!r}")
-        if self.schedule is not None:
-            _check_signature("schedule", self.schedule)
-        if not isinstance(self.progress, (bool, np.bool_)):
-            checks.offers("progress", self.progress, "start_epoch", "step", "end_epoch")
-        self.resume = checks.flag("resume", self.resume)
-        if self.resume and self.checkpoint is None:
-            raise ValueError("resume=True needs the checkpoint to go on from")
+        self.schedule = checks.function("schedule", ConstantSchedule if self.schedule is None else self.schedule)
+        self.reporter = _reporter(self.progress)
         called = _called_after_epochs(self.on_epoch)
         self.callbacks = [each for each in called if isinstance(each, Callback)]
-        self.functions: list[Any] = [each for each in called if not isinstance(each, Callback)]
-
-    def reporter(self) -> Progress | None:
-        """What shows the progress."""
-        if isinstance(self.progress, (bool, np.bool_)):
-            return progress_for() if self.progress else None
-        return self.progress
+        self.functions = [each for each in called if not isinstance(each, Callback)]
 
     def trainer(self, model: Any, batches: Batches, validation: Any) -> Trainer:
         """A Trainer of the model with a new optimiser."""
-        optimizer = self._new_optimizer(model.parameters())
-        schedule = self._new_schedule(optimizer, self.epochs * len(batches))
-        return Trainer(model, optimizer, batches, schedule, self.clip_norm, model.generator, validation, self.callbacks)
-
-    def _new_optimizer(self, params: list[Any]) -> Optimizer:
-        optimizer = _made("optimizer", Optimizer, self.optimizer, "params", params, lr=self.lr)
-        if {id(p) for p in optimizer.params} - {id(p) for p in params}:
+        params, total_steps = model.parameters(), self.epochs * len(batches)
+        optimizer = _made("optimizer", Optimizer, self.optimizer, params, lr=self.lr)
+        schedule = _made("schedule", Schedule, self.schedule, optimizer, total_steps=total_steps)
+        if not {id(p) for p in optimizer.params} <= {id(p) for p in params}:
             raise ValueError("optimizer must make an Optimizer of the parameters that it is given, got one of others")
-        return optimizer
-
-    def _new_schedule(self, optimizer: Optimizer, total_steps: int) -> Schedule | None:
-        if self.schedule is None:
-            return None
-        schedule = _made("schedule", Schedule, self.schedule, "optimizer", optimizer, total_steps=total_steps)
         if schedule.optimizer is not optimizer:
             raise ValueError("schedule must make a Schedule of the optimizer that it is given, got one of another")
-        return schedule
+        return Trainer(model, optimizer, batches, schedule, self.clip_norm, model.generator, validation, self.callbacks)
 
 
-def _check_signature(name: str, function: Any) -> Any:
-    """The function itself, or TypeError unless it is one that tells its parameters."""
-    try:
-        signature(checks.function(name, function))
-    except ValueError:  # one that is written in C
-        raise TypeError(f"{name} must be a function that tells its parameters, got {checks.shown(function)}") from None
-    return function
+def _reporter(progress: bool | Progress) -> Progress | None:
+    if isinstance(progress, (bool, np.bool_)):
+        return progress_for() if progress else None
+    checks.offers("progress", progress, "start_epoch", "step", "end_epoch")
+    return progress
 
 
 def _called_after_epochs(on_epoch: Any) -> list[Any]:
     """on_epoch as a list of functions and Callbacks."""
-    several = [] if on_epoch is None else list(on_epoch) if isinstance(on_epoch, (list, tuple)) else [on_epoch]
-    for each in several:
+    called = list(on_epoch) if isinstance(on_epoch, (list, tuple)) else [on_epoch] * (on_epoch is not None)
+    for i, each in enumerate(called):
         if not isinstance(each, Callback) and (not callable(each) or isinstance(each, type)):
             raise TypeError(f"on_epoch must be a function, a Callback or a list of them, got {checks.shown(each)}")
-    callbacks = [id(each) for each in several if isinstance(each, Callback)]
-    if len(set(callbacks)) != len(callbacks):
-        raise ValueError("on_epoch must be different Callbacks, got one of them twice")
-    return several
+        if isinstance(each, Callback) and any(each is other for other in called[:i]):
+            raise ValueError(f"on_epoch must be different Callbacks, got {each!r} twice")
+    return called
 
 
 def _takes(function: Any, name: str) -> bool:
@@ -114,15 +93,13 @@ def _takes(function: Any, name: str) -> bool:
     return name in signature(function).parameters and name not in getattr(function, "keywords", {})
 
 
-def _made(name: str, kind: Any, make: Any, first: str, value: Any, **offered: Any) -> Any:
-    """make(value, **offered), without those offered that it does not take; TypeError unless this is of that kind."""
+def _made(name: str, kind: Any, make: Any, value: Any, **offered: Any) -> Any:
+    """make(value, **offered), without what is offered that it does not take. TypeError unless this is of that kind."""
     taken = {key: value for key, value in offered.items() if _takes(make, key)}
     try:
         signature(make).bind(value, **taken)
     except TypeError as error:
-        forms = f"({first}) or ({', '.join([first, *offered])})"
-        raise TypeError(f"{name} must be a function of {forms}, got {make!r}: {error}") from None
-    made = make(value, **taken)
-    if not isinstance(made, kind):
+        raise TypeError(f"{name} = {make!r} is not a function as fit() describes it: {error}") from None
+    if not isinstance(made := make(value, **taken), kind):
         raise TypeError(f"{name} must be a function that makes one, got {checks.shown(made)} from it")
     return made

@@ -6,6 +6,7 @@ from strategies import numbers
 
 import minivae as mv
 from minivae.autograd import Function, GradientError
+from minivae.autograd.gradcheck import __doc__ as docstring
 
 
 def broken(backward):
@@ -139,3 +140,17 @@ def test_float32_is_refused():
 def test_integers_are_constants():
     table, index = numbers(4, 2), np.array([1, 1, 3])
     assert mv.gradcheck(lambda i, t: mv.functional.embedding(i, t), [index, table])
+
+
+def test_the_errors_in_its_docstring_are_those_of_softplus():
+    lines = [line.split() for line in str(docstring).splitlines() if line.startswith("    ")]
+    (steps,) = [numbers for name, *numbers in lines if name == "eps"]
+    table = [line for line in lines if line[0] in ("float32", "float64")]
+    x = np.linspace(-3, 3, 61)
+    for dtype, *errors in table:
+        number = np.dtype(dtype).type
+        for eps, said in zip(map(number, steps), map(float, errors), strict=True):
+            up, down = (np.log1p(np.exp(x.astype(dtype) + h)) for h in (eps, -eps))
+            error = np.abs((up - down) / (2 * eps) - 1 / (1 + np.exp(-x))).max()
+            assert said / 3 < error < said * 3
+    assert len(table) == 2

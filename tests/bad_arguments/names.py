@@ -71,7 +71,8 @@ def _methods(cls: type) -> dict[str, Any]:
     return methods
 
 
-def parameters(function: Any) -> list[str]:
-    """The names of its parameters, without self."""
+def parameters(name: str, function: Any) -> list[str]:
+    """The names of its parameters, without self, which operations that are methods of the Tensor call otherwise."""
     names = list(inspect.signature(function).parameters)
-    return names[1:] if names[:1] == ["self"] else names
+    method = names[:1] == ["self"] or (name.startswith("Tensor.") and inspect.isfunction(function))
+    return names[1:] if method else names

@@ -30,7 +30,7 @@ from .kinds import (
     integers,
     number,
 )
-from .table_functional import AXIS, INDEX, LENGTHS, NOISE, X
+from .table_functional import ARGMAX, AXES, INDEX, LENGTHS, NOISE, ONE_AXIS_OR_DIM, REDUCTION, X
 
 
 def tensor_method(name: str, **arguments: Argument) -> Row:
@@ -53,7 +53,7 @@ def _converted(device: Any = None, dtype: Any = None) -> Any:
 
 def _assigned(name: str) -> Any:
     def assign(value: Any) -> Any:
-        x = mv.Tensor(X)
+        x = mv.Tensor(X, requires_grad=True)
         setattr(x, name, value)
         return getattr(x, name)
 
@@ -87,7 +87,7 @@ def _several(value: Any) -> Any:
 
 
 OTHER = Argument(X + 1, NUMBER_ARRAY)
-ARITHMETIC = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow")
+ARITHMETIC = ("add", "sub", "mul", "truediv", "pow")
 COMPARISON = ("lt", "le", "gt", "ge", "eq", "ne")
 DEVICE = choice("cpu")  # the other one needs a GPU
 SHAPE = Argument((2, 3), integers(0, empty=True))
@@ -113,18 +113,20 @@ TABLE = {
         {"device": Argument("cpu", DEVICE | NONE), "dtype": Argument(np.float64, ANY_DTYPE | NONE)},
         public=mv.Tensor.convert,
     ),
-    **{f"Tensor.__{name}__": tensor_method(f"__{name}__", other=OTHER) for name in (*ARITHMETIC, *COMPARISON)},
-    "Tensor.__matmul__": tensor_method("__matmul__", other=Argument(X.T.copy(), FLOAT_ARRAY)),
+    **{f"Tensor.__{name}__": tensor_method(f"__{name}__", b=OTHER) for name in ARITHMETIC},
+    **{f"Tensor.__r{name}__": tensor_method(f"__r{name}__", other=OTHER) for name in ARITHMETIC},
+    **{f"Tensor.__{name}__": tensor_method(f"__{name}__", other=OTHER) for name in COMPARISON},
+    "Tensor.__matmul__": tensor_method("__matmul__", b=Argument(X.T.copy(), FLOAT_ARRAY)),
     "Tensor.__rmatmul__": tensor_method("__rmatmul__", other=Argument(X.T.copy(), FLOAT_ARRAY)),
     "Tensor.__getitem__": tensor_method(
         "__getitem__", index=Argument(np.array([1, 0, 1]), array("index", ("bool", *WHOLE)) | INDEX)
     ),
     "Tensor.reshape": tensor_method("reshape", shape=Argument((4, 2), LENGTHS)),
     "Tensor.transpose": tensor_method("transpose", axes=Argument((1, 0), integers(-(2**31), empty=True) | NONE)),
-    **{
-        f"Tensor.{name}": tensor_method(name, axis=Argument(1, AXIS), keepdims=Argument(True, FLAG))
-        for name in ("sum", "mean", "max", "min")
-    },
+    **{f"Tensor.{name}": tensor_method(name, **REDUCTION) for name in ("sum", "mean", "max", "min")},
+    "Tensor.argmax": tensor_method("argmax", **ARGMAX),
+    "Tensor.squeeze": method(mv.Tensor, "squeeze", lambda: mv.Tensor(X[:, :1]), AXES),
+    "Tensor.unsqueeze": tensor_method("unsqueeze", **ONE_AXIS_OR_DIM),
     "Tensor.astype": tensor_method("astype", dtype=Argument(np.float64, ANY_DTYPE)),
     "gradcheck": Row(
         mv.gradcheck,

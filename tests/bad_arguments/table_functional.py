@@ -81,7 +81,13 @@ def binary(function: Any) -> Row:
 
 AXIS = integer(-(2**31)) | integers(-(2**31), empty=True) | NONE
 ONE_AXIS = integer(-(2**31))
-axis, keepdims = Argument(1, AXIS), Argument(True, FLAG)
+keepdims = Argument(True, FLAG)
+# Both names of the axis, at the default of NumPy's, so that each is tried while the other says nothing.
+AXES = {"axis": Argument(None, AXIS), "dim": Argument(None, AXIS)}
+LAST_AXIS = {"axis": Argument(-1, ONE_AXIS), "dim": Argument(None, ONE_AXIS | NONE)}
+ONE_AXIS_OR_DIM = {"axis": Argument(1, ONE_AXIS), "dim": Argument(None, ONE_AXIS | NONE)}
+REDUCTION = {**AXES, "keepdims": keepdims}
+ARGMAX = {"axis": Argument(None, ONE_AXIS | NONE), "dim": Argument(None, ONE_AXIS | NONE), "keepdims": keepdims}
 eps = Argument(1e-5, number(0, np.inf, "()"))
 LENGTHS = integers(-1, empty=True) | integer(-1)
 
@@ -106,13 +112,13 @@ FUNCTIONS = {
         {"x": any_x, "low": Argument(0.5, number(ends="[i")), "high": Argument(1.0, number(ends="[i"))},
     ),
     "where": Row(F.where, {"condition": Argument(X > 1, BOOL_ARRAY), "a": any_x, "b": Argument(X + 1, NUMBER_ARRAY)}),
-    **{
-        name: Row(getattr(F, name), {"x": any_x, "axis": axis, "keepdims": keepdims})
-        for name in ("sum", "mean", "max", "min")
-    },
-    "logsumexp": elementwise(F.logsumexp, axis=axis, keepdims=keepdims),
-    "softmax": elementwise(F.softmax, axis=Argument(1, ONE_AXIS)),
-    "log_softmax": elementwise(F.log_softmax, axis=Argument(1, ONE_AXIS)),
+    **{name: Row(getattr(F, name), {"x": any_x, **REDUCTION}) for name in ("sum", "mean", "max", "min")},
+    "argmax": Row(F.argmax, {"x": any_x, **ARGMAX}),
+    "logsumexp": elementwise(F.logsumexp, **REDUCTION),
+    "softmax": elementwise(F.softmax, **LAST_AXIS),
+    "log_softmax": elementwise(F.log_softmax, **LAST_AXIS),
+    "squeeze": Row(F.squeeze, {"x": Argument(X[:, :1], NUMBER_ARRAY), **AXES}),
+    "unsqueeze": Row(F.unsqueeze, {"x": any_x, **ONE_AXIS_OR_DIM}),
     "reshape": Row(F.reshape, {"x": any_x, "shape": Argument((4, 2), LENGTHS)}),
     "flatten": Row(F.flatten, {"x": any_x, "start_axis": Argument(1, integer())}),
     "transpose": Row(F.transpose, {"x": any_x, "axes": Argument((1, 0), integers(-(2**31), empty=True) | NONE)}),
@@ -123,11 +129,9 @@ FUNCTIONS = {
         {"x": any_x, "index": Argument(np.array([1, 0, 1]), array("index", ("bool", *WHOLE)) | INDEX)},
         errors=(IndexError,),
     ),
-    "gather": Row(
-        F.gather, {"x": any_x, "index": Argument(np.array([[1], [0]]), INDEX_ARRAY), "axis": Argument(1, ONE_AXIS)}
-    ),
-    "cat": Row(F.cat, {"tensors": Argument([X, X], TENSORS), "axis": Argument(1, ONE_AXIS)}),
-    "stack": Row(F.stack, {"tensors": Argument([X, X], TENSORS), "axis": Argument(1, ONE_AXIS)}),
+    "gather": Row(F.gather, {"x": any_x, "index": Argument(np.array([[1], [0]]), INDEX_ARRAY), **ONE_AXIS_OR_DIM}),
+    "cat": Row(F.cat, {"tensors": Argument([X, X], TENSORS), **ONE_AXIS_OR_DIM}),
+    "stack": Row(F.stack, {"tensors": Argument([X, X], TENSORS), **ONE_AXIS_OR_DIM}),
     "pad": Row(
         F.pad,
         {

@@ -148,7 +148,7 @@ def test_sums_and_extremes_of_what_is_not_floating_are_numpys():
 
 def test_a_tensor_holds_a_plain_array_of_this_machines_byte_order():
     for form in (X.astype(">f4"), X.view(OwnArray)):
-        t = mv.Tensor(form)
+        t = mv.Tensor(form, requires_grad=True)
         assert type(t.data) is np.ndarray
         assert t.data.dtype.isnative
         np.testing.assert_array_equal(t.data, X)

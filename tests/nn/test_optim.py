@@ -188,6 +188,11 @@ class TestSchedules:
         t = np.minimum(np.arange(140) / 100, 1)
         np.testing.assert_allclose(rates, 0.4 * (0.1 + 0.9 * (1 + np.cos(np.pi * t)) / 2), rtol=1e-12)
 
+    def test_constant(self):
+        np.testing.assert_allclose(self.rates(optim.ConstantSchedule(self.optimizer()), 5), 0.4, rtol=1e-12)
+        rates = self.rates(optim.ConstantSchedule(self.optimizer(), warmup_steps=3), 6)
+        np.testing.assert_allclose(rates, 0.4 * np.array([0.25, 0.5, 0.75, 1, 1, 1]), rtol=1e-12)
+
     def test_a_warm_up_to_the_cosine(self):
         rates = self.rates(optim.CosineSchedule(self.optimizer(), 10, warmup_steps=3), 10)
         expected = [0.4 * min((t + 1) / 4, 1) * (1 + np.cos(np.pi * t / 10)) / 2 for t in range(10)]

@@ -154,7 +154,7 @@ class TestEarlyStopping:
         stop = stopping()
         for _ in range(2):
             model = new().fit(IMAGES, **FIT, on_epoch=stop)
-            assert (len(model.history), stop.best_epoch) == (LAST, BEST)
+            assert (len(model.history), stop.best_epoch, model.passes.item()) == (LAST, BEST, BEST)
 
     def test_an_exception_leaves_the_weights_of_the_moment(self) -> None:
         def interrupt(record: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ class TestMemory:
             return history
 
         def watch_gradients(record: dict[str, Any]) -> None:
-            alive.extend(weakref.ref(p._grad) for p in model.parameters())
+            alive.extend(weakref.ref(p._node.grad) for p in model.parameters())
 
         monkeypatch.setattr(Trainer, "run", watched)
         model = vae()
