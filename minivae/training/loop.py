@@ -32,29 +32,35 @@ EVALUATION_SEED = 0xE7A1  # evaluations always see the same noise
 
 
 class Trainable(Module):
-    """What the loop asks of a model: a loss. The other methods are for models that need more, and do nothing here."""
+    """The loop asks a model for its loss. The other methods are for models that need more, and do nothing here."""
 
     def loss(self, *batch: Any) -> Any:
-        """A named tuple of scalar Tensors, the first of them `loss`: means over a batch, (x,) or (x, labels)."""
+        """Return a named tuple of scalar Tensors, the first of them `loss`, which are means over a batch.
+
+        batch: (x,) or (x, labels).
+        """
         raise NotImplementedError
 
     def prepare(self, x: np.ndarray) -> None:
-        """Called once with all training images before the first step of a training that is not resumed."""
+        """The loop calls this once with all training images, before the first step, unless a training is resumed."""
 
     def before_step(self, step: int, steps: int) -> None:
-        """Called before step 0, 1, ..., steps - 1 of training. What a loss needs that changes from step to step must be
-        put into a buffer here, as the steps themselves may be replays of the first (a CUDA graph)."""
+        """The loop calls this before step 0, 1, ..., steps - 1.
+
+        What a loss needs that changes from step to step must be put into a buffer here, as the steps themselves may be
+        replays of the first one (a CUDA graph).
+        """
 
     def begin_pass(self) -> None:
-        """Called before each pass over data, in training and in evaluation."""
+        """The loop calls this before each pass over data, in training and in evaluation."""
 
     def end_pass(self) -> dict[str, float]:
-        """Called after the pass: numbers about the pass as a whole for its record, besides the means of the loss."""
+        """The loop calls this after the pass. It returns what the record needs besides the means of the loss."""
         return {}
 
 
 class Trainer:
-    """Trains a model.
+    """Trains a model: run() is the loop, state() and load_state() are what it needs to go on later.
 
     schedule: sets the learning rate after each step of the optimiser; None leaves it as it is. clip_norm: bound on the
     joint norm of the gradients. generator: of all noise in training, the current one unless given. validation: data
@@ -76,6 +82,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.model, self.optimizer, self.batches = model, optimizer, batches
+        self._params = model.parameters()
         self.schedule, self.clip_norm = schedule or ConstantSchedule(optimizer), clip_norm
         self.generator = generator or current_generator()
         self.validation, self.callbacks = validation, list(callbacks)
@@ -127,7 +134,7 @@ class Trainer:
         watched: look at the loss on the way, so that one that is not finite leaves the weights as they are. Where the
         results of steps lag behind, nothing here may wait for the device.
         """
-        self.optimizer.zero_grad()
+        self.zero_grad()
         result = self.model.loss(*batch)
         if watched and not isfinite(float(result.loss)):
             return result  # at which Averages raise an error
@@ -137,6 +144,11 @@ class Trainer:
         self.optimizer.step()
         return result
 
+    def zero_grad(self) -> None:
+        """Forget the gradients, also those of parameters that the optimiser leaves alone."""
+        for p in self._params:
+            p.grad = None
+
     @contextmanager
     def _session(self) -> Iterator[Session]:
         """The session of the model's backend, with the noise of this training."""
@@ -144,11 +156,11 @@ class Trainer:
             with self.optimizer.params[0].backend.session() as session, use_generator(self.generator):
                 yield session
         finally:
-            self.optimizer.zero_grad()
+            self.zero_grad()
             self.model.eval()
 
     def _end_epoch(self, averages: Averages, lr: float) -> dict[str, Any]:
-        """What the epoch came to. FloatingPointError if anything in it was not finite."""
+        """Make the record of the epoch. FloatingPointError if anything in it is not finite."""
         averages.fetch()
         self._check_weights(averages.where)
         record = {**averages.means(), **self.model.end_pass(), "lr": lr, **averages.speed()}
@@ -158,7 +170,7 @@ class Trainer:
         return record
 
     def _check_weights(self, where: str) -> None:
-        """Once an epoch: a gradient that was not finite has left its trace in the weights or in the moments."""
+        """Look for NaN: a gradient that was not finite has left its trace in the weights or in the moments."""
         arrays = {name: tensor.data for name, tensor in self.model.named_tensors((Parameter, Buffer))}
         for name, moments in self.optimizer.state.items():
             arrays |= {f"the optimiser's {name}.{i}": array for i, array in enumerate(moments)}
@@ -174,7 +186,7 @@ class Trainer:
     # ---- saving and going on ----
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """(arrays, plain values) for save_checkpoint."""
+        """Return (arrays, plain values) for save_checkpoint."""
         arrays = {f"model/{k}": v for k, v in self.model.state_dict().items()}
         arrays |= {f"optimizer/{k}": np.asarray(v) for k, v in self.optimizer.state_dict().items()}
         callbacks = [callback.state_dict() for callback in self.callbacks]
@@ -212,7 +224,7 @@ class Trainer:
 
 
 def _as_tuple(data: Any) -> tuple[Any, ...]:
-    """(x,) or (x, y)."""
+    """Make (x,) of x, and leave (x, y) as it is."""
     return data if isinstance(data, tuple) else (data,)
 
 
@@ -225,7 +237,7 @@ def _is_true(asked: Any, answer: Any) -> bool:
 
 @no_grad()
 def evaluate(model: Trainable, x: np.ndarray, y: np.ndarray | None = None, batch_size: int = 256) -> dict[str, float]:
-    """The means of the loss's fields over x (with labels y) in evaluation mode, always with the same noise.
+    """Compute the means of the loss's fields over x (with labels y) in evaluation mode, always with the same noise.
 
     Raises FloatingPointError for a loss that is not finite.
     """

@@ -1,4 +1,8 @@
-"""Going on with a training from its checkpoint; what must be as it was is compared before anything changes."""
+"""The checkpoint of a training, and how a training goes on from it.
+
+The file says what the training was: model, data, optimiser, schedule, callbacks. A resume compares all of it with what
+it was told, and refuses by name what differs, before anything changes.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ PLAIN = (type(None), bool, int, float, str, tuple, np.generic)
 
 
 class TrainingFile:
-    """The checkpoint of a training to so many epochs: written after each epoch, and gone on from.
+    """The checkpoint of a training that is to have so many epochs.
 
     model: the model's class and constructor's arguments, as Estimator.save() writes them. Raises OSError for a folder
     that is not there.
@@ -68,7 +72,7 @@ class TrainingFile:
 
 
 def settings_of(trainer: Trainer, epochs: int) -> dict[str, Any]:
-    """What a training is, besides its model and its data: plain values, which a resume must find unchanged."""
+    """Say in plain values what a training is, besides its model and its data. A resume must find them unchanged."""
     validation = trainer.validation
     return {
         "epochs": epochs,
@@ -82,13 +86,13 @@ def settings_of(trainer: Trainer, epochs: int) -> dict[str, Any]:
 
 
 def described(thing: Any) -> dict[str, Any]:
-    """Its class, and those of its constructor's arguments that it keeps by name and that are plain values."""
+    """Name the class, and those of the constructor's arguments that the object keeps by name and that are plain."""
     values = {name: getattr(thing, name, None) for name in inspect.signature(type(thing)).parameters}
     return {"class": type(thing).__name__, **{k: plain(v) for k, v in values.items() if isinstance(v, PLAIN)}}
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings by name: 'epochs', 'optimizer' (its class), 'optimizer.lr', ..., 'callbacks[0].patience', ..."""
+    """Name each setting alone: 'epochs', 'optimizer' (its class), 'optimizer.lr', 'callbacks[0].patience', ..."""
     flat = {name: settings[name] for name in ("epochs", "batch_size", "clip_norm", "validation")}
     flat["callbacks"] = [callback["class"] for callback in settings["callbacks"]]
     callbacks = {f"callbacks[{i}]": callback for i, callback in enumerate(settings["callbacks"])}
@@ -98,7 +102,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_settings(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """ValueError for settings that were others; a longer training has a schedule of more steps."""
+    """Raise ValueError for settings that were others. A longer training has a schedule of more steps."""
     if now["epochs"] < before["epochs"]:
         raise ValueError(
             f"{name} belongs to a training of {before['epochs']} epochs, which can be made longer but not shorter, "
@@ -113,19 +117,19 @@ def _check_settings(name: str, before: dict[str, Any], now: dict[str, Any]) -> N
 
 
 def identity(model: type, params: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model is, by its constructor's arguments, of which older files have fewer."""
+    """Say what a model is by its constructor's arguments. Older files have fewer of them, which get their defaults."""
     defaults = {name: p.default for name, p in inspect.signature(model).parameters.items()}
     return {name: tuples(value) for name, value in {**defaults, **params}.items() if name not in OF_FIT}
 
 
 def check_same(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """ValueError that begins with `what` and names the values that differ."""
+    """Raise ValueError, whose message begins with `what`, if values differ, and name them."""
     if changed := sorted(k for k in before.keys() | now.keys() if tuples(before.get(k)) != tuples(now.get(k))):
         raise ValueError(f"{what}: " + ", ".join(f"{k} was {before.get(k)}, not {now.get(k)}" for k in changed))
 
 
 def plain(value: Any) -> Any:
-    """Values of NumPy as those of Python, for JSON."""
+    """Turn values of NumPy into those of Python, for JSON."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
@@ -134,7 +138,7 @@ def plain(value: Any) -> Any:
 
 
 def tuples(value: Any) -> Any:
-    """JSON's lists back to tuples."""
+    """Turn the lists of JSON back into tuples."""
     if isinstance(value, dict):
         return {k: tuples(v) for k, v in value.items()}
     return tuple(tuples(v) for v in value) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -74,19 +74,34 @@ def assert_equal(found: Any, expected: Any) -> None:
 class TestByHand:
     @pytest.mark.parametrize("name", OPTIMIZERS)
     def test_a_fit_is_this_loop(self, name: str) -> None:
+        """Also in what it records, and in the gradients of parameters that the optimiser leaves alone."""
         given, make = OPTIMIZERS[name]
-        model, expected = new().fit(IMAGES, **FIT, optimizer=given), new().train()
+        gradients: list[Any] = []
+        model = new()
+
+        def keep(record: dict[str, Any]) -> None:
+            gradients.append([p.grad for p in model.parameters()])
+
+        model.fit(IMAGES, **FIT, optimizer=given, on_epoch=keep)
+        expected, sums = new().train(), [0.0] * FIT["epochs"]
         optimizer = make(expected.parameters())
         batches, base = Batches(IMAGES, 8, current_generator().seed), optimizer.lr
         for step in range(STEPS):
             if step % EPOCH == 0:
                 epoch = iter(batches)
             optimizer.lr = base * half_cosine(step / STEPS)
-            optimizer.zero_grad()
-            expected.loss(next(epoch)).loss.backward()
+            expected.zero_grad()
+            batch = next(epoch)
+            loss = expected.loss(batch).loss
+            loss.backward()
             optimizer.step()
+            sums[step // EPOCH] += float(loss) * len(batch)
         for key, array in expected.state_dict().items():
             np.testing.assert_array_equal(model.state_dict()[key], array, err_msg=key)
+        assert [record["loss"] for record in model.history] == [total / len(IMAGES) for total in sums]
+        for found, p in zip(gradients[-1], expected.parameters(), strict=True):
+            np.testing.assert_array_equal(found, p.grad)
+        assert all(p.grad is None for p in model.parameters())
 
     @pytest.mark.parametrize("name", SCHEDULES)
     def test_the_learning_rate_of_each_step(self, name: str) -> None:
