@@ -114,10 +114,15 @@ class ArrayModel(Trainable):
         return array
 
 
-def shaped(name: str, output: Any, *shape: int) -> Tensor:
-    """The output of a network, which may be the user's own, if it is a Tensor of this shape; TypeError, ValueError."""
+def shaped(name: str, output: Any, *shape: int | str) -> Tensor:
+    """The output of a network, which may be the user's own, if it is a Tensor of this shape; TypeError, ValueError.
+
+    A str in the shape is the name of a length that is free.
+    """
     if not isinstance(output, Tensor):
         raise TypeError(f"the {name}'s output must be a Tensor, got {checks.shown(output)}")
-    if output.shape != shape:
-        raise ValueError(f"the {name}'s output must have shape {tuple(map(int, shape))}, got {output.shape}")
+    found = tuple(n if isinstance(n, str) else m for n, m in zip(shape, output.shape, strict=False))
+    if output.ndim != len(shape) or found != shape:
+        wanted = ", ".join(n if isinstance(n, str) else str(int(n)) for n in shape)
+        raise ValueError(f"the {name}'s output must have shape ({wanted}), got {output.shape}")
     return output

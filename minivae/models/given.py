@@ -14,6 +14,7 @@ again, and compares them with the description.
 from __future__ import annotations
 
 import inspect
+from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -23,6 +24,10 @@ from minivae.kernels import checks
 from minivae.nn.module import Buffer, Module, Parameter
 
 from .arrays import ArrayModel
+
+
+class Beside(UserDict[str, Any]):
+    """Modules by name that a model keeps beside its layers. (In a plain dict they would be layers gone astray.)"""
 
 
 class WithModules(ArrayModel):
@@ -49,9 +54,9 @@ class WithModules(ArrayModel):
                         f"{name} describes networks that are built, and {' and '.join(modules)} are given, "
                         f"got {name}={value!r}"
                     )
-        self.given = dict(modules)
+        self.given = Beside(modules)
         # All in one go: a weight that two of them share stays one weight.
-        self._first = deepcopy({name: module for name, module in modules.items() if module is not None})
+        self._first = deepcopy(Beside({name: module for name, module in modules.items() if module is not None}))
 
     def module(self, name: str, make: Callable[[], Module]) -> Module:
         """For build(): a copy of the module that was given as this parameter or, if none was, what make() makes."""
@@ -71,7 +76,7 @@ class WithModules(ArrayModel):
         for name in (name for name in self._parameters() if name not in self.given):
             if isinstance(module := getattr(self, name, None), Module):
                 raise ValueError(f"{name} is for keep_modules() to keep, got {type(module).__name__} as an attribute")
-        self._copies = dict(deepcopy(self._first))
+        self._copies = deepcopy(Beside(self._first))
         yield
         if self._copies:
             raise ValueError(f"{type(self).__name__}.build() makes no use of the {min(self._copies)} that was given")

@@ -62,7 +62,7 @@ In evaluation mode the loss is nll + beta * kl, whatever was done in training: i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,7 +144,9 @@ class VAE(LatentSpace, LikelihoodCodec):
 
     def build(self) -> None:
         """Encoder, decoder and likelihood."""
-        self.beta_now = Buffer(np.array(self.beta, np.float32))  # on the device, where a captured step finds it
+        # The present weight of kl. It is a buffer so that a captured step finds it on the device, and it is not saved
+        # because it follows from the step.
+        self.beta_now = Buffer(np.array(self.beta, np.float32), persistent=False)
         shape, hidden = check_image_shape(self.image_shape), HIDDEN[self.arch] if self.hidden is None else self.hidden
         layers = self.arch, shape, self.channels, hidden
         self.encoder = self.module("encoder", lambda: encoder_for(*layers, 2 * self.latent_dim))
@@ -183,16 +185,6 @@ class VAE(LatentSpace, LikelihoodCodec):
         """Raise the weight of the KL term: 0 in step 0, beta from step kl_warmup on."""
         if self.kl_warmup:
             self.beta_now.inplace()[...] = self.beta * min(1.0, step / self.kl_warmup)
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of the weights. beta_now is none: it follows from the step."""
-        state = super().state_dict()
-        del state["beta_now"]
-        return state
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what state_dict() gave, see Module."""
-        super().load_state_dict({**state, "beta_now": self.beta_now.numpy()})
 
     def log_weights(self, x: Any, samples: int = 1, noise: Noise | None = None) -> Tensor:
         """log p(x, z) - log q(z | x) for `samples` draws of z from q(z | x): (N, C, H, W) -> (samples, N) nats."""

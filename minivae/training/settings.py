@@ -60,7 +60,8 @@ class Settings:
 
     def trainer(self, model: Any, batches: Batches, validation: Any) -> Trainer:
         """A Trainer of the model with a new optimiser."""
-        params, total_steps = model.parameters(), self.epochs * len(batches)
+        params = [p for p in model.parameters() if p.requires_grad]
+        total_steps = self.epochs * len(batches)
         optimizer = _made("optimizer", Optimizer, self.optimizer, params, lr=self.lr)
         schedule = _made("schedule", Schedule, self.schedule, optimizer, total_steps=total_steps)
         if not {id(p) for p in optimizer.params} <= {id(p) for p in params}:
@@ -99,7 +100,8 @@ def _made(name: str, kind: Any, make: Any, value: Any, **offered: Any) -> Any:
     try:
         signature(make).bind(value, **taken)
     except TypeError as error:
-        raise TypeError(f"{name} = {make!r} is not a function as fit() describes it: {error}") from None
+        expected = f"a function of one argument and, by this name, {', '.join(offered)}"
+        raise TypeError(f"{name} must be {expected}, got {make!r}: {error}") from None
     if not isinstance(made := make(value, **taken), kind):
         raise TypeError(f"{name} must be a function that makes one, got {checks.shown(made)} from it")
     return made

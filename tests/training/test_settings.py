@@ -238,7 +238,7 @@ class TestRefused:
             (
                 {"optimizer": lambda: None},
                 TypeError,
-                r"optimizer = .* as fit\(\) describes it: too many",
+                "optimizer must be a function of one argument and, by this name, lr, got .*: too many",
             ),
             ({"optimizer": lambda params, rate: None}, TypeError, "missing a required argument: 'rate'"),
             ({"optimizer": lambda params: SGD([mv.nn.Parameter(np.zeros(2))], 0.1)}, ValueError, "got one of others"),
@@ -250,7 +250,7 @@ class TestRefused:
             (
                 {"schedule": lambda: None},
                 TypeError,
-                r"schedule = .* as fit\(\) describes it: too many",
+                "a function of one argument and, by this name, total_steps, got .*: too many",
             ),
             (
                 {"schedule": lambda optimizer: CosineSchedule(SGD([mv.nn.Parameter(np.zeros(2))], 0.1), 3)},
