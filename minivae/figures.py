@@ -312,10 +312,13 @@ def code_usage(counts: np.ndarray) -> tuple[np.ndarray, int, float]:
     return 100 * p, len(used), float(np.exp(-(used * np.log(used)).sum()))
 
 
-def save_training(path: str | Path, history: Sequence[dict[str, Any]], unit: str = "nats per image") -> None:
+def save_training(
+    path: str | Path, history: Sequence[dict[str, Any]], unit: str = "nats per image", held_out: str = "test"
+) -> None:
     """Plot each term of the loss by epoch in a panel of its own, for training and validation data.
 
     history: one record per epoch, as in model.history. unit: the unit of the loss and its terms; UNITS has the others.
+    held_out: the name of the validation data in the legend.
     """
     skip = ("epoch", "lr", "seconds", "images_per_second")
     terms = [k for k in history[0] if k not in skip and not k.startswith("validation_")]
@@ -328,7 +331,7 @@ def save_training(path: str | Path, history: Sequence[dict[str, Any]], unit: str
             axes = figure.add_subplot(rows, columns, i + 1)
             axes.plot(epochs, [record[term] for record in history], marker=".", label="training")
             if f"validation_{term}" in history[0]:
-                axes.plot(epochs, [record[f"validation_{term}"] for record in history], marker=".", label="test")
+                axes.plot(epochs, [record[f"validation_{term}"] for record in history], marker=".", label=held_out)
             axes.set_title(term, fontsize=10)
             axes.set_xlabel("epoch")
             axes.set_ylabel(UNITS.get(term, unit))
