@@ -28,7 +28,7 @@ def test_native_where_it_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_reference_where_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
     without_compiler(monkeypatch)
     assert kernels.backend("cpu") is reference
-    assert kernels.cpu_choice()[1:] == ("reference", "the C kernels cannot be had: there is no C compiler")
+    assert kernels.cpu_choice()[1:] == ("reference", "the C kernels are not available: there is no C compiler")
 
 
 def test_reference_by_hand_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +41,7 @@ def test_reference_by_hand_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 def test_native_by_hand_where_it_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIVAE_CPU", "native")
     without_compiler(monkeypatch)
-    with pytest.raises(RuntimeError, match="native kernels were asked for and cannot be had: there is no C compiler"):
+    with pytest.raises(RuntimeError, match="native kernels were asked for but are not available: there is no C compiler"):
         kernels.backend("cpu")
 
 
