@@ -168,7 +168,7 @@ def check_finite(x: np.ndarray, name: str) -> None:
         raise TypeError(f"{name} must be an array of numbers, got {shown(x)}")
     if not x.ndim:
         raise ValueError(f"{name} must have at least one axis, got shape {x.shape}")
-    step = max(1, (1 << 22) // max(1, int(np.prod(x.shape[1:]))))  # so that the mask takes 4 MiB
+    step = max(1, (1 << 22) // max(1, int(np.prod(x.shape[1:]))))  # the mask then takes 4 MiB
     for start in range(0, len(x), step):
         finite = np.isfinite(x[start : start + step])
         if not finite.all():

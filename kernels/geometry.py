@@ -82,7 +82,7 @@ def as_pair(name: str, value: int | tuple[int, int], least: int) -> Pair:
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     try:
         height, width = integers(name, values)
-    except (TypeError, ValueError) as error:  # as for three values
+    except (TypeError, ValueError) as error:  # three values, for example
         if len(values) == 2 and isinstance(error, ValueError):
             raise
         raise TypeError(f"{name} must be an int or a pair of ints (height, width), got {shown(value)}") from None

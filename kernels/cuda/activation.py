@@ -24,7 +24,7 @@ MODULE = launcher.Module(
 REGISTERS = {"bias_relu": 40, "relu_grad": 32, "apply": 40, "apply_grad": 40}
 
 THREADS = 256
-MOST_FOR_32_BITS = 2**32 - THREADS  # so that the counters of the last block, some beyond the end, fit into 32 bits
+MOST_FOR_32_BITS = 2**32 - THREADS  # the counters of the last block, which may go beyond the end, then fit into 32 bits
 
 
 def bias_relu(x: Array, b: Array | None) -> Array:

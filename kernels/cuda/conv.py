@@ -130,7 +130,7 @@ def _job(
     channels: int,
     to: dict[str, int],
 ) -> Job:
-    """A job that reads of_h and of_w from a source (H, W, C) and writes so many channels to the destination `to`."""
+    """A job that reads of_h and of_w from a source (H, W, C), and writes this many channels to the destination `to`."""
     H, W, C = source
     taps = {"taps_h": of_h.number, "taps_w": of_w.number}
     both = {**taps, "groups": g.groups, "C": C // g.groups, "outputs": channels // g.groups}

@@ -61,7 +61,7 @@ class Engine(Device, Protocol):
         """
 
     def launch(self, function: Any, grid: Extent, block: Extent, arguments: Sequence[Any], shared: int) -> None:
-        """Launches a kernel with so many bytes of dynamic shared memory.
+        """Launches a kernel with `shared` bytes of dynamic shared memory.
 
         The arguments are arrays, None (null), NumPy scalars, one-element structured arrays and PointerTables.
         """

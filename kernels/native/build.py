@@ -1,7 +1,7 @@
 """Compiles the C kernels when they are first used, with the machine's own C compiler, and keeps the library.
 
 Why at first use: the kernels owe their speed to the vector instructions of this machine's CPU (-march=native), which a
-wheel for all machines could not use. Compiling takes some seconds, once. The library is kept in the user's own cache
+wheel for all machines could not use. Compiling takes a few seconds, once. The library is kept in the user's own cache
 folder. Its name contains a hash of everything it was made from: the sources, the flags, the compiler, and the
 instruction sets that the compiler sees in this CPU. So only a new version of minivae, another compiler or another kind
 of CPU makes it compile again.

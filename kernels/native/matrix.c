@@ -41,7 +41,7 @@ EXPORT int NAME(matmul)(int64_t batch, int64_t M, int64_t N, int64_t K, const re
 
 /* ---- sums ---- */
 
-#define FLOAT_TERMS 64            /* so many terms are added in `real`, then their sum is added in double */
+#define FLOAT_TERMS 64            /* the number of terms that are added in `real` before their sum is added in double */
 #define TASK_NUMBERS (1 << 15)    /* the numbers that a task adds, in about 5 microseconds */
 #define COLUMN_VECTORS 4          /* vectors of columns that are summed at the same time */
 

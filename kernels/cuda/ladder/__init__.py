@@ -19,7 +19,7 @@ it could hold. Registers and shared memory limit it, because all these threads h
 
 In the sources, __global__ marks a kernel, __device__ a function that kernels call, and __shared__ an array in shared
 memory. __launch_bounds__(256, 2) promises that a block has at most 256 threads and asks that two blocks fit on one
-multiprocessor; so the compiler knows how many registers a thread may use. A kernel that needs more must *spill* some to
+multiprocessor; so the compiler knows how many registers a thread may use. A kernel that needs more must *spill* them to
 slow memory. __restrict__ promises that no other pointer leads to the same memory, and ALIGNED(16) that the address is a
 multiple of 16 (the launcher checks it, see ../source.py). A thread finds its place by threadIdx (in the block) and
 blockIdx (in the grid). #pragma unroll asks for a loop to be written out.
