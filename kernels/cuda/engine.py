@@ -31,7 +31,7 @@ class CompileError(RuntimeError):
 
 
 class LaunchError(RuntimeError):
-    """A launch failed, or the kernel did something wrong."""
+    """A launch failed, or the kernel did something that is not allowed."""
 
 
 class Launches(Protocol):

@@ -83,7 +83,7 @@ struct Tap {
     for (c += by; c >= C; c -= C)
       if (++q == taps_w) q = 0, p++;
   }
-  // The same where C is a multiple of `by`.
+  // The same for a C that is a multiple of `by`.
   __device__ __forceinline__ void step(int by, int C, int taps_w) {
     if ((c += by) < C) return;
     c -= C;

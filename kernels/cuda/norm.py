@@ -95,7 +95,7 @@ def _normalize_grad(
 
 
 def _own(values: Array | None) -> Array | None:
-    """Weights of channels, without gaps."""
+    """weight or bias (C,) in contiguous memory; None stays None."""
     return None if values is None else contiguous(values)
 
 

@@ -1,4 +1,4 @@
-"""Activation functions and their derivatives: the Python side of activation.c."""
+"""Activation functions and their gradients: the Python side of activation.c."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def bernoulli_nll_grad(dy: np.ndarray, logits: np.ndarray, x: np.ndarray) -> np.
 def gaussian_nll(mean: np.ndarray, log_var: np.ndarray, x: np.ndarray) -> np.ndarray:
     """mean, x (N, ...), log_var of a shape that broadcasts to theirs -> (N,):
 
-    -log N(x; mean, exp(log_var)) = 1/2 sum of log(2 pi) + log_var + (x - mean)^2 exp(-log_var).
+    -log N(x; mean, exp(log_var)) = sum of (log(2 pi) + log_var + (x - mean)^2 exp(-log_var)) / 2.
     """
     (mean, x), log_var, _ = _gaussian(mean, log_var, x)
     nll = np.empty(len(x), mean.dtype)

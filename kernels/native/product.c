@@ -15,8 +15,8 @@
      reads them. A is not packed.
    * Loops over blocks of k, of columns and of rows keep numbers that are read again in the caches.
 
-   M, N and K alone decide how the work is cut into tasks and the sum over k into parts. So results do not depend on the
-   number of threads. */
+   M, N and K alone decide how the work is cut into tasks, and whether the sum over k is cut into parts (split-K). So results
+   do not depend on the number of threads. */
 
 #if defined(__AVX512F__) || defined(__aarch64__) /* there are 32 vector registers */
 #define MR 8

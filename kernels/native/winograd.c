@@ -11,9 +11,9 @@
    9 instead of 16. It serves kernels whose sides are twice their stride s: a *bundle* of s x s pixels counts as one pixel
    with s^2 C channels, and the kernel has 2 x 2 taps, each of which reads a bundle.
 
-   Each number of G w meets the same number of B x in all channels, and the products are summed over the channels. So the *
-   is n^2 products of matrices, (tiles, K) by (K, N), one for each of the n^2 places in a tile; K = s^2 C, and N is the number
-   of output channels. In the code U = G w G^T, V = B x B^T, and M is the products.
+   At each of the n^2 places in a tile, the products are summed over the channels, and this for all tiles and all output
+   channels. So the * is n^2 products of matrices, (tiles, K) by (K, N), one for each place; K = s^2 C, and N is the number of
+   output channels. In the code U = G w G^T, V = B x B^T, and M holds the results of these products.
 
    That is the forward pass. For stride 1 the input gradient is again a forward pass, over dy with the kernel turned by 180
    degrees. For a larger stride it takes the transposed steps in reverse order, dx = B^T (U (A^T dy)), and its results are
