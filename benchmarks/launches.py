@@ -178,8 +178,8 @@ def _optimisers() -> Iterator[Launch]:
 
     def words(k: Any, a: Any) -> Any:
         numbers = live.LiveNumbers()
-        arrays = [numbers.add("uint64"), numbers.add("float64")]
-        numbers.set(5, 0.25)
+        arrays = [numbers.add("uint64", lambda: 5), numbers.add("float64", lambda: 0.25)]
+        numbers.update()
         return arrays
 
     yield Launch("sgd_step", sgd)

@@ -101,6 +101,7 @@ def _dae(result: dict[str, Any]) -> tuple[str, str]:
 def _vae(result: dict[str, Any]) -> tuple[str, str]:
     test, log_p = result["test"], result["log_likelihood"]
     text = f"ELBO {test['elbo']:.2f} (nll {test['nll']:.2f}, kl {test['kl']:.2f}), log p(x) {log_p:.2f}"
+    text += f" ({result['samples']:,} samples)"
     return f"{text}, {result['active']} active latents", f"{test['bits_per_dim']:.4f}"
 
 

@@ -27,7 +27,9 @@ Besides the primitives a backend has
     xp               numpy or cupy, for what is not listed here (element-wise arithmetic, comparison, indexing, copies)
     asarray(array)   a NumPy array as an array of this backend
     to_host(array)   the way back
-    session()        a context manager around a training or an evaluation: the threads and the memory it needs
+    session()        a context manager around a training or an evaluation: the threads and the memory it needs. It gives
+                     a Session (session.py): prepare(step, state) is a training step as this backend wants it called,
+                     captured and replayed on a GPU; lag is how many steps' results may wait there to be looked at
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class Noise(NamedTuple):
     the key (seed mod 2^32, seed div 2^32).
 
     offset: None for 0 or, on the CUDA backend only, a uint64 array of one element on the GPU. It is added to draw (mod
-    2^64) when the kernel runs, so that a kernel captured into a CUDA graph draws new noise at each launch of the graph.
+    2^64) when the kernel runs, so that a kernel captured into a CUDA graph draws new noise at each replay of the graph.
     """
 
     seed: int

@@ -11,7 +11,7 @@ The arithmetic is in the kernels, which update all parameters in one call and in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from math import cos, pi
+from math import cos, isfinite, pi
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,8 @@ WEIGHT = "[0, 1e30]"  # of learning rates and weight decays: beyond it float32 o
 class Optimizer:
     """Base class: holds the parameters, the learning rate and the state arrays, one list per name.
 
-    live: while a step is captured into a CUDA graph (minivae/cuda.py), gives step and learning rate of some parameters
-    as arrays in the place of numbers.
+    live: while a step is captured into a CUDA graph (kernels/cuda/steps.py), gives step and learning rate of some
+    parameters as arrays in the place of numbers.
 
     Raises ValueError for no parameters, one given twice, or a setting out of range; TypeError for anything but a
     leaf Tensor with requires_grad.
@@ -181,39 +181,29 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay)
 
 
-def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
+def clip_grad_norm(params: Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = True) -> Any:
     """Scale all gradients together so that their joint Euclidean norm is at most max_norm; returns the norm before.
 
     Raises ValueError unless max_norm > 0. A norm that is not finite is a FloatingPointError; the gradients stay.
+    error_if_nonfinite=False: nothing waits for a GPU, as a step needs it that is captured into a CUDA graph. The norm
+    is then a float64 array without axes on the device, and infinite gradients and NaN become NaN.
     """
     max_norm = number("max_norm", max_norm, "(0, inf]")
+    look = flag("error_if_nonfinite", error_if_nonfinite)
     chosen = [p for p in _several(params) if p.grad is not None]
     if not chosen:
         return 0.0
     grads = [p.grad for p in chosen]
-    norm = float(backend_of(*grads).global_norm(grads))
-    if not np.isfinite(norm):
-        raise FloatingPointError(f"the norm of the gradients is {norm}")
-    if norm > max_norm:
-        for p in chosen:
-            p.grad = p.backend.asarray(p.grad * p.dtype.type(max_norm / norm))
-    return norm
-
-
-def limit_grad_norm(params: Iterable[Tensor], max_norm: float) -> None:
-    """clip_grad_norm without asking the GPU for the norm, for steps that are captured into a CUDA graph.
-
-    Gradients whose norm is not finite become NaN. Raises ValueError unless max_norm > 0.
-    """
-    max_norm = number("max_norm", max_norm, "(0, inf]")
-    chosen = [p for p in _several(params) if p.grad is not None]
-    if not chosen:
-        return
-    grads = [p.grad for p in chosen]
     kernels = backend_of(*grads)
-    factor = kernels.xp.minimum(max_norm / kernels.global_norm(grads), 1.0)
-    for p in chosen:
-        p.grad = p.grad * factor.astype(p.dtype)
+    norm = kernels.global_norm(grads)
+    value = float(norm) if look else None
+    if value is not None and not isfinite(value):
+        raise FloatingPointError(f"the norm of the gradients is {value}")
+    if value is None or value > max_norm:
+        factor = kernels.xp.minimum(max_norm / norm, 1.0)
+        for p in chosen:
+            p.grad = kernels.asarray(p.grad * factor.astype(p.dtype))
+    return norm if value is None else value
 
 
 class Schedule:

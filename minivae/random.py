@@ -32,7 +32,7 @@ if hasattr(os, "register_at_fork"):
 class Generator:
     """Hands out draws 0, 1, 2, ... of a seed. seed: an int in [0, 2^64), ValueError otherwise.
 
-    offset: what Noise calls so; set while a step is captured into a CUDA graph (minivae/cuda.py).
+    offset: what Noise calls so; set while a step is captured into a CUDA graph (kernels/cuda/steps.py).
     """
 
     offset: Array | None = None

@@ -7,12 +7,12 @@ zero, since CuPy compiles with -ftz=true, its own kernels and these.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from ..contract import Array
+from ..session import Session
 from . import launcher
 from .activation import (
     bias_relu,
@@ -45,6 +45,7 @@ from .optim import adam_step, global_norm, sgd_step
 from .quantize import nearest_code
 from .random import normal, random_bits, reparameterize, reparameterize_grad, uniform
 from .resample import max_pool2d, max_pool2d_grad, upsample, upsample_grad
+from .steps import CudaSession
 
 device = "cuda"
 
@@ -59,9 +60,9 @@ def to_host(array: Array) -> np.ndarray:
     return launcher.engine().xp.asnumpy(array)
 
 
-def session() -> AbstractContextManager[Any]:
-    """What this backend needs around a training: nothing; CuPy keeps freed memory, and steps are captured elsewhere."""
-    return nullcontext()
+def session() -> Session:
+    """What this backend needs around a training: steps that are captured once and replayed. CuPy keeps freed memory."""
+    return CudaSession()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,6 @@
 """Compiles and runs kernels, with CuPy on a GPU or with an emulator in the tests. `Engine` is the interface of both.
 
-Capturing: while a function is captured, its launches are recorded into a CUDA graph and not run. Launching the graph
-later runs all of them, with the same arguments, and costs little more than a single launch.
+steps.py explains what it means to capture launches into a CUDA graph and to replay them.
 """
 
 from __future__ import annotations

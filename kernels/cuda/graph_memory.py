@@ -1,6 +1,6 @@
 """The memory of captured graphs, which must be neither reused for anything else nor freed while a graph lives.
 
-A captured kernel writes to the same addresses at each launch of its graph, also to those of arrays that Python has long
+A captured kernel writes to the same addresses at each replay of its graph, also to those of arrays that Python has long
 freed. So all arrays that are made during a capture come from a memory pool that serves nothing else.
 
 One pool serves all graphs of a device. The graphs run one after the other, and each writes its temporary arrays before

@@ -1,8 +1,9 @@
-"""Eight 64-bit words in device memory that captured kernels read and the host sets before each launch (live.cu)."""
+"""Numbers that differ from replay to replay of a captured step: eight 64-bit words in device memory (live.cu)."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from ..contract import Array
@@ -16,24 +17,25 @@ WORDS = 8
 
 
 class LiveNumbers:
-    """At most eight numbers, in the order of their `add`; `set` writes all, in the order of the current stream."""
+    """At most eight numbers that captured kernels read. Each comes with a function that tells what it is now."""
 
     def __init__(self) -> None:
         self._words = zeros(WORDS, "uint64")
-        self._dtypes: list[str] = []
+        self._numbers: list[tuple[str, Callable[[], float]]] = []
 
-    def add(self, dtype: str) -> Array:
+    def add(self, dtype: str, now: Callable[[], float]) -> Array:
         """A new number as an array of one element, 'uint64', 'int64' or 'float64'. RuntimeError after the eighth."""
-        if len(self._dtypes) == WORDS:
+        place = len(self._numbers)
+        if place == WORDS:
             raise RuntimeError(f"a captured step can have {WORDS} live numbers, this one needs more")
-        place = len(self._dtypes)
-        self._dtypes.append(dtype)
+        self._numbers.append((dtype, now))
         return self._words[place : place + 1].view(dtype)
 
-    def set(self, *values: float) -> None:
-        """The numbers in the order in which they were added."""
+    def update(self) -> None:
+        """Write what all of them are now, in the order of the current stream."""
         words = {f"w{i}": 0 for i in range(WORDS)}
-        for i, (dtype, value) in enumerate(zip(self._dtypes, values, strict=True)):
+        for i, (dtype, now) in enumerate(self._numbers):
+            value = now()
             packed = struct.pack("<d", value) if dtype == "float64" else (int(value) % 2**64).to_bytes(8, "little")
             words[f"w{i}"] = int.from_bytes(packed, "little")
         MODULE.kernel("write_words")[1, 32](self._words, words)

@@ -3,7 +3,7 @@
 #pragma once
 
 // The number of the draw, see contract.Noise. `offset` is null, or points to a number that is added to `draw` when the
-// kernel runs. The arguments of a CUDA graph are fixed; this number changes, so that each launch draws new noise.
+// kernel runs. The arguments of a CUDA graph are fixed; this number changes, so that each replay draws new noise.
 __device__ __forceinline__ unsigned long long draw_number(unsigned long long draw, const unsigned long long* offset) {
   return offset == nullptr ? draw : draw + *offset;
 }

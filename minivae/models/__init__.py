@@ -1,26 +1,42 @@
-"""The models, one file a paper."""
+"""The models, one file a paper; base.py is what all of them offer their user."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from minivae.kernels import checks
+from minivae.nn import Module
 from minivae.training.checkpoint import open_checkpoint
 
 from .autoencoder import Autoencoder, corrupt
-from .base import Estimator
+from .base import Codec, Estimator
 from .pixelcnn import PixelCNN
 from .vae import VAE
 from .vqvae import VQVAE
 
-__all__ = ["VAE", "VQVAE", "Autoencoder", "PixelCNN", "corrupt", "load"]
+__all__ = ["VAE", "VQVAE", "Autoencoder", "Codec", "Estimator", "PixelCNN", "corrupt", "load"]
 
 MODELS: dict[str, type[Estimator]] = {"Autoencoder": Autoencoder, "PixelCNN": PixelCNN, "VAE": VAE, "VQVAE": VQVAE}
 
 
-def load(path: str | Path) -> Estimator:
-    """The model in a file, whichever class it is of. ValueError for an unreadable file or an unknown class."""
+def load(path: str | Path, classes: Sequence[type[Estimator]] = (), **modules: Module) -> Estimator:
+    """The model in a file, whichever class it is of.
+
+    classes: models of one's own that it may be; a file names its class, and no other is looked for. modules: encoder=,
+    decoder=, ... for a model that was given some, see Estimator.load.
+
+    ValueError for an unreadable file, an unknown class, two classes of one name and what Estimator.load refuses;
+    TypeError for classes that are none.
+    """
+    known = MODELS.copy()
+    for cls in classes if isinstance(classes, (list, tuple)) else [classes]:
+        if not isinstance(classes, (list, tuple)) or not (isinstance(cls, type) and issubclass(cls, Estimator)):
+            raise TypeError(f"classes must be a sequence of Estimators, got {checks.shown(cls)}")
+        if known.setdefault(cls.__name__, cls) is not cls:
+            raise ValueError(f"there are two classes of the name {cls.__name__!r}, got {cls} and {known[cls.__name__]}")
     with open_checkpoint(path) as file:
         name = file.meta.get("model")
-    if not isinstance(name, str) or name not in MODELS:
-        raise ValueError(f"{str(path)!r} holds {name!r}, not one of {sorted(MODELS)}")
-    return MODELS[name].load(path)
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"{str(path)!r} holds {name!r}, not one of {sorted(known)}; classes=[...] takes your own")
+    return known[name].load(path, **modules)

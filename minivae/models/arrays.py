@@ -1,8 +1,9 @@
-"""ArrayModel: how a model takes plain arrays from its user, and gives them back."""
+"""How a model takes plain arrays from its user and gives them back: checks, batches, and what layers must have made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -85,18 +86,24 @@ class ArrayModel(Trainable):
 
         FloatingPointError if they are not finite.
         """
+        with self.evaluating():
+            count = len(arrays[0])
+            parts = [
+                function(*(self.tensor(a[start : start + EVALUATION_BATCH]) for a in arrays)).numpy()
+                for start in range(0, max(count, 1), EVALUATION_BATCH)
+            ]
+        return self.check_output(np.ascontiguousarray(np.concatenate(parts)))
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Inside: evaluation mode, no gradients, and what the backend needs around many calls."""
         training = self.training
         self.eval()
         try:
             with no_grad(), self.parameters()[0].backend.session():
-                count = len(arrays[0])
-                parts = [
-                    function(*(self.tensor(a[start : start + EVALUATION_BATCH]) for a in arrays)).numpy()
-                    for start in range(0, max(count, 1), EVALUATION_BATCH)
-                ]
+                yield
         finally:
             self.train(training)
-        return self.check_output(np.ascontiguousarray(np.concatenate(parts)))
 
     def check_output(self, array: np.ndarray) -> np.ndarray:
         """The array itself (N, ...), or FloatingPointError with the index of the first NaN or infinity in it."""
@@ -105,3 +112,17 @@ class ArrayModel(Trainable):
         except ValueError as error:
             raise FloatingPointError(f"{type(self).__name__} has no result: {error}") from None
         return array
+
+
+def shaped(name: str, output: Any, *shape: int | str) -> Tensor:
+    """The output of a network, which may be the user's own, if it is a Tensor of this shape; TypeError, ValueError.
+
+    A str in the shape is the name of a length that is free.
+    """
+    if not isinstance(output, Tensor):
+        raise TypeError(f"the {name}'s output must be a Tensor, got {checks.shown(output)}")
+    found = tuple(n if isinstance(n, str) else m for n, m in zip(shape, output.shape, strict=False))
+    if output.ndim != len(shape) or found != shape:
+        wanted = ", ".join(n if isinstance(n, str) else str(int(n)) for n in shape)
+        raise ValueError(f"the {name}'s output must have shape ({wanted}), got {output.shape}")
+    return output

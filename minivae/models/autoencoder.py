@@ -3,14 +3,24 @@
 An encoder maps an image x to a code z = f(x) of few numbers, a decoder maps it back to x_hat = g(z), and training
 minimises the mean over the images of the squared error
 
-    ||x - x_hat||^2, summed over channels and pixels.
+    L(x, x_hat) = ||x - x_hat||^2, summed over channels and pixels.                                                  (1)
 
-With a linear f and g (arch='dense', hidden=()) the best that can be reached is the error of PCA with as many
-components (Bourlard & Kamp 1988; Baldi & Hornik 1989): what a deeper one gains over that is what nonlinearity is worth.
+**A linear one is PCA.** With f(x) = A x + a and g(z) = B z + b (arch='dense', hidden=()) every reconstruction lies in
+one plane of D dimensions, b plus the columns of B. Of all such planes the one through the mean image along the D
+principal components is nearest to the images, and the orthogonal projection onto it is such an f and g. So the least
+error is PCA's, the sum of the variances that are left out: with variances 4, 2, 1 and D = 2 it is 1. Training finds the
+plane, though not the components themselves: B M and M^-1 A do as well as B and A, for any invertible M. (Bourlard &
+Kamp 1988; Baldi & Hornik 1989, who show that every other stationary point is a saddle.) What a deeper autoencoder gains
+over PCA is what nonlinearity is worth.
 
-A denoising autoencoder sees in training x~ ~ q(x~ | x), a corrupted image, and is compared with the clean one:
-||x - g(f(x~))||^2. It cannot do so without knowing what images look like, and its best answer is E[x | x~], the mean of
-the images that x~ may come from.
+**A denoising one learns E[x | x~].** In training it sees x~ ~ q(x~ | x), a corrupted image, and its output is compared
+with the clean one: L(x, g(f(x~))). For any answer r to x~, with m = E[x | x~],
+
+    E[ ||x - r||^2 | x~ ] = E[ ||x - m||^2 | x~ ] + ||m - r||^2,
+
+as E[x - m | x~] = 0 removes the mixed term; the least is at r = m, the mean of the images that x~ may come from. Where
+a masked pixel was white in three of four such images, it answers 3/4. To give it, the network has to know what images
+look like, which reconstruction alone does not ask for.
 """
 
 from __future__ import annotations
@@ -24,13 +34,16 @@ from minivae.autograd import Tensor
 from minivae.data.batches import images_as_floats
 from minivae.kernels.checks import check_finite, choice, number
 from minivae.kernels.contract import Noise
-from minivae.nn.networks import check_architecture, conv_decoder, conv_encoder, dense_decoder, dense_encoder
+from minivae.nn import Module
+from minivae.nn.networks import check_architecture, check_image_shape, decoder_for, encoder_for
 from minivae.random import noise_or_next
 
+from .arrays import shaped
 from .base import Codec
 
 CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper")
 LEVEL = 0.3  # of a corruption, unless given
+HIDDEN: dict[str, tuple[int, ...]] = {"dense": (1000,), "conv": ()}  # sizes of the dense layers, unless given
 
 
 class AutoencoderLoss(NamedTuple):
@@ -45,8 +58,9 @@ class Autoencoder(Codec):
     image_shape: (C, H, W). latent_dim: D. arch: 'dense', or 'conv' (strided convolutions down, transposed ones up).
     corruption: 'gaussian', 'masking' or 'salt-and-pepper' makes it a denoising autoencoder, see corrupt(); level: how
     much of it, 0.3 unless given. channels: of the strided convolutions, (32, 64) unless given. hidden: of the dense
-    layers, (1000,) for 'dense' and none for 'conv' unless given; 'dense' with () is a linear autoencoder. The others:
-    see Estimator.
+    layers, (1000,) for 'dense' and none for 'conv' unless given; 'dense' with () is a linear autoencoder. encoder,
+    decoder: Modules of your own, (N, C, H, W) -> (N, D) and (N, D) -> (N, C, H, W), in place of those that arch,
+    channels and hidden describe; see Estimator, as for the others.
 
     The decoder's output is linear, in the units of the pixels, and is returned as it is: squared errors are those of
     training, and images outside [0, 1] are no error. Whoever shows images with pixels in [0, 1] clips them.
@@ -61,6 +75,8 @@ class Autoencoder(Codec):
         level: float | None = None,
         channels: Sequence[int] | None = None,
         hidden: Sequence[int] | None = None,
+        encoder: Module | None = None,
+        decoder: Module | None = None,
         *,
         epochs: int = 20,
         lr: float = 1e-3,
@@ -76,51 +92,48 @@ class Autoencoder(Codec):
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.latent_dim, self.arch, self.channels, self.hidden = latent_dim, arch, channels, hidden
         self.corruption, self.level = corruption, level
-        self._begin(epochs, lr, batch_size, random_state, warm_start)
+        self.keep_modules({"encoder": encoder, "decoder": decoder}, ("arch", "channels", "hidden"))
+        super().__init__(epochs, lr, batch_size, random_state, warm_start)
 
     def build(self) -> None:
         """Encoder and decoder."""
-        C, H, W = map(int, self.image_shape)
-        if self.arch == "conv":
-            sizes = (32, 64) if self.channels is None else self.channels, () if self.hidden is None else self.hidden
-            self.encoder = conv_encoder((C, H, W), *sizes, self.latent_dim)
-            self.decoder = conv_decoder((C, H, W), *sizes, self.latent_dim)
-        else:
-            layers = (1000,) if self.hidden is None else self.hidden
-            self.encoder = dense_encoder((C, H, W), layers, self.latent_dim)
-            self.decoder = dense_decoder((C, H, W), layers, self.latent_dim)
+        hidden = HIDDEN[self.arch] if self.hidden is None else self.hidden
+        layers = self.arch, check_image_shape(self.image_shape), self.channels, hidden, self.latent_dim
+        self.encoder = self.module("encoder", lambda: encoder_for(*layers))
+        self.decoder = self.module("decoder", lambda: decoder_for(*layers))
 
     # ---- the model ----
 
     def forward(self, x: Any) -> Tensor:
         """x (N, C, H, W) -> x_hat, of the same shape."""
-        return self.decoder(self.encoder(self.tensor(x)))
+        return self._decoded(self._encoded(self.tensor(x)))
 
     def loss(self, x: Any, noise: Noise | None = None) -> AutoencoderLoss:
-        """The mean squared error of images x (N, C, H, W), in training mode of what is made of corrupted ones.
+        """Equation 1, the mean over images x (N, C, H, W), in training mode of what is made of corrupted ones.
 
         noise: fixes the corruption; the next draw of minivae's generator unless given.
         """
-        x = self.tensor(x)
+        x = self.tensor(x)  # (N, C, H, W)
         seen = x
         if self.training and self.corruption is not None:
             level = LEVEL if self.level is None else float(self.level)
-            seen = _corrupted(x, self.corruption, level, noise_or_next(noise))
-        return AutoencoderLoss(_squared_error(x, self(seen)).mean())
+            seen = _corrupted(x, self.corruption, level, noise_or_next(noise))  # x~, (N, C, H, W)
+        z = self._encoded(seen)  # (N, D)
+        x_hat = self._decoded(z)  # (N, C, H, W)
+        return AutoencoderLoss(_squared_error(x, x_hat).mean())
+
+    def _encoded(self, x: Tensor) -> Tensor:
+        return shaped("encoder", self.encoder(x), len(x), self.latent_dim)
 
     # ---- plain arrays ----
 
     def encode(self, x: np.ndarray) -> np.ndarray:
-        """Images -> codes (N, D)."""
-        return self.batched(self.encoder, self.check_images(x))
+        """Images -> codes (N, D). They are taken as they are: nothing is corrupted."""
+        return self.batched(self._encoded, self.check_images(x))
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Codes (N, D) -> images (N, C, H, W), not clipped."""
-        return self.batched(self.decoder, self.check_latents(z))
-
-    def reconstruct(self, x: np.ndarray) -> np.ndarray:
-        """decode(encode(x)): images are taken as they are, nothing is corrupted."""
-        return self.batched(self, self.check_images(x))
+        return self.batched(self._decoded, self.check_latents(z))
 
     def denoise(self, x: np.ndarray) -> np.ndarray:
         """reconstruct(x), for noisy images x."""

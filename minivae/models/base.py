@@ -1,25 +1,31 @@
-"""Estimator: what every model offers to its user. Plain arrays in, plain arrays out.
+"""What every model offers its user, written once: the papers beside this file define their layers and their loss.
 
-The verbs are scikit-learn's (fit, transform, inverse_transform, score_samples, score, get_params, set_params), so that
-a model is cloned, put into a Pipeline and searched by GridSearchCV without this package importing scikit-learn; the
-model underneath is a Module.
+    Estimator          fit, score, get_params, set_params, save, load
+      Codec            encode and decode, and what follows from both: transform, reconstruct, ...
+        LikelihoodCodec    a Codec whose decoder's output is a distribution over images, hence bits_per_dim
+
+The verbs are scikit-learn's, so that a model is cloned, put into a Pipeline and searched by GridSearchCV without this
+package importing scikit-learn. Plain arrays go in and come out (arrays.py); the model underneath is a Module.
+
+A model of one's own is a subclass: README, "A model of your own".
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from minivae.autograd import Tensor
 from minivae.data.archive import reading
 from minivae.data.batches import Batches, digest
 from minivae.kernels import checks
 from minivae.nn import init
-from minivae.nn.module import not_finite
+from minivae.nn.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
+from minivae.nn.module import Module, not_finite
 from minivae.optim import Adam, CosineSchedule
 from minivae.random import Generator, current_generator, default_generator, fork, use_generator
 from minivae.training.checkpoint import CheckpointFile, open_checkpoint, remove_leftovers, save_checkpoint
@@ -27,31 +33,43 @@ from minivae.training.loop import EVALUATION_SEED, Trainer
 from minivae.training.progress import Progress, progress_for
 from minivae.training.resume import OF_FIT, plain, restore, tuples
 
-from .arrays import ArrayModel
+from .arrays import shaped
+from .given import WithModules, check_modules, layers_of
 
 E = TypeVar("E", bound="Estimator")
 
 
-class Estimator(ArrayModel):
+class Estimator(WithModules):
     """Base of the models.
 
-    A subclass stores its constructor's arguments under their own names, calls _begin(), and defines build(), which
-    makes its layers, and loss(x); one that is conditional on labels defines loss(x, y).
+    A subclass keeps its constructor's arguments as attributes of the same names, calls super().__init__() after that,
+    and defines build(), which makes its layers, and loss(x); one that is conditional on labels defines loss(x, y).
+    Where its constructor ends in **keywords for super(), these count as its parameters too.
 
-    All have these parameters besides their own:
+    All models have these parameters besides their own:
 
     epochs, lr, batch_size: those of fit(), unless it is given others.
     random_state: None, or a seed in [0, 2^64) for weights, order of the images and noise. With a seed fit() starts anew
     each time, whatever the weights were: its outcome depends on the parameters and the data alone, in every thread and
     process. warm_start=True keeps the weights. Without a seed all is drawn from minivae's generator (manual_seed), and
     fit() always goes on from the present weights, as after load().
+
+    Modules among the parameters (an encoder of one's own) are never changed: the model trains copies of them, which
+    start with the weights that they have now. A fit() that starts anew starts there, and so does a clone; random_state
+    has no say in weights that the caller has made. The model takes their dtype. See given.py.
     """
 
     history: list[dict[str, Any]]
     generator: Generator | None = None  # of a random_state
 
-    def _begin(self, epochs: int, lr: float, batch_size: int, random_state: int | None, warm_start: bool) -> None:
-        """The end of every constructor: check and keep the parameters that all models have, and build the layers."""
+    def __init__(
+        self,
+        epochs: int = 20,
+        lr: float = 1e-3,
+        batch_size: int = 128,
+        random_state: int | None = None,
+        warm_start: bool = False,
+    ) -> None:
         _check_fit(epochs, lr, batch_size, warm_start)
         if random_state is not None:
             checks.seed("random_state", random_state)
@@ -60,15 +78,17 @@ class Estimator(ArrayModel):
         self._build_anew()
 
     def _build_anew(self) -> None:
-        """New weights, drawn from the seed if there is one."""
+        """New weights, drawn from the seed if there is one; of given modules, those that they came with."""
         self.history = []
         self.generator = None if self.random_state is None else Generator(self.random_state)
-        with use_generator(self.generator or current_generator()):
+        with use_generator(self.generator or current_generator()), self.copied_modules():
             self.build()
+        if not self.parameters():
+            raise ValueError(f"{type(self).__name__} has no Parameter to train, got none from build()")
 
     def build(self) -> None:
         """Make the layers, out of the parameters."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define build()")
 
     def own_noise(self) -> AbstractContextManager[None]:
         """Inside, noise is the model's own, if it has a random_state; in a fork() or a training it stays theirs."""
@@ -80,11 +100,14 @@ class Estimator(ArrayModel):
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments, as they were given."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        names = self._parameters()
+        if missing := [name for name in names if name not in self.given and not hasattr(self, name)]:
+            raise ValueError(f"{type(self).__name__} has the parameter {missing[0]}, but got no attribute of that name")
+        return {name: self.given[name] if name in self.given else getattr(self, name) for name in names}
 
     def set_params(self: E, **params: Any) -> E:
         """Change constructor's arguments. The layers are built anew, with new weights, unless it is epochs, lr,
-        batch_size and warm_start alone that change. ValueError for an unknown name."""
+        batch_size and warm_start alone that change. ValueError for an unknown name; after an error all is as it was."""
         known = self.get_params()
         if unknown := sorted(params.keys() - known.keys()):
             raise ValueError(f"{type(self).__name__} has no parameter {unknown}; it has {sorted(known)}")
@@ -92,7 +115,7 @@ class Estimator(ArrayModel):
             _check_fit(*(params.get(name, getattr(self, name)) for name in OF_FIT))
             vars(self).update(params)
         else:
-            type(self).__init__(self, **{**known, **params})
+            vars(self).update(vars(type(self)(**{**known, **params})))
         return self
 
     def __sklearn_tags__(self) -> Any:
@@ -177,7 +200,7 @@ class Estimator(ArrayModel):
         return self
 
     def _trainer(self, batches: Batches, epochs: int, lr: float, clip_norm: float | None) -> Trainer:
-        optimizer = Adam(self.parameters(), lr)
+        optimizer = Adam([p for p in self.parameters() if p.requires_grad], lr)
         schedule = CosineSchedule(optimizer, epochs * len(batches))
         return Trainer(self, optimizer, batches, schedule, clip_norm, self.generator)
 
@@ -210,7 +233,8 @@ class Estimator(ArrayModel):
     def save(self, path: str | Path) -> None:
         """Write class, constructor's arguments and weights to a .npz (or .safetensors) file, atomically.
 
-        FloatingPointError if a weight is NaN or infinite.
+        Of modules that were given to the constructor it holds the weights, as of all layers, but no code: load() is
+        given such modules again. FloatingPointError if a weight is NaN or infinite.
         """
         state = self.state_dict()
         if names := not_finite(state):
@@ -218,15 +242,19 @@ class Estimator(ArrayModel):
         save_checkpoint(path, state, self._meta())
 
     @classmethod
-    def load(cls: type[E], path: str | Path) -> E:
+    def load(cls: type[E], path: str | Path, **modules: Module) -> E:
         """The model that save() wrote.
 
-        ValueError for an unreadable file, one that holds another class, and weights that do not fit or are not finite.
+        modules: encoder=, decoder=, ... where the constructor was given some: Modules of the same layers, of any
+        weights. They are the model's parameters from then on, and a fit() that starts anew starts from their weights.
+
+        ValueError for an unreadable file, one that holds another class, weights that do not fit or are not finite, and
+        for modules that are missing, of other layers or not of this model; TypeError for what is no Module.
         """
         with open_checkpoint(path) as file:
             if file.meta.get("model") != cls.__name__:
                 raise ValueError(f"{str(path)!r} holds a {file.meta.get('model')}, not a {cls.__name__}")
-            model = cls._described_by(file)
+            model = cls._described_by(file, check_modules(repr(str(path)), file.meta.get("params"), modules))
             file.check(model.state_dict())
             arrays = file.arrays()
         try:
@@ -236,25 +264,33 @@ class Estimator(ArrayModel):
         return model.eval()
 
     @classmethod
-    def _described_by(cls: type[E], file: CheckpointFile) -> E:
-        """A model by the arguments in a file, of no more weights than the file has numbers, and in its dtype."""
-        with reading(file.path, cls.__name__), init.at_most(file.numbers):
+    def _described_by(cls: type[E], file: CheckpointFile, modules: Mapping[str, Module]) -> E:
+        """A model by the arguments in a file, in its dtype.
+
+        The models of this package make no more weights than the file has numbers, whatever its arguments say; a
+        build() of the user's own may make layers that it does not keep.
+        """
+        ours = cls.build.__module__.startswith(f"{__package__}.")
+        with reading(file.path, cls.__name__), init.at_most(file.numbers) if ours else nullcontext():
             if not isinstance(params := file.meta.get("params"), dict):
                 raise ValueError(f"the constructor's arguments are {params!r}, not a dictionary")
-            model = cls(**tuples(params))
+            model = cls(**{**tuples(params), **modules})
             dtypes = {header.dtype for header in file.headers.values() if header.dtype.kind == "f"}
             if dtypes:
                 model.to(dtype=dtypes.pop())
         return model
 
     def _meta(self) -> dict[str, Any]:
-        return {"model": type(self).__name__, "params": plain(self.get_params())}
+        params = {name: layers_of(v) if isinstance(v, Module) else plain(v) for name, v in self.get_params().items()}
+        return {"model": type(self).__name__, "params": params}
 
 
 class Codec(Estimator):
     """An Estimator with codes: it has encode(x) and decode(z), which scikit-learn knows under other names."""
 
     latent_dim: int  # of those whose codes are vectors
+    encoder: Module
+    decoder: Module
 
     def encode(self, x: np.ndarray) -> np.ndarray:
         """Images -> codes (N, ...)."""
@@ -263,6 +299,14 @@ class Codec(Estimator):
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Codes (N, ...) -> images (N, C, H, W)."""
         raise NotImplementedError(f"{type(self).__name__} does not define decode()")
+
+    def reconstruct(self, x: np.ndarray) -> np.ndarray:
+        """decode(encode(x))."""
+        return self.decode(self.encode(x))
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        """The decoder's output (N, C, H, W) for latents (N, ...); ValueError for another shape."""
+        return shaped("decoder", self.decoder(z), len(z), *self.image_shape)
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         """encode(x)."""
@@ -288,6 +332,22 @@ class Codec(Estimator):
             z = z.astype(self.parameters()[0].dtype, copy=False)
         checks.check_finite(z, "latents")
         return z
+
+
+class LikelihoodCodec(Codec):
+    """A Codec whose decoder gives the parameters of a distribution over images, `observation` (nn.likelihoods)."""
+
+    likelihood: str
+    observation: Bernoulli | Gaussian
+
+    def build_observation(self) -> None:
+        """For build(): the distribution that the parameter `likelihood` names."""
+        self.observation = LIKELIHOODS[self.likelihood]()
+        self.unit_interval = self.observation.unit_interval
+
+    def bits_per_dim(self, nats: float) -> float:
+        """nats per image in bits per channel and pixel, see nn.likelihoods."""
+        return self.observation.bits_per_dim(checks.number("nats", nats), tuple(self.image_shape))
 
 
 def _check_fit(epochs: Any, lr: Any, batch_size: Any, warm_start: Any) -> tuple[int, float, int, bool]:

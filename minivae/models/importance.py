@@ -1,13 +1,25 @@
 """log p(x) of a latent variable model by importance sampling (Burda, Grosse & Salakhutdinov 2015, equation 8).
 
-For z_1, ..., z_k drawn from q(z | x) the weights w_i = p(x, z_i) / q(z_i | x) have the mean p(x), so that
+For z_1, ..., z_k drawn from q(z | x) the weights w_i = p(x, z_i) / q(z_i | x) have the mean
 
-    L_k = log( (w_1 + ... + w_k) / k )
+    E_q[w] = integral of q(z | x) p(x, z) / q(z | x) dz = p(x),
 
-estimates log p(x): from below on average (Jensen), on average the better the larger k, in the limit exactly; for k = 1
-it is the one-sample estimate of the ELBO. The weights are as small as exp(-1000), hence everything stays in logarithms:
-a chunk of them is reduced by a logsumexp, and the chunks' sums are joined in float64 as they come. No more than `rows`
-samples of z exist at a time, however many there are in all.
+so that the logarithm of their average
+
+    L_k = log( (w_1 + ... + w_k) / k )                                                                              (8)
+
+estimates log p(x): from below on average, by Jensen; L_1 is the one-sample estimate of the ELBO. It rises with k
+(theorem 1): the average of k weights is the mean of the averages over all their subsets of m < k, and the logarithm of
+that mean is at least the mean of the logarithms, whose expectation is that of L_m. And it rises to log p(x), as the
+average of ever more weights tends to p(x). With weights 1 or 3, equally likely, p(x) = 2:
+
+    E[L_1] = (log 1 + log 3) / 2 = 0.549     E[L_2] = (log 1 + 2 log 2 + log 3) / 4 = 0.621     log p(x) = 0.693
+
+The better q, the less the weights vary and the smaller the k that suffices; at the true posterior every weight is p(x).
+
+The weights are as small as exp(-1000), hence everything stays in logarithms: a chunk of them is reduced by a logsumexp,
+and the chunks' sums are joined in float64 as they come. No more than `rows` samples of z exist at a time, however many
+there are in all.
 """
 
 from __future__ import annotations

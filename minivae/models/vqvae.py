@@ -1,17 +1,31 @@
-"""The vector-quantised autoencoder (van den Oord, Vinyals & Kavukcuoglu 2017).
+"""The vector-quantised autoencoder, VQ-VAE (van den Oord, Vinyals & Kavukcuoglu 2017).
 
-The latents are a small map of codes: the encoder makes a vector of each 4 x 4 pixels, a codebook of K vectors replaces
-it by the nearest, and the decoder sees only that. With k(x) the map of chosen codes, and any prior P over such maps,
+The latents of an image are a small map of integers, its codes. The encoder makes a map of vectors z_e(x), a codebook of
+K vectors replaces each of them by the nearest one (equations 1 and 2 of the paper), and the decoder sees only that:
 
-    log p(x) >= log p(x | k(x)) + log P(k(x)),
+    x (C, H, W)  ->  z_e(x) (D, H/4, W/4)  ->  codes k(x) (H/4, W/4)  ->  z_q(x) (D, H/4, W/4)  ->  p(x | z_q(x))
 
-for p(x) is the sum of p(x | k) P(k) over all maps k, of which one term is left. So the bound has two parts: the
-decoder's nll and the cost of the codes. Under the uniform prior of training a code costs log K nats whatever it is; an
-autoregressive prior that is trained afterwards on the codes of the training images makes them cheaper, and samples.
+Each code stands for 4 x 4 pixels, but its vector depends on more: with the default two residual blocks on the 26 x 26
+pixels around them (10 x 10 for the two strided convolutions, and 8 more for each block).
 
-Training minimises the mean over the images of nll + vq. nll is in nats per image. vq are the quantiser's terms (see
-nn.quantizer), squared distances averaged over the latents of an image; it is zero where encoder and codebook agree, and
-no part of the bound. The cost of the codes is constant there and is left out.
+**The loss** is the mean over the images of equation 3, whose first term the paper prints without its minus:
+
+    -log p(x | z_q(x))  +  ||sg[z_e(x)] - e||^2  +  commitment ||z_e(x) - sg[e]||^2.
+
+The first term is the nll in nats per image. The other two are `vq`, the quantiser's terms. They make codebook and
+encoder agree; nn/quantizer.py explains them, sg[] and how gradients pass the quantiser. They are squared distances, not
+nats, and no part of the bound.
+
+**The bound** (section 3.2). With any prior P over maps of codes the model is p(x) = sum_k p(x | k) P(k), over all maps
+k. No term of the sum is negative, so the one of k(x) alone is a lower bound:
+
+    log p(x) >= log p(x | k(x)) + log P(k(x)).
+
+It is the ELBO of an encoder without noise, which gives the map k(x) the probability 1 (equation 1). So -log p(x) is at
+most the nll plus the cost of the codes, -log P(k(x)). Under a uniform prior each code costs log K nats whichever it is:
+49 log 256 = 271.7 nats with the default sizes. As this is constant, the loss leaves it out. An autoregressive prior
+(pixelcnn.py) is trained afterwards on the codes of the training images. Maps like theirs cost less under it, and new
+images are decoded from maps that are drawn from it.
 """
 
 from __future__ import annotations
@@ -33,17 +47,19 @@ from minivae.nn.networks import check_image_shape
 from minivae.nn.quantizer import VectorQuantizer
 from minivae.random import current_generator
 
-from .base import Codec
+from .arrays import shaped
+from .base import LikelihoodCodec
 
 STRIDE = 4  # of the encoder: two convolutions of stride 2
+OF_BUILT_NETWORKS = ("channels", "residual_channels", "residual_blocks")
 MOST_BLOCKS = 1000
 VECTORS_PER_CODE = 64  # that k-means sees
 
 
 class Prior(Protocol):
-    """A distribution over maps of codes, trained by somebody else.
+    """A distribution P over maps of codes, such as a PixelCNN.
 
-    Where it has an attribute codebook_digest that is not None, that must be the model's.
+    If it has an attribute codebook_digest that is not None, this must equal VQVAE.codebook_digest.
     """
 
     def sample(self, n: int, temperature: float = 1.0, y: Any = None) -> np.ndarray:
@@ -54,7 +70,11 @@ class Prior(Protocol):
 
 
 class VQVAELoss(NamedTuple):
-    """Scalars, averaged over the batch: loss = nll + vq. nll in nats per image, without the cost of the codes."""
+    """Scalars, averaged over the batch: loss = nll + vq (equation 3).
+
+    nll is in nats per image, without the cost of the codes. vq, for vector quantisation, is the sum of the codebook and
+    commitment terms, squared distances per latent.
+    """
 
     loss: Tensor
     nll: Tensor
@@ -62,7 +82,10 @@ class VQVAELoss(NamedTuple):
 
 
 class VQVAEBound(NamedTuple):
-    """Averages over images: nats = nll + codes bounds -log p(x) from above; bits_per_dim is the same in other units."""
+    """Averages over images in nats: nats = nll + codes is at least -log p(x), codes is -log P of the map of codes.
+
+    bits_per_dim is `nats` in bits per channel and pixel.
+    """
 
     nats: float
     nll: float
@@ -81,41 +104,20 @@ class ResidualBlock(Module):
         return x + self.project(F.relu(self.conv(F.relu(x))))
 
 
-def vq_encoder(image_channels: int, channels: int, inner: int, blocks: int, code_dim: int) -> Sequential:
-    """(N, C, H, W) -> (N, code_dim, H / 4, W / 4)."""
-    return Sequential(
-        Conv2d(image_channels, channels, 4, stride=2, padding=1),  # (N, channels, H / 2, W / 2)
-        ReLU(),
-        Conv2d(channels, channels, 4, stride=2, padding=1),  # (N, channels, H / 4, W / 4)
-        *(ResidualBlock(channels, inner) for _ in range(blocks)),
-        ReLU(),
-        Conv2d(channels, code_dim, 1),
-    )
-
-
-def vq_decoder(image_channels: int, channels: int, inner: int, blocks: int, code_dim: int) -> Sequential:
-    """(N, code_dim, H / 4, W / 4) -> (N, C, H, W): the encoder's mirror image."""
-    return Sequential(
-        Conv2d(code_dim, channels, 1),  # (N, channels, H / 4, W / 4)
-        *(ResidualBlock(channels, inner) for _ in range(blocks)),
-        ReLU(),
-        ConvTranspose2d(channels, channels, 4, stride=2, padding=1),  # (N, channels, H / 2, W / 2)
-        ReLU(),
-        ConvTranspose2d(channels, image_channels, 4, stride=2, padding=1),
-    )
-
-
-class VQVAE(Codec):
+class VQVAE(LikelihoodCodec):
     """Vector-quantised autoencoder over images.
 
-    image_shape: (C, H, W), H and W multiples of 4. codes: K, the size of the codebook. code_dim: D, the length of a
-    code. channels, residual_channels: of the convolutions and inside of the residual blocks; residual_blocks: in
-    encoder and decoder each. likelihood: 'bernoulli' (pixels in [0, 1]) or 'gaussian' (one learned variance).
-    update, commitment, decay, restart: see nn.VectorQuantizer. The others: see Estimator.
+    image_shape: (C, H, W), H and W multiples of 4. codes: K, the size of the codebook. code_dim: D, the length of its
+    vectors. channels: of all convolutions but those inside of the residual blocks, which have residual_channels.
+    residual_blocks: how many the encoder has, and the decoder. likelihood: 'bernoulli' (pixels in [0, 1]) or 'gaussian'
+    (one learned variance). update, commitment, decay, restart: see nn.VectorQuantizer. encoder, decoder: Modules of
+    your own, (N, C, H, W) -> (N, D, h, w) and (N, D, h, w) -> (N, C, H, W), logits or means by likelihood, in place of
+    those that channels, residual_channels and residual_blocks describe; if both are given, H, W, h and w are free. See
+    Estimator, as for the others. Raises TypeError and ValueError for arguments of other types and ranges.
 
     The first fit() starts the codebook from the encoder's outputs for a sample of the training images, by k-means. The
-    paper's decay is 0.99, for 250,000 steps; in the first hundred of a few hundred the encoder runs away from averages
-    over so many steps.
+    paper's decay is 0.99, for trainings of 250,000 steps. Here 0.95 is the default, for some hundred steps: averages
+    over the last hundred of them follow the encoder too slowly, and it runs away from the codes.
     """
 
     def __init__(
@@ -131,6 +133,8 @@ class VQVAE(Codec):
         commitment: float = 0.25,
         decay: float = 0.95,
         restart: float = 0.05,
+        encoder: Module | None = None,
+        decoder: Module | None = None,
         *,
         epochs: int = 20,
         lr: float = 1e-3,
@@ -138,46 +142,93 @@ class VQVAE(Codec):
         random_state: int | None = None,
         warm_start: bool = False,
     ) -> None:
-        sizes = {"codes": codes, "code_dim": code_dim, "channels": channels, "residual_channels": residual_channels}
-        _check(image_shape, sizes, residual_blocks, likelihood)
+        check_image_shape(image_shape)
+        if encoder is None or decoder is None:
+            _check_multiples(image_shape)
+        checks.integer("codes", codes, 1)
+        checks.integer("code_dim", code_dim, 1)
+        checks.integer("channels", channels, 1)
+        checks.integer("residual_channels", residual_channels, 1)
+        checks.integer("residual_blocks", residual_blocks, 0, most=MOST_BLOCKS)
+        checks.choice("likelihood", likelihood, sorted(LIKELIHOODS))
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.codes, self.code_dim, self.likelihood = codes, code_dim, likelihood
         self.channels, self.residual_channels, self.residual_blocks = channels, residual_channels, residual_blocks
         self.update, self.commitment, self.decay, self.restart = update, commitment, decay, restart
-        self._begin(epochs, lr, batch_size, random_state, warm_start)
+        self.keep_modules({"encoder": encoder, "decoder": decoder}, OF_BUILT_NETWORKS)
+        super().__init__(epochs, lr, batch_size, random_state, warm_start)
 
     def build(self) -> None:
         """Encoder, quantiser, decoder and likelihood."""
-        sizes = self.channels, self.residual_channels, self.residual_blocks, self.code_dim
-        quantizing = self.update, self.commitment, self.decay, self.restart
-        self.encoder = vq_encoder(int(self.image_shape[0]), *sizes)
-        self.quantizer = VectorQuantizer(self.codes, self.code_dim, *quantizing)
-        self.decoder = vq_decoder(int(self.image_shape[0]), *sizes)
-        self.observation = LIKELIHOODS[self.likelihood]()
-        self.unit_interval = self.observation.unit_interval
+        self.encoder = self.module("encoder", self._make_encoder)
+        self.quantizer = VectorQuantizer(
+            self.codes, self.code_dim, self.update, self.commitment, self.decay, self.restart
+        )
+        self.decoder = self.module("decoder", self._make_decoder)
+        self.build_observation()
+        self._code_shape: tuple[int, int] | None = None
+
+    def _make_encoder(self) -> Sequential:
+        """(N, C, H, W) -> (N, D, H / 4, W / 4)."""
+        C, channels = int(self.image_shape[0]), self.channels
+        return Sequential(
+            Conv2d(C, channels, 4, stride=2, padding=1),  # (N, channels, H / 2, W / 2)
+            ReLU(),
+            Conv2d(channels, channels, 4, stride=2, padding=1),  # (N, channels, H / 4, W / 4)
+            *(ResidualBlock(channels, self.residual_channels) for _ in range(self.residual_blocks)),
+            ReLU(),
+            Conv2d(channels, self.code_dim, 1),  # (N, D, H / 4, W / 4)
+        )
+
+    def _make_decoder(self) -> Sequential:
+        """(N, D, H / 4, W / 4) -> (N, C, H, W): the encoder's mirror image."""
+        C, channels = int(self.image_shape[0]), self.channels
+        return Sequential(
+            Conv2d(self.code_dim, channels, 1),  # (N, channels, H / 4, W / 4)
+            *(ResidualBlock(channels, self.residual_channels) for _ in range(self.residual_blocks)),
+            ReLU(),
+            ConvTranspose2d(channels, channels, 4, stride=2, padding=1),  # (N, channels, H / 2, W / 2)
+            ReLU(),
+            ConvTranspose2d(channels, C, 4, stride=2, padding=1),  # (N, C, H, W)
+        )
 
     @property
     def code_shape(self) -> tuple[int, int]:
-        """(h, w): how many codes an image has."""
-        return self.image_shape[1] // STRIDE, self.image_shape[2] // STRIDE
+        """(h, w), the size of the map of codes of an image: (H / 4, W / 4), or what an encoder of your own makes."""
+        if self._code_shape is None:
+            self._code_shape = self._measure_code_shape()
+        return self._code_shape
+
+    def _measure_code_shape(self) -> tuple[int, int]:
+        """(h, w) of the latents of an image of zeros; ValueError if there are none."""
+        zeros = np.zeros((1, *self.image_shape), np.float32)
+        _, _, h, w = self.batched(lambda x: Tensor(np.zeros(self._latents(x).shape)), zeros).shape
+        if not h * w:
+            raise ValueError(f"the encoder must make at least one latent of an image, got a map of {h} x {w}")
+        return h, w
 
     @property
     def codebook_digest(self) -> str:
-        """SHA-256 of the codebook: what a prior over its codes remembers, so as not to be used with another one."""
+        """SHA-256 of the codebook in hexadecimal. A prior keeps it, so that it is not used with other codes."""
         codebook = self.quantizer.codebook.numpy()
         return sha256(f"{codebook.shape} {codebook.dtype.str}".encode() + codebook.tobytes()).hexdigest()
 
     # ---- the model ----
 
     def loss(self, x: Any) -> VQVAELoss:
-        """The mean of nll + vq over images x (N, C, H, W)."""
-        x = self.tensor(x)
-        quantized = self.quantizer(self.encoder(x))
-        nll = self.observation.nll(self.decoder(quantized.quantized), x).mean()
-        return VQVAELoss(nll + quantized.loss, nll, quantized.loss)
+        """Equation 3, averaged over images x (N, C, H, W); in training mode the codebook learns from them too."""
+        x = self.tensor(x)  # (N, C, H, W)
+        z_e = self._latents(x)  # (N, D, h, w)
+        vq = self.quantizer(z_e)  # vq.quantized (N, D, h, w) is z_q(x), vq.loss () the second and third term
+        nll = self.observation.nll(self._decoded(vq.quantized), x).mean()  # (), the mean of -log p(x | z_q(x)) (N,)
+        return VQVAELoss(nll + vq.loss, nll, vq.loss)
+
+    def _latents(self, x: Tensor) -> Tensor:
+        """z_e(x): (N, C, H, W) -> (N, D, h, w)."""
+        return shaped("encoder", self.encoder(x), len(x), self.code_dim, "h", "w")
 
     def prepare(self, x: np.ndarray) -> None:
-        """Start the codebook from images (N, C, H, W), unless it has been trained.
+        """Start the codebook from the encoder's outputs for images (N, C, H, W), unless it has been trained.
 
         Raises ValueError if all images together have fewer latents than there are codes.
         """
@@ -185,25 +236,30 @@ class VQVAE(Codec):
             return
         wanted = ceil(VECTORS_PER_CODE * self.codes / prod(self.code_shape))
         chosen = np.argsort(current_generator().uniform((len(x),), np.float64), kind="stable")[:wanted]
-        z = self.batched(self.encoder, x[chosen])  # (n, D, h, w)
+        z = self.batched(self._latents, x[chosen])  # (n, D, h, w)
         self.quantizer.initialize(z.transpose(0, 2, 3, 1).reshape(-1, self.code_dim))
 
     def begin_pass(self) -> None:
+        """Called by the training before each pass over data."""
         self.quantizer.begin_pass()
 
     def end_pass(self) -> dict[str, float]:
-        """perplexity of the codes, and usage, the share of them that were chosen at all, over the pass."""
+        """Of the pass that ends: the perplexity of the codes, and usage, the share of them that were chosen at all."""
         return self.quantizer.end_pass()
 
     # ---- plain arrays ----
 
     def encode(self, x: np.ndarray) -> np.ndarray:
-        """Images -> their codes (N, h, w), int64 in [0, codes)."""
+        """Images (N, C, H, W) -> their codes k(x) (N, h, w), int64 in [0, codes).
+
+        Raises TypeError and ValueError for images as check_images() does, FloatingPointError for an encoder that gives
+        NaN or infinity.
+        """
         return self.batched(self._codes, self.check_images(x))
 
     def _codes(self, x: Tensor) -> Tensor:
-        """FloatingPointError for NaN, to which some code is the nearest too."""
-        z = self.encoder(x)
+        """k(x) of equation 1. A latent of NaN would get some code as well, so it is a FloatingPointError."""
+        z = self._latents(x)
         if not_finite({"z": z.data}):
             raise FloatingPointError("VQVAE has no codes for these images: its encoder gives NaN or infinity")
         return self.quantizer.encode(z)
@@ -211,16 +267,16 @@ class VQVAE(Codec):
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Codes (N, h, w) -> the expected images (N, C, H, W).
 
-        Raises TypeError unless they are integers, ValueError for another shape or for those out of range.
+        Raises TypeError unless they are integers, ValueError for other shapes and for codes out of range.
         """
         return self.batched(lambda k: self.observation.mean(self._output(k)), self.check_codes(codes))
 
     def _output(self, codes: Tensor) -> Tensor:
-        """What the decoder makes of codes (N, h, w); batched() brings them as floats, which hold them exactly."""
-        return self.decoder(self.quantizer.decode(codes.astype(np.int64)))
+        """Codes (N, h, w) -> the decoder's output (N, C, H, W). batched() gives them as floats, which are exact."""
+        return self._decoded(self.quantizer.decode(codes.astype(np.int64)))
 
     def check_codes(self, codes: Any) -> np.ndarray:
-        """codes as an array (N, h, w) of integers in [0, K), or an error as decode() says."""
+        """codes as an array (N, h, w) of int64 in [0, K), or an error as decode() says."""
         codes = checks.array("codes", codes, "iu")
         if codes.ndim != 3 or codes.shape[1:] != self.code_shape:
             h, w = self.code_shape
@@ -229,22 +285,22 @@ class VQVAE(Codec):
             raise ValueError(f"codes must be in [0, {self.codes}), got {codes.min()} to {codes.max()}")
         return codes.astype(np.int64, copy=False)
 
-    def reconstruct(self, x: np.ndarray) -> np.ndarray:
-        """decode(encode(x))."""
-        return self.decode(self.encode(x))
-
     def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None) -> np.ndarray:
         """n images (n, C, H, W): the decoder's means for maps of codes drawn from the prior.
 
-        temperature: of the prior, below 1 for more likely maps. y: labels, for a conditional prior.
-        Raises ValueError for n < 1, for a prior over the codes of another codebook, and for maps of another size.
+        temperature: of the prior, below 1 for likelier maps. y: labels, for a conditional prior. Raises ValueError for
+        n < 1, for a prior over the codes of another codebook, and for maps of another size.
         """
         checks.elements("an array of samples", (checks.integer("n", n, 1), *self.image_shape))
         self._check_prior(prior, "sample")
-        return self.decode(prior.sample(n, temperature=temperature, **_labels(y)))
+        return self.decode(prior.sample(n, temperature=temperature, **_label_argument(y)))
 
     def code_cost(self, codes: np.ndarray, prior: Prior | None = None, y: Any = None) -> np.ndarray:
-        """-log P of maps of codes (N, h, w) in nats (N,): h w log K under the uniform prior, if none is given."""
+        """-log P of maps of codes (N, h, w), in nats (N,); without a prior it is the uniform one's, h w log K.
+
+        Raises TypeError and ValueError for codes as decode() does, ValueError for a prior over the codes of another
+        codebook and for labels y without a prior.
+        """
         codes = self.check_codes(codes)
         if prior is None:
             if y is not None:
@@ -253,14 +309,20 @@ class VQVAE(Codec):
                 )
             return np.full(len(codes), prod(self.code_shape) * log(self.codes))
         self._check_prior(prior, "score_samples")
-        return -np.asarray(prior.score_samples(codes, **_labels(y)), np.float64)
+        return -np.asarray(prior.score_samples(codes, **_label_argument(y)), np.float64)
 
     def score_samples(self, x: np.ndarray, prior: Prior | None = None, y: Any = None) -> np.ndarray:
-        """A lower bound of log p(x) of each image in nats (N,): -nll - cost of its codes."""
+        """The lower bound of log p(x) of images (N, C, H, W), in nats (N,): -nll - code_cost of their codes.
+
+        Raises what encode() and code_cost() raise.
+        """
         return -self._nll(x) - self.code_cost(self.encode(x), prior, y)
 
     def bound(self, x: np.ndarray, prior: Prior | None = None, y: Any = None) -> VQVAEBound:
-        """The bound on -log p(x) and its parts, averaged over images."""
+        """The upper bound of -log p(x) and its parts, averaged over images (N, C, H, W).
+
+        Raises ValueError for no images, and what encode() and code_cost() raise.
+        """
         x = self.check_images(x)
         if not len(x):
             raise ValueError(f"bound needs at least one image, got shape {x.shape}")
@@ -268,16 +330,15 @@ class VQVAE(Codec):
         return VQVAEBound(nll + codes, nll, codes, self.bits_per_dim(nll + codes))
 
     def _nll(self, x: np.ndarray) -> np.ndarray:
+        """-log p(x | k(x)) of images (N, C, H, W), in nats (N,)."""
+
         def nll(x: Tensor) -> Tensor:
             return self.observation.nll(self._output(self._codes(x)), x)
 
         return self.batched(nll, self.check_images(x)).astype(np.float64)
 
-    def bits_per_dim(self, nats: float) -> float:
-        """nats per image in bits per channel and pixel, see nn.likelihoods."""
-        return self.observation.bits_per_dim(checks.number("nats", nats), tuple(self.image_shape))
-
     def _check_prior(self, prior: Prior, method: str) -> None:
+        """TypeError for what has no such method, ValueError for a prior over the codes of another codebook."""
         checks.offers("prior", prior, method)
         digest = getattr(prior, "codebook_digest", None)
         if digest is not None and digest != self.codebook_digest:
@@ -287,17 +348,15 @@ class VQVAE(Codec):
             )
 
 
-def _labels(y: Any) -> dict[str, Any]:
+def _label_argument(y: Any) -> dict[str, Any]:
+    """y as a keyword argument, which is left out for a prior that knows no labels."""
     return {} if y is None else {"y": y}
 
 
-def _check(image_shape: Sequence[int], sizes: dict[str, int], residual_blocks: int, likelihood: str) -> None:
-    for name, size in zip(("height", "width"), check_image_shape(image_shape)[1:], strict=True):
+def _check_multiples(image_shape: Sequence[int]) -> None:
+    """ValueError unless H and W are multiples of the strides of the encoder and decoder that build() makes."""
+    for name, size in zip(("height", "width"), image_shape[1:], strict=True):
         if size % STRIDE:
             below, above = size // STRIDE * STRIDE, (size // STRIDE + 1) * STRIDE
             nearest = f"{below} and {above}" if below else f"{above}"
             raise ValueError(f"image_shape: the {name} must be a multiple of {STRIDE}, got {size}; nearest: {nearest}")
-    for name, size in sizes.items():
-        checks.integer(name, size, 1)
-    checks.integer("residual_blocks", residual_blocks, 0, most=MOST_BLOCKS)
-    checks.choice("likelihood", likelihood, sorted(LIKELIHOODS))

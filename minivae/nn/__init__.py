@@ -1,5 +1,13 @@
-"""Layers and the Module they are made of."""
+"""Neural networks: the layers, the Module that they are built on, and what models are made of.
 
+module.py       Module, Parameter and Buffer: the tree of layers and its state
+layers.py       the layers             containers.py   Sequential and ModuleList
+init.py         initial weights        networks.py     encoders and decoders that the models share
+likelihoods.py  what a decoder's output means, nats and bits per dimension
+quantizer.py    the codebook of the VQ-VAE
+"""
+
+from .containers import ModuleList, Sequential
 from .layers import (
     GELU,
     BatchNorm2d,
@@ -13,7 +21,6 @@ from .layers import (
     Linear,
     MaxPool2d,
     ReLU,
-    Sequential,
     Sigmoid,
     SiLU,
     Softplus,
@@ -38,6 +45,7 @@ __all__ = [
     "Linear",
     "MaxPool2d",
     "Module",
+    "ModuleList",
     "Parameter",
     "Quantized",
     "ReLU",

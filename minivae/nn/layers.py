@@ -1,13 +1,17 @@
-"""The layers. Arguments, weight layouts, initial values and state names are PyTorch's.
+"""The layers. Their arguments, weight layouts, initial values and state names are those of PyTorch's layers.
 
-`dtype` is float32 unless given; a whole model changes with `module.to(dtype=...)`.
+A layer holds settings and weights and calls one function of minivae.functional, which says what is computed and what is
+an error. N is the number of examples, C channels, H and W height and width, OH and OW those of the output, KH and KW
+those of the kernel. `dtype` is that of the weights, float32 unless given; module.to(dtype=...) converts a whole model.
+
+Constructors raise TypeError for arguments of another type, and ValueError for those out of range.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,15 +23,28 @@ from minivae.kernels.geometry import Pair, as_pair
 from . import init
 from .module import Buffer, Module
 
+Forward = TypeVar("Forward", bound=Callable[..., Tensor])
+
+
+def takes_relu(forward: Forward) -> Forward:
+    """Mark a forward(x, relu=False) that can compute relu(forward(x)) in the pass that adds the bias.
+
+    nn.Sequential lets such a layer do the ReLU behind it. The mark is on the function and not on the class, so that a
+    subclass with a forward() of its own is without it.
+    """
+    forward.takes_relu = True  # type: ignore[attr-defined]
+    return forward
+
 
 class Linear(Module):
-    """x (..., in_features) -> (..., out_features): x W^T + b, weight (out, in)."""
+    """Computes x W^T + b: x (..., in_features) -> (..., out_features), with W (out_features, in_features)."""
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = np.float32) -> None:
         self.in_features = integer("in_features", in_features, 1)
         self.out_features = integer("out_features", out_features, 1)
         self.weight, self.bias = init.weight_and_bias((out_features, in_features), out_features, bias, dtype)
 
+    @takes_relu
     def forward(self, x: Any, relu: bool = False) -> Tensor:
         return F.linear(x, self.weight, self.bias, relu)
 
@@ -36,7 +53,7 @@ class Linear(Module):
 
 
 class _Conv(Module):
-    """What both convolution layers keep; the transposed one has its input channels first in the weight."""
+    """Settings and weights of both convolution layers. transposed: the weight has the input channels on axis 0."""
 
     def __init__(
         self, channels: Pair, kernel_size: int | Pair, groups: int, bias: bool, dtype: Any, transposed: bool = False
@@ -58,7 +75,7 @@ class _Conv(Module):
 
 
 class Conv2d(_Conv):
-    """x (N, C_in, H, W) -> (N, C_out, OH, OW), weight (C_out, C_in / groups, KH, KW); see functional.conv2d."""
+    """Convolves x (N, C_in, H, W) -> (N, C_out, OH, OW) with a weight (C_out, C_in / groups, KH, KW), see F.conv2d."""
 
     def __init__(
         self,
@@ -76,12 +93,16 @@ class Conv2d(_Conv):
         self.stride, self.padding = as_pair("stride", stride, 1), as_pair("padding", padding, 0)
         self.dilation = as_pair("dilation", dilation, 1)
 
+    @takes_relu
     def forward(self, x: Any, relu: bool = False) -> Tensor:
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups, relu)
 
 
 class ConvTranspose2d(_Conv):
-    """x (N, C_in, H, W) -> (N, C_out, OH, OW), weight (C_in, C_out / groups, KH, KW); see F.conv_transpose2d."""
+    """Computes the transpose of a convolution, which goes from its outputs to its inputs; see F.conv_transpose2d.
+
+    x (N, C_in, H, W) -> (N, C_out, OH, OW), with a weight (C_in, C_out / groups, KH, KW).
+    """
 
     def __init__(
         self,
@@ -103,6 +124,7 @@ class ConvTranspose2d(_Conv):
             as_pair("dilation", dilation, 1),
         )
 
+    @takes_relu
     def forward(self, x: Any, relu: bool = False) -> Tensor:
         return F.conv_transpose2d(
             x, self.weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation, relu
@@ -110,7 +132,10 @@ class ConvTranspose2d(_Conv):
 
 
 class BatchNorm2d(Module):
-    """x (N, C, H, W) normalised per channel; running averages for evaluation. See functional.batch_norm."""
+    """Normalises x (N, C, H, W) per channel to mean 0 and variance 1, then scales and shifts it; see F.batch_norm.
+
+    Mean and variance are those of the batch in training mode, and running averages of them in evaluation mode.
+    """
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = np.float32) -> None:
         self.num_features, dtype = integer("num_features", num_features, 1), float_dtype("dtype", dtype)
@@ -136,7 +161,7 @@ class BatchNorm2d(Module):
 
 
 class GroupNorm(Module):
-    """x (N, C, ...) normalised per example and group of channels. See functional.group_norm."""
+    """Normalises x (N, C, ...) per example and group of channels, then scales and shifts it; see F.group_norm."""
 
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, dtype: Any = np.float32) -> None:
         self.num_groups, self.num_channels = (
@@ -157,7 +182,10 @@ class GroupNorm(Module):
 
 
 class Dropout(Module):
-    """Zero each element with probability p in training; nothing in evaluation."""
+    """In training mode, sets each element to 0 with probability p and divides the others by 1 - p; see F.dropout.
+
+    In evaluation mode it returns x.
+    """
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = number("p", p, "[0, 1)")
@@ -170,7 +198,7 @@ class Dropout(Module):
 
 
 class Embedding(Module):
-    """Indices (...) in [0, num_embeddings) -> rows (..., embedding_dim) of a trained table."""
+    """Looks up rows of a trained table: indices (...) in [0, num_embeddings) -> (..., embedding_dim)."""
 
     def __init__(self, num_embeddings: int, embedding_dim: int, dtype: Any = np.float32) -> None:
         self.num_embeddings = integer("num_embeddings", num_embeddings, 1)
@@ -184,46 +212,15 @@ class Embedding(Module):
         return f"{self.num_embeddings}, {self.embedding_dim}"
 
 
-class Sequential(Module):
-    """Layers one after another; their names are "0", "1", ..."""
-
-    def __init__(self, *layers: Module) -> None:
-        for i, layer in enumerate(layers):
-            if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: layer {i} must be a Module, got {type(layer).__name__}")
-            setattr(self, str(i), layer)
-
-    def forward(self, x: Any) -> Any:
-        """A ReLU behind a layer with weights is done by that layer, in the pass that adds the bias."""
-        layers = list(self)
-        pairs = iter(zip(layers, [*layers[1:], None], strict=True))
-        for layer, following in pairs:
-            if type(layer) in (Linear, Conv2d, ConvTranspose2d) and type(following) is ReLU:
-                x = layer(x, relu=True)
-                next(pairs)
-            else:
-                x = layer(x)
-        return x
-
-    def __iter__(self) -> Iterator[Module]:
-        return (layer for _, layer in self.named_children())
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __getitem__(self, i: int) -> Module:
-        return list(self)[i]
-
-
 class Flatten(Module):
-    """(N, ...) -> (N, D)."""
+    """Makes each example a vector: (N, ...) -> (N, D)."""
 
     def forward(self, x: Any) -> Tensor:
         return F.flatten(x, 1)
 
 
 class Unflatten(Module):
-    """(N, D) -> (N, *shape)."""
+    """Gives each example a shape: (N, D) -> (N, *shape). ValueError for x of other shapes."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = integers("shape", shape, 1)
@@ -239,14 +236,14 @@ class Unflatten(Module):
 
 
 class ReLU(Module):
-    """max(x, 0)."""
+    """Computes max(x, 0)."""
 
     def forward(self, x: Any) -> Tensor:
         return F.relu(x)
 
 
 class LeakyReLU(Module):
-    """x where positive, negative_slope * x elsewhere."""
+    """Computes x where it is positive and negative_slope * x elsewhere."""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = number("negative_slope", negative_slope)
@@ -259,42 +256,42 @@ class LeakyReLU(Module):
 
 
 class GELU(Module):
-    """x * Phi(x)."""
+    """Computes x * Phi(x), where Phi is the cumulative distribution function of N(0, 1)."""
 
     def forward(self, x: Any) -> Tensor:
         return F.gelu(x)
 
 
 class SiLU(Module):
-    """x * sigmoid(x)."""
+    """Computes x * sigmoid(x)."""
 
     def forward(self, x: Any) -> Tensor:
         return F.silu(x)
 
 
 class Tanh(Module):
-    """Hyperbolic tangent."""
+    """Computes the hyperbolic tangent."""
 
     def forward(self, x: Any) -> Tensor:
         return F.tanh(x)
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
+    """Computes 1 / (1 + exp(-x))."""
 
     def forward(self, x: Any) -> Tensor:
         return F.sigmoid(x)
 
 
 class Softplus(Module):
-    """log(1 + exp(x))."""
+    """Computes log(1 + exp(x))."""
 
     def forward(self, x: Any) -> Tensor:
         return F.softplus(x)
 
 
 class MaxPool2d(Module):
-    """The largest of each window; see functional.max_pool2d."""
+    """Takes the largest element of each window: x (N, C, H, W) -> (N, C, OH, OW); see F.max_pool2d."""
 
     def __init__(self, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
         self.kernel_size, self.padding = as_pair("kernel_size", kernel_size, 1), as_pair("padding", padding, 0)
@@ -310,7 +307,7 @@ class MaxPool2d(Module):
 
 
 class Upsample(Module):
-    """Each pixel repeated scale_factor times."""
+    """Repeats each pixel scale_factor times along both axes: x (N, C, H, W) -> (N, C, H * factor, W * factor)."""
 
     def __init__(self, scale_factor: int | Pair) -> None:
         self.scale_factor = as_pair("scale_factor", scale_factor, 1)

@@ -1,27 +1,60 @@
 """The vector quantiser of the VQ-VAE: a codebook that learns (van den Oord, Vinyals & Kavukcuoglu 2017).
 
-Of its inputs z it takes the nearest codes e = e_k(z) and adds to the loss, with sg for "held constant",
+The codebook holds K vectors e_1, ..., e_K of length D, the codes. Each latent z, a vector of length D that the encoder
+made, is replaced by the code that is nearest to it (equations 1 and 2 of the paper):
 
-    codebook term  ||sg[z] - e||^2     moves the codes to the inputs that chose them,
-    commitment     ||z - sg[e]||^2     keeps the inputs near their codes.
+    k(z) = argmin_j ||z - e_j||,    z_q = e_k(z).
 
-||.||^2 is summed over the D numbers of a latent and averaged over the latents: those of one image, as in the paper, and
-the images of the batch. Neither the size of the batch nor that of the image scales it.
+**Straight-through.** The decoder sees z_q, and the encoder that made z has to learn from the decoder's gradient. But
+argmin passes none on: a small step of z does not change the integer k, so the derivative of z_q by z is zero wherever
+it exists. The straight-through estimator (Bengio et al. 2013) treats the quantiser in the backward pass as if it were
+the identity: the gradient of the loss at z_q is handed to z unchanged. An example with D = 1: the codes are 0 and 1,
+z = 0.8, so z_q = 1. If the decoder answers with dL/dz_q = 0.5, then z gets dL/dz = 0.5 as well. Gradient descent makes
+z smaller, as the decoder wants z_q to be; once z is below 0.5 it chooses the code 0. This is no derivative but a good
+guess as long as z lies close to its code.
 
-update='gradient' trains the codebook with the first term; the loss is codebook term + commitment * second term.
-update='ema' replaces the first term by its solution, the mean of the inputs of each code, taken as a moving average
-(appendix A.1): with n_k inputs that chose code k in a batch, and s_k their sum,
+**Codebook and commitment terms.** Straight-through leads past the codebook, whose codes would never learn, and nothing
+keeps z close to its code. Hence the loss has two more terms beside the decoder's (equation 3, in which e is z_q):
+
+    -log p(x | z_q)  +  ||sg[z] - e||^2  +  commitment ||z - sg[e]||^2.
+
+sg[.], stop gradient, is the number itself in the forward pass and a constant in the backward pass (.detach()).
+
+* The codebook term moves a code towards the latents that chose it. It does not move the latents.
+* The commitment term moves a latent towards its code. Without it the encoder can run away from the codes: a step of the
+  encoder may move all latents far, and the codes follow them at their own, slower pace.
+
+In the example, with commitment 0.25: the code 1 gets the gradient 2 (1 - 0.8) = 0.4, which moves it down towards z;
+z gets 0.5 from the decoder and 0.25 * 2 (0.8 - 1) = -0.1 from the commitment, 0.4 together. The models call the sum of
+the two terms `vq`, for vector quantisation. ||.||^2 is a sum over the D numbers of a latent, and a mean over the
+latents of an image, as in the paper, and over the images of the batch: neither size scales it.
+
+**Moving averages.** update='gradient' trains the codebook by the codebook term. update='ema' leaves that term out of
+the loss and uses its solution: sum_i ||z_i - e||^2 over the latents that chose a code is least where e is their mean.
+As a batch holds a part of the data only, count and sum are exponential moving averages (appendix A.1). With n_k latents
+of the batch that chose code k, and s_k their sum,
 
     N_k <- decay N_k + (1 - decay) n_k,    m_k <- decay m_k + (1 - decay) s_k,    e_k = m_k / N_k.
 
-N_k starts at 1 and m_k at e_k, hence a code that nobody chooses stays where it is. (From N_k = 0 the first division by
-nearly nothing throws unused codes a hundred thousand times as far out.) In the division, and only there, N_k is
-replaced by its Laplace-smoothed value (N_k + eps) / (N + K eps) * N, where N is the sum of all N_k.
+For example, with decay = 0.9, a code at e = 1 (N = 1, m = 1) that 0.8 and 0.6 chose moves towards their mean, 0.7:
+N = 0.9 + 0.1 * 2 = 1.1, m = 0.9 + 0.1 * 1.4 = 1.04, e = 0.945.
 
-A code is dead when its N_k falls below `restart` times the mean one. It starts anew: an input of the batch becomes the
-code, and its statistics those of a code there at twice that bound, with which it learns fast and has time to. Nothing
-here reads a number of the device on the host or has a shape that depends on one, so a training step with all of this
-can be captured as a CUDA graph.
+At the beginning N_k is 1 and m_k is e_k. A code that no latent chooses stays where it is, because N_k and m_k shrink by
+the same factor. (If N_k began at 0, the first division by nearly 0 would throw such a code a hundred thousand times as
+far out.) As N_k may fall to 0, the division uses the Laplace-smoothed count (N_k + eps) / (N + K eps) * N in its place,
+where N is the sum of all N_k. This draws a code to 0 once its N_k is about eps, if it is not restarted before.
+
+**Dead codes.** A code far from all latents is chosen by none, gets no gradient and no average, and so never comes
+closer: it is dead, and the decoder has to do with fewer codes. A code counts as dead when its N_k is below `restart`
+times the mean of all N_k and no latent of the batch chose it. It is restarted: it becomes a latent of the batch, its
+N_k becomes twice that bound and m_k = N_k e_k. A small N_k lets the next batches move the code far, and being above the
+bound gives it time to be chosen.
+
+**Perplexity** says how evenly the codes are used: exp of the entropy of p_k, the share of the latents that chose code
+k. It is the number of codes that, used equally often, would have the same entropy: 2 for two codes that are used half
+of the time each, 1 for one that is always used, 1.38 for shares of 0.9 and 0.1, and K at most.
+
+The training step can be captured as a CUDA graph: no number is read on the host, no shape depends on the data.
 """
 
 from __future__ import annotations
@@ -45,12 +78,12 @@ LLOYD_STEPS = 10
 
 
 class Quantized(NamedTuple):
-    """What a VectorQuantizer makes of z (N, D, ...).
+    """What a VectorQuantizer makes of latents z (N, D, ...).
 
-    quantized: (N, D, ...), the codes, with the straight-through gradient. indices: (N, ...), int64.
-    loss, perplexity, usage: scalars. Perplexity is exp(entropy) of how often each code was chosen in this batch, from 1
-    to K; usage the share of the codes that were chosen at all. Both depend on the size of the batch: for those of a
-    whole pass over the data see begin_pass() and end_pass().
+    quantized: (N, D, ...), the nearest codes, whose gradient goes straight through to z. indices: (N, ...), int64, in
+    [0, K). loss: (), the quantiser's terms of the loss. perplexity: (), from 1 to K. usage: (), the share of the codes
+    that were chosen at all. The last two are those of this batch, and larger batches use more codes:
+    for a whole pass over the data see begin_pass() and end_pass().
     """
 
     quantized: Tensor
@@ -61,12 +94,14 @@ class Quantized(NamedTuple):
 
 
 class VectorQuantizer(Module):
-    """A codebook of `codes` vectors of length `dim`.
+    """A codebook of K = `codes` vectors of length D = `dim`, which replace latents (van den Oord et al. 2017).
 
-    update: 'ema' or 'gradient'. commitment: weight of the commitment term, >= 0. decay: of the moving averages, in
-    (0, 1); in 'gradient' those of the counts alone. restart: a code is dead when its share of the inputs is below this
-    part of the mean share, in [0, 1); 0 for never. eps: of the Laplace smoothing. The codes are N(0, 1) until
-    initialize() takes them from data.
+    update: 'ema' (moving averages) or 'gradient'. commitment: weight of the commitment term, >= 0. decay: of the moving
+    averages, in (0, 1); with 'gradient' they are those of the counts alone. restart: a code is dead when its moving
+    count is below this part of the mean one, in [0, 1); 0 restarts none. eps: of the Laplace smoothing, > 0. dtype:
+    float32 or float64. The codes are N(0, 1) until initialize() takes them from data.
+
+    Raises TypeError and ValueError for arguments of other types and outside these ranges.
     """
 
     def __init__(
@@ -81,15 +116,13 @@ class VectorQuantizer(Module):
         dtype: Any = np.float32,
     ) -> None:
         self.codes, self.dim = checks.integer("codes", codes, 1), checks.integer("dim", dim, 1)
-        self.update, self.commitment = (
-            checks.choice("update", update, UPDATES),
-            checks.number("commitment", commitment, "[0, inf)"),
-        )
+        self.update = checks.choice("update", update, UPDATES)
+        self.commitment = checks.number("commitment", commitment, "[0, inf)")
         self.decay, self.restart = checks.number("decay", decay, "(0, 1)"), checks.number("restart", restart, "[0, 1)")
         self.eps, dtype = checks.number("eps", eps, "(0, inf)"), checks.float_dtype("dtype", dtype)
-        self.codebook: Tensor = init.normal((codes, dim), dtype)
-        self.counts = Buffer(np.ones(codes, dtype))  # N
-        self.sums: Tensor | None = None  # m
+        self.codebook: Tensor = init.normal((codes, dim), dtype)  # e, (K, D)
+        self.counts = Buffer(np.ones(codes, dtype))  # N, (K,)
+        self.sums: Tensor | None = None  # m, (K, D)
         if update == "ema":
             self.codebook = Buffer(self.codebook.data)
             self.sums = Buffer(self.codebook.data)
@@ -97,23 +130,37 @@ class VectorQuantizer(Module):
         self.initialized = Buffer(np.zeros((), np.int64))
 
     def forward(self, z: Any) -> Quantized:
-        """z (N, D, ...) -> Quantized; in training mode the codebook learns afterwards. ValueError for another D."""
-        z = self._checked(z)
-        rows = self._rows(z)
-        codes, index = F.quantize(rows, self.codebook)
+        """Latents z (N, D, ...) -> their codes; in training mode the codebook learns from z afterwards.
+
+        Raises ValueError for another D, TypeError for another dtype than the codebook's.
+        """
+        z = self._check_latents(z)
+        rows = self._as_rows(z)  # (M, D)
+        codes, index = F.quantize(rows, self.codebook)  # (M, D) and (M,): equations 1 and 2
         loss = self._loss(rows, codes)
-        quantized = self._images(F.straight_through(rows, codes), z.shape)  # after the losses, which need z itself
-        counts = self._count(index.data, rows.dtype)
-        perplexity, usage = self._spread(counts)
+        quantized = F.straight_through(rows, codes)  # (M, D), the codes in the forward pass, rows in the backward pass
+        counts = self._count(index.data, rows.dtype)  # (K,)
         self.pass_counts.inplace()[...] += counts.astype(np.int64)
+        perplexity, usage = self._perplexity_and_usage(counts)
         if self.training:
             self._learn(rows.data, index.data, counts)
-        return Quantized(quantized, index.reshape((z.shape[0], *z.shape[2:])), loss, perplexity, usage)
+        indices = index.reshape((z.shape[0], *z.shape[2:]))
+        return Quantized(self._as_maps(quantized, z.shape), indices, loss, perplexity, usage)
+
+    def _loss(self, z: Tensor, e: Tensor) -> Tensor:
+        """The quantiser's terms of equation 3, for z (M, D) and their codes e (M, D)."""
+        loss = self.commitment * mean_squared_distance(z, e.detach())  # commitment ||z - sg[e]||^2
+        if self.update == "gradient":
+            loss = loss + mean_squared_distance(z.detach(), e)  # ||sg[z] - e||^2
+        return loss
 
     def encode(self, z: Any) -> Tensor:
-        """z (N, D, ...) -> the indices of the nearest codes (N, ...), and nothing else happens."""
-        z = self._checked(z)
-        _, index = F.quantize(self._rows(z).detach(), self.codebook)
+        """Latents z (N, D, ...) -> the indices of the nearest codes (N, ...), int64. Nothing is learned or counted.
+
+        Raises ValueError for another D, TypeError for another dtype than the codebook's.
+        """
+        z = self._check_latents(z)
+        _, index = F.quantize(self._as_rows(z).detach(), self.codebook)
         return index.reshape((z.shape[0], *z.shape[2:]))
 
     def decode(self, indices: Any) -> Tensor:
@@ -123,40 +170,31 @@ class VectorQuantizer(Module):
             raise ValueError(f"VectorQuantizer needs indices (N, ...), got shape {codes.shape[:-1]}")
         return F.transpose(codes, (0, codes.ndim - 1, *range(1, codes.ndim - 1)))
 
-    def _checked(self, z: Any) -> Tensor:
+    def _check_latents(self, z: Any) -> Tensor:
         z = as_tensor(z)
         if z.ndim < 2 or z.shape[1] != self.dim:
             raise ValueError(f"VectorQuantizer needs z (N, {self.dim}, ...), got {z.shape}")
         return z
 
-    def _rows(self, z: Tensor) -> Tensor:
-        """(N, D, ...) -> (M, D), a row for each latent."""
+    def _as_rows(self, z: Tensor) -> Tensor:
+        """(N, D, ...) -> (M, D): a row for each latent."""
         return F.reshape(F.transpose(z, (0, *range(2, z.ndim), 1)), (-1, self.dim))
 
-    def _images(self, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The way back."""
+    def _as_maps(self, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """(M, D) -> shape (N, D, ...): the inverse of _as_rows()."""
         last = F.reshape(rows, (shape[0], *shape[2:], shape[1]))  # (N, ..., D)
         return F.transpose(last, (0, len(shape) - 1, *range(1, len(shape) - 1)))
-
-    def _loss(self, rows: Tensor, codes: Tensor) -> Tensor:
-        """rows, codes (M, D) -> (): each term a sum over D and a mean over M."""
-        to_code = rows - codes.detach()
-        loss = (to_code * to_code).sum(axis=1).mean() * self.commitment
-        if self.update == "gradient":
-            to_input = codes - rows.detach()
-            loss = loss + (to_input * to_input).sum(axis=1).mean()
-        return loss
 
     # ---- learning without gradients ----
 
     def _count(self, index: Array, dtype: Any) -> Array:
-        """How often each code was chosen, (K,)."""
+        """index (M,) -> how many latents chose each code, (K,)."""
         kernels = self.codebook.backend
         ones = kernels.xp.ones((len(index), 1), dtype)
         return kernels.segment_sum(ones, index, self.codes).reshape(self.codes)
 
-    def _spread(self, counts: Array) -> tuple[Tensor, Tensor]:
-        """Perplexity and usage."""
+    def _perplexity_and_usage(self, counts: Array) -> tuple[Tensor, Tensor]:
+        """Both () of counts (K,), on the device."""
         xp = self.codebook.backend.xp
         p = counts / xp.maximum(counts.sum(), 1)
         entropy = -(p * xp.log(xp.where(p > 0, p, xp.ones_like(p)))).sum()
@@ -164,19 +202,24 @@ class VectorQuantizer(Module):
         return Tensor.wrap(xp.asarray(xp.exp(entropy))), Tensor.wrap(xp.asarray(used.mean()))
 
     def _learn(self, rows: Array, index: Array, counts: Array) -> None:
-        """The moving averages, the codebook that follows from them, and the restart of dead codes."""
-        _decay(self.counts, counts, self.decay)
+        """Appendix A.1 for the latents `rows` (M, D) of a batch, then the restart of dead codes."""
+        move_average(self.counts, counts, self.decay)  # N, from n
         if self.sums is not None:
-            _decay(self.sums, self.codebook.backend.segment_sum(rows, index, self.codes), self.decay)
+            sums = self.codebook.backend.segment_sum(rows, index, self.codes)  # s, (K, D)
+            move_average(self.sums, sums, self.decay)  # m, from s
             N = self.counts.data
             total = N.sum()
             smoothed = (N + self.eps) / (total + self.codes * self.eps) * total
-            self.codebook.inplace()[...] = self.sums.data / smoothed[:, None]
+            self.codebook.inplace()[...] = self.sums.data / smoothed[:, None]  # e = m / N
         if self.restart and len(rows):
-            self._restart(rows, counts)
+            self._restart_dead_codes(rows, counts)
 
-    def _restart(self, rows: Array, counts: Array) -> None:
-        """Dead codes that this batch does not use become inputs of it, code k one of the k-th of K equal parts."""
+    def _restart_dead_codes(self, rows: Array, counts: Array) -> None:
+        """Put dead codes on latents of the batch.
+
+        The rows are cut into K equal parts, and a dead code k takes a random row of the k-th part, so that two dead
+        codes take different rows wherever there are enough.
+        """
         xp, device = self.codebook.backend.xp, self.codebook.device
         bound = self.restart * self.counts.data.mean()
         dead = (self.counts.data < bound) & (counts == 0)  # (K,)
@@ -191,9 +234,10 @@ class VectorQuantizer(Module):
     # ---- codes from data ----
 
     def initialize(self, rows: np.ndarray) -> None:
-        """Set the codebook to the k-means of rows (M, D) on the host, and its statistics to match.
+        """Set the codebook to the k-means of latents, rows (M, D) on the host: N_k to 1 and m_k to e_k.
 
-        ValueError if there are fewer rows than codes, rows of another length, NaN or infinity.
+        Raises TypeError unless they are floating numbers, ValueError for fewer rows than codes, rows of another length,
+        NaN or infinity.
         """
         rows = checks.array("rows", rows, "f")
         if rows.ndim != 2 or rows.shape[1] != self.dim:
@@ -211,11 +255,11 @@ class VectorQuantizer(Module):
     # ---- over a whole pass ----
 
     def begin_pass(self) -> None:
-        """Forget how often the codes were chosen."""
+        """Begin to count anew how often each code is chosen."""
         self.pass_counts.inplace()[...] = 0
 
     def end_pass(self) -> dict[str, float]:
-        """perplexity and usage since begin_pass(); nothing if there was no input."""
+        """perplexity and usage of all latents since begin_pass(); an empty dictionary if there were none."""
         counts = self.pass_counts.numpy()
         if not counts.any():
             return {}
@@ -227,11 +271,12 @@ class VectorQuantizer(Module):
 
 
 def k_means(rows: np.ndarray, k: int) -> np.ndarray:
-    """rows (M, D) -> (k, D): centres by k-means++ (Arthur & Vassilvitskii 2007) and a few steps of Lloyd's algorithm.
+    """rows (M, D) -> k centres (k, D): k-means++ (Arthur & Vassilvitskii 2007), then LLOYD_STEPS of Lloyd.
 
-    k-means++ draws each centre among the rows with a probability proportional to the squared distance from the nearest
-    centre so far, with minivae's generator. Lloyd moves each centre to the mean of the rows that are nearest to it; one
-    without rows stays. ValueError for fewer rows than centres.
+    k-means++ makes rows the first centres. It draws them with minivae's generator, one after the other, with a
+    probability proportional to the squared distance from the nearest centre so far. A step of Lloyd's algorithm moves
+    each centre to the mean of the rows that are nearest to it; a centre without rows stays. Raises ValueError for fewer
+    rows than centres.
     """
     M = len(rows)
     if k > M:
@@ -254,7 +299,14 @@ def k_means(rows: np.ndarray, k: int) -> np.ndarray:
     return centres
 
 
-def _decay(average: Tensor, value: Array, decay: float) -> None:
+def mean_squared_distance(a: Tensor, b: Tensor) -> Tensor:
+    """||a - b||^2 of rows (M, D), averaged over the rows: ()."""
+    difference = a - b
+    return (difference * difference).sum(axis=1).mean()
+
+
+def move_average(average: Tensor, value: Array, decay: float) -> None:
+    """average <- decay average + (1 - decay) value, in place."""
     array = average.inplace()
     array *= decay
     array += (1 - decay) * value

@@ -1,13 +1,17 @@
 """Vector quantisation (van den Oord et al. 2017): every vector is replaced by the nearest one of a codebook.
 
-    k(z) = argmin_k ||z - e_k||^2,    z_q = e_k(z).
+    k(z) = argmin_j ||z - e_j||,    z_q = e_k(z).
 
-The choice k(z) is constant but for jumps, so its derivative is zero or does not exist. What is differentiable stands
-here in two pieces. `quantize` looks z_q up: as a function of the codebook it is linear, and each code collects the
-gradients of all places that took it; nothing goes to z. `straight_through` is z_q in the forward pass and z in the
-backward pass: the gradient of what is made of z_q goes to z unchanged, as if the two were one (Bengio et al. 2013), and
-nothing goes to the codebook. The estimator is no derivative, and no finite difference will confirm it: its definition
-is what its tests check.
+A small step of z does not change the integer k(z), so the derivative of z_q by z is zero wherever it exists. Two
+operations make something trainable of it:
+
+* `quantize` looks z_q up. As a function of the codebook this is linear: rows are copied, and each code gets the sum of
+  the gradients of the rows that took it. z gets none.
+* `straight_through` is z_q in the forward pass. In the backward pass it hands the gradient to z unchanged, as if it
+  were the identity (Bengio et al. 2013), and z_q gets none.
+
+nn/quantizer.py says why, with an example, and builds the quantiser of the VQ-VAE from both. The straight-through
+estimator is no derivative and finite differences do not confirm it, so its tests compare it with this definition.
 """
 
 from __future__ import annotations
@@ -33,8 +37,10 @@ class StraightThrough(Function):
 def quantize(z: Any, codebook: Any) -> tuple[Tensor, Tensor]:
     """z (M, D), codebook (K, D) -> z_q (M, D), the nearest code of each row, and its index (M,), int64.
 
-    Of equally near codes the one with the lowest index. Gradients reach the codebook only. No code is near a row with
-    NaN, which gets index 0: whoever cannot rule such rows out looks at a number that is made of z itself, as a loss is.
+    Of equally near codes it takes the one with the lowest index. The gradient reaches the codebook only. A row with NaN
+    gets index 0 without an error, as no code is nearer than another: check z, or a loss that is made of z, for NaN.
+
+    Raises ValueError for other shapes, TypeError for different dtypes.
     """
     z, codebook = as_tensor(z), as_tensor(codebook)
     if z.ndim != 2 or codebook.ndim != 2 or z.shape[1] != codebook.shape[1] or not len(codebook):
@@ -45,7 +51,10 @@ def quantize(z: Any, codebook: Any) -> tuple[Tensor, Tensor]:
 
 
 def straight_through(z: Any, z_q: Any) -> Tensor:
-    """z_q, whose gradient goes to z unchanged and not to z_q: both of one shape and dtype."""
+    """The value of z_q, with a gradient that goes to z unchanged and not to z_q.
+
+    Raises ValueError for different shapes, TypeError for different dtypes.
+    """
     z, z_q = as_tensor(z), as_tensor(z_q)
     if z.shape != z_q.shape:
         raise ValueError(f"straight_through: z {z.shape} and z_q {z_q.shape} must have one shape")

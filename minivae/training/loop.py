@@ -18,10 +18,11 @@ from minivae.autograd import no_grad
 from minivae.data.batches import Batches
 from minivae.kernels import backend_of
 from minivae.nn.module import Buffer, Module, Parameter, not_finite
-from minivae.optim import Optimizer, Schedule, clip_grad_norm, limit_grad_norm
+from minivae.optim import Optimizer, Schedule, clip_grad_norm
 from minivae.random import Generator, current_generator, fork, use_generator
 
 from .progress import Progress, Silent
+from .step_state import StepState
 
 EVALUATION_SEED = 0xE7A1  # evaluations always see the same noise
 
@@ -29,13 +30,12 @@ EVALUATION_SEED = 0xE7A1  # evaluations always see the same noise
 class Averages:
     """Running means of the fields of a loss, weighted by the number of examples behind each.
 
-    Losses on a GPU are fetched LAG at a time, so that the host does not wait for each step; until then they are not in
-    `means`. diverged: the first value that was not finite, as "loss became nan", if there was one.
+    Losses are fetched `lag` at a time, so that the host does not wait for each step of a GPU; until then they are not
+    in `means`. diverged: the first value that was not finite, as "loss became nan", if there was one.
     """
 
-    LAG = 64
-
-    def __init__(self) -> None:
+    def __init__(self, lag: int = 1) -> None:
+        self.lag = lag
         self.sums: dict[str, float] = {}
         self.count, self._settled = 0, 0
         self.diverged: str | None = None
@@ -44,7 +44,7 @@ class Averages:
     def add(self, result: Any, examples: int) -> None:
         self._pending.append((result, examples))
         self.count += examples
-        if len(self._pending) == self.LAG or result.loss.device == "cpu":
+        if len(self._pending) >= self.lag:
             self.settle()
 
     def settle(self) -> None:
@@ -109,6 +109,8 @@ class Trainer:
         self.schedule, self.clip_norm = schedule, clip_norm
         self.history: list[dict[str, Any]] = []
         self.steps, self.total_steps = 0, 0
+        self._learn: Any = None  # in run(), the step as the session wants it called
+        self._lag = 1
 
     def run(
         self,
@@ -125,14 +127,17 @@ class Trainer:
         """
         progress = progress or Silent()
         self.total_steps = epochs * len(self.batches)
-        self._learn = self._learner()
         try:
-            with self.optimizer.params[0].backend.session(), use_generator(self.generator):
+            with self.optimizer.params[0].backend.session() as session, use_generator(self.generator):
+                self._lag = session.lag
+                self._learn = session.prepare(self._gradient_step, StepState(self.model, [self.optimizer]))
                 if not self.steps:
                     self.model.prepare(self.batches.x)
                 self._epochs(epochs, validation, progress, on_epoch)
         finally:
-            del self._learn  # which holds this Trainer: a cycle, that would keep moments and graphs until it is found
+            self._learn = (
+                None  # which holds this Trainer: a cycle, that would keep moments and graphs until it is found
+            )
             self.optimizer.zero_grad()
             self.model.eval()
         return self.history
@@ -153,7 +158,7 @@ class Trainer:
     def _epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
         self.model.train()
         self.model.begin_pass()
-        averages, start, lr = Averages(), time.perf_counter(), self.optimizer.lr
+        averages, start, lr = Averages(self._lag), time.perf_counter(), self.optimizer.lr
         for batch in self.batches:
             batch = batch if isinstance(batch, tuple) else (batch,)
             averages.add(self._step(batch), len(batch[0]))
@@ -176,26 +181,16 @@ class Trainer:
         self.steps += 1
         return result
 
-    def _learner(self) -> Callable[..., Any]:
-        """_gradient_step, on a GPU as a captured graph unless the user has other wishes."""
-        if self.optimizer.params[0].device == "cpu":
-            return self._gradient_step
-        from minivae import cuda
-
-        if not cuda.settings.capture_steps:
-            return self._gradient_step
-        return cuda.graph(self._gradient_step, self.model, [self.optimizer])
-
     def _gradient_step(self, *batch: Any) -> Any:
-        """One step of the optimiser. On a GPU nothing here may wait for the device."""
+        """One step of the optimiser. Where results may lag behind, nothing here waits for the device."""
+        watched = self._lag == 1
         self.optimizer.zero_grad()
         result = self.model.loss(*batch)
-        if result.loss.device == "cpu" and not isfinite(float(result.loss)):
+        if watched and not isfinite(float(result.loss)):
             return result  # parameters stay as they are; _check raises
         result.loss.backward()
         if self.clip_norm is not None:
-            clip = clip_grad_norm if result.loss.device == "cpu" else limit_grad_norm
-            clip(self.optimizer.params, self.clip_norm)
+            clip_grad_norm(self.optimizer.params, self.clip_norm, error_if_nonfinite=watched)
         self.optimizer.step()
         return result
 
@@ -255,10 +250,10 @@ def evaluate(model: Trainable, x: np.ndarray, y: np.ndarray | None = None, batch
     """
     training = model.training
     model.eval()
-    averages = Averages()
     try:
         model.begin_pass()
-        with fork(EVALUATION_SEED), model.parameters()[0].backend.session():
+        with fork(EVALUATION_SEED), model.parameters()[0].backend.session() as session:
+            averages = Averages(session.lag)
             for start in range(0, len(x), batch_size):
                 batch = tuple(a[start : start + batch_size] for a in (x, y) if a is not None)
                 averages.add(model.loss(*batch), len(batch[0]))

@@ -22,6 +22,7 @@ from .kinds import (
     Kind,
     array,
     choice,
+    instance,
     integer,
     integers,
     number,
@@ -81,6 +82,7 @@ QUANTIZER = {
     "eps": Argument(1e-4, number(0, np.inf, "()")),
     "dtype": dtype,
 }
+SOME_MODULES = Kind("Modules", lambda value: EITHER if isinstance(value, (list, tuple)) and not value else REFUSED)
 CONSTRUCTORS = {
     "Linear": made(nn.Linear, X, in_features=Argument(4, SIZE), out_features=Argument(3, SIZE), bias=bias, dtype=dtype),
     "Conv2d": made(nn.Conv2d, IMAGE, **channels()),
@@ -109,6 +111,7 @@ CONSTRUCTORS = {
             Kind("layers", lambda value: EITHER if isinstance(value, tuple) and not value else REFUSED),
         ),
     ),
+    "ModuleList": Row(nn.ModuleList, {"modules": Argument([nn.Linear(4, 2), nn.ReLU()], SOME_MODULES)}),
     "VectorQuantizer": made(nn.VectorQuantizer, LATENTS, **QUANTIZER),
 }
 FORWARD: dict[str, tuple[Callable[[], nn.Module], np.ndarray]] = {
@@ -149,6 +152,18 @@ def _loaded(state: Any) -> Any:
     layer = nn.Linear(4, 3)
     layer.load_state_dict(state)
     return layer
+
+
+def _buffer(array: Any, persistent: Any) -> Any:
+    """The Tensor, and the state of a Module that has it."""
+    module = nn.Module()
+    module.buffer = nn.Buffer(array, persistent)
+    return module.buffer, module
+
+
+def _frozen(requires_grad: Any) -> Any:
+    """Whether each Parameter requires gradients, as numbers."""
+    return [p.requires_grad for p in nn.Linear(4, 3).requires_grad_(requires_grad).parameters()]
 
 
 def _trained(mode: Any) -> Any:
@@ -198,8 +213,17 @@ TABLE = {
             )
         },
     ),
+    **{
+        f"nn.{cls.__name__}.{name}": method(cls, name, cls, {argument: Argument(valid, kind)})
+        for cls in (nn.ModuleList, nn.Sequential)
+        for name, argument, valid, kind in (
+            ("append", "module", nn.Linear(4, 2), instance(nn.Module)),
+            ("extend", "modules", [nn.Linear(4, 2)], SOME_MODULES),
+        )
+    },
     "nn.Parameter": Row(nn.Parameter, {"array": Argument(X, FLOAT_ARRAY_ONLY)}),
-    "nn.Buffer": Row(nn.Buffer, {"array": Argument(X, NUMBER_ARRAY_ONLY), "requires_grad": Argument(True, FLAG)}),
+    "nn.Buffer": Row(_buffer, {"array": Argument(X, NUMBER_ARRAY_ONLY), "persistent": Argument(True, FLAG)}),
+    "nn.Module.requires_grad_": Row(_frozen, {"requires_grad": Argument(False, FLAG)}),
     "nn.Module.train": Row(_trained, {"mode": Argument(True, FLAG)}),
     "nn.Module.to": method(
         nn.Module,

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae import models
+from minivae import models, nn
 
 from .judge import Argument, Row, method
 from .kinds import (
@@ -73,6 +73,8 @@ SETTINGS: dict[str, Argument] = {
     "beta": Argument(0.5, number(0)),
     "channels": Argument((2,), SIZES | NONE),
     "hidden": Argument((3,), SIZES | NONE),
+    "encoder": Argument(None, NONE),  # Modules are in tests/models/test_own_networks.py
+    "decoder": Argument(None, NONE),
     "kl_warmup": Argument(2, integer(0)),
     "free_bits": Argument(0.1, number(0)),
     "binarize": Argument("dynamic", choice("dynamic") | NONE),
@@ -203,6 +205,10 @@ def verb(model: str, name: str, **own: Argument) -> Row:
     return method(cls, name, lambda: new(model), arguments, errors=errors)
 
 
+NO_MODULES = Argument({}, OFFERS)
+NOT_MODULES = {"modules": {"encoder = 5": {"encoder": 5}, "not of this model": {"encoder": nn.Linear(1, 1)}}}
+
+
 def _saved(model: str) -> Path:
     path = Path(tempfile.mkdtemp()) / "model.npz"
     new(model).save(path)
@@ -215,7 +221,11 @@ def files(model: str) -> dict[str, Row]:
     return {
         f"models.{model}.save": verb(model, "save", path=Argument(path, kind)),
         f"models.{model}.load": Row(
-            CLASSES[model].load, {"path": Argument(path, kind)}, public=CLASSES[model].load, errors=FILES
+            CLASSES[model].load,
+            {"path": Argument(path, kind), "modules": NO_MODULES},
+            public=CLASSES[model].load,
+            errors=FILES,
+            extra=NOT_MODULES,
         ),
     }
 
@@ -252,7 +262,7 @@ VERBS = {
     "VAE": {
         **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "binarized", "latent_usage")},
         **{name: {"x": x} for name in ("score_samples", "score", "log_likelihood", "fit_transform", "check_images")},
-        **{name: {"x": inner} for name in ("loss", "posterior", "latent_terms", "terms", "log_weights")},
+        **{name: {"x": inner} for name in ("loss", "posterior", "elbo", "log_weights")},
         **{name: {"z": z} for name in ("decode", "inverse_transform", "check_latents")},
         "interpolate": {"a": a, "b": b},
         "traverse": {
@@ -315,5 +325,16 @@ TABLE = {
         for name in ("PixelCNN",)
     },
     "models.corrupt": Row(models.corrupt, CORRUPT),
-    "models.load": Row(models.load, {"path": Argument(_saved("VAE"), SETTINGS["path"].kind)}, errors=FILES),
+    "models.load": Row(
+        models.load,
+        {
+            "path": Argument(_saved("VAE"), SETTINGS["path"].kind),
+            "classes": Argument(
+                (), Kind("classes", lambda value: () if isinstance(value, (list, tuple)) and not value else REFUSED)
+            ),
+            "modules": NO_MODULES,
+        },
+        errors=FILES,
+        extra=NOT_MODULES,
+    ),
 }

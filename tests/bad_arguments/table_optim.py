@@ -78,9 +78,9 @@ def _schedule_restored(make: Callable[[], optim.Schedule]) -> Callable[[Any], An
 
 
 def _clipped(clip: Callable[..., Any]) -> Callable[..., Any]:
-    def clipped(params: Any, max_norm: Any) -> Any:
+    def clipped(params: Any, max_norm: Any, error_if_nonfinite: Any) -> Any:
         params = list(params) if isinstance(params, (list, tuple)) else params
-        return clip(params, max_norm), [p.grad for p in params]
+        return clip(params, max_norm, error_if_nonfinite), [p.grad for p in params]
 
     return clipped
 
@@ -167,14 +167,12 @@ TABLE = {
     },
     "optim.clip_grad_norm": Row(
         _clipped(optim.clip_grad_norm),
-        {"params": NO_PARAMS, "max_norm": Argument(0.5, number(0, np.inf, "(i"))},
+        {
+            "params": NO_PARAMS,
+            "max_norm": Argument(0.5, number(0, np.inf, "(i")),
+            "error_if_nonfinite": Argument(False, FLAG),
+        },
         public=optim.clip_grad_norm,
-        extra={"params": TENSOR_PARAMS},
-    ),
-    "optim.limit_grad_norm": Row(
-        _clipped(optim.limit_grad_norm),
-        {"params": NO_PARAMS, "max_norm": Argument(0.5, number(0, np.inf, "(i"))},
-        public=optim.limit_grad_norm,
         extra={"params": TENSOR_PARAMS},
     ),
     "optim.Schedule": Row(

@@ -252,8 +252,8 @@ DATASETS = {
     ),
 }
 CUDA = {
-    name: Row(
-        getattr(cuda, name),
+    "graph": Row(
+        cuda.graph,
         {
             "step": Argument(lambda x: x, FUNCTION),
             "model": Argument(linear, instance(nn.Module)),
@@ -265,7 +265,6 @@ CUDA = {
         errors=GPU_IS_MISSING,
         refused=True,
     )
-    for name in ("graph", "Graph")
 }
 TABLE = {
     **{f"uses.{name}": row for name, row in USES.items()},

@@ -13,7 +13,6 @@ from benchmarks import launches
 from minivae import kernels
 from minivae.kernels import reference
 from minivae.kernels.cuda import launcher
-from minivae.kernels.cuda.capture import capture
 
 
 @pytest.mark.gpu
@@ -45,7 +44,7 @@ class TestLaunch:
 
         expected = to_host(launch.run(k, from_host))
         inputs = iter([k.asarray(array) for array in hosts])  # they cannot come from the host while it is captured
-        found, graph = capture(lambda: launch.run(k, lambda _: next(inputs)))
+        found, graph = launcher.engine().capture(lambda: launch.run(k, lambda _: next(inputs)))
         graph.launch()
         for mine, theirs in zip(to_host(found), expected, strict=True):
             np.testing.assert_array_equal(mine, theirs)

@@ -1,49 +1,18 @@
-"""The PixelCNN: what each logit may see and does see, its probabilities, its samples, and what its user sees."""
+"""The PixelCNN: what each logit may see and does see, its probabilities, and what its user sees."""
 
 import json
 from itertools import product
 
 import numpy as np
 import pytest
-import scipy.stats
+import scipy.special
+from pixelcnns import CONFIGURATIONS, SMALL, TINY, labels, maps, model_of, positions
 from strategies import host
 
 import minivae as mv
-from minivae.kernels import reference
-from minivae.models import VAE, VQVAE, PixelCNN, load
-from minivae.models.pixelcnn import PixelCNNLoss, gumbel
-
-TINY = {"map_shape": (2, 3), "values": 2, "channels": 4, "layers": 2, "first_kernel": 3, "hidden": 6}
-SMALL = {"map_shape": (4, 5), "values": 3, "channels": 4, "layers": 3, "first_kernel": 5, "hidden": 6}
-CONFIGURATIONS = [
-    SMALL,
-    {**SMALL, "classes": 3},
-    {**SMALL, "map_shape": (5, 3), "layers": 1, "first_kernel": 3},
-    {**SMALL, "map_shape": (1, 6), "kernel": 1},
-    {**SMALL, "map_shape": (6, 1)},
-]
-
-
-def maps(n, settings, seed=0):
-    return np.random.default_rng(seed).integers(0, settings["values"], (n, *settings["map_shape"]))
-
-
-def labels(n, settings, seed=1):
-    return np.random.default_rng(seed).integers(0, settings["classes"], n) if settings.get("classes") else None
-
-
-def model_of(settings, seed=0, dtype=np.float64):
-    """In float64, its weights large enough that every influence is far above rounding, classes that differ."""
-    mv.manual_seed(seed)
-    model = PixelCNN(**settings).to(dtype=dtype)
-    rng = np.random.default_rng(seed)
-    for parameter in model.parameters():
-        parameter.inplace()[...] += parameter.backend.asarray(rng.normal(0, 0.2, parameter.shape).astype(dtype))
-    return model.eval()
-
-
-def positions(settings):
-    return list(product(*map(range, settings["map_shape"])))
+import minivae.functional as F
+from minivae.models import VAE, VQVAE, PixelCNN, load, pixelcnn
+from minivae.models.pixelcnn import PixelCNNLoss
 
 
 def seen_by_theory(settings, i, j):
@@ -65,7 +34,7 @@ class TestCausality:
         x = mv.Tensor(host(model.features(mv.Tensor(maps(4, settings))).data), requires_grad=True)  # (N, H, W, C)
         for i, j in positions(settings):
             x.grad = None
-            logits = model._logits(x, None if y is None else mv.Tensor(y))
+            logits = model.output(model._stacks(x, None if y is None else mv.Tensor(y))[1])
             if seen_by_theory(settings, i, j).any():
                 dy = np.zeros(logits.shape)
                 dy[:, i, j] = np.random.default_rng(3).normal(size=dy[:, i, j].shape)
@@ -101,6 +70,58 @@ class TestCausality:
         together = model.score_samples(x)
         np.testing.assert_allclose([model.score_samples(x[k : k + 1])[0] for k in range(6)], together, rtol=1e-12)
         np.testing.assert_allclose(-model.train().nll(x).numpy(), together, rtol=1e-12)
+
+
+class TestPictures:
+    """The pictures in the module's docstring are what masks and backward passes of this engine give."""
+
+    X = 5, 1
+
+    def drawn(self, columns):
+        """The picture of 7 x 7 pixels that stands in these columns of the docstring: where there is a #."""
+        lines = pixelcnn.__doc__.splitlines()
+        first = next(i for i, line in enumerate(lines) if "one masked stack" in line) + 1
+        picture = [line[columns].split() for line in lines[first : first + 7]]
+        assert np.argwhere(np.array(picture) == "X").tolist() == [list(self.X)]
+        return np.array(picture) == "#"
+
+    def mask(self, name):
+        """3 x 3 ones and zeros, as the docstring draws them."""
+        lines = pixelcnn.__doc__.splitlines()
+        first = next(i for i, line in enumerate(lines) if name in line and "#" in line)
+        start = lines[first].index(name) + len("mask A") + 4
+        return np.array([line[start : start + 5].split() for line in lines[first : first + 3]]) == "#"
+
+    def influence(self, features, x):
+        """Where the gradient of features (1, H, W, C) at X by the input is not 0."""
+        dy = np.zeros(features.shape)
+        dy[:, self.X[0], self.X[1]] = np.random.default_rng(3).normal(size=features.shape[-1])
+        features.backward(features.backend.asarray(dy))
+        return np.abs(host(x.grad)).sum(axis=(0, 3)) > 0
+
+    def masked_stack(self, layers):
+        """What X depends on after this many convolutions whose kernels are 0 where the masks are."""
+        x = mv.Tensor(np.ones((1, 7, 7, 1)), requires_grad=True)
+        features = F.transpose(x, (0, 3, 1, 2))
+        for name in ["mask A", *["mask B"] * (layers - 1)]:
+            features = F.conv2d(features, self.mask(name).astype(float)[None, None], padding=1)
+        return self.influence(F.transpose(features, (0, 2, 3, 1)), x)
+
+    def test_one_masked_stack_has_a_blind_spot_however_deep_it_is(self):
+        order = np.arange(49).reshape(7, 7)
+        past = order < order[self.X]
+        rows, columns = np.indices((7, 7))
+        triangle = past & (columns - self.X[1] > self.X[0] - rows)
+        for layers in (5, 12):
+            np.testing.assert_array_equal(self.masked_stack(layers), self.drawn(slice(4, 17)))
+            np.testing.assert_array_equal(self.masked_stack(layers), past & ~triangle)
+        assert triangle.sum() == 10
+
+    @pytest.mark.parametrize(("stack", "columns"), [(0, slice(24, 37)), (1, slice(44, 57))], ids=["above", "left"])
+    def test_two_stacks_have_none(self, stack, columns):
+        model = model_of({**SMALL, "map_shape": (7, 7), "layers": 5, "first_kernel": 3, "kernel": 3})
+        x = mv.Tensor(host(model.features(mv.Tensor(np.zeros((1, 7, 7), np.int64))).data), requires_grad=True)
+        np.testing.assert_array_equal(self.influence(model._stacks(x, None)[stack], x), self.drawn(columns))
 
 
 class TestLikelihood:
@@ -146,92 +167,6 @@ class TestLikelihood:
         model = model_of({**SMALL, "classes": 3})
         model.loss(maps(3, SMALL), np.arange(3)).loss.backward()
         assert all(p.grad is not None and host(p.grad).any() for p in model.parameters())
-
-
-def drawn_one_by_one(model, n, temperature, y=None):
-    """The definition of sampling: the whole network again for each position."""
-    drawn = np.zeros((n, *model.map_shape), np.int64)
-    for i, j in product(*map(range, model.map_shape)):
-        logits = model.logits(drawn, y).numpy()[:, i, j]
-        u = host(mv.random.default_generator.uniform(logits.shape, np.float64))
-        drawn[:, i, j] = (logits - temperature * np.log(-np.log(u))).argmax(axis=1)
-    return drawn
-
-
-class TestSampling:
-    @pytest.mark.parametrize("temperature", [1.0, 0.5, 0.0])
-    @pytest.mark.parametrize("settings", CONFIGURATIONS, ids=str)
-    def test_it_is_the_whole_network_for_each_position(self, settings, temperature):
-        """The windows and what is kept between them change nothing: under the same noise the same maps."""
-        model = model_of(settings, dtype=np.float32)
-        y = labels(7, settings)
-        mv.manual_seed(5)
-        expected = drawn_one_by_one(model, 7, temperature, y)
-        mv.manual_seed(5)
-        np.testing.assert_array_equal(model.sample(7, temperature, y), expected)
-
-    def test_samples_are_distributed_as_the_model_says(self):
-        model = model_of({**TINY, "map_shape": (2, 2), "values": 2})
-        for parameter in model.output[3].parameters():
-            parameter.inplace()[...] *= 3  # away from uniform
-        every = np.array(list(product(range(2), repeat=4)))
-        p = np.exp(model.score_samples(every.reshape(-1, 2, 2)))
-        assert p.max() > 2 * p.min()
-        mv.manual_seed(1)
-        counts = np.bincount(model.sample(3000).reshape(-1, 4) @ [8, 4, 2, 1], minlength=16)
-        assert scipy.stats.chisquare(counts, 3000 * p / p.sum()).pvalue > 1e-3
-
-    def test_temperature_divides_the_logits(self):
-        """Of a map with one position, whose logits are those of an empty past."""
-        model = model_of({**SMALL, "map_shape": (1, 1)})
-        logits = model.logits(np.zeros((1, 1, 1), np.int64)).numpy()[0, 0, 0]
-        p = scipy.special.softmax(logits / 0.3)
-        assert np.abs(p - scipy.special.softmax(logits)).max() > 0.1
-        mv.manual_seed(2)
-        counts = np.bincount(model.sample(3000, temperature=0.3).ravel(), minlength=3)
-        assert scipy.stats.chisquare(counts, 3000 * p).pvalue > 1e-3
-
-    def test_at_temperature_0_each_value_is_the_likeliest(self):
-        model = model_of(SMALL)
-        x = model.sample(3, temperature=0)
-        np.testing.assert_array_equal(model.logits(x).numpy().argmax(axis=-1), x)
-        np.testing.assert_array_equal(model.sample(3, temperature=1e-9), x)
-
-    def test_labels_choose_the_distribution(self, monkeypatch):
-        """Black maps are of class 0, white ones of class 1; each part of many samples has its own labels."""
-        monkeypatch.setattr("minivae.models.pixelcnn.SAMPLES_AT_A_TIME", 20)
-        mv.manual_seed(0)
-        settings = {**TINY, "classes": 2}
-        y = labels(200, settings)
-        x = np.broadcast_to(y[:, None, None], (200, 2, 3))
-        model = PixelCNN(**settings).fit(x, y, epochs=6, batch_size=20, lr=3e-2)
-        assert model.sample(50, y=0).mean() < 0.1
-        assert model.sample(50, y=1).mean() > 0.9
-        mixed = (np.arange(50) >= 25).astype(int)
-        assert np.abs(model.sample(50, y=mixed).mean(axis=(1, 2)) - mixed).mean() < 0.1
-
-    def test_the_seed_decides_and_the_mode_comes_back(self, monkeypatch):
-        monkeypatch.setattr("minivae.models.pixelcnn.SAMPLES_AT_A_TIME", 4)
-        model = model_of(SMALL).train()
-        mv.manual_seed(0)
-        a, b = model.sample(6), model.sample(6)
-        mv.manual_seed(0)
-        np.testing.assert_array_equal(model.sample(6), a)
-        assert not np.array_equal(a, b)
-        assert not np.array_equal(a[:2], a[4:])  # each part has noise of its own
-        assert (a.shape, a.dtype) == ((6, 4, 5), np.int64)
-        assert model.training
-
-    @pytest.mark.cpu_only("arithmetic on the host")
-    def test_gumbel_noise_is_finite_even_where_the_uniform_number_is_0(self):
-        class Zeros:
-            xp = np
-            uniform = staticmethod(lambda shape, dtype, noise: np.zeros(shape, dtype))
-
-        assert np.isfinite(gumbel(Zeros, (3,))).all()
-        mv.manual_seed(0)
-        g = gumbel(reference, (5000,))
-        assert scipy.stats.kstest(g, scipy.stats.gumbel_r.cdf).pvalue > 1e-3
 
 
 class TestTraining:

@@ -48,14 +48,16 @@ def test_the_loss_is_the_mean_over_examples_in_nats(settings):
     loss = model.loss(x, noise)
     assert isinstance(loss, VAELoss)
     assert loss.loss.item() == pytest.approx(loss.nll.item() + settings["beta"] * loss.kl.item(), rel=1e-12)
-    nll, kl = model.terms(x, noise)
-    assert nll.shape == kl.shape == (4,)
-    assert loss.nll.item() == pytest.approx(nll.numpy().mean(), rel=1e-12)
-    expected = [
+    kl = [
         sum(0.5 * (m**2 + np.exp(v) - 1 - v) for m, v in zip(*row, strict=True))
         for row in zip(mu.numpy(), log_var.numpy(), strict=True)
     ]
-    np.testing.assert_allclose(kl.numpy(), expected, rtol=1e-12)
+    assert loss.kl.item() == pytest.approx(np.mean(kl), rel=1e-12)
+    z = mv.functional.reparameterize(mu, log_var, noise)
+    nll = model.observation.nll(model.decoder(z), mv.Tensor(x)).numpy()
+    assert nll.shape == (4,)
+    assert loss.nll.item() == pytest.approx(nll.mean(), rel=1e-12)
+    np.testing.assert_allclose(model.elbo(x, noise).numpy(), -nll - kl, rtol=1e-12)
     doubled = model.loss(np.concatenate([x, x]), noise)
     assert doubled.kl.item() == pytest.approx(loss.kl.item(), rel=1e-12)
 
@@ -86,6 +88,35 @@ def test_away_from_the_posterior_the_elbo_is_smaller():
     x = exact.rvs(200, random_state=0).reshape(200, 1, 1, 6)
     model.encoder[1].bias.inplace()[...] += 0.5
     assert model.score_samples(x, samples=20).mean() < exact.logpdf(x.reshape(200, 6)).mean() - 0.1
+
+
+@pytest.mark.cpu_only("many draws")
+@pytest.mark.parametrize(("latents", "score_variance"), [(1, 30), (16, 1260)])
+def test_the_gradient_through_a_sample_varies_less_than_the_score_functions(latents, score_variance):
+    """Both estimate d/dmu of E[sum of z_j^2], 2 mu, at mu = sigma = 1; the numbers are those of vae.py's head.
+
+    With e ~ N(0, 1) the score function's estimate for one latent is (1 + e)^2 e, of variance E[(1 + e)^4 e^2] - 4 = 30;
+    D - 1 others add E[S^2] + 2 E[S] E[(1 + e)^2 e^2] for their sum S of mean 2 (D - 1) and variance 6 (D - 1).
+    """
+    others = latents - 1
+    assert score_variance == 30 + 6 * others + (2 * others) ** 2 + 2 * (2 * others) * 4
+    mu = mv.nn.Parameter(np.ones((200_000, latents)))
+    z = mv.functional.reparameterize(mu, np.zeros(mu.shape), Noise(1, 0))
+    (z * z).sum().backward()
+    f, eps = (z.numpy() ** 2).sum(axis=1), z.numpy()[:, 0] - 1
+    for estimates, variance in ((mu.grad[:, 0], 4), (f * eps, score_variance)):
+        assert estimates.mean() == pytest.approx(2, abs=4 * (variance / len(eps)) ** 0.5)
+        assert estimates.var() == pytest.approx(variance, rel=0.05)
+
+
+def test_the_numbers_of_the_derivations():
+    """At the head of vae.py."""
+    kl = mv.functional.gaussian_kl(np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 2 * np.log(0.5)])).numpy()
+    np.testing.assert_allclose(kl, [0, 0.5, 0.318], atol=5e-4)
+    assert 255.65 / (784 * np.log(2)) == pytest.approx(0.470, abs=5e-4)
+    logit = np.float32(20)
+    assert 1 / (1 + np.exp(-logit)) == np.float32(1)
+    assert mv.functional.bernoulli_nll(np.full((1, 1), logit), np.zeros((1, 1), np.float32)).item() == 20
 
 
 def test_the_scale_of_the_gaussian_is_bounded_below():

@@ -108,26 +108,29 @@ class TestClipping:
         np.testing.assert_allclose(np.concatenate([host(p.grad) for p in params]), joint * 0.5 / norm, rtol=1e-12)
 
     @pytest.mark.parametrize("bound", [0.5, 100.0])
-    def test_the_limit_that_asks_for_no_number_is_the_same_bound(self, bound):
-        def bounded(limit):
+    def test_without_a_look_at_the_norm_the_gradients_are_the_same(self, bound):
+        def bounded(look):
             params = [mv.Tensor(np.zeros(s), requires_grad=True) for s in (3, 4, 2)]
             for seed, p in enumerate(params[:2]):
                 p.grad = on_device(numbers(*p.shape, seed=seed))
-            limit(params, bound)
+            norm = optim.clip_grad_norm(params, bound, error_if_nonfinite=look)
             assert params[2].grad is None
-            return np.concatenate([host(p.grad) for p in params[:2]])
+            return np.concatenate([host(p.grad) for p in params[:2]]), float(norm)
 
-        np.testing.assert_allclose(bounded(optim.limit_grad_norm), bounded(optim.clip_grad_norm), rtol=1e-12)
+        (lazy, norm), (eager, looked_at) = bounded(False), bounded(True)
+        np.testing.assert_array_equal(lazy, eager)
+        assert norm == looked_at
 
-    def test_the_limit_without_gradients_and_with_bad_ones(self):
+    def test_without_a_look_bad_gradients_stay_bad(self):
         p = mv.Tensor(np.zeros(2), requires_grad=True)
-        optim.limit_grad_norm([p], 1.0)
+        assert optim.clip_grad_norm([p], 1.0, error_if_nonfinite=False) == 0
         assert p.grad is None
         for bad in (np.nan, np.inf):
             p.grad = on_device(np.array([bad, 1.0]))
             with np.errstate(invalid="ignore"):
-                optim.limit_grad_norm([p], 1.0)
+                norm = optim.clip_grad_norm([p], 1.0, error_if_nonfinite=False)
             assert np.isnan(host(p.grad)[0])
+            assert not np.isfinite(float(norm))
 
     def test_small_gradients_are_left_alone(self):
         p = mv.Tensor(np.zeros(3), requires_grad=True)

@@ -87,6 +87,31 @@ class TestMemory:
 
 
 @needs_fork
+class TestFrozen:
+    def test_frozen_weights_stay_and_the_others_are_trained_also_after_a_resume(self, tmp_path: Path) -> None:
+        path = tmp_path / "checkpoint.npz"
+
+        def fit(**options: Any) -> dict[str, np.ndarray]:
+            mv.manual_seed(0)
+            model = vae()
+            model.encoder.requires_grad_(False)
+            return model.fit(IMAGES, epochs=2, **options).state_dict()
+
+        def stop(record: dict[str, Any]) -> None:
+            raise KeyboardInterrupt
+
+        before, after = vae().state_dict(), fit()
+        assert {name.split(".")[0] for name in before if np.array_equal(before[name], after[name])} == {"encoder"}
+        with pytest.raises(KeyboardInterrupt):
+            fit(checkpoint=path, on_epoch=stop)
+        resumed = fit(checkpoint=path, resume=True)
+        assert all(np.array_equal(resumed[name], array) for name, array in after.items())
+
+    def test_a_model_of_frozen_weights_alone_is_not_trained(self) -> None:
+        with pytest.raises(ValueError, match="at least one parameter"):
+            vae().requires_grad_(False).fit(IMAGES, epochs=1)
+
+
 class TestFork:
     """A process that is forked while a training runs computes what any process does."""
 

@@ -19,8 +19,9 @@ import pytest
 import minivae as mv
 from minivae.autograd import Function
 from minivae.kernels.cuda import launcher
+from minivae.kernels.cuda.steps import CapturedStep
 from minivae.optim import SGD, Adam, CosineSchedule
-from minivae.random import default_generator
+from minivae.random import default_generator, fork
 from minivae.training import Trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu")]
@@ -144,7 +145,7 @@ class Line(mv.nn.Module):
         self.seen = mv.nn.Buffer(np.zeros((), np.float32))
 
 
-def stepper(calls: list[int], optimizers: int = 1, **options: Any) -> tuple[Line, mv.cuda.Graph, list[Any]]:
+def stepper(calls: list[int], optimizers: int = 1, **options: Any) -> tuple[Line, CapturedStep, list[Any]]:
     line = Line().to("cuda")
     steppers = [SGD(line.parameters(), lr=0.1, **options) for _ in range(optimizers)]
 
@@ -291,6 +292,86 @@ def test_new_arrays_for_old_fall_back() -> None:
         line.seen.data = line.seen.data + 1
 
     falls_back(replace, "puts a new array in place of seen; it must write into it")
+
+
+def test_new_moments_for_old_fall_back() -> None:
+    """An optimiser of the user's own may do so; what it makes in a capture has no values."""
+
+    class Replacing(SGD):
+        def _update(self, kernels: Any, params: Any, grads: Any, state: Any, step: Any, lr: Any) -> None:
+            super()._update(kernels, params, grads, state, step, lr)
+            self.state["velocity"] = [velocity * 1 for velocity in self.state["velocity"]]
+
+    def trained(captured: bool) -> list[float]:
+        line = Line().to("cuda")
+        optimizer = Replacing(line.parameters(), lr=0.1, momentum=0.5)
+
+        def step(x: mv.Tensor) -> Loss:
+            optimizer.zero_grad()
+            loss = (line.w * x).sum()
+            loss.backward()
+            optimizer.step()
+            return Loss(loss)
+
+        if not captured:
+            return [step(mv.Tensor(batch(1, 2, 3)).to("cuda")).loss.item() for _ in range(4)]
+        run = mv.cuda.graph(step, line, [optimizer])
+        losses = [run(batch(1, 2, 3)).loss.item()]
+        with pytest.warns(RuntimeWarning, match="a new array in place of the optimiser's velocity.0"):
+            losses.append(run(batch(1, 2, 3)).loss.item())
+        return losses + [run(batch(1, 2, 3)).loss.item() for _ in range(2)]
+
+    assert trained(captured=True) == trained(captured=False)
+
+
+def test_a_parameter_that_is_not_the_models_is_watched_too() -> None:
+    line, other = Line().to("cuda"), mv.nn.Parameter(np.ones(3, np.float32))
+    other.convert("cuda")
+    optimizer = SGD([line.w, other], lr=0.1)
+
+    def step(x: mv.Tensor) -> Loss:
+        optimizer.zero_grad()
+        loss = (other * x).sum()
+        loss.backward()
+        optimizer.step()
+        return Loss(loss)
+
+    run = mv.cuda.graph(step, line, [optimizer])
+    for _ in range(3):
+        run(batch(1, 1, 1))
+    other.data = other.data * 0
+    assert run(batch(1, 1, 1)).loss.item() == 0
+    np.testing.assert_allclose(other.numpy(), -0.1, rtol=1e-6)
+
+
+def test_the_noise_is_that_of_the_current_generator() -> None:
+    """Which may be another one at each step, as long as it has the same seed."""
+    line = Line().to("cuda")
+    run = mv.cuda.graph(lambda x: Loss(mv.functional.reparameterize(x, x).sum()), line)
+
+    def values() -> list[float]:
+        with fork(7):
+            return [run(batch(0, 0, 0)).loss.item() for _ in range(3)]
+
+    assert len(set(values())) == 3
+    assert values() == values()
+
+
+def test_a_step_that_returns_something_else_falls_back() -> None:
+    run = mv.cuda.graph(lambda x: x * 2, Line().to("cuda"))
+    run(batch(1, 2, 3))
+    with pytest.warns(RuntimeWarning, match="must return a named tuple of Tensors, got"):
+        run(batch(1, 2, 3))
+    np.testing.assert_array_equal(run(batch(1, 2, 3)).numpy(), [2, 4, 6])
+
+
+def test_gradients_of_before_the_capture_are_let_go_of() -> None:
+    """They are as large as the model."""
+    line, step, _ = stepper([])
+    step(batch(1, 2, 3))
+    old = weakref.ref(line.w.grad)
+    step(batch(1, 2, 3))
+    assert old() is None
 
 
 CHANGES: dict[str, Callable[[Line, SGD], None]] = {

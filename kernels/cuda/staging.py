@@ -1,4 +1,4 @@
-"""What a captured training step needs of the engine: the capture itself, and inputs that stay where they are."""
+"""Inputs of a captured training step, which stay where they are while their values come and go."""
 
 from __future__ import annotations
 
@@ -9,15 +9,6 @@ import numpy as np
 from ..contract import Array
 from . import launcher
 from .arrays import empty
-from .engine import Launches, R
-
-
-def capture(function: Callable[[], R]) -> tuple[R, Launches]:
-    """Take down what the function launches, without running it: what it returns, and the launches, to run them.
-
-    Raises RuntimeError, with the reason, for a function that cannot be captured.
-    """
-    return launcher.engine().capture(function)
 
 
 class Staging:

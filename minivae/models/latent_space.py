@@ -1,0 +1,105 @@
+"""Looking at a trained latent space: which latents are used, and what lies between and around the codes of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minivae import ops as F
+from minivae.autograd import Tensor
+from minivae.kernels import checks
+
+from .base import Codec
+
+ACTIVE = 0.01  # a latent is active where its posterior mean varies more than this over the data (Burda et al. 2015)
+
+
+class LatentUsage(NamedTuple):
+    """What each latent is used for: KL_j in nats (D,), the variance of its posterior mean (D,), how many are active."""
+
+    kl: np.ndarray
+    variance: np.ndarray
+    active: int
+
+
+class LatentSpace(Codec):
+    """A Codec with a Gaussian posterior(x) and the prior N(0, I) over its codes (N, D)."""
+
+    def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
+        """q(z | x): mu and log_var, (N, D) each."""
+        raise NotImplementedError(f"{type(self).__name__} does not define posterior()")
+
+    def binarized(self, x: np.ndarray) -> np.ndarray:
+        """Images as evaluations see them, (N, C, H, W)."""
+        return self.check_images(x)
+
+    def latent_usage(self, x: np.ndarray) -> LatentUsage:
+        """KL of each latent over images x, and how many are active: Var_x(E[z_j | x]) > 0.01 (Burda et al. 2015).
+
+        A collapsed latent has a KL near 0 and is not active. ValueError for no images.
+        """
+        x = self.binarized(x)
+        if not len(x):
+            raise ValueError(f"latent_usage needs at least one image, got shape {x.shape}")
+        posterior = self.batched(lambda x: F.cat(self.posterior(x), axis=1), x).astype(np.float64)  # (N, 2 D)
+        mu, log_var = np.split(posterior, 2, axis=1)
+        kl = self.check_output((mu**2 + np.exp(log_var) - 1 - log_var).mean(axis=0) / 2)  # (D,)
+        variance = mu.var(axis=0)
+        return LatentUsage(kl, variance, int((variance > ACTIVE).sum()))
+
+    def interpolate(self, a: np.ndarray, b: np.ndarray, steps: int = 10) -> np.ndarray:
+        """Images on the way from each of a to its partner in b, (N, C, H, W) both -> (N, steps, C, H, W).
+
+        Decoded are `steps` >= 2 points of the straight line between their codes, the ends included.
+        """
+        steps = checks.integer("steps", steps, 2)  # the two ends
+        start, end = self.encode(a), self.encode(b)
+        if start.shape != end.shape:
+            raise ValueError(f"interpolate needs as many images at both ends, got {len(start)} and {len(end)}")
+        checks.elements("an array of images", (len(start), steps, *self.image_shape))
+        t = np.linspace(0, 1, steps, dtype=start.dtype)[:, None]
+        path = (1 - t) * start[:, None] + t * end[:, None]  # (N, steps, D)
+        return self._decode_grid(path)
+
+    def traverse(
+        self, x: np.ndarray | None = None, dims: Sequence[int] | None = None, values: Sequence[float] | None = None
+    ) -> np.ndarray:
+        """One latent after the other moved through `values`: -> (len(dims), len(values), C, H, W).
+
+        The others stay at the code of the image x (1, C, H, W), or at 0, the prior's mean, without one. dims: all
+        unless given. values: -3, -2, ..., 3 unless given, in the prior's standard deviations.
+        """
+        chosen = range(self.latent_dim) if dims is None else checks.integers("dims", dims)
+        if not len(chosen) or not all(0 <= d < self.latent_dim for d in chosen):
+            raise ValueError(f"dims must be latents in [0, {self.latent_dim}), got {list(chosen)}")
+        places = np.arange(-3.0, 4.0) if values is None else checks.array("values", values, "iuf").astype(np.float64)
+        if places.ndim != 1 or not len(places):
+            raise ValueError(f"values must be a list of numbers, got shape {places.shape}")
+        checks.check_finite(places, "values")
+        code = np.zeros((1, self.latent_dim)) if x is None else self.encode(x)
+        if len(code) != 1:
+            raise ValueError(f"traverse starts from one image, got {len(code)}")
+        grid = np.tile(code, (len(chosen), len(places), 1))  # (dims, values, D)
+        for row, d in enumerate(chosen):
+            grid[row, :, d] = places
+        return self._decode_grid(grid)
+
+    def manifold(self, n: int = 20) -> np.ndarray:
+        """The plane of two latents as n x n images (n * n, C, H, W), row by row, for latent_dim = 2 (else ValueError).
+
+        The grid's points are quantiles (i + 1/2) / n of the prior, so that each image stands for an equal share of its
+        probability (Kingma & Welling 2013, figure 4): latent 0 grows to the right, latent 1 upwards.
+        """
+        if self.latent_dim != 2:
+            raise ValueError(f"the manifold is drawn for latent_dim = 2, this model has {self.latent_dim}")
+        checks.elements("an array of images", (checks.integer("n", n, 1), n, *self.image_shape))
+        points = [NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)]
+        return self.decode(np.array([(right, up) for up in reversed(points) for right in points]))
+
+    def _decode_grid(self, z: np.ndarray) -> np.ndarray:
+        """(A, B, D) -> (A, B, C, H, W)."""
+        images = self.decode(z.reshape(-1, self.latent_dim))
+        return images.reshape(*z.shape[:2], *images.shape[1:])

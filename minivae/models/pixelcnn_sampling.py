@@ -1,0 +1,123 @@
+"""Samples of a PixelCNN, drawn position by position, with each feature computed once.
+
+log P(k) is a sum of conditionals, and the one at (i, j) needs the values before it. In training all values are known,
+and one pass of the network gives all conditionals at once. In sampling k_ij has to be drawn before the next logits can
+be computed. So a map takes H W passes, one a position, and by its definition each is a pass of the whole network:
+
+    for i, j in raster order:    k_ij ~ softmax(logits(k)_ij / temperature)
+
+What makes it cheaper is that a feature depends on earlier values alone, and does not change any more when later ones
+are drawn. So each feature is computed once and kept (Ramachandran et al. 2017, "Fast Generation for Convolutional
+Autoregressive Models"), by the layers of training, which are given windows instead of whole maps:
+
+* at the beginning of row i, `above` at row i in all layers, and what it gives to `left`;
+* at each position (i, j), `left` at that pixel in all layers, then the logits and the value.
+
+All passes together do the work of one pass over the whole map.
+
+A value is drawn as argmax(logits + temperature * g) with independent g from the Gumbel distribution. Its distribution
+is softmax(logits / temperature) (Maddison et al. 2014), for any temperature > 0; at 0 it is the likeliest value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from minivae.autograd import Tensor, no_grad
+from minivae.kernels.contract import Array
+from minivae.nn import Embedding, Sequential
+from minivae.random import current_generator
+
+LEAST_UNIFORM = 2.0**-54  # in place of 0, half of the least uniform number above it, so that its logarithm is finite
+
+
+class Network(Protocol):
+    """What sampling needs of a PixelCNN: embedding -> stack of GatedLayers -> output."""
+
+    map_shape: Sequence[int]
+    channels: int
+    embedding: Embedding
+    stack: Sequential
+    output: Sequential
+
+    def tensor(self, x: Any) -> Tensor:
+        """Integers on the model's device."""
+
+    def features(self, maps: Tensor) -> Tensor:
+        """Integers (...) -> (..., C)."""
+
+
+class Sampler:
+    """Draws maps, with one draw of minivae's generator for each position.
+
+    It keeps the input of each layer, with the border of zeros: for `above` of the whole map, for `left` of one row.
+    """
+
+    def __init__(self, model: Network, temperature: float) -> None:
+        self.model, self.temperature = model, temperature
+        self.layers: list[Any] = list(model.stack)
+        self.dtype = model.embedding.weight.dtype
+        self.kernels = model.embedding.weight.backend
+
+    @no_grad()
+    def __call__(self, n: int, y: np.ndarray | None) -> np.ndarray:
+        """n maps (n, H, W), int64, on the host; y: labels (n,) or None. FloatingPointError if logits are not finite."""
+        H, W = self.model.map_shape
+        C = self.model.channels
+        self.y = None if y is None else self.model.tensor(y)
+        self.maps = self.kernels.xp.zeros((n, H, W), np.int64)
+        self.above = [self._zeros(n, H + layer.reach, W + 2 * layer.reach, C) for layer in self.layers]
+        self.finite = self.kernels.xp.ones((n,), bool)  # all logits so far
+        for i in range(H):
+            self._draw_row(i)
+        if not self.kernels.to_host(self.finite).all():
+            raise FloatingPointError("PixelCNN has no samples: its logits are NaN or infinite")
+        return self.kernels.to_host(self.maps)
+
+    def _zeros(self, *shape: int) -> Array:
+        return self.kernels.xp.zeros(shape, self.dtype)
+
+    def _draw_row(self, i: int) -> None:
+        n, _, W = self.maps.shape
+        if i > 0:
+            self._keep_above(0, i, self._features(self.maps[:, i - 1]))
+        links = []  # what `above` gives to `left` at row i, (n, 1, W, 2 C) for each layer
+        for k, layer in enumerate(self.layers):
+            above, link = layer.rows(Tensor.wrap(self.above[k][:, i : i + layer.reach + 1]), self.y)
+            self._keep_above(k + 1, i, above.data[:, 0])
+            links.append(link)
+        left = [self._zeros(n, 1, W + layer.reach, self.model.channels) for layer in self.layers]
+        for j in range(W):
+            if j > 0:
+                left[0][:, 0, j + self.layers[0].reach] = self._features(self.maps[:, i, j - 1])
+            logits = self._logits_at(j, left, links)
+            self.finite &= self.kernels.xp.isfinite(logits).all(axis=1)
+            noise = gumbel(self.kernels, logits.shape)
+            self.maps[:, i, j] = (logits + self.temperature * noise).argmax(axis=1)
+
+    def _keep_above(self, k: int, i: int, row: Array) -> None:
+        """Keep row i (n, W, C) of the input of layer k in the stack `above`."""
+        if k < len(self.layers):
+            reach = self.layers[k].reach
+            self.above[k][:, i + reach, reach : reach + row.shape[1]] = row
+
+    def _logits_at(self, j: int, left: list[Array], links: list[Tensor]) -> Array:
+        """`left` at column j in all layers -> the logits (n, values) there."""
+        for k, layer in enumerate(self.layers):
+            pixel = layer.pixels(Tensor.wrap(left[k][:, :, j : j + layer.reach + 1]), links[k][:, :, j : j + 1], self.y)
+            if k + 1 < len(self.layers):
+                left[k + 1][:, 0, j + self.layers[k + 1].reach] = pixel.data[:, 0, 0]
+        return self.model.output(pixel).data[:, 0, 0]
+
+    def _features(self, values: Array) -> Array:
+        """(...) -> (..., C)."""
+        return self.model.features(Tensor.wrap(values)).data
+
+
+def gumbel(kernels: Any, shape: tuple[int, ...]) -> Array:
+    """Gumbel noise, -log(-log u) for uniform u: float64, by the next draw of minivae's generator."""
+    u = kernels.uniform(shape, np.dtype(np.float64), current_generator().next())
+    return -kernels.xp.log(-kernels.xp.log(kernels.xp.maximum(u, LEAST_UNIFORM)))

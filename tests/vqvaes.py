@@ -1,0 +1,54 @@
+"""Small VQ-VAEs, images for them, and a prior."""
+
+from math import log
+
+import numpy as np
+import pytest
+from strategies import numbers
+
+import minivae as mv
+from minivae.models import VQVAE
+
+SHAPE = (2, 8, 12)
+SMALL = {
+    "image_shape": SHAPE,
+    "codes": 6,
+    "code_dim": 3,
+    "channels": 4,
+    "residual_channels": 3,
+    "residual_blocks": 1,
+}
+CONFIGURATIONS = [
+    {**SMALL, "likelihood": likelihood, "update": update}
+    for likelihood, update in (("bernoulli", "ema"), ("gaussian", "gradient"))
+]
+configured = pytest.mark.parametrize("settings", CONFIGURATIONS, ids=lambda s: f"{s['likelihood']}-{s['update']}")
+
+
+def images(n, shape=SHAPE, seed=0, dtype=np.float32):
+    return numbers(n, *shape, seed=seed, low=0, high=1, dtype=dtype)
+
+
+def vqvae(settings=SMALL, dtype=np.float32, x=None):
+    """A model whose codebook comes from images, as after the beginning of fit()."""
+    mv.manual_seed(0)
+    model = VQVAE(**settings).to(dtype=dtype)
+    model.prepare(images(20, seed=8, dtype=dtype) if x is None else x)
+    return model.eval()
+
+
+class Uniform:
+    """A prior: P = K^-hw for every map."""
+
+    def __init__(self, model, **attributes):
+        self.codes, self.shape = model.codes, model.code_shape
+        self.calls = []
+        vars(self).update(attributes)
+
+    def sample(self, n, temperature=1.0, y=None):
+        self.calls.append((n, temperature, y))
+        return np.random.default_rng(0).integers(0, self.codes, (n, *self.shape))
+
+    def score_samples(self, maps, y=None):
+        self.calls.append((len(maps), y))
+        return np.full(len(maps), -np.prod(self.shape) * log(self.codes))
