@@ -6,6 +6,7 @@
     mv.manual_seed                                          the seed of all noise
     mv.functional, mv.nn, mv.optim                          operations, layers, optimisers
     mv.models, mv.datasets                                  what they are for
+    mv.training                                             early stopping, callbacks
     mv.uses                                                 probe, compression, denoising, anomalies
     mv.cuda                                                 settings of the GPU, captured steps
 
@@ -35,7 +36,7 @@ if not os.path.isdir(os.path.join(os.path.dirname(__file__), "kernels")):
     sys.meta_path.append(_KernelsBeside)
 
 if TYPE_CHECKING:
-    from . import cuda, functional, models, nn, optim, uses
+    from . import cuda, functional, models, nn, optim, training, uses
     from . import data as datasets
     from .autograd import Function, GradientError, Tensor, enable_grad, gradcheck, no_grad
     from .random import manual_seed
@@ -54,11 +55,13 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "training",
     "uses",
 ]
 
 # Where each name is found when it is first used.
-_MODULES = {"datasets": "data", **{name: name for name in ("cuda", "functional", "models", "nn", "optim", "uses")}}
+_OWN = ("cuda", "functional", "models", "nn", "optim", "training", "uses")
+_MODULES = {"datasets": "data", **{name: name for name in _OWN}}
 _NAMES = {
     **dict.fromkeys(("Function", "GradientError", "Tensor", "enable_grad", "gradcheck", "no_grad"), "autograd"),
     "manual_seed": "random",

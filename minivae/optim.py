@@ -1,9 +1,17 @@
 """Optimisers, gradient clipping and learning-rate schedules.
 
-    SGD     v = momentum v + g;  p -= lr v                                        (Polyak 1964; Nesterov as in PyTorch)
-    Adam    m = b1 m + (1-b1) g;  s = b2 s + (1-b2) g^2
-            p -= lr (m / (1-b1^t)) / (sqrt(s / (1-b2^t)) + eps)                   (Kingma & Ba 2014, algorithm 1)
-    AdamW   Adam without weight decay in g; first p *= 1 - lr weight_decay        (Loshchilov & Hutter 2017)
+An optimiser moves each parameter p against its gradient g; t = 1, 2, ... counts the steps.
+
+    SGD     velocity = momentum velocity + g;  p -= lr velocity          (Polyak 1964; Nesterov as in PyTorch)
+    Adam    m = b1 m + (1-b1) g        the mean of recent gradients, the first moment
+            v = b2 v + (1-b2) g^2      the mean of their squares, the second moment
+            p -= lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)          (Kingma & Ba 2014, algorithm 1)
+    AdamW   p *= 1 - lr weight_decay, then Adam's step                   (Loshchilov & Hutter 2017)
+
+SGD's step is in proportion to the gradient. Adam's is not: m and v start at 0, and 1-b1^t and 1-b2^t make up for that,
+so that the first step is lr g / (|g| + eps). It has the length lr whether g = 100 or g = 0.01: each parameter gets a
+step size of its own. Adam adds weight_decay p to g, where the division by sqrt(v) shrinks it for parameters with large
+gradients; AdamW shrinks all parameters alike.
 
 The arithmetic is in the kernels, which update all parameters in one call and in place.
 """
@@ -22,13 +30,14 @@ from minivae.kernels.checks import flag, integer, number, shown
 from minivae.kernels.contract import Array
 
 WEIGHT = "[0, 1e30]"  # of learning rates and weight decays: beyond it float32 overflows
+MOST_STEPS = 2**53  # beyond it a float does not tell one step from the next
 
 
 class Optimizer:
-    """Base class: holds the parameters, the learning rate and the state arrays, one list per name.
+    """Base class. It holds the parameters, the learning rate, and the state: one list of arrays for each name.
 
-    live: while a step is captured into a CUDA graph (kernels/cuda/steps.py), gives step and learning rate of some
-    parameters as arrays in the place of numbers.
+    live: while a step is captured into a CUDA graph (kernels/cuda/steps.py), this function gives step and learning rate
+    of some parameters as arrays in the place of numbers.
 
     Raises ValueError for no parameters, one given twice, or a setting out of range; TypeError for anything but a
     leaf Tensor with requires_grad.
@@ -41,7 +50,7 @@ class Optimizer:
         if not self.params:
             raise ValueError(f"an optimiser needs at least one parameter, got {params}")
         for p in self.params:
-            if not isinstance(p, Tensor) or not p.requires_grad or not p.is_leaf:
+            if not p.requires_grad or not p.is_leaf:
                 raise TypeError(f"an optimiser takes leaf Tensors with requires_grad=True, got {shown(p)}")
         if len({id(p) for p in self.params}) != len(self.params):
             raise ValueError("a parameter was given to the optimiser twice")
@@ -54,11 +63,12 @@ class Optimizer:
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
-        active = [i for i, p in enumerate(self.params) if p.grad is not None]
-        for i in active:
-            self.steps[i] += 1
-        for step in sorted({self.steps[i] for i in active}):  # one, unless a parameter was without gradient before
-            chosen = [i for i in active if self.steps[i] == step]
+        groups: dict[int, list[int]] = {}  # by step: one group, unless a parameter was without gradient before
+        for i, p in enumerate(self.params):
+            if p.grad is not None:
+                self.steps[i] += 1
+                groups.setdefault(self.steps[i], []).append(i)
+        for step, chosen in groups.items():
             params = [self.params[i].inplace() for i in chosen]
             state = {name: [arrays[i] for i in chosen] for name, arrays in self.state.items()}
             kernels = backend_of(*params, *(array for arrays in state.values() for array in arrays))
@@ -76,7 +86,7 @@ class Optimizer:
             p.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Learning rate, steps and state arrays (copies on the host), flat: 'lr', 'steps', 'first.0', ..."""
+        """Learning rate, steps and state arrays (copies on the host), flat: 'lr', 'steps', 'm.0', ..."""
         state: dict[str, Any] = {"lr": np.float64(self.lr), "steps": np.array(self.steps, np.int64)}
         for name, arrays in self.state.items():
             for i, array in enumerate(arrays):
@@ -95,7 +105,7 @@ class Optimizer:
                 raise TypeError(f"state: {name} must have dtype {value.dtype}, got {new[name].dtype}")
             checks.check_finite(np.atleast_1d(new[name]), f"state: {name}")
         self.lr = number("state: lr", new["lr"][()], WEIGHT)
-        self.steps = [integer("state: steps", n, 0, most=None) for n in new["steps"]]
+        self.steps = [integer("state: steps", n, 0, most=MOST_STEPS) for n in new["steps"]]
         for name, arrays in self.state.items():
             for i, array in enumerate(arrays):
                 array[...] = backend_of(array).asarray(new[f"{name}.{i}"])
@@ -131,7 +141,7 @@ class Adam(Optimizer):
     """Adam; weight_decay is added to the gradient."""
 
     decoupled = False
-    state_names = ("first", "second")
+    state_names = ("m", "v")
 
     def __init__(
         self,
@@ -151,18 +161,8 @@ class Adam(Optimizer):
     def _update(
         self, kernels: Any, params: list[Array], grads: list[Array], state: dict[str, list[Array]], step: Any, lr: Any
     ) -> None:
-        kernels.adam_step(
-            params,
-            grads,
-            state["first"],
-            state["second"],
-            step,
-            lr,
-            self.betas,
-            self.eps,
-            self.weight_decay,
-            self.decoupled,
-        )
+        decay = (self.weight_decay, self.decoupled)
+        kernels.adam_step(params, grads, state["m"], state["v"], step, lr, self.betas, self.eps, *decay)
 
 
 class AdamW(Adam):
@@ -209,7 +209,8 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float, error_if_nonfinite
 class Schedule:
     """Sets the optimiser's learning rate to base_lr * factor(step); call step() after each step of the optimiser.
 
-    For the first warmup_steps the factor is further multiplied by (step + 1) / (warmup_steps + 1).
+    base_lr is the learning rate that the optimiser had before. For the first warmup_steps the factor is further
+    multiplied by (step + 1) / (warmup_steps + 1), so that the learning rate rises linearly.
     Raises ValueError, here and in step(), for a factor that is negative or not finite.
     """
 
@@ -227,7 +228,7 @@ class Schedule:
         self.optimizer.lr = self.base_lr * factor * warmup
 
     def step(self) -> None:
-        """One step further."""
+        """Count a step and set the learning rate of the next."""
         self.steps += 1
         self._apply()
 
@@ -239,15 +240,26 @@ class Schedule:
         """Go on from where state_dict() was taken."""
         checks.state(type(self).__name__, state, self.state_dict())
         base_lr = number("state: base_lr", state["base_lr"], WEIGHT)
-        self.base_lr, self.steps = base_lr, integer("state: steps", state["steps"], 0, most=None)
+        self.base_lr, self.steps = base_lr, integer("state: steps", state["steps"], 0, most=MOST_STEPS)
         self._apply()
 
 
+class ConstantSchedule(Schedule):
+    """The learning rate stays base_lr, after a warm-up if there is one."""
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int = 0) -> None:
+        super().__init__(optimizer, lambda step: 1.0, warmup_steps)
+
+
 class CosineSchedule(Schedule):
-    """From base_lr to final * base_lr along half a cosine (Loshchilov & Hutter 2016), then constant."""
+    """The learning rate falls from base_lr to final * base_lr along half a cosine, and then stays.
+
+    Source: Loshchilov & Hutter 2016. Raises ValueError for total_steps outside [1, 2^53] or final outside [0, 1].
+    """
 
     def __init__(self, optimizer: Optimizer, total_steps: int, warmup_steps: int = 0, final: float = 0.0) -> None:
-        total_steps, final = integer("total_steps", total_steps, 1, most=None), number("final", final, "[0, 1]")
+        total_steps, final = integer("total_steps", total_steps, 1, most=MOST_STEPS), number("final", final, "[0, 1]")
+        self.total_steps, self.final = total_steps, final
 
         def factor(step: int) -> float:
             return final + (1 - final) * (1 + cos(pi * min(step / total_steps, 1.0))) / 2
@@ -256,10 +268,14 @@ class CosineSchedule(Schedule):
 
 
 class StepSchedule(Schedule):
-    """base_lr times gamma after every step_size steps."""
+    """The learning rate is multiplied by gamma after every step_size steps.
+
+    Raises ValueError for step_size < 1 or gamma outside [0, 1].
+    """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, warmup_steps: int = 0) -> None:
         step_size, gamma = integer("step_size", step_size, 1), number("gamma", gamma, "[0, 1]")
+        self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer, lambda step: gamma ** (step // step_size), warmup_steps)
 
 

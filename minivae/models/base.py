@@ -12,7 +12,7 @@ A model of one's own is a subclass: README, "A model of your own".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,17 +21,18 @@ import numpy as np
 
 from minivae.autograd import Tensor
 from minivae.data.archive import reading
-from minivae.data.batches import Batches, digest
+from minivae.data.batches import Batches
 from minivae.kernels import checks
 from minivae.nn import init
 from minivae.nn.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
 from minivae.nn.module import Module, not_finite
-from minivae.optim import Adam, CosineSchedule
+from minivae.optim import CosineSchedule
 from minivae.random import Generator, current_generator, default_generator, fork, use_generator
-from minivae.training.checkpoint import CheckpointFile, open_checkpoint, remove_leftovers, save_checkpoint
-from minivae.training.loop import EVALUATION_SEED, Trainer
-from minivae.training.progress import Progress, progress_for
-from minivae.training.resume import OF_FIT, plain, restore, tuples
+from minivae.training.checkpoint import CheckpointFile, open_checkpoint, save_checkpoint
+from minivae.training.loop import EVALUATION_SEED
+from minivae.training.progress import Progress
+from minivae.training.resume import OF_FIT, TrainingFile, plain, tuples
+from minivae.training.settings import MakeOptimizer, MakeSchedule, OnEpoch, Settings
 
 from .arrays import shaped
 from .given import WithModules, check_modules, layers_of
@@ -136,73 +137,77 @@ class Estimator(WithModules):
         epochs: int | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
+        optimizer: MakeOptimizer | None = None,
+        schedule: MakeSchedule | None = CosineSchedule,
         clip_norm: float | None = None,
         validation: np.ndarray | tuple[np.ndarray, Any] | None = None,
         device: str | None = None,
         progress: bool | Progress = False,
         checkpoint: str | Path | None = None,
         resume: bool = False,
-        on_epoch: Callable[[dict[str, Any]], None] | None = None,
+        on_epoch: OnEpoch | Sequence[OnEpoch] | None = None,
     ) -> E:
-        """Train on images x with Adam, the learning rate falling from lr to 0 along half a cosine.
+        """Train on images x, by default with Adam, the learning rate falling from lr to 0 along half a cosine.
 
         epochs, batch_size, lr: the model's own unless given. Training starts from the present weights; with a
         random_state and without warm_start or resume, from new ones.
         x: (N, C, H, W), or whatever `check_images` takes. y: labels (N,) for a conditional model; others ignore it, so
         that they fit into scikit-learn's Pipeline. validation: other images, or a pair of images and their labels.
         device: 'cpu' or 'cuda', where the model goes and stays; None is where it is.
-        clip_norm: bound on the norm of the gradients. progress: True for a bar on stderr, or a Progress of one's own.
-        checkpoint: a .npz written after each epoch; resume: go on from it, bit by bit as if never interrupted, with
-        the arguments and the data of the training that it belongs to. Only epochs may be more: from the checkpoint on,
-        the learning rate is on the cosine of the longer training. It rises at that point, and the model is not the one
-        that so many epochs make in one go.
-        on_epoch(record): called after each epoch. `history` has the records.
+
+        optimizer: makes the Optimizer, a function of the parameters such as mv.optim.SGD, partial(mv.optim.AdamW,
+        weight_decay=0.1) or lambda params: mv.optim.SGD(params, lr=0.1). It gets the learning rate too if it has a
+        parameter `lr`; if not, as in the lambda, it sets its own, and giving one to fit() is an error. None is Adam.
+        schedule: makes the Schedule, a function of the optimizer and, if it has a parameter `total_steps`, of their
+        number: CosineSchedule, partial(CosineSchedule, warmup_steps=100), partial(StepSchedule, step_size=500). None
+        keeps the learning rate as it is. clip_norm: bound on the norm of the gradients.
+
+        progress: True for a bar on stderr, or a Progress of one's own. checkpoint: a .npz written after each epoch.
+        resume: go on from it, bit by bit as if never interrupted, with the arguments and the data of the training that
+        it belongs to. (Functions that are arguments of a schedule cannot be compared.) Only epochs may be more: from
+        the checkpoint on, the learning rate is on the cosine of the longer training. It rises at that point, and the
+        model is not the one that so many epochs make in one go.
+        on_epoch: a function of the epoch's record, a mv.training.Callback such as EarlyStopping, or a list of them,
+        called after each epoch. One that returns True stops the training when that epoch's checkpoint is written.
+        A resume of a training that a Callback has stopped changes nothing; after a function's True it goes on.
+        `history` has the records. The weights are the last, unless EarlyStopping restores those of its best_epoch.
 
         Raises ValueError for data that does not fit (its first NaN is named), missing labels or a checkpoint of another
-        training, TypeError for dtypes that do not fit, FloatingPointError if a loss, weight or gradient stops being
-        finite, before it is written anywhere.
+        training, TypeError for dtypes that do not fit and for functions that return something else than they should,
+        FloatingPointError if a loss, weight or gradient stops being finite, before it is written anywhere.
         """
-        epochs, lr, batch_size, warm_start = _check_fit(
-            self.epochs if epochs is None else epochs,
-            self.lr if lr is None else lr,
-            self.batch_size if batch_size is None else batch_size,
-            self.warm_start,
+        settings = Settings(
+            *self._of_fit(epochs, lr, batch_size, None),
+            given_lr=lr,
+            optimizer=optimizer,
+            schedule=schedule,
+            clip_norm=clip_norm,
+            progress=progress,
+            checkpoint=checkpoint,
+            resume=resume,
+            on_epoch=on_epoch,
         )
-        clip_norm = None if clip_norm is None else checks.number("clip_norm", clip_norm, "(0, inf]")
-        resume, reporter = checks.flag("resume", resume), _reporter(progress)
-        if on_epoch is not None:
-            checks.function("on_epoch", on_epoch)
         x, y = self._check_data(x, y)
         held_out = None if validation is None else self._check_validation(validation)
-        if self.generator is not None and not warm_start and not resume:
+        if self.generator is not None and not settings.warm_start and not settings.resume:
             self._start_anew()
         self.to(device=device)
         seed = (self.generator or current_generator()).seed
-        trainer = self._trainer(Batches(x, batch_size, seed, y), epochs, lr, clip_norm)
-        settings: dict[str, Any] = {"epochs": epochs, "lr": lr, "clip_norm": clip_norm}
+        trainer = settings.trainer(self, Batches(x, settings.batch_size, seed, y), held_out)
+        after_epoch = settings.functions
         if checkpoint is not None:
-            remove_leftovers(Path(checkpoint).parent, Path(checkpoint).name)
-            settings["validation"] = digest(*held_out) if isinstance(held_out, tuple) else digest(held_out)
-        if resume:
-            if checkpoint is None:
-                raise ValueError("resume=True needs the checkpoint to go on from")
-            restore(trainer, checkpoint, self._meta()["params"], settings)
-
-        def after_epoch(record: dict[str, Any]) -> None:
-            if checkpoint is not None:
-                arrays, meta = trainer.state()
-                save_checkpoint(checkpoint, arrays, {**self._meta(), **meta, "fit": settings})
-            if on_epoch is not None:
-                on_epoch(record)
-
+            file = TrainingFile(checkpoint, trainer, settings.epochs, self._meta())
+            if settings.resume:
+                file.restore()
+            after_epoch = [lambda record: file.save(), *after_epoch]
         self.history = trainer.history
-        self.history = trainer.run(epochs, held_out, reporter, after_epoch)
+        trainer.run(settings.epochs, settings.reporter, after_epoch)
         return self
 
-    def _trainer(self, batches: Batches, epochs: int, lr: float, clip_norm: float | None) -> Trainer:
-        optimizer = Adam([p for p in self.parameters() if p.requires_grad], lr)
-        schedule = CosineSchedule(optimizer, epochs * len(batches))
-        return Trainer(self, optimizer, batches, schedule, clip_norm, self.generator)
+    def _of_fit(self, *given: Any) -> tuple[int, float, int, bool]:
+        """The parameters OF_FIT that were given to fit(); in the place of None the model's own."""
+        own = (getattr(self, name) for name in OF_FIT)
+        return _check_fit(*(mine if value is None else value for mine, value in zip(own, given, strict=True)))
 
     def _start_anew(self) -> None:
         """Weights and noise as the constructor left them, where the weights are now and in their dtype."""
@@ -358,10 +363,3 @@ def _check_fit(epochs: Any, lr: Any, batch_size: Any, warm_start: Any) -> tuple[
         checks.integer("batch_size", batch_size, 1),
         checks.flag("warm_start", warm_start),
     )
-
-
-def _reporter(progress: bool | Progress) -> Progress | None:
-    if isinstance(progress, (bool, np.bool_)):
-        return progress_for() if progress else None
-    checks.offers("progress", progress, "start_epoch", "step", "end_epoch")
-    return progress

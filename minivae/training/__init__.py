@@ -1,6 +1,19 @@
-"""Training: the loop, what it reports, and the files it leaves behind. It knows of a model that it has a loss()."""
+"""Training: the loop, what looks at it after each epoch, what it reports, and the files it leaves behind.
 
+The loop knows of a model that it has a loss(); Trainer.run() in loop.py is where to begin. EarlyStopping and
+BestCheckpoint are for fit(on_epoch=...), and so is a Callback of one's own.
+"""
+
+from .callbacks import BestCheckpoint, Callback, EarlyStopping
 from .checkpoint import load_checkpoint, save_checkpoint
 from .loop import Trainer, evaluate
 
-__all__ = ["Trainer", "evaluate", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "BestCheckpoint",
+    "Callback",
+    "EarlyStopping",
+    "Trainer",
+    "evaluate",
+    "load_checkpoint",
+    "save_checkpoint",
+]

@@ -1,11 +1,11 @@
 """Checkpoints: arrays by name and a dictionary of plain values, in one file that holds data and no code.
 
-`.npz` is read without pickle; `.safetensors` is written and read where the package safetensors is installed. With the
-plain values a file keeps the SHA-256 of all it holds, so that one in which anything was changed is refused. Files of
-format 1, which had no digest, are read as they are; a file of format 2 says that it is one, so that damage to the word
-"digest" does not make it one of format 1.
+A `.npz` file is read without pickle; a `.safetensors` file needs the package safetensors. With the plain values a file
+keeps the SHA-256 of all that it holds, and a file in which anything was changed is refused. Files of format 1 had no
+digest and are read as they are. A file of format 2 says that it is one; else damage to the word "digest" would make it
+one of format 1.
 
-A file is written under another name, forced to the disk, and renamed: whatever interrupts this, a full disk or a pulled
+A file is written under another name, forced to the disk, and renamed. Whatever interrupts this, a full disk or a pulled
 plug, the file of that name is either the old one or the new one, whole.
 """
 
@@ -36,6 +36,7 @@ Arrays = dict[str, np.ndarray]
 def save_checkpoint(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
     """Write arrays and meta (JSON values) to a .npz or .safetensors file; OSError if the disk or folder refuses."""
     path = Path(path)
+    check_suffix(path)
     if taken := [*({META} & arrays.keys()), *({FORMAT, DIGEST} & meta.keys())]:
         raise ValueError(f"the name {taken[0]!r} is taken by the checkpoint itself")
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -47,20 +48,24 @@ def save_checkpoint(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Ma
 
         blob = save(arrays, {META: text})
         atomic_write(path, lambda file: file.write(blob))
-    elif path.suffix == ".npz":
-        atomic_write(path, lambda file: np.savez(file, **{META: np.array(text), **arrays}))  # type: ignore[arg-type]
     else:
+        atomic_write(path, lambda file: np.savez(file, **{META: np.array(text), **arrays}))  # type: ignore[arg-type]
+
+
+def check_suffix(path: Path) -> None:
+    """Raise ValueError for a path that does not say which kind of checkpoint it is."""
+    if path.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"a checkpoint is a .npz or .safetensors file, got {str(path)!r}")
 
 
 def load_checkpoint(path: str | Path) -> tuple[Arrays, dict[str, Any]]:
-    """(arrays, meta) of a file that save_checkpoint wrote. ValueError for a damaged or foreign file."""
+    """Read what save_checkpoint wrote, as (arrays, meta). It raises ValueError for a damaged or foreign file."""
     with open_checkpoint(path) as file:
         return file.arrays(), file.meta
 
 
 def digest(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> str:
-    """SHA-256 of plain values and arrays: of names, dtypes, shapes and the bytes in C order, little-endian."""
+    """Hash plain values and arrays with SHA-256: names, dtypes, shapes and the bytes in C order, little-endian."""
     total = sha256(json.dumps(meta).encode())
     for name in sorted(arrays):
         array = np.asarray(arrays[name], arrays[name].dtype.newbyteorder("<"), order="C")
@@ -71,7 +76,7 @@ def digest(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """An open checkpoint. meta: its plain values. headers: what has shape and dtype of each of its arrays."""
+    """An open checkpoint. meta holds its plain values, headers the shape and the dtype of each of its arrays."""
 
     path: Path
     meta: dict[str, Any]
@@ -81,11 +86,11 @@ class CheckpointFile:
 
     @property
     def numbers(self) -> int:
-        """How many numbers all arrays have."""
+        """How many numbers all arrays have together."""
         return sum(prod(header.shape) for header in self.headers.values())
 
     def check(self, expected: Mapping[str, np.ndarray]) -> None:
-        """ValueError unless the arrays have these names, shapes and dtypes. None of them is read."""
+        """Raise ValueError unless the arrays have these names, shapes and dtypes. None of them is read."""
         with reading(self.path, KIND):
             missing, unexpected = (
                 sorted(expected.keys() - self.headers.keys()),
@@ -102,7 +107,7 @@ class CheckpointFile:
                     )
 
     def arrays(self) -> Arrays:
-        """All arrays. ValueError if they are damaged or the digest is that of other contents."""
+        """Read all arrays. It raises ValueError if they are damaged or the digest is that of other contents."""
         with reading(self.path, KIND):
             arrays = self._read()
             if self._digest is not None and self._digest != digest(arrays, self.meta):
@@ -112,7 +117,7 @@ class CheckpointFile:
 
 @contextmanager
 def open_checkpoint(path: str | Path) -> Iterator[CheckpointFile]:
-    """A checkpoint of which no more is read than plain values and headers. ValueError for a damaged or foreign file."""
+    """Open a checkpoint and read its plain values and headers. It raises ValueError for a damaged or foreign file."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {str(path)!r}")
@@ -124,7 +129,7 @@ def open_checkpoint(path: str | Path) -> Iterator[CheckpointFile]:
 
 
 def _plain_values(text: str) -> tuple[dict[str, Any], str | None]:
-    """The values and the digest, None in a file of format 1."""
+    """Read the plain values and the digest, which is None in a file of format 1."""
     meta = json.loads(text)
     if not isinstance(meta, dict):
         raise ValueError(f"its plain values are no dictionary, but a {type(meta).__name__}")
@@ -148,7 +153,7 @@ def _npz(path: Path, file: IO[bytes]) -> Contents:
 
 
 def _safetensors(path: Path, _: IO[bytes]) -> Contents:
-    """Nothing in it is compressed: its arrays take as much memory as the file has bytes."""
+    """Read all arrays at once: nothing is compressed, so that they take as much memory as the file has bytes."""
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
@@ -160,7 +165,7 @@ def _safetensors(path: Path, _: IO[bytes]) -> Contents:
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Let `write` fill a temporary file beside path, sync it, and rename it to path. An OSError names the file."""
+    """Let `write` fill a temporary file beside path, sync it, and rename it to path. An OSError names that path."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -175,7 +180,7 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:
-    """Remove the temporary files in which killed processes were writing the file `name`, or without it any file."""
+    """Remove the temporary files that killed processes have left of the file `name`; without a name, of any file."""
     pattern = re.compile(rf"\.{re.escape(name) or '.+'}\.[0-9]+\.tmp")
     for path in folder.iterdir():
         if pattern.fullmatch(path.name):

@@ -1,4 +1,4 @@
-"""What a training run shows: a progress bar on a terminal, plain lines elsewhere, or nothing."""
+"""What a training shows while it runs: a progress bar on a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol, TextIO
 
 
 class Progress(Protocol):
-    """Told of every step and epoch by the loop. Metrics are averages over the epoch so far."""
+    """The loop tells it of every step and epoch. metrics: averages over the epoch so far, and the speed."""
 
     def start_epoch(self, epoch: int, epochs: int, steps: int) -> None: ...
 
@@ -19,7 +19,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Shows nothing."""
+    """It shows nothing."""
 
     def start_epoch(self, epoch: int, epochs: int, steps: int) -> None:
         pass
@@ -32,7 +32,7 @@ class Silent:
 
 
 class Lines(Silent):
-    """One line per epoch; on a terminal no longer than that is wide."""
+    """It prints a line after each epoch, on a terminal one that is not wider than the terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
@@ -47,7 +47,7 @@ class Lines(Silent):
 
 
 class Bar(Lines):
-    """A tqdm bar per epoch, behind the averages so far; it is replaced by the epoch's line when the epoch is done."""
+    """It draws a tqdm bar behind the averages so far. When the epoch is done, the line of Lines takes its place."""
 
     FORMAT = "{desc}  {percentage:3.0f}%|{bar}| {remaining}"
     LEAST = 25  # columns for what stands behind {desc}, ten of them for the bar
@@ -78,7 +78,7 @@ class Bar(Lines):
 
 
 def progress_for(stream: TextIO | None = None) -> Progress:
-    """A bar where the stream is a terminal and tqdm is installed, else lines."""
+    """Make a Bar where the stream is a terminal and tqdm is installed, else Lines. stream: stderr unless given."""
     stream = stream or sys.stderr
     if stream.isatty():
         try:
@@ -89,7 +89,7 @@ def progress_for(stream: TextIO | None = None) -> Progress:
 
 
 def describe(record: Mapping[str, Any]) -> list[str]:
-    """['loss 240.10', 'nll 225.90', 'kl 14.20', '3,120 images/s'], whatever of it the record has."""
+    """Write the numbers of a record as text: ['loss 240.10', 'nll 225.90', 'kl 14.20', '3,120 images/s']."""
     skip = ("epoch", "seconds", "images_per_second", "lr")
     parts = [f"{k} {v:.2f}" for k, v in record.items() if k not in skip]
     if "images_per_second" in record:
@@ -98,9 +98,10 @@ def describe(record: Mapping[str, Any]) -> list[str]:
 
 
 def fitting(parts: Sequence[str], columns: int | None) -> str:
-    """The parts in a line of at most so many columns, None for any number; the first two stay in any case.
+    """Join the parts to a line of at most so many columns; None stands for any number of them.
 
-    Where they are too many the loss of the validation data comes next, then as many of the others as fit, in order.
+    Where not all fit, the first two stay in any case. The loss of the validation data comes next, and then as many of
+    the others as fit, in their order.
     """
     line = "  ".join(parts)
     if columns is None or len(line) <= columns:
@@ -114,7 +115,7 @@ def fitting(parts: Sequence[str], columns: int | None) -> str:
 
 
 def width_of(stream: TextIO) -> int | None:
-    """How many columns a line on this terminal may have without being wrapped; None where nobody knows."""
+    """The number of columns that a line on this terminal may have without being wrapped, None where it is unknown."""
     try:
         columns = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
     except OSError:

@@ -1,4 +1,8 @@
-"""Going on with a training from its checkpoint; what must be as it was is compared before anything changes."""
+"""The checkpoint of a training, and how a training goes on from it.
+
+The file says what the training was: model, data, optimiser, schedule, callbacks. A resume compares all of it with what
+it was told, and refuses by name what differs, before anything changes.
+"""
 
 from __future__ import annotations
 
@@ -10,69 +14,122 @@ from typing import Any
 import numpy as np
 
 from minivae.data.archive import reading
+from minivae.data.batches import digest
 
-from .checkpoint import open_checkpoint
+from .checkpoint import open_checkpoint, remove_leftovers, save_checkpoint
 from .loop import Trainer
 
 OF_FIT = ("epochs", "lr", "batch_size", "warm_start")  # parameters of a model that no layer depends on
 KIND = "state of a training"
+PLAIN = (type(None), bool, int, float, str, tuple, np.generic)
 
 
-def restore(trainer: Trainer, checkpoint: str | Path, params: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Load the state of a training into the trainer of a model with these constructor's arguments.
+class TrainingFile:
+    """The checkpoint of a training that is to have so many epochs.
 
-    settings: the arguments of fit, of which only `epochs` may be another number, a larger one.
-    Raises ValueError for a damaged file and for one of another model, of other arguments or other data; then the
-    trainer is as it was.
+    model: the model's class and constructor's arguments, as Estimator.save() writes them. Raises OSError for a folder
+    that is not there.
     """
-    model = type(trainer.model)
-    with open_checkpoint(checkpoint) as file:
-        name, meta = repr(str(checkpoint)), file.meta
-        if meta.get("model") != model.__name__:
-            raise ValueError(f"{name} belongs to {meta.get('model')}, not to this model")
+
+    def __init__(self, path: str | Path, trainer: Trainer, epochs: int, model: dict[str, Any]) -> None:
+        self.path, self.trainer, self.model = Path(path), trainer, model
+        remove_leftovers(self.path.parent, self.path.name)
+        self.settings = settings_of(trainer, epochs)
+
+    def save(self) -> None:
+        """Write the state that the training has now."""
+        arrays, meta = self.trainer.state()
+        save_checkpoint(self.path, arrays, {**self.model, **meta, "fit": self.settings})
+
+    def restore(self) -> None:
+        """Load the state into the trainer.
+
+        Raises ValueError for a damaged file and for one of another model, of other settings or other data; then the
+        model is as it was. Only epochs may be another number, a larger one.
+        """
+        trainer, model, name = self.trainer, type(self.trainer.model), repr(str(self.path))
+        with open_checkpoint(self.path) as file:
+            meta = file.meta
+            if meta.get("model") != model.__name__:
+                raise ValueError(f"{name} belongs to {meta.get('model')}, not to this model")
+            with reading(file.path, KIND):
+                before, now = identity(model, meta["params"]), identity(model, self.model["params"])
+                fit = dict(meta.get("fit", {}))
+            check_same(f"{name} belongs to another {model.__name__}, not to this model", before, now)
+            if not fit:
+                raise ValueError(f"{name} holds a model, but no training to go on with")
+            if "optimizer" not in fit:
+                raise ValueError(f"{name} was written by an older minivae, which did not note its optimizer")
+            with reading(file.path, KIND):
+                fit, data = _flat(fit), meta["batches"]["digest"]
+            if data != trainer.batches.digest:
+                raise ValueError(f"{name} belongs to a training with data of another content")
+            _check_settings(name, fit, _flat(self.settings))
+            file.check(trainer.state()[0])
+            arrays = file.arrays()
         with reading(file.path, KIND):
-            before, now = identity(model, meta["params"]), identity(model, params)
-        check_same(f"{name} belongs to another {model.__name__}, not to this model", before, now)
-        if "fit" not in meta:
-            raise ValueError(f"{name} holds a model, but no training to go on with")
-        with reading(file.path, KIND):
-            fit, data = dict(meta["fit"]), meta["batches"]["digest"]
-            epochs, validation = int(fit.pop("epochs")), fit.pop("validation")
-        _check_settings(name, fit, epochs, dict(settings))
-        if data != trainer.batches.digest:
-            raise ValueError(f"{name} belongs to a training with data of another content")
-        if validation != settings["validation"]:
-            raise ValueError(f"{name} belongs to a training with other validation data")
-        file.check(trainer.state()[0])
-        arrays = file.arrays()
-    with reading(file.path, KIND):
-        trainer.load_state(arrays, meta)
+            trainer.load_state(arrays, meta)
 
 
-def _check_settings(name: str, before: dict[str, Any], epochs: int, now: dict[str, Any]) -> None:
-    del now["validation"]
-    if (wanted := now.pop("epochs")) < epochs:
+def settings_of(trainer: Trainer, epochs: int) -> dict[str, Any]:
+    """Say in plain values what a training is, besides its model and its data. A resume must find them unchanged."""
+    validation = trainer.validation
+    return {
+        "epochs": epochs,
+        "batch_size": trainer.batches.batch_size,
+        "clip_norm": trainer.clip_norm,
+        "validation": digest(*validation) if isinstance(validation, tuple) else digest(validation),
+        "optimizer": {**described(trainer.optimizer), "lr": trainer.schedule.base_lr},
+        "schedule": described(trainer.schedule),
+        "callbacks": [described(callback) for callback in trainer.callbacks],
+    }
+
+
+def described(thing: Any) -> dict[str, Any]:
+    """Name the class, and those of the constructor's arguments that the object keeps by name and that are plain."""
+    values = {name: getattr(thing, name, None) for name in inspect.signature(type(thing)).parameters}
+    return {"class": type(thing).__name__, **{k: plain(v) for k, v in values.items() if isinstance(v, PLAIN)}}
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Name each setting alone: 'epochs', 'optimizer' (its class), 'optimizer.lr', 'callbacks[0].patience', ..."""
+    flat = {name: settings[name] for name in ("epochs", "batch_size", "clip_norm", "validation")}
+    flat["callbacks"] = [callback["class"] for callback in settings["callbacks"]]
+    callbacks = {f"callbacks[{i}]": callback for i, callback in enumerate(settings["callbacks"])}
+    for part, values in {"optimizer": settings["optimizer"], "schedule": settings["schedule"], **callbacks}.items():
+        flat |= {part if name == "class" else f"{part}.{name}": value for name, value in values.items()}
+    return {**flat, "epochs": int(flat["epochs"])}
+
+
+def _check_settings(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise ValueError for settings that were others. A longer training has a schedule of more steps."""
+    if now["epochs"] < before["epochs"]:
         raise ValueError(
-            f"{name} belongs to a training of {epochs} epochs, which can be made longer but not shorter, "
-            f"got epochs = {wanted}"
+            f"{name} belongs to a training of {before['epochs']} epochs, which can be made longer but not shorter, "
+            f"got epochs = {now['epochs']}"
         )
-    check_same(f"{name} belongs to another training", before, now)
+    if now["validation"] != before["validation"]:
+        raise ValueError(f"{name} belongs to a training with other validation data")
+    compared = before.keys() & now.keys() - {"epochs"}  # those of another class have other names
+    if now["epochs"] > before["epochs"]:
+        compared -= {"schedule.total_steps"}
+    check_same(f"{name} belongs to another training", *({k: of[k] for k in compared} for of in (before, now)))
 
 
 def identity(model: type, params: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model is, by its constructor's arguments, of which older files have fewer."""
+    """Say what a model is by its constructor's arguments. Older files have fewer of them, which get their defaults."""
     defaults = {name: p.default for name, p in inspect.signature(model).parameters.items()}
     return {name: tuples(value) for name, value in {**defaults, **params}.items() if name not in OF_FIT}
 
 
 def check_same(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """ValueError that begins with `what` and names the values that differ."""
+    """Raise ValueError, whose message begins with `what`, if values differ, and name them."""
     if changed := sorted(k for k in before.keys() | now.keys() if tuples(before.get(k)) != tuples(now.get(k))):
         raise ValueError(f"{what}: " + ", ".join(f"{k} was {before.get(k)}, not {now.get(k)}" for k in changed))
 
 
 def plain(value: Any) -> Any:
-    """Values of NumPy as those of Python, for JSON."""
+    """Turn values of NumPy into those of Python, for JSON."""
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
@@ -81,7 +138,7 @@ def plain(value: Any) -> Any:
 
 
 def tuples(value: Any) -> Any:
-    """JSON's lists back to tuples."""
+    """Turn the lists of JSON back into tuples."""
     if isinstance(value, dict):
         return {k: tuples(v) for k, v in value.items()}
     return tuple(tuples(v) for v in value) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -15,6 +15,7 @@ MODULES: dict[str, ModuleType] = {
     "nn": mv.nn,
     "optim": mv.optim,
     "models": mv.models,
+    "training": mv.training,
     "uses": mv.uses,
     "datasets": mv.datasets,
     "cuda": mv.cuda,

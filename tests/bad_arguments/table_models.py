@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae import models, nn
+from minivae import models, nn, optim
 
 from .judge import Argument, Row, method
 from .kinds import (
@@ -63,6 +63,9 @@ CODE_KIND = array("codes", INDEX_ARRAY.dtypes, same=True, tensors=False, out_of_
 INNER_KIND = array("numbers", (*ALL, "float16", EXTENDED[-1]), same=True)
 
 SIZES = integers(1, empty=True)
+CALLED = FUNCTION | Kind(
+    "functions", lambda value: EITHER if isinstance(value, (list, tuple)) and all(map(callable, value)) else REFUSED
+)
 OFFERS = Kind("object with methods", lambda value: REFUSED)
 SETTINGS: dict[str, Argument] = {
     "image_shape": Argument((1, 4, 4), integers(1, count=3)),
@@ -106,7 +109,9 @@ SETTINGS: dict[str, Argument] = {
     "progress": Argument(False, FLAG),
     "checkpoint": Argument(None, NONE),
     "resume": Argument(False, Kind("False", lambda value: False if value is False else REFUSED)),
-    "on_epoch": Argument(None, FUNCTION | NONE),
+    "on_epoch": Argument(None, CALLED | NONE),
+    "optimizer": Argument(optim.SGD, FUNCTION | NONE),
+    "schedule": Argument(optim.CosineSchedule, FUNCTION | NONE),
     # of the verbs
     "options": Argument({"epochs": 1}, PASSED_ON),  # to fit()
     "n": Argument(2, integer(1)),

@@ -131,6 +131,7 @@ def restored_row(restored: Callable[[Any], Any], good: dict[str, Any], public: A
 SCHEDULES: dict[str, Callable[[], optim.Schedule]] = {
     "Schedule": lambda: optim.Schedule(_optimizer(), lambda step: 1 / (step + 1)),
     "CosineSchedule": lambda: optim.CosineSchedule(_optimizer(), 3),
+    "ConstantSchedule": lambda: optim.ConstantSchedule(_optimizer(), 3),
     "StepSchedule": lambda: optim.StepSchedule(_optimizer(), 2),
 }
 FACTORS = {
@@ -185,11 +186,14 @@ TABLE = {
         _scheduled(optim.CosineSchedule),
         {
             **schedule_of,
-            "total_steps": Argument(3, integer(1, np.inf)),
+            "total_steps": Argument(3, integer(1, 2**53)),
             **warmup,
             "final": Argument(0.1, number(0, 1)),
         },
         public=optim.CosineSchedule,
+    ),
+    "optim.ConstantSchedule": Row(
+        _scheduled(optim.ConstantSchedule), {**schedule_of, **warmup}, public=optim.ConstantSchedule
     ),
     "optim.StepSchedule": Row(
         _scheduled(optim.StepSchedule),

@@ -12,6 +12,7 @@ from .names import parameters, public
 
 MODELS = ("VAE", "VQVAE", "Autoencoder", "PixelCNN")
 BASES = ("models.Estimator", "models.Codec")
+CALLBACKS = ("Callback", "EarlyStopping", "BestCheckpoint")
 TABLES = sorted(p.stem for p in Path(__file__).parent.glob("table_*.py"))
 TABLE: dict[str, Row] = {}
 for name in TABLES:
@@ -20,6 +21,7 @@ for name in TABLES:
 
 # Names that have no row, and why.
 RESULT = "a result, made by the package"
+FILE = "tests/training/ tries it with other values and with damaged files"
 LOOP = "called by the training loop with what fit() has checked"
 EXEMPT = {
     "GradientError": "an exception",
@@ -36,6 +38,11 @@ EXEMPT = {
     **{f"nn.{name}": RESULT for name in ("Quantized",)},
     **{f"uses.{name}": RESULT for name in ("AnomalySplit", "CompressionRow", "Denoising", "Detection", "ProbeRow")},
     **{f"models.{m}.{n}": LOOP for m in MODELS for n in ("prepare", "before_step", "batched", "tensor")},
+    **{f"training.{name}": LOOP for name in ("Trainer", "Trainer.run", "Trainer.step", "evaluate")},
+    **{f"training.{c}.{m}": LOOP for c in CALLBACKS for m in ("begin", "after_epoch", "end")},
+    **{f"training.{c}.is_best": LOOP for c in CALLBACKS if c != "Callback"},
+    **{f"training.{c}.load_state_dict": FILE for c in CALLBACKS},
+    **{f"training.{n}": FILE for n in ("Trainer.load_state", "load_checkpoint", "save_checkpoint")},
     **{f"models.{m}.check_output": "takes what the model has computed" for m in MODELS},
     **{
         f"models.{m}.get_params": "its flag is scikit-learn's, for models in models, of which there are none"

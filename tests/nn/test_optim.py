@@ -65,6 +65,30 @@ def test_follows_the_paper_step_by_step(name, dtype):
             assert p.dtype == dtype
 
 
+def test_the_state_is_m_and_v_of_the_paper():
+    """They are compared through their closed form, the weighted sums of all gradients."""
+    gradients = [numbers(3, seed=t) for t in range(5)]
+    p = mv.Tensor(np.zeros(3), requires_grad=True)
+    optimizer = optim.Adam([p], betas=(0.5, 0.75))
+    for g in gradients:
+        p.grad = on_device(g)
+        optimizer.step()
+    state = optimizer.state_dict()
+    m = sum(0.5 * 0.5 ** (4 - t) * g for t, g in enumerate(gradients))
+    v = sum(0.25 * 0.75 ** (4 - t) * g**2 for t, g in enumerate(gradients))
+    assert sorted(state) == ["lr", "m.0", "steps", "v.0"]
+    np.testing.assert_allclose(state["m.0"], m, rtol=1e-12)
+    np.testing.assert_allclose(state["v.0"], v, rtol=1e-12)
+
+
+@pytest.mark.parametrize("g", [100.0, 0.01, -3.0])
+def test_adams_first_step_has_the_length_lr_whatever_the_gradient(g):
+    p = mv.Tensor(np.zeros(1), requires_grad=True)
+    p.grad = on_device(np.array([g]))
+    optim.Adam([p], lr=0.1).step()
+    np.testing.assert_allclose(p.numpy(), [-0.1 * g / (abs(g) + 1e-8)], rtol=1e-12)
+
+
 def test_parameters_without_gradient_wait_and_keep_their_own_step_count():
     a, b = (mv.Tensor(np.ones(2), requires_grad=True) for _ in range(2))
     optimizer = optim.Adam([a, b], lr=0.1)
@@ -163,6 +187,25 @@ class TestSchedules:
         rates = self.rates(optim.CosineSchedule(self.optimizer(), 100, final=0.1), 140)
         t = np.minimum(np.arange(140) / 100, 1)
         np.testing.assert_allclose(rates, 0.4 * (0.1 + 0.9 * (1 + np.cos(np.pi * t)) / 2), rtol=1e-12)
+
+    def test_constant(self):
+        np.testing.assert_allclose(self.rates(optim.ConstantSchedule(self.optimizer()), 5), 0.4, rtol=1e-12)
+        rates = self.rates(optim.ConstantSchedule(self.optimizer(), warmup_steps=3), 6)
+        np.testing.assert_allclose(rates, 0.4 * np.array([0.25, 0.5, 0.75, 1, 1, 1]), rtol=1e-12)
+
+    def test_a_warm_up_to_the_cosine(self):
+        rates = self.rates(optim.CosineSchedule(self.optimizer(), 10, warmup_steps=3), 10)
+        expected = [0.4 * min((t + 1) / 4, 1) * (1 + np.cos(np.pi * t / 10)) / 2 for t in range(10)]
+        np.testing.assert_allclose(rates, expected, rtol=1e-12)
+
+    @pytest.mark.parametrize("steps", [2**53 + 1, 2**64, 10**400])
+    def test_more_steps_than_a_float_can_count(self, steps):
+        assert optim.CosineSchedule(self.optimizer(), 2**53).total_steps == 2**53
+        with pytest.raises(ValueError, match="total_steps must be at most 9007199254740992"):
+            optim.CosineSchedule(self.optimizer(), steps)
+        schedule = optim.StepSchedule(self.optimizer(), 1)
+        with pytest.raises(ValueError, match="steps must be at most 9007199254740992"):
+            schedule.load_state_dict({"base_lr": 0.4, "steps": steps})
 
     def test_step(self):
         rates = self.rates(optim.StepSchedule(self.optimizer(), 3, 0.5), 9)

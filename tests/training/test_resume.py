@@ -50,7 +50,7 @@ class TestRefused:
         ("change", "message"),
         [
             ({"lr": 2e-2}, "lr was 0.01, not 0.02"),
-            ({"batch_size": 20}, "batch_size = 16, these batches have 20"),
+            ({"batch_size": 20}, "batch_size was 16, not 20"),
             ({"clip_norm": 1.0}, "clip_norm was None, not 1.0"),
             ({"epochs": 3}, "of 4 epochs, .* longer but not shorter, got epochs = 3"),
             ({"validation": IMAGES[:5]}, "other validation data"),
