@@ -41,9 +41,7 @@ def test_reference_by_hand_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 def test_native_by_hand_where_it_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIVAE_CPU", "native")
     without_compiler(monkeypatch)
-    with pytest.raises(
-        RuntimeError, match="native kernels were asked for but are not available: there is no C compiler"
-    ):
+    with pytest.raises(RuntimeError, match="asked for but are not available: there is no C compiler"):
         kernels.backend("cpu")
 
 
