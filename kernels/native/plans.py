@@ -159,10 +159,7 @@ def winograd_plan(g: ConvGeometry) -> Plan:
 
 @lru_cache(maxsize=512)
 def winograd_turned_plan(g: ConvGeometry) -> Plan:
-    """The plan of the input gradient for stride 1, a FastPass.
-
-    It is a forward pass over dy with the kernel turned by 180 degrees.
-    """
+    """The plan of the input gradient for stride 1: a forward pass over dy with the kernel turned by 180 degrees."""
     (r, _), tiles_h, tiles_w = _taps_and_bundle(g), -(-g.H // 2), -(-g.W // 2)
     top, left = (r - 1 - padding for padding in g.padding)
     source = structures()["Source"](g.N, g.OC, g.OH, g.OW, top, left, 2 * tiles_h + r - 1, 2 * tiles_w + r - 1)
@@ -174,10 +171,7 @@ def winograd_turned_plan(g: ConvGeometry) -> Plan:
 
 @lru_cache(maxsize=512)
 def winograd_input_grad_plan(g: ConvGeometry) -> Plan:
-    """The plan of the input gradient for a larger stride, a FastPass.
-
-    C takes the transposed steps of the forward pass in reverse order.
-    """
+    """The plan of the input gradient for a larger stride: the forward pass's steps, transposed, in reverse order."""
     r, s = _taps_and_bundle(g)
     forward = winograd_plan(g).kept[0]
     taps = _sums(_steps(r, s * g.KW), _steps(r, s), _steps(g.OC, g.C * g.KH * g.KW))
