@@ -102,6 +102,14 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
     raise error(f"{name} must be {' or '.join(map(repr, options))}, got {shown(value)}")
 
 
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """'; did you mean <prefix><name>?' with the known name that looks most like a word; '' where none does."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
+
+
 def function(name: str, value: Any) -> Any:
     """value, if it can be called."""
     if not callable(value):

@@ -278,10 +278,13 @@ def code_usage(counts: np.ndarray) -> tuple[np.ndarray, int, float]:
     return 100 * p, len(used), float(np.exp(-(used * np.log(used)).sum()))
 
 
-def save_training(path: str | Path, history: Sequence[dict[str, Any]], unit: str = "nats per image") -> None:
+def save_training(
+    path: str | Path, history: Sequence[dict[str, Any]], unit: str = "nats per image", held_out: str = "test"
+) -> None:
     """The terms of the loss by epoch, one panel a term, training and validation data.
 
-    unit: of the loss and its terms; those of other quantities are in UNITS.
+    unit: of the loss and its terms; those of other quantities are in UNITS. held_out: what the images of the
+    validation terms are called.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -294,7 +297,7 @@ def save_training(path: str | Path, history: Sequence[dict[str, Any]], unit: str
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.plot(epochs, [record[term] for record in history], marker=".", label="training")
         if f"validation_{term}" in history[0]:
-            axes.plot(epochs, [record[f"validation_{term}"] for record in history], marker=".", label="test")
+            axes.plot(epochs, [record[f"validation_{term}"] for record in history], marker=".", label=held_out)
         axes.set_title(term, fontsize=10)
         axes.set_xlabel("epoch")
         axes.set_ylabel(UNITS.get(term, unit))

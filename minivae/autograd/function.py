@@ -88,7 +88,13 @@ class Function(Node):
         function.edges = tuple([getattr(x, "_node", None) if tracked else None for x in operands])
         function.needs = tuple([edge is not None for edge in function.edges])
         arrays = [getattr(x, "_array", x) for x in operands]
-        y = function._result(arrays, options)
+        try:
+            y = as_array(function.forward(*arrays, **options))
+        except OverflowError as error:
+            raise ValueError(f"{cls.__name__}: {error}") from None
+        if type(y) is not np.ndarray or y.dtype not in DIFFERENTIABLE:
+            function._check_array("forward", y)
+            check_dtype(f"the result of {cls.__name__}", y.dtype)
 
         xp = function.backend.xp
         views = versions_of(y, tensors, xp) if y.base is not None else ()
@@ -99,17 +105,6 @@ class Function(Node):
             versions = [v for saved in function._saved or () for v in versions_of(saved, [*tensors, result], xp)]
             function._watched = [(version, version.count) for version in versions]
         return result
-
-    def _result(self, arrays: list[Any], options: dict[str, Any]) -> Array:
-        """What forward() returns, if it is what a Tensor may hold."""
-        try:
-            y = as_array(self.forward(*arrays, **options))
-        except OverflowError as error:
-            raise ValueError(f"{type(self).__name__}: {error}") from None
-        if type(y) is not np.ndarray or y.dtype not in DIFFERENTIABLE:
-            self._check_array("forward", y)
-            check_dtype(f"the result of {type(self).__name__}", y.dtype)
-        return y
 
     def checked(self, gradients: Any) -> list[Array | None]:
         """What backward() returned, as a list. RuntimeError for another number, shape or dtype than the inputs'."""

@@ -1,9 +1,9 @@
 """The command line: `minivae train MODEL` makes a run, the other commands look at it.
 
-A run is a folder: model.npz (the model), checkpoint.npz (all that training needs to go on), config.json (the options),
-metrics.jsonl (a line per epoch), results.json (the numbers of the final table) and pictures. The prior of a VQ-VAE lies
-beside it, in files that begin with prior. Whatever the user can get wrong ends in one line on stderr and exit code 2;
-Ctrl-C ends in one line and 130. Output that nobody reads any more ends no command.
+A run is a folder with model.npz (the model), checkpoint.npz (all that training needs to go on), config.json (the
+options), metrics.jsonl (a line per epoch), results.json (the numbers of the final table) and pictures. The prior of a
+VQ-VAE lies beside it, in files that begin with prior. Every mistake of the user ends in one line on stderr and exit
+code 2, Ctrl-C in one line and exit code 130. A command goes on when nobody reads its output any more (`| head`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from contextlib import redirect_stderr, redirect_stdout
 
 from minivae import __version__
 
-from . import info, pictures, tables, train, uses
+from . import config_file, info, pictures, tables, train, uses
+from .parser import Parser
 from .streams import Stream
 
 EXPECTED = (ValueError, TypeError, IndexError, OSError, ImportError, FloatingPointError, MemoryError, RuntimeError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     out, err = Stream(sys.stdout), Stream(sys.stderr)
     with redirect_stdout(out), redirect_stderr(err):
         try:
@@ -39,14 +40,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    args, unknown = _parser().parse_known_args(argv)
-    if unknown:
-        args.parser.error(f"{args.parser.prog.partition(' ')[2]!r} has no use for {' '.join(unknown)}")
     try:
+        args = _parsed(argv)
         args.command(args)
     except EXPECTED as error:
         return _refuse(" ".join(str(error).split()) or type(error).__name__)
     return 0
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Take each option from the command line, else from the file of --config, else from the defaults."""
+    parser = _parser()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        args.parser.refuse(unknown)
+    if args.config is not None:
+        options, noted = config_file.read(args.config, args.parser)
+        args.parser.set_defaults(**options, noted=noted)
+        args = parser.parse_args(argv)
+    return args
 
 
 def _refuse(text: str) -> int:
@@ -55,16 +67,15 @@ def _refuse(text: str) -> int:
 
 
 def _interrupted(kept: str) -> int:
-    """kept: what is left of a training, or ''."""
+    """Say in one line that Ctrl-C was pressed; kept says what is left of a training, '' that there was none."""
     line = f"minivae: interrupted: {kept}" if kept else "minivae: interrupted"
     print(f"\n{line}" if sys.stderr.isatty() else line, file=sys.stderr)  # on a terminal there may be a progress bar
     return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="minivae", description="Autoencoders you can read.", allow_abbrev=False)
+def _parser() -> Parser:
+    parser = Parser(prog="minivae", description="Autoencoders you can read.")
     parser.add_argument("--version", action="version", version=f"minivae {__version__}")
-    parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (train, tables, pictures, uses, info):
         module.add_commands(commands)

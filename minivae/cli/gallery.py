@@ -1,4 +1,4 @@
-"""The pictures that a run is left with, by model; the commands of pictures.py draw the same ones."""
+"""Draws the pictures that a training leaves in its run; the commands of pictures.py draw the same ones again."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from .pixels import in_unit_interval
 from .runs import Run
 
 SHEET = 64  # images on a sheet of samples
-CLASSES = 20  # that have a column each there
+CLASSES = 20  # the most classes that get a column each on that sheet
 PAIRS = 20  # images on a sheet of reconstructions
-WAYS, STEPS = 8, 10  # from image to image
-SPAN, VALUES = 3.0, 11  # of a traversal: from -SPAN to SPAN in so many steps
-ROWS = 20  # latents of a traversal after training
-MANIFOLD = 20  # images along a side of it
+WAYS, STEPS = 8, 10  # interpolations on a sheet, and images on each, the ends included
+SPAN, VALUES = 3.0, 11  # a traversal moves a latent from -SPAN to SPAN in so many images
+ROWS = 20  # the most latents on the traversal that a training draws
+MANIFOLD = 20  # images along a side of the manifold
 
 
 def unit_of(model: Estimator) -> str:
-    """Of the loss."""
+    """Name the unit of the model's loss."""
     return "nats per image" if isinstance(model, (VAE, VQVAE)) else "squared error per image"
 
 
 def draw(model: Any, data: Dataset, folder: Path) -> None:
-    """All pictures of a model that has just been trained, but for its samples where they need a prior."""
+    """Draw all pictures of a model that has just been trained, except samples that need a prior."""
     draw_reconstructions(model, data.x_test[:PAIRS], folder / "reconstructions.png")
     if isinstance(model, VQVAE):
         counts = np.bincount(model.encode(data.x_test).ravel(), minlength=model.codes)
@@ -52,35 +52,35 @@ def _draw_vae(model: VAE, data: Dataset, folder: Path) -> None:
     if len(data.x_test) > 1:
         draw_interpolation(model, data.x_test, WAYS, STEPS, folder / "interpolation.png")
     else:
-        print("no interpolation.png: it leads from one test image to another, and there is 1")
+        print("there is no interpolation.png: it needs two test images, and there is 1")
     draw_traversal(model, data.x_test, None, ROWS, folder / "traversal.png")
     if model.latent_dim == 2:
         figures.save_manifold(folder / "manifold.png", model.manifold(MANIFOLD))
 
 
 def draw_reconstructions(model: Any, x: np.ndarray, path: Path) -> None:
-    """Images and what the model makes of them."""
+    """Draw images beside the model's reconstructions of them."""
     x = model.check_images(x)
     figures.save_reconstructions(path, x, model.reconstruct(x), min(10, len(x)))
 
 
 def draw_denoising(clean: np.ndarray, result: uses.Denoising, count: int, path: Path) -> None:
-    """The first `count` images, noisy and denoised."""
+    """Draw the first `count` images clean, noisy and denoised."""
     groups = clean[:count], result.noisy[:count], result.denoised[:count]
     figures.save_denoising(path, *groups, columns=min(10, len(groups[0])))
 
 
 def draw_interpolation(model: VAE, x: np.ndarray, ways: int, steps: int, path: Path) -> None:
-    """From the first image to the second, from the third to the fourth, and so on."""
+    """Draw the way from the first image to the second, from the third to the fourth, and so on."""
     ways = min(ways, len(x) // 2)
     if ways < 1:
-        raise ValueError(f"a way leads from one test image to another, and there is {len(x)}")
+        raise ValueError(f"an interpolation needs two test images, and there is {len(x)}")
     a, b = x[: 2 * ways : 2], x[1 : 2 * ways : 2]
     figures.save_interpolation(path, a, model.interpolate(a, b, steps), b)
 
 
 def draw_traversal(model: VAE, x: np.ndarray, image: int | None, rows: int | None, path: Path) -> None:
-    """Each latent alone, from the prior's mean or from the code of test image number `image`."""
+    """Draw what each latent does alone, from the prior's mean or from the code of test image number `image`."""
     if image is not None and image >= len(x):
         raise ValueError(f"the test images are numbered from 0 to {len(x) - 1}, got {image}")
     values = np.linspace(-SPAN, SPAN, VALUES).tolist()
@@ -90,7 +90,7 @@ def draw_traversal(model: VAE, x: np.ndarray, image: int | None, rows: int | Non
 
 
 def draw_samples(run: Run, count: int, path: Path, temperature: float = 1.0, label: int | None = None) -> None:
-    """New images; of a VQ-VAE from its prior, which must be there. A conditional prior gives all classes in turn."""
+    """Draw new images. A VQ-VAE draws its codes from its prior, which must be there; a conditional one by class."""
     model, columns = run.model, columns_of(count)
     if isinstance(model, VAE):
         figures.save_sheet(path, model.sample(count), columns, "samples from the prior")
@@ -117,5 +117,5 @@ def draw_samples(run: Run, count: int, path: Path, temperature: float = 1.0, lab
 
 
 def columns_of(count: int) -> int:
-    """Of a sheet that is about square."""
+    """Choose the number of columns that makes a sheet of `count` images about square."""
     return min(count, max(1, round(count**0.5)))

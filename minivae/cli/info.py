@@ -1,4 +1,4 @@
-"""`minivae info`: what this installation computes with."""
+"""`minivae info` prints what this installation computes with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .options import add_command
 
 
 def add_commands(commands: Any) -> None:
-    add_command(commands, "info", _info, "versions, the kernels in use and why, BLAS, GPU")
+    add_command(commands, "info", _info, "print versions, the kernels in use and why, BLAS and GPU")
 
 
 def _info(args: argparse.Namespace) -> None:
@@ -34,7 +34,7 @@ def _info(args: argparse.Namespace) -> None:
 
 
 def _kernels() -> str:
-    """What NumPy arrays are computed with; that of C is compiled now if it was not before."""
+    """Name the kernels that compute with NumPy arrays; those in C are compiled now if they were not before."""
     choice = cpu_choice()
     return " ".join(f"{choice.name}: {choice.why}".split())
 

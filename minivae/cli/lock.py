@@ -1,4 +1,4 @@
-"""One training at a time in a folder: a lock that the system takes back from a process that is killed."""
+"""Lets one training at a time into a folder, by a lock that the system takes back from a process that is killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ else:
     import fcntl
 
 NAME = ".lock"
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)  # what file systems say that have no locks
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)  # errors of file systems that have no locks
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def locked(folder: Path) -> Iterator[bool]:
 
 
 def _acquire(path: Path) -> tuple[IO[bytes], bool]:
-    """The locked file, and whether it was there before."""
+    """Lock a file: -> the open file, and whether it was there before."""
     while True:
         killed = path.exists()
         try:
@@ -74,7 +74,7 @@ def _lock(file: IO[bytes], path: Path) -> None:
 
 
 def _release(file: IO[bytes], path: Path) -> None:
-    """Remove the file and give it back; Windows refuses to remove one that is open, so in the other order there."""
+    """Remove the file and close it; on Windows in the other order, as it refuses to remove an open file."""
     try:
         if sys.platform == "win32":
             file.close()

@@ -1,103 +1,140 @@
-"""Options that commands share, so that each has one name, one default and one meaning everywhere."""
+"""Options that several commands have: each has one name, one default and one meaning, which are defined here."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from minivae import data as datasets
 
+from .parser import Parser
+
 Command = Callable[[argparse.Namespace], None]
-NOT_OF_THE_MODEL = ("command", "parser", "build", "run", "out", "force", "resume", "device")
+NOT_OF_THE_MODEL = ("command", "parser", "build", "run", "out", "force", "resume", "device", "config", "noted")
 MANY = 10**6  # the most epochs, images of a batch, samples
-WIDE, CHANNELS, IMAGES = 4096, 1024, 10**4  # the longest code, the most channels, the most images on a picture
+WIDE, CHANNELS, IMAGES = 4096, 1024, 10**4  # the longest code or layer, the most channels, the most images on a picture
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Says the default of every option that has one."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
-
-
-def add_command(commands: Any, name: str, function: Command, text: str) -> argparse.ArgumentParser:
-    """A subcommand that calls function(args)."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text[0].upper() + text[1:] + ".", formatter_class=_Help, allow_abbrev=False
-    )
-    parser.set_defaults(command=function, parser=parser)
+def add_command(commands: Any, name: str, function: Command, text: str) -> Parser:
+    """Add a command that calls function(args); text says in its help what it does."""
+    parser: Parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.set_defaults(command=function, noted={})
+    file = "TOML file, or config.json of a run, with options of this command; the command line overrides them"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=file)
     return parser
 
 
-def training(parser: argparse.ArgumentParser, epochs: int) -> None:
-    """What every training takes."""
-    count(parser, "--epochs", epochs, "passes over the training images")
-    count(parser, "--batch-size", 128, "images per step")
-    lr = "first learning rate of Adam; it falls to 0 along a cosine"
+def training(parser: Parser, epochs: int) -> None:
+    """Add the options that every training takes."""
+    count(parser, "--epochs", epochs, "number of passes over the training images")
+    count(parser, "--batch-size", 128, "number of images in a training step")
+    lr = "learning rate of Adam at the start; it falls to 0 along a cosine"
     parser.add_argument("--lr", type=_positive, default=2e-3, help=lr)
-    seed(parser, "of weights, noise and order")
+    clip = "scale the gradients of a step down to this norm where theirs is larger (default: no limit)"
+    parser.add_argument("--clip-norm", type=_positive, metavar="NORM", help=clip)
+    seed(parser, "seed of the first weights, the noise, the order of the images and the choice of validation images")
     device(parser)
 
 
-def keeping(parser: argparse.ArgumentParser) -> None:
-    """What to do with what is there already."""
-    parser.add_argument("--force", action="store_true", help="overwrite what is there")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with a training that was interrupted, or make it longer"
+def validation(parser: Parser) -> None:
+    """Add --validation and --patience, for trainings whose course is shown on images that they do not train on."""
+    text = (
+        "share of the training images, chosen by the seed, to set aside and to show the course of training on "
+        "(default: none; the course is shown on the test images, by which nothing is chosen)"
     )
+    parser.add_argument("--validation", type=share, metavar="SHARE", help=text)
+    patience = (
+        "stop when the loss of the validation images has not fallen for so many epochs, and keep the weights of the "
+        "best epoch (default: train all epochs and keep the last weights)"
+    )
+    count(parser, "--patience", None, patience)
 
 
-def data(parser: argparse.ArgumentParser) -> None:
-    """Of a new model."""
-    known = f"one of {', '.join(datasets.names())}, or a file or folder"
+def networks(parser: Parser, arch: str, channels: Sequence[int], hidden: dict[str, Sequence[int]]) -> None:
+    """Add the options of a dense or convolutional encoder and its decoder; hidden: the default by architecture."""
+    parser.add_argument("--arch", choices=["conv", "dense"], default=arch, help="kind of encoder and decoder")
+    each = f"channels of each strided convolution, for --arch conv (default: {_words(channels)})"
+    counts(parser, "--channels", None, "C", each, most=CHANNELS)
+    usual = ", ".join(f"{_words(sizes)} for {name}" for name, sizes in hidden.items())
+    sizes = f"sizes of the hidden dense layers; without a number there are none (default: {usual})"
+    counts(parser, "--hidden", None, "SIZE", sizes, most=WIDE, number="*")
+
+
+def _words(sizes: Sequence[int]) -> str:
+    return " ".join(map(str, sizes)) or "none"
+
+
+def keeping(parser: Parser) -> None:
+    """Add the options that say what to do with a run that is in the folder already."""
+    force(parser)
+    flag(parser, "--resume", "go on with a training that was interrupted, or with --epochs make it longer")
+
+
+def force(parser: Parser) -> None:
+    """Add --force."""
+    flag(parser, "--force", "overwrite what is in the folder")
+
+
+def data(parser: Parser) -> None:
+    """Add the options that say which images a new model is trained and tested on."""
+    known = f"data set: {', '.join(datasets.names())}, a .npy or .npz file, or a folder of PNGs"
     parser.add_argument("--data", default="fashion-mini", help=known)
+    shape = "shape of an image: flat rows of a file are given it, other images must have it (default: as they are)"
+    counts(parser, "--image-shape", None, ("C", "H", "W"), shape, number=3)
 
 
-def device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where to compute")
+def device(parser: Parser) -> None:
+    """Add --device."""
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="device to compute on")
 
 
-def run(parser: argparse.ArgumentParser) -> None:
-    """A trained model."""
+def run(parser: Parser) -> None:
+    """Add the argument that names a trained model."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run, or a model file")
 
 
-def picture(parser: argparse.ArgumentParser, name: str) -> None:
-    """A trained model and where the picture of it goes."""
+def picture(parser: Parser, name: str) -> None:
+    """Add the arguments of a command that draws a picture of a trained model; name: its file in the run's folder."""
     run(parser)
-    parser.add_argument("--out", type=_png, help=f"PNG to write (default: {name} in the run's folder)")
+    parser.add_argument("--out", type=_png, help=f"PNG file to write (default: {name} in the run's folder)")
     device(parser)
 
 
-def other_data(parser: argparse.ArgumentParser) -> None:
-    """Of a model that was trained on some."""
-    parser.add_argument("--data", help="data set, file or folder (default: that of the run)")
+def other_data(parser: Parser) -> None:
+    """Add --data, for a command that looks at a trained model, which has data of its own."""
+    parser.add_argument("--data", help="data set, file or folder to take images from (default: the data of the run)")
 
 
-def seed(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.add_argument("--seed", type=_whole(0, 2**64 - 1), default=0, help=text)
+def seed(parser: Parser, text: str) -> None:
+    """Add --seed; text says what the seed decides."""
+    parser.add_argument("--seed", type=_whole(0, 2**64 - 1), metavar="N", default=0, help=text)
 
 
-def count(
-    parser: argparse.ArgumentParser, name: str, default: int | None, text: str, least: int = 1, most: int = MANY
-) -> None:
-    """A number of things; beyond `most` it is a slip of the hand that would take hours or all memory."""
-    parser.add_argument(name, type=_whole(least, most), default=default, help=text)
+def flag(parser: Parser, name: str, text: str) -> None:
+    """Add --name, and --no-name, which overrides a file of options that asks for it."""
+    parser.add_argument(name, action=argparse.BooleanOptionalAction, default=False).help = text
+
+
+def count(parser: Parser, name: str, default: int | None, text: str, least: int = 1, most: int = MANY) -> None:
+    """Add an option that is a whole number; one above `most` is a slip that would cost hours or all memory."""
+    parser.add_argument(name, type=_whole(least, most), metavar="N", default=default, help=text)
 
 
 def counts(
-    parser: argparse.ArgumentParser,
+    parser: Parser,
     name: str,
     default: list[int] | None,
-    each: str,
+    each: str | tuple[str, ...],
     text: str,
     least: int = 1,
     most: int = MANY,
+    number: str | int = "+",
 ) -> None:
-    """Several of them."""
-    parser.add_argument(name, type=_whole(least, most), nargs="+", default=default, metavar=each, help=text)
+    """Add an option that is a list of whole numbers; number: how many, or '+' or '*' for at least one or none."""
+    settings: dict[str, Any] = {"type": _whole(least, most), "nargs": number, "metavar": each}
+    parser.add_argument(name, default=default, help=text, **settings)
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
@@ -127,7 +164,7 @@ def _positive(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """A number in (0, 1)."""
+    """The type of an option that is a number in (0, 1)."""
     if not 0 < (value := float(text)) < 1:
         raise argparse.ArgumentTypeError(f"must be in (0, 1), got {text}")
     return value
@@ -137,11 +174,26 @@ _positive.__name__ = share.__name__ = "float"  # for argparse's messages
 
 
 def of_training(args: argparse.Namespace) -> dict[str, Any]:
-    """The options that a training is the outcome of, by which one that goes on is compared."""
-    return {k: v for k, v in vars(args).items() if k not in NOT_OF_THE_MODEL}
+    """The model and the options that decide the outcome of a training; --resume compares them."""
+    options = {k: v for k, v in vars(args).items() if k not in NOT_OF_THE_MODEL}
+    return {"model": args.parser.command.split()[-1], **options}
+
+
+def of_fit(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of a model's fit() that are options of every training."""
+    return {name: getattr(args, name) for name in ("epochs", "batch_size", "lr", "clip_norm", "device")}
+
+
+def check_patience(args: argparse.Namespace) -> None:
+    """Raise ValueError for --patience without --validation."""
+    if getattr(args, "patience", None) is not None and args.validation is None:
+        raise ValueError(
+            "--patience needs --validation SHARE, images to stop by: a training that is stopped by the test images has "
+            "learned from them"
+        )
 
 
 def refuse(args: argparse.Namespace, owner: str, *names: str) -> None:
-    """ValueError for options, None unless given, that do not belong to the model of this run."""
+    """Raise ValueError for options that the model of this run has no use for; they are None unless given."""
     if given := [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) is not None]:
         raise ValueError(f"{owner} has no use for {', '.join(given)}")

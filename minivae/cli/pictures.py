@@ -1,4 +1,4 @@
-"""`minivae sample|reconstruct|interpolate|traverse|manifold RUN`: pictures of what a model has learned."""
+"""`minivae sample|reconstruct|interpolate|traverse|manifold RUN` draw pictures of what a model has learned."""
 
 from __future__ import annotations
 
@@ -17,37 +17,38 @@ from .runs import Run
 def add_commands(commands: Any) -> None:
     sample = options.add_command(commands, "sample", _sample, "draw new images from a trained VAE, or VQ-VAE and prior")
     options.picture(sample, "samples.png")
-    options.count(sample, "-n", gallery.SHEET, "how many images", most=options.IMAGES)
-    options.seed(sample, "of the samples")
-    sample.add_argument(
-        "--temperature", type=float, help="of a VQ-VAE's prior, below 1 for likelier codes (default: 1)"
-    )
-    options.count(sample, "--label", None, "class to draw, with a conditional prior (default: all)", least=0)
+    options.count(sample, "-n", gallery.SHEET, "number of images to draw", most=options.IMAGES)
+    options.seed(sample, "seed of the samples")
+    temperature = "temperature of a VQ-VAE's prior; below 1 it draws likelier codes (default: 1)"
+    sample.add_argument("--temperature", type=float, help=temperature)
+    label = "class to draw, for a conditional prior (default: all classes in turn)"
+    options.count(sample, "--label", None, label, least=0)
 
     reconstruct = options.add_command(
         commands, "reconstruct", _reconstruct, "show images beside what the model makes of them"
     )
     options.picture(reconstruct, "reconstructions.png")
-    options.count(reconstruct, "-n", gallery.PAIRS, "how many images", most=options.IMAGES)
+    options.count(reconstruct, "-n", gallery.PAIRS, "number of images to show", most=options.IMAGES)
     options.other_data(reconstruct)
 
     walk = "walk from one image to another through the latents of a VAE"
     interpolate = options.add_command(commands, "interpolate", _interpolate, walk)
     options.picture(interpolate, "interpolation.png")
-    options.count(interpolate, "-n", gallery.WAYS, "how many pairs of images", most=options.IMAGES)
-    options.count(interpolate, "--steps", gallery.STEPS, "images on the way, the ends included", least=2, most=100)
+    options.count(interpolate, "-n", gallery.WAYS, "number of pairs of images", most=options.IMAGES)
+    steps = "number of images on the way, the ends included"
+    options.count(interpolate, "--steps", gallery.STEPS, steps, least=2, most=100)
     options.other_data(interpolate)
 
     traverse = options.add_command(commands, "traverse", _traverse, "move one latent of a VAE after the other")
     options.picture(traverse, "traversal.png")
-    options.count(traverse, "-n", None, "how many latents, those with the largest KL first (default: all)")
+    options.count(traverse, "-n", None, "number of latents to move, those with the largest KL first (default: all)")
     origin = "number of the test image to start from (default: the prior's mean)"
     options.count(traverse, "--image", None, origin, least=0)
     options.other_data(traverse)
 
     manifold = options.add_command(commands, "manifold", _manifold, "draw the plane of a VAE with 2 latents")
     options.picture(manifold, "manifold.png")
-    options.count(manifold, "-n", gallery.MANIFOLD, "images along a side", most=100)
+    options.count(manifold, "-n", gallery.MANIFOLD, "number of images along a side", most=100)
 
 
 def _sample(args: argparse.Namespace) -> None:
@@ -92,7 +93,7 @@ def _vae(run: Run, command: str) -> VAE:
 
 
 def write(args: argparse.Namespace, run: Run, name: str, draw: Callable[[Path], None]) -> None:
-    """Draw to --out or, without it, to `name` in the run's folder."""
+    """Draw a picture into the file of --out or, without it, into the file `name` in the run's folder."""
     path = args.out or run.folder / name
     draw(path)
     print(f"wrote {path}")

@@ -1,4 +1,4 @@
-"""Whether the pixels of a data set are what a model or a command needs, asked before anything is trained or written."""
+"""Checks the pixels of a data set, before anything is trained on them or written."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from minivae.models.base import Estimator
 
 
 def in_unit_interval(data: Dataset) -> bool:
-    """Whether PSNR means anything for these images."""
+    """Say whether all pixels are in [0, 1], without which PSNR means nothing."""
     low, high = data.value_range
     return low >= 0 and high <= 1
 
 
 def check_unit_interval(data: Dataset, remedy: str = "") -> None:
-    """ValueError for a data set with pixels outside [0, 1]; remedy: what else the user can do about it."""
+    """Raise ValueError for a data set with pixels outside [0, 1]; remedy says what the user can do besides."""
     if not in_unit_interval(data):
         raise ValueError(
             f"pixels must lie in [0, 1], those of {data.name!r} are {range_text(*data.value_range)}{remedy}"
@@ -22,6 +22,6 @@ def check_unit_interval(data: Dataset, remedy: str = "") -> None:
 
 
 def check_pixels(model: Estimator, data: Dataset) -> None:
-    """ValueError for pixels that the likelihood of a model does not allow."""
+    """Raise ValueError for pixels that the likelihood of a model does not allow."""
     if model.unit_interval:
         check_unit_interval(data, "; a model that is trained with --likelihood gaussian takes any")

@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, and how it is opened again; training.py says how it comes to be."""
+"""Knows what is in the folder of a run, and opens it again; training.py is what makes it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from minivae import __version__, models
-from minivae import data as datasets
 from minivae.data import Dataset
 from minivae.kernels import cpu_choice
 from minivae.models import VQVAE, PixelCNN
 from minivae.models.base import Estimator
 from minivae.training.checkpoint import atomic_write
 
+from . import images
 from .lock import NAME as LOCK
 from .pixels import check_pixels
 
+OVERWRITING = "overwriting"  # the mark in config.json while what an older run left is removed
+OF_A_RUN = ("model", "versions", "contents", OVERWRITING)  # what config.json holds besides options
 PICTURES = (
     *("anomalies", "codes", "compression", "denoised", "interpolation", "latent", "manifold", "reconstructions"),
     *("samples", "training", "traversal"),
@@ -46,13 +48,13 @@ class Files:
         return self.path("checkpoint.npz")
 
     def taken(self) -> bool:
-        """Whether there is something that a new training would overwrite."""
+        """Say whether there is something that a new training would overwrite."""
         if self.prefix:
             return self.model.exists() or self.checkpoint.exists()
         return any(path.name != LOCK for path in self.folder.iterdir())
 
     def clear(self) -> None:
-        """Remove what a training has made, all but its config.json; with a model goes its prior."""
+        """Remove what a training has made except its config.json; the prior of a model is removed with it."""
         names = ["checkpoint.npz", "metrics.jsonl", "results.json", *(f"{picture}.png" for picture in PICTURES)]
         for path in (self.model, self.folder / "samples.png", *map(self.path, names)):
             path.unlink(missing_ok=True)
@@ -75,7 +77,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path, device: str = "cpu") -> Run:
-        """The run in a folder or around a model file. FileNotFoundError, ValueError where there is none."""
+        """Open the run in a folder or around a model file. FileNotFoundError or ValueError where there is none."""
         file = path / "model.npz" if path.is_dir() else path
         if not file.is_file():
             missing = "has no model.npz" if path.is_dir() else "does not exist"
@@ -90,20 +92,24 @@ class Run:
         return read_json(self.folder / "config.json") or {}
 
     def data(self, name: str | None = None) -> Dataset:
-        """The data set of this name or, without one, of the run; ValueError if its images do not fit the model."""
+        """Load a data set by its name or, without a name, the images that the run was trained and tested on.
+
+        Flat rows of a file get the shape that the model's images have. Raises ValueError for images that do not fit it.
+        """
+        own, config = name is None, self.config
         if name is None:
-            name = self.config.get("data")
+            name = config.get("data")
             if name is None:
                 raise ValueError(f"there is no {self.folder / 'config.json'}; say with --data which images to use")
             if not isinstance(name, str):
                 raise ValueError(f"{self.folder / 'config.json'} names no data set, but {name!r}")
-        data = datasets.load(name)
+        data = images.load(name, self.model.image_shape if own or images.is_file(name) else None)
         check_pixels(self.model, data)
         self.model.check_images(data.x_test[:1])
-        return data
+        return images.set_aside(data, config.get("validation"), config.get("seed", 0))[0] if own else data
 
     def prior(self) -> PixelCNN | None:
-        """The prior that was trained for the codes of this VQ-VAE; ValueError if it is that of another codebook."""
+        """Load the prior of this VQ-VAE's codes, None if there is none; ValueError for that of another codebook."""
         path = Files(self.folder, "prior_").model
         if not isinstance(self.model, VQVAE) or not path.exists():
             return None
@@ -117,7 +123,7 @@ class Run:
         return prior
 
     def drop_other_prior(self) -> None:
-        """Remove the prior of the codes that this VQ-VAE had before its training went on, and say so."""
+        """Remove a prior of codes that this VQ-VAE had before its training went on, and say so."""
         files = Files(self.folder, "prior_")
         if not isinstance(self.model, VQVAE) or not files.model.exists():
             return
@@ -129,11 +135,11 @@ class Run:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file, or None without a file. ValueError for anything else in it."""
+    """Read the object in a JSON file; None if there is no file, ValueError for a file with anything else in it."""
     if not path.is_file():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{str(path)!r} is no readable JSON: {error}") from error
     if not isinstance(value, dict):
@@ -141,14 +147,23 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON; ValueError for one that has a name twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has {max(names, key=names.count)!r} twice")
+    return found
+
+
 def write_json(path: Path, value: Any) -> None:
-    """JSON has no infinity: the PSNR of equal images is null."""
+    """Write a JSON file. JSON has no infinity: the PSNR of equal images becomes null."""
     text = json.dumps(_finite(value), indent=2, allow_nan=False)
     atomic_write(path, lambda file: file.write(f"{text}\n".encode()))
 
 
 def _finite(value: Any) -> Any:
-    """The same with None for infinity."""
+    """Put None in the place of infinity."""
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -156,8 +171,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and isinf(value) else value
 
 
+def command_of(model: str) -> str:
+    """Name the command that makes a run whose config.json has this model."""
+    return f"minivae {model}" if model in ("anomaly", "compress-curve") else f"minivae train {model}"
+
+
 def versions() -> dict[str, str]:
-    """What a result may depend on."""
+    """Collect the versions of all that the outcome of a training may depend on."""
     names = ("numpy", "cupy-cuda12x", "cupy-cuda13x")
     installed = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"] in names}
     own = {"minivae": __version__, "kernels": cpu_choice().name}

@@ -1,4 +1,4 @@
-"""stdout and stderr for commands that must not end because nobody reads what they print."""
+"""Gives commands a stdout and a stderr with which they do not end when nobody reads what they print."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ class Stream:
 
     @property
     def failure(self) -> OSError | None:
-        """The error, unless it only says that the reader has gone."""
+        """Return the error, unless it only says that the reader has gone."""
         gone = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,)
         return None if self.error is None or self.error.errno in gone else self.error

@@ -1,4 +1,4 @@
-"""The numbers of a run as a table: at the end of `minivae train`, and again by `minivae evaluate RUN`."""
+"""Prints the numbers of a run as a table, at the end of `minivae train` and again for `minivae evaluate RUN`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from . import options
 from .pixels import check_unit_interval, in_unit_interval
 from .runs import Run, write_json
 
-IMAGES, SAMPLES = 1000, 100  # of the quick estimate of log p(x)
-SEED = 0x5A  # of its noise
+IMAGES, SAMPLES = 1000, 100  # for the quick estimate of log p(x)
+SEED = 0x5A  # for the noise of that estimate
 Numbers = dict[str, Any]
 
 
@@ -32,9 +32,9 @@ def add_commands(commands: Any) -> None:
     options.run(parser)
     options.device(parser)
     options.other_data(parser)
-    options.count(parser, "--samples", None, f"importance samples for log p(x) of a VAE (default: {SAMPLES})")
-    options.count(parser, "--images", None, f"test images to estimate it on (default: {IMAGES})")
-    parser.add_argument("--out", type=Path, help="JSON file to write the numbers to as well")
+    options.count(parser, "--samples", None, f"number of importance samples for log p(x) of a VAE (default: {SAMPLES})")
+    options.count(parser, "--images", None, f"number of test images to estimate log p(x) on (default: {IMAGES})")
+    parser.add_argument("--out", type=Path, help="JSON file to write the numbers to (default: none)")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -59,7 +59,7 @@ def report(run: Run, data: Dataset, images: int = IMAGES, samples: int = SAMPLES
 
 
 def _checked(numbers: Numbers) -> Numbers:
-    """The numbers themselves; FloatingPointError for NaN and infinity, but for the PSNR of equal images."""
+    """Return the numbers; FloatingPointError for NaN and infinity, except the PSNR of equal images."""
     for name, value in numbers.items():
         if isinstance(value, dict):
             _checked(value)
@@ -153,7 +153,7 @@ def _autoencoder(model: Autoencoder, data: Dataset) -> Numbers:
 def denoising_table(
     model: Estimator, data: Dataset, kind: str, level: float, seed: int = 0
 ) -> tuple[Denoising, Numbers]:
-    """Print what a model makes of noisy test images, beside PCA with as many numbers where it has codes of some."""
+    """Print how well a model denoises test images; if its codes are vectors, PCA of that length stands beside it."""
     check_unit_interval(data)
     reconstructs: Any = model
     x = model.check_images(data.x_test)
@@ -177,7 +177,7 @@ def denoising_table(
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Words to the left, numbers to the right."""
+    """Print a table whose words are aligned to the left and whose numbers to the right."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     left = [not _is_number(cell) for cell in rows[0]]
     for row in [header, ["-" * w for w in widths], *rows]:
@@ -190,12 +190,12 @@ def _is_number(cell: str) -> bool:
 
 
 def fixed(*numbers: float) -> list[str]:
-    """With two decimals."""
+    """Format numbers with two decimals."""
     return [f"{number:.2f}" for number in numbers]
 
 
 def print_columns(cells: Sequence[str], columns: int = 16) -> None:
-    """Short cells in lines of equal columns."""
+    """Print short cells in lines of `columns` columns of equal width."""
     width = max(map(len, cells))
     for start in range(0, len(cells), columns):
         print("  ".join(cell.rjust(width) for cell in cells[start : start + columns]))

@@ -1,4 +1,4 @@
-"""`minivae train ae|dae|vae|vqvae|prior`."""
+"""`minivae train ae|dae|vae|vqvae` trains a model from nothing, `minivae train prior RUN` the prior of a VQ-VAE."""
 
 from __future__ import annotations
 
@@ -9,137 +9,163 @@ from typing import Any
 
 import numpy as np
 
-from minivae import data as datasets
 from minivae import figures, manual_seed, models
 from minivae.data import Dataset
 from minivae.models.autoencoder import CORRUPTIONS, LEVEL
 from minivae.models.base import Estimator
 
-from . import gallery, options
+from . import gallery, images, options
+from .parser import Parser
 from .pixels import check_pixels
 from .runs import Files, Run, write_json
 from .tables import report
-from .training import training
+from .training import Training, training
 
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
 
 
 def add_commands(commands: Any) -> None:
-    train = commands.add_parser("train", help="train a model", description="Train a model.", allow_abbrev=False)
-    train.set_defaults(parser=train)
+    train = commands.add_parser("train", help="train a model", description="Train a model.")
     kinds = train.add_subparsers(required=True, metavar="MODEL")
-    _ae_options(_new(kinds, "ae", _ae, 60, "autoencoder"), 32)
-    dae = _new(kinds, "dae", _dae, 60, "denoising autoencoder")
+    _ae_options(_new(kinds, "ae", _ae, 60, "train an autoencoder"), 32)
+    dae = _new(kinds, "dae", _dae, 60, "train a denoising autoencoder")
     _ae_options(dae, 64)
-    dae.add_argument("--corruption", choices=CORRUPTIONS, default="gaussian", help="kind of noise")
-    dae.add_argument("--level", type=float, default=LEVEL, help="how much of it: standard deviation or probability")
-    _vae_options(_new(kinds, "vae", _vae, 15, "variational autoencoder"))
-    _vqvae_options(_new(kinds, "vqvae", _vqvae, 15, "vector-quantised autoencoder"))
-    _prior_options(options.add_command(kinds, "prior", _train_prior, "PixelCNN over the codes of a trained VQ-VAE"))
+    dae.add_argument("--corruption", choices=CORRUPTIONS, default="gaussian", help="kind of noise in training")
+    level = "level of the noise: its standard deviation, or the probability that a pixel is hit"
+    dae.add_argument("--level", type=float, default=LEVEL, help=level)
+    _vae_options(_new(kinds, "vae", _vae, 15, "train a variational autoencoder"))
+    _vqvae_options(_new(kinds, "vqvae", _vqvae, 15, "train a vector-quantised autoencoder"))
+    text = "train a PixelCNN as the prior of a VQ-VAE's codes"
+    _prior_options(options.add_command(kinds, "prior", _train_prior, text))
 
 
-def _new(kinds: Any, name: str, build: Build, epochs: int, text: str) -> argparse.ArgumentParser:
-    """The command that trains a model from nothing."""
+def _new(kinds: Any, name: str, build: Build, epochs: int, text: str) -> Parser:
+    """Add the command that trains a model from nothing."""
     parser = options.add_command(kinds, name, _train, text)
     parser.set_defaults(build=build)
     options.data(parser)
     options.training(parser, epochs)
+    options.validation(parser)
     parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder of the run")
     options.keeping(parser)
     return parser
 
 
 def _train(args: argparse.Namespace) -> None:
-    files, settings = Files(args.out), options.of_training(args)
-    settings = {"model": args.parser.prog.split()[-1], **settings}
-    with training(files, settings, args) as run:
+    files = Files(args.out)
+    with training(files, args) as run:
         manual_seed(args.seed)
-        data = datasets.load(args.data)
+        whole = run.checked(images.load(args.data, args.image_shape))
+        data, x_validation, _ = images.set_aside(whole, args.validation, args.seed)
         model = args.build(args, data)
-        check_pixels(model, data)
-        x_train, x_test = model.check_images(data.x_train), model.check_images(data.x_test)
-        print(f"{settings['model']} with {model.num_parameters():,} parameters on {data.name}: ", end="")
-        print(f"{len(x_train):,} training and {len(x_test):,} test images {x_train.shape[1:]}", flush=True)
+        check_pixels(model, whole)
+        x_train, x_validation = model.check_images(data.x_train), model.check_images(x_validation)
+        model.check_images(data.x_test)
+        sizes = images.sizes(args.validation, x_train, x_validation, data.x_test)
+        print(f"{run.options['model']} with {model.num_parameters():,} parameters on {data.name}: ", end="")
+        print(f"{sizes} images {x_train.shape[1:]}", flush=True)
         model.to(device=args.device)
         if not run.goes_on:
             model.prepare(x_train)  # here, so that what cannot be trained does not overwrite what was
         run.begin()
-        run.fit(model, args, x_train, validation=x_test)
+        run.fit(model, args, x_train, validation=x_validation)
         trained = Run(args.out, model, args.device)
         trained.drop_other_prior()
-        _finish(files, model, trained, data)
+        _finish(run, args, model, trained, data)
         gallery.draw(model, data, args.out)
     print(f"model, metrics and pictures are in {args.out}/")
 
 
-def _finish(files: Files, trained: Estimator, run: Run, data: Dataset) -> None:
-    """The course of training as a picture, and the final table."""
+def _finish(done: Training, args: argparse.Namespace, trained: Estimator, run: Run, data: Dataset) -> None:
+    """Draw the course of training, print the final table and write its numbers."""
+    files, history = done.files, trained.history
     unit = "nats per map of codes" if files.prefix else gallery.unit_of(trained)
-    figures.save_training(files.path("training.png"), trained.history, unit)
+    seen = "test" if args.validation is None else "validation"
+    figures.save_training(files.path("training.png"), history, unit, seen)
     print()
     results = report(run, data)
-    seconds = sum(record["seconds"] for record in trained.history)  # however often it was interrupted
-    speed = float(np.mean([record["images_per_second"] for record in trained.history]))
-    print(f"{seconds:.1f} s, {speed:,.0f} images/s in training")
+    seconds = sum(record["seconds"] for record in history)  # however often it was interrupted
+    speed = float(np.mean([record["images_per_second"] for record in history]))
     numbers = {"parameters": trained.num_parameters(), "seconds": round(seconds, 1), "images_per_second": round(speed)}
+    if done.best_epoch is not None:
+        numbers |= {"epochs": len(history), "best_epoch": done.best_epoch}
+        end = "stopped after epoch {}" if len(history) < args.epochs else "trained for {} epochs"
+        print(f"{end.format(len(history))}; the weights are those of epoch {done.best_epoch}")
+    print(f"{seconds:.1f} s, {speed:,.0f} images/s in training")
     write_json(files.path("results.json"), {**numbers, **results})
 
 
 # ---- autoencoders ----
 
 
-def _ae_options(parser: argparse.ArgumentParser, latent_dim: int) -> None:
-    """Dense unless asked: a few thousand images teach it more in a minute than the convolutional one in three."""
-    parser.add_argument("--arch", choices=["conv", "dense"], default="dense", help="encoder and decoder")
+def _ae_options(parser: Parser, latent_dim: int) -> None:
+    """Add the options of an autoencoder.
+
+    A dense one is the default: in a minute it learns more from a few thousand images than a convolutional one in three.
+    """
+    options.networks(parser, "dense", (32, 64), {"dense": (1000,), "conv": ()})
     options.count(parser, "--latent-dim", latent_dim, "length of a code", most=options.WIDE)
 
 
+def _networks(args: argparse.Namespace) -> dict[str, Any]:
+    """Collect the arguments of a model that say what its encoder and decoder are made of."""
+    return {name: getattr(args, name) for name in ("latent_dim", "arch", "channels", "hidden")}
+
+
 def _ae(args: argparse.Namespace, data: Dataset) -> Estimator:
-    return models.Autoencoder(data.x_train.shape[1:], args.latent_dim, args.arch)
+    return models.Autoencoder(data.x_train.shape[1:], **_networks(args))
 
 
 def _dae(args: argparse.Namespace, data: Dataset) -> Estimator:
-    return models.Autoencoder(data.x_train.shape[1:], args.latent_dim, args.arch, args.corruption, args.level)
+    shape = data.x_train.shape[1:]
+    return models.Autoencoder(shape, corruption=args.corruption, level=args.level, **_networks(args))
 
 
 # ---- VAE ----
 
 
-def _vae_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--arch", choices=["conv", "dense"], default="conv", help="encoder and decoder")
-    parser.add_argument("--likelihood", choices=["bernoulli", "gaussian"], default="bernoulli", help="of a pixel")
-    options.count(parser, "--latent-dim", 16, "number of latents", most=options.WIDE)
-    parser.add_argument("--beta", type=float, default=1.0, help="weight of the KL term")
-    warmup = "epochs in which the weight of the KL term rises from 0"
+def _vae_options(parser: Parser) -> None:
+    options.networks(parser, "conv", (32, 64), {"dense": (400, 400), "conv": (256,)})
+    options.count(parser, "--latent-dim", 16, "number of latents, the length of a code", most=options.WIDE)
+    _likelihood(parser)
+    parser.add_argument("--beta", type=float, default=1.0, help="weight of the KL term in the loss")
+    warmup = "number of epochs in which the weight of the KL term rises from 0 to beta"
     options.count(parser, "--warmup-epochs", 0, warmup, least=0)
-    parser.add_argument("--free-bits", type=float, default=0.0, help="nats that each latent has for nothing")
-    parser.add_argument("--binarize", action="store_true", help="make grey pixels black or white, anew in each epoch")
+    free = "KL in nats that each latent may have without a cost in training"
+    parser.add_argument("--free-bits", type=float, default=0.0, help=free)
+    options.flag(parser, "--binarize", "draw each grey pixel black or white, anew in each epoch")
+
+
+def _likelihood(parser: Parser) -> None:
+    kinds = "likelihood of a pixel: bernoulli for pixels in [0, 1], gaussian for any"
+    parser.add_argument("--likelihood", choices=["bernoulli", "gaussian"], default="bernoulli", help=kinds)
 
 
 def _vae(args: argparse.Namespace, data: Dataset) -> Estimator:
     steps = -(-len(data.x_train) // args.batch_size)  # of an epoch
     return models.VAE(
         data.x_train.shape[1:],
-        latent_dim=args.latent_dim,
-        arch=args.arch,
         likelihood=args.likelihood,
         beta=args.beta,
         kl_warmup=args.warmup_epochs * steps,
         free_bits=args.free_bits,
         binarize="dynamic" if args.binarize else None,
+        **_networks(args),
     )
 
 
 # ---- VQ-VAE and its prior ----
 
 
-def _vqvae_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--likelihood", choices=["bernoulli", "gaussian"], default="bernoulli", help="of a pixel")
-    options.count(parser, "--codes", 256, "size of the codebook", most=2**16)
+def _vqvae_options(parser: Parser) -> None:
+    options.count(parser, "--codes", 256, "number of codes in the codebook", most=2**16)
     options.count(parser, "--code-dim", 16, "length of a code", most=options.WIDE)
-    options.count(parser, "--channels", 64, "of the convolutions", most=options.CHANNELS)
-    parser.add_argument("--update", choices=["ema", "gradient"], default="ema", help="how the codebook learns")
-    parser.add_argument("--commitment", type=float, default=0.25, help="weight of the commitment term")
+    options.count(parser, "--channels", 64, "number of channels of each convolution", most=options.CHANNELS)
+    _likelihood(parser)
+    update = "how the codebook learns: by moving averages of the encoder's outputs, or by gradients"
+    parser.add_argument("--update", choices=["ema", "gradient"], default="ema", help=update)
+    commitment = "weight of the commitment term in the loss"
+    parser.add_argument("--commitment", type=float, default=0.25, help=commitment)
 
 
 def _vqvae(args: argparse.Namespace, data: Dataset) -> Estimator:
@@ -154,12 +180,13 @@ def _vqvae(args: argparse.Namespace, data: Dataset) -> Estimator:
     )
 
 
-def _prior_options(parser: argparse.ArgumentParser) -> None:
+def _prior_options(parser: Parser) -> None:
     options.run(parser)
     options.training(parser, 15)
-    options.count(parser, "--channels", 32, "of each stack of the PixelCNN", most=options.CHANNELS)
-    options.count(parser, "--layers", 5, "of the PixelCNN", most=100)
-    parser.add_argument("--conditional", action="store_true", help="one distribution for each class of the labels")
+    options.validation(parser)
+    options.count(parser, "--channels", 32, "number of channels of each convolution", most=options.CHANNELS)
+    options.count(parser, "--layers", 5, "number of layers of the PixelCNN", most=100)
+    options.flag(parser, "--conditional", "learn one distribution for each class of the labels")
     options.keeping(parser)
 
 
@@ -169,33 +196,39 @@ def _train_prior(args: argparse.Namespace) -> None:
     if not isinstance(model, models.VQVAE):
         raise ValueError(f"{str(args.run)!r} holds {type(model).__name__}; a prior is for the codes of a VQVAE")
     files = Files(run.folder, "prior_")
-    with training(files, options.of_training(args), args) as of_prior:
-        data = run.data()
-        y_train, y_test = _labels(data, args.conditional)
+    with training(files, args) as of_prior:
+        whole = of_prior.checked(run.data())
+        _check_labels(whole, args.conditional)
+        data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
         manual_seed(args.seed)
-        prior = models.PixelCNN(
-            model.code_shape,
-            model.codes,
-            channels=args.channels,
-            layers=args.layers,
-            classes=None if y_train is None else int(y_train.max()) + 1,
-            codebook_digest=model.codebook_digest,
-        )
+        prior = _prior(args, model, whole)
         h, w = model.code_shape
-        print(f"prior with {prior.num_parameters():,} parameters on the {h} x {w} codes of {run.folder}", flush=True)
-        maps, test_maps = model.encode(data.x_train), model.encode(data.x_test)
-        prior.check_labels(y_test, len(test_maps))  # while nothing is overwritten yet
+        print(f"prior with {prior.num_parameters():,} parameters on the {h} x {w} codes of {run.folder}: ", end="")
+        maps, validation_maps = model.encode(data.x_train), model.encode(x_validation)
+        print(f"{images.sizes(args.validation, maps, validation_maps, data.x_test)} maps", flush=True)
         of_prior.begin()
-        of_prior.fit(prior, args, maps, y_train, validation=test_maps if y_test is None else (test_maps, y_test))
-        _finish(files, prior, run, data)
+        validation = (validation_maps, y_validation) if args.conditional else validation_maps
+        of_prior.fit(prior, args, maps, data.y_train if args.conditional else None, validation=validation)
+        _finish(of_prior, args, prior, run, whole)
         gallery.draw_samples(run, gallery.SHEET, run.folder / "samples.png")
     print(f"prior, metrics and samples are in {run.folder}/")
 
 
-def _labels(data: Dataset, conditional: bool) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Of the training and test images, for a conditional prior."""
+def _prior(args: argparse.Namespace, model: models.VQVAE, data: Dataset) -> models.PixelCNN:
+    return models.PixelCNN(
+        model.code_shape,
+        model.codes,
+        channels=args.channels,
+        layers=args.layers,
+        classes=int(data.y_train.max()) + 1 if args.conditional and data.y_train is not None else None,
+        codebook_digest=model.codebook_digest,
+    )
+
+
+def _check_labels(data: Dataset, conditional: bool) -> None:
+    """Raise ValueError for labels that no conditional prior can be trained on."""
     if not conditional:
-        return None, None
+        return
     if data.y_train is None or data.y_test is None:
         raise ValueError(f"--conditional needs labels, and {data.name!r} has none")
     known, found = np.unique(data.y_train).tolist(), np.unique(data.y_test).tolist()
@@ -205,9 +238,8 @@ def _labels(data: Dataset, conditional: bool) -> tuple[np.ndarray | None, np.nda
         )
     if other := sorted({*found} - {*known}):
         raise ValueError(f"no training image of {data.name!r} has the labels {_some(other)} of its test images")
-    return data.y_train, data.y_test
 
 
 def _some(labels: list[int]) -> str:
-    """The first few."""
+    """List the first few labels."""
     return ", ".join(map(str, labels[:5])) + (", ..." if len(labels) > 5 else "")

@@ -1,4 +1,4 @@
-"""`minivae denoise|probe RUN`, `minivae anomaly` and `minivae compress-curve`: what autoencoders are for.
+"""`minivae denoise|probe RUN`, `minivae anomaly` and `minivae compress-curve` show what autoencoders are for.
 
 Each ends in a table in which the baseline stands beside the model.
 """
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from minivae import data as datasets
 from minivae import figures, manual_seed, uses
 from minivae.data import Dataset
 from minivae.models import Autoencoder
@@ -20,7 +19,8 @@ from minivae.training.progress import progress_for
 from minivae.uses.anomaly import threshold_rank
 from minivae.uses.compression import CompressionRow
 
-from . import gallery, options
+from . import gallery, images, options
+from .parser import Parser
 from .pictures import write
 from .pixels import check_unit_interval
 from .runs import Files, Run, write_json
@@ -32,45 +32,51 @@ LABELS = [10, 50]
 
 
 def add_commands(commands: Any) -> None:
-    denoise = options.add_command(commands, "denoise", _denoise, "take the noise from noisy images")
-    options.picture(denoise, "denoised.png")
-    shown = "how many images to show; the table is about all test images"
-    options.count(denoise, "-n", gallery.PAIRS, shown, most=options.IMAGES)
-    kinds = "kind of noise (default: what the model was trained on, else gaussian)"
-    denoise.add_argument("--corruption", choices=CORRUPTIONS, help=kinds)
-    level = f"how much of it (default: as in training, else {LEVEL})"
-    denoise.add_argument("--level", type=float, help=level)
-    options.seed(denoise, "of the noise")
-    options.other_data(denoise)
-
-    probe = options.add_command(commands, "probe", _probe, "classify the codes of images by logistic regression")
-    options.run(probe)
-    options.device(probe)
-    few = " ".join(map(str, LABELS))
-    labels = f"labels of each class; besides these, all there are (default: {few}, where there are so many)"
-    options.counts(probe, "--labels", None, "N", labels, least=2)
-    options.seed(probe, "of the choice of labels")
-    options.other_data(probe)
+    _denoise_options(options.add_command(commands, "denoise", _denoise, "take the noise from noisy images"))
+    text = "classify images by logistic regression on their codes, on PCA and on pixels"
+    _probe_options(options.add_command(commands, "probe", _probe, text))
 
     anomaly = _training(commands, "anomaly", _anomaly, "train on some classes and find the images of the others")
     options.count(anomaly, "--latent-dim", 16, "length of a code", most=options.WIDE)
     normal = "classes to train on, by number (default: the first half of them)"
     options.counts(anomaly, "--normal", None, "CLASS", normal, least=0)
     alarms = "share of normal images that may raise an alarm"
-    anomaly.add_argument("--false-alarms", type=options.share, default=0.05, help=alarms)
+    anomaly.add_argument("--false-alarms", type=options.share, metavar="SHARE", default=0.05, help=alarms)
     options.keeping(anomaly)
 
     curve = _training(commands, "compress-curve", _compress, "compare codes of several lengths with PCA")
-    options.counts(curve, "--dims", DIMS, "D", "lengths of a code", most=options.WIDE)
-    curve.add_argument("--force", action="store_true", help="overwrite what is there")
+    options.counts(curve, "--dims", DIMS, "D", "lengths of a code to compare", most=options.WIDE)
+    options.force(curve)
 
 
-def _training(commands: Any, name: str, function: options.Command, text: str) -> argparse.ArgumentParser:
-    """A command that trains autoencoders of its own."""
+def _denoise_options(denoise: Parser) -> None:
+    options.picture(denoise, "denoised.png")
+    shown = "number of images to show; the table is about all test images"
+    options.count(denoise, "-n", gallery.PAIRS, shown, most=options.IMAGES)
+    kinds = "kind of noise (default: what the model was trained on, else gaussian)"
+    denoise.add_argument("--corruption", choices=CORRUPTIONS, help=kinds)
+    level = f"level of the noise: its standard deviation or probability (default: as in training, else {LEVEL})"
+    denoise.add_argument("--level", type=float, help=level)
+    options.seed(denoise, "seed of the noise")
+    options.other_data(denoise)
+
+
+def _probe_options(probe: Parser) -> None:
+    options.run(probe)
+    options.device(probe)
+    few = " ".join(map(str, LABELS))
+    labels = f"numbers of labelled images of each class; all there are come last (default: {few}, as far as there are)"
+    options.counts(probe, "--labels", None, "N", labels, least=2)
+    options.seed(probe, "seed of the choice of labelled images")
+    options.other_data(probe)
+
+
+def _training(commands: Any, name: str, function: options.Command, text: str) -> Parser:
+    """Add a command that trains autoencoders of its own."""
     parser = options.add_command(commands, name, function, text)
     options.data(parser)
     options.training(parser, 40)
-    parser.add_argument("--arch", choices=["conv", "dense"], default="dense", help="encoder and decoder")
+    options.networks(parser, "dense", (32, 64), {"dense": (1000,), "conv": ()})
     parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder for the results")
     return parser
 
@@ -116,14 +122,18 @@ def _probe(args: argparse.Namespace) -> None:
 # ---- with a training of their own ----
 
 
+def _autoencoder(args: argparse.Namespace, data: Dataset, latent_dim: int) -> Autoencoder:
+    return Autoencoder(data.x_train.shape[1:], latent_dim, args.arch, channels=args.channels, hidden=args.hidden)
+
+
 def _anomaly(args: argparse.Namespace) -> None:
-    files, settings = Files(args.out), {"model": "anomaly", **options.of_training(args)}
-    with training(files, settings, args) as run:
+    files = Files(args.out)
+    with training(files, args) as run:
         manual_seed(args.seed)
-        data = datasets.load(args.data)
+        data = run.checked(images.load(args.data, args.image_shape))
         normal = args.normal or _first_half(data)
         split = uses.anomaly_split(data, normal, seed=args.seed)
-        model = Autoencoder(data.x_train.shape[1:], args.latent_dim, args.arch)
+        model = _autoencoder(args, data, args.latent_dim)
         threshold_rank(len(split.x_validation), args.false_alarms)  # an error now, if there are too few of them
         baseline = uses.PCA.at_most(split.x_train, args.latent_dim)
         model.to(device=args.device)
@@ -131,7 +141,7 @@ def _anomaly(args: argparse.Namespace) -> None:
         print(f"training on {len(split.x_train):,} images of {names}", flush=True)
         run.begin()
         run.fit(model, args, split.x_train, validation=split.x_validation)
-        figures.save_training(files.path("training.png"), model.history, gallery.unit_of(model))
+        figures.save_training(files.path("training.png"), model.history, gallery.unit_of(model), "validation")
         labels = None if data.y_test is None else _names(data, data.y_test)
         _compare_detection(args, files, model, baseline, split, labels)
     print(f"model and pictures are in {args.out}/")
@@ -145,7 +155,7 @@ def _compare_detection(
     split: uses.AnomalySplit,
     labels: list[str] | None,
 ) -> None:
-    """Picture and table of what the autoencoder and PCA detect."""
+    """Draw and print what the autoencoder and PCA detect."""
     rows, numbers = [], {}
     for name, scorer in (("autoencoder", model), (f"PCA of {len(baseline.components)}", baseline)):
         found = uses.detect_anomalies(scorer, split.x_validation, split.x_test, split.anomalous, args.false_alarms)
@@ -161,23 +171,23 @@ def _compare_detection(
 
 
 def _first_half(data: Dataset) -> list[int]:
-    """Classes that are normal unless the user says which."""
+    """Choose the classes that are normal unless the user says which."""
     classes = [] if data.y_train is None else np.unique(data.y_train).tolist()
     return classes[: max(1, len(classes) // 2)]
 
 
 def _names(data: Dataset, labels: Any) -> list[str]:
-    """Class names, or numbers in their place."""
+    """Name the classes of labels, by their numbers where the data set has no names."""
     return [str(label) if data.class_names is None else data.class_names[int(label)] for label in labels]
 
 
 def _compress(args: argparse.Namespace) -> None:
-    files, settings = Files(args.out), {"model": "compress-curve", **options.of_training(args)}
-    with training(files, settings, args) as run:
+    files = Files(args.out)
+    with training(files, args) as run:
         manual_seed(args.seed)
-        data = datasets.load(args.data)
+        data = run.checked(images.load(args.data, args.image_shape))
         check_unit_interval(data)
-        first = Autoencoder(data.x_train.shape[1:], min(args.dims), args.arch).to(device=args.device)
+        first = _autoencoder(args, data, min(args.dims)).to(device=args.device)
         x_train, x_test = first.check_images(data.x_train), first.check_images(data.x_test)
         if max(args.dims) > (most := min(len(x_train), x_train[0].size)):
             raise ValueError(
@@ -187,9 +197,7 @@ def _compress(args: argparse.Namespace) -> None:
         def train(dim: int) -> Autoencoder:
             manual_seed(args.seed)
             print(f"codes of length {dim}", flush=True)
-            schedule = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr}
-            model = Autoencoder(x_train.shape[1:], dim, args.arch)
-            return model.fit(x_train, device=args.device, progress=progress_for(), **schedule)
+            return _autoencoder(args, data, dim).fit(x_train, progress=progress_for(), **options.of_fit(args))
 
         run.begin()
         rows = uses.compression(train, x_train, x_test, sorted(set(args.dims)))

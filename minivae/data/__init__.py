@@ -169,7 +169,8 @@ def _own(path: Path, image_shape: Sequence[int] | None) -> Dataset:
     if path.is_file():
         return _held_out(path, *files.load_array(path, image_shape), None)
     known = ", ".join(names())
-    raise ValueError(f"unknown data set {str(path)!r}: no file or folder of that name, and not one of {known}")
+    hint = checks.did_you_mean(str(path), names())
+    raise ValueError(f"unknown data set {str(path)!r}: no file or folder of that name, and not one of {known}{hint}")
 
 
 def _held_out(path: Path, train: files.Part, test: files.Part | None, class_names: tuple[str, ...] | None) -> Dataset:

@@ -42,7 +42,10 @@ def _shaped(x: np.ndarray, name: str, image_shape: Sequence[int] | None) -> np.n
             raise ValueError(f"{name}: expected shape (N, {C}, {H}, {W}) or (N, {C * H * W}), got {x.shape}")
         x = x.reshape(len(x), C, H, W)
     elif x.ndim == 2:
-        raise ValueError(f"{name}: images in flat rows, got {x.shape}, need an image_shape=(C, H, W)")
+        raise ValueError(
+            f"{name}: images in flat rows, got {x.shape}, need an image_shape=(C, H, W), --image-shape C H W on the "
+            "command line"
+        )
     elif x.ndim == 3:
         x = x[:, None]
     elif x.ndim == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):

@@ -28,7 +28,7 @@ import numpy as np
 
 from minivae.autograd import Tensor, no_grad
 from minivae.kernels.contract import Array
-from minivae.nn import Embedding, Sequential
+from minivae.nn import Embedding, ModuleList, Sequential
 from minivae.random import current_generator
 
 LEAST_UNIFORM = 2.0**-54  # in place of 0, half of the least uniform number above it, so that its logarithm is finite
@@ -40,7 +40,7 @@ class Network(Protocol):
     map_shape: Sequence[int]
     channels: int
     embedding: Embedding
-    stack: Sequential
+    stack: ModuleList
     output: Sequential
 
     def tensor(self, x: Any) -> Tensor:

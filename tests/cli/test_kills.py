@@ -71,7 +71,9 @@ def command(training, data, out):
     """The command of a training without --out, and its options."""
     if training == "prior":
         return ["train", "prior", out, *QUICK["prior"]]
-    options = ["--data", data, "--out", out, *QUICK["ae" if training == "anomaly" else training]]
+    options = ["--data", data, "--out", out, *QUICK[training if training in QUICK else "ae"]]
+    if training == "patience":
+        return ["train", "ae", *options, "--validation", "0.2", "--patience", "2", "--lr", "0.05", "--epochs", "20"]
     return ["anomaly", "--false-alarms", "0.2", *options] if training == "anomaly" else ["train", training, *options]
 
 
@@ -179,7 +181,7 @@ class TestEveryChange:
                 assert contents(out) == contents(whole), f"killed at changes {first} and {second}"
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("training", ["vae", "vqvae", "prior", "anomaly"])
+    @pytest.mark.parametrize("training", ["vae", "vqvae", "prior", "anomaly", "patience"])
     def test_of_the_others(self, training, data, tmp_path, not_drawn):
         assert sweep(training, data, tmp_path) > 10
 

@@ -46,17 +46,33 @@ def test_another_command(runs, data, tmp_path):
     refused(minivae_command(*command("dae", data, out), "--resume"), "--model was ae, not dae")
 
 
-@pytest.mark.parametrize("part", ["x_train", "x_test"])
-def test_another_content_of_the_file(part, copied, tmp_path):
+@pytest.mark.parametrize("validation", [[], ["--validation", "0.25"]], ids=["test", "validation"])
+@pytest.mark.parametrize("part", ["x_train", "x_test", "y_train", "y_test"])
+def test_another_content_of_the_file(part, validation, copied, tmp_path):
+    """Labels too: they are in the picture of the codes, and a prior or a probe is trained with them."""
     out = tmp_path / "run"
-    succeeded(*command("ae", copied, out))
+    succeeded(*command("ae", copied, out), *validation)
     before, arrays = files(out), dict(np.load(copied))
-    arrays[part][3, 2, 1] = 0.5
+    arrays[part].flat[3] = 1 - arrays[part].flat[3]
     np.savez(copied, **arrays)
-    what = "data of another content" if part == "x_train" else "other validation data"
     for more in ([], ["--epochs", "3"]):
-        refused(minivae_command(*command("ae", copied, out), *more, "--resume"), what)
+        refused(minivae_command(*command("ae", copied, out), *validation, *more, "--resume"), f"{part} of 'images.npz'")
         assert files(out) == before
+
+
+def test_a_run_of_an_older_version_is_gone_on_with(runs, with_prior, data, tmp_path):
+    """It did not note its data, a prior not what it is, and no option that came later."""
+    later = ("contents", "clip_norm", "validation", "image_shape", "channels", "hidden", "model")
+    for run, name, dropped in (
+        (runs("ae")[0], "config.json", later[:-1]),
+        (with_prior[0], "prior_config.json", ("contents", "clip_norm", "validation", "model")),
+    ):
+        out = shutil.copytree(run, tmp_path / run.name)
+        config = json.loads((out / name).read_text())
+        (out / name).write_text(json.dumps({k: v for k, v in config.items() if k not in dropped}))
+        first = command("ae", data, out) if name == "config.json" else ["train", "prior", out, *QUICK["prior"]]
+        succeeded(*first, "--epochs", "3", "--resume")
+        assert json.loads((out / name).read_text()).keys() == config.keys()
 
 
 def test_other_classes_of_anomaly(data, tmp_path):

@@ -229,6 +229,14 @@ class TestPlots:
         figures.save_training(tmp_path / "a.png", history)
         check_png(tmp_path / "a.png")
 
+    @pytest.mark.parametrize("held_out", ["test", "validation"])
+    def test_training_says_which_images_the_curves_are_of(self, tmp_path, figure, held_out):
+        figures.save_training(
+            tmp_path / "a.png", [{"epoch": 1, "loss": 3.0, "validation_loss": 4.0}], held_out=held_out
+        )
+        (axes,) = figure().axes
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training", held_out]
+
     @pytest.mark.parametrize("epochs", [1, 2, 30])
     def test_epochs_are_whole(self, tmp_path, figure, epochs):
         figures.save_training(tmp_path / "a.png", [{"epoch": e, "loss": 1 / e} for e in range(1, epochs + 1)])

@@ -1,0 +1,76 @@
+"""Loads the images of a training in the shape that was asked for, and sets some of them aside for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from minivae import data as datasets
+from minivae.data import Dataset
+from minivae.data.batches import digest
+from minivae.kernels import checks
+from minivae.kernels.contract import Noise
+from minivae.kernels.reference import random_bits
+
+SPLIT = 0x5E7A << 48  # xor-ed into the seed, so that the split shares no draws with other noise of that seed
+PARTS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def load(name: str, image_shape: Sequence[int] | None = None) -> Dataset:
+    """Load a data set by name, file or folder, as minivae.datasets.load() does.
+
+    image_shape: (C, H, W). Flat rows of a file are given this shape, 'shapes' are drawn in it, and all other images
+    must have it already. Raises ValueError if they have another one.
+    """
+    data = datasets.load(name, image_shape=image_shape if name == "shapes" or is_file(name) else None)
+    if image_shape is not None and (found := data.x_train.shape[1:]) != tuple(image_shape):
+        raise ValueError(f"the images of {name!r} have shape {found}, not {tuple(image_shape)}")
+    return data
+
+
+def is_file(name: str) -> bool:
+    """Say whether this is a file of arrays, and no data set that is known by name and no folder."""
+    return name not in datasets.names() and Path(name).is_file()
+
+
+def set_aside(data: Dataset, share: float | None, seed: int) -> tuple[Dataset, np.ndarray, np.ndarray | None]:
+    """Set training images aside: -> the data set without them, these images (n, C, H, W), and their labels (n,).
+
+    share: in (0, 1), of the training images; which ones they are depends on the seed and on their number alone. With
+    None nothing is set aside, and the test images and their labels are returned in place of it. Raises ValueError for a
+    share that leaves no image for one of the two parts.
+    """
+    if share is None:
+        return data, data.x_test, data.y_test
+    share, seed = checks.number("validation", share, "(0, 1)"), checks.seed("seed", seed)
+    N = len(data.x_train)
+    count = round(share * N)
+    if not 0 < count < N:
+        raise ValueError(f"--validation {share} of {N} training images leaves nothing for one of the two parts")
+    order = np.argsort(random_bits(N, Noise(seed ^ SPLIT, 0)), kind="stable")
+    rest, chosen = np.sort(order[count:]), np.sort(order[:count])
+
+    def rows(array: np.ndarray | None, index: np.ndarray) -> np.ndarray | None:
+        return None if array is None else array[index]
+
+    training = replace(
+        data,
+        x_train=data.x_train[rest],
+        y_train=rows(data.y_train, rest),
+        factors_train=rows(data.factors_train, rest),
+    )
+    return training, data.x_train[chosen], rows(data.y_train, chosen)
+
+
+def sizes(share: float | None, training: np.ndarray, validation: np.ndarray, test: np.ndarray) -> str:
+    """Say '3,600 training, 400 validation and 1,000 test'; without a share the test images serve for both."""
+    between = " and" if share is None else f", {len(validation):,} validation and"
+    return f"{len(training):,} training{between} {len(test):,} test"
+
+
+def digests(data: Dataset) -> dict[str, str]:
+    """Compute the SHA-256 of images and labels, by which a changed data set is noticed."""
+    return {part: digest(getattr(data, part)) for part in PARTS}
