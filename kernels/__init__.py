@@ -1,7 +1,7 @@
-"""The hand-written passes, once for each backend; installed as minivae.kernels.
+"""The hand-written forward and backward passes, once for each backend; installed as minivae.kernels.
 
 `contract` says what a backend offers. `reference` offers it in NumPy and is the one to read; `native` offers it in C,
-`cuda` in CUDA C++ through CuPy. This floor knows arrays only; it does not import autograd.
+and `cuda` in CUDA C++ through CuPy. This package knows arrays only; it does not import autograd.
 
 NumPy arrays belong to the native backend where it can be built, else to the reference. The environment variable
 MINIVAE_CPU=reference or MINIVAE_CPU=native decides by hand.
@@ -22,21 +22,21 @@ __all__ = ["backend", "backend_of", "cpu_choice", "use_cpu"]
 
 
 class CpuChoice(NamedTuple):
-    """The backend of NumPy arrays, its name and one sentence on why it is this one."""
+    """The backend of NumPy arrays, its name, and a few words on why it was chosen."""
 
     backend: ModuleType
     name: str
     why: str
 
 
-_chosen: CpuChoice | None = None  # when it is first asked for
+_chosen: CpuChoice | None = None  # set by the first call that needs it
 
 
 def backend(device: str) -> ModuleType:
-    """The backend of a device, 'cpu' or 'cuda'.
+    """The backend, a module, of a device: 'cpu' or 'cuda'.
 
-    Raises ValueError for another name or another MINIVAE_CPU; RuntimeError, which names what is missing, for 'cuda'
-    without CuPy or a GPU and for MINIVAE_CPU=native where the C kernels cannot be built.
+    Raises ValueError for another device and for an unknown MINIVAE_CPU. Raises RuntimeError, which names what is
+    missing, for 'cuda' without CuPy or a GPU, and for MINIVAE_CPU=native where the C kernels cannot be built.
     """
     if device == "cpu":
         return (_chosen or cpu_choice()).backend
@@ -47,10 +47,10 @@ def backend(device: str) -> ModuleType:
 
 
 def backend_of(*arrays: Any) -> ModuleType:
-    """The backend whose arrays these are.
+    """The backend, a module, to which these arrays belong.
 
-    Raises TypeError for anything that is no array of a backend, and for arrays of different devices; what backend()
-    raises as well.
+    Raises TypeError for anything that is not an array of a backend and for arrays on different devices, and whatever
+    backend() raises.
     """
     for array in arrays:
         if type(array) is not np.ndarray:
@@ -59,7 +59,7 @@ def backend_of(*arrays: Any) -> ModuleType:
 
 
 def cpu_choice() -> CpuChoice:
-    """Which backend NumPy arrays belong to, and why; it is chosen, and the native one built, at the first call."""
+    """Which backend NumPy arrays belong to, and why. The first call chooses it, and builds the native one."""
     global _chosen
     if _chosen is None:
         _chosen = _choose(os.environ.get("MINIVAE_CPU"))
@@ -68,9 +68,10 @@ def cpu_choice() -> CpuChoice:
 
 @contextmanager
 def use_cpu(name: str) -> Iterator[ModuleType]:
-    """Inside, NumPy arrays belong to the backend 'reference' or 'native'; for tests and benchmarks that compare them.
+    """Inside the with statement NumPy arrays belong to the named backend, 'reference' or 'native', in all threads.
 
-    It holds for all threads. Raises as MINIVAE_CPU does for another name or a native backend that cannot be built.
+    For tests and benchmarks that compare the two. Raises ValueError for another name, and RuntimeError for 'native'
+    where the C kernels cannot be built.
     """
     global _chosen
     before, _chosen = _chosen, _choose(name)
@@ -89,9 +90,9 @@ def _choose(wanted: str | None) -> CpuChoice:
 
     missing = why_not()
     if missing and wanted:
-        raise RuntimeError(f"the native kernels were asked for and cannot be had: {missing}")
+        raise RuntimeError(f"the native kernels were asked for but are not available: {missing}")
     if missing:
-        return CpuChoice(_reference(), "reference", f"the C kernels cannot be had: {missing}")
+        return CpuChoice(_reference(), "reference", f"the C kernels are not available: {missing}")
     from . import native
 
     return CpuChoice(native, "native", "it was asked for" if wanted else "the C kernels are compiled for this CPU")
@@ -119,8 +120,8 @@ def _common_backend(arrays: tuple[Any, ...]) -> ModuleType:
     return first
 
 
-def _of_the_engine(kind: type) -> bool:
-    """Whether these are CuPy's arrays. Other libraries have the attribute too, and may be there without CuPy."""
+def _is_array_of_cuda(kind: type) -> bool:
+    """Whether this is CuPy's array type. Other libraries offer __cuda_array_interface__ too, also without CuPy."""
     try:
         return issubclass(kind, _cuda().launcher.engine().array_type)
     except RuntimeError:
@@ -132,7 +133,7 @@ def _of_the_engine(kind: type) -> bool:
 def _backend_of_type(kind: type) -> ModuleType:
     if issubclass(kind, np.ndarray):
         return backend("cpu")
-    if hasattr(kind, "__cuda_array_interface__") and _of_the_engine(kind):
+    if hasattr(kind, "__cuda_array_interface__") and _is_array_of_cuda(kind):
         return _cuda()
     name = f"{kind.__module__}.{kind.__qualname__}"
     raise TypeError(f"expected a numpy.ndarray, or a cupy.ndarray on a GPU, got {name}")

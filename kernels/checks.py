@@ -1,9 +1,9 @@
-"""Checks of arguments, for all floors: each states what came and what was expected.
+"""Checks of arguments, used by all packages: each error says what was expected and what was given.
 
-A check returns the argument in its plain form: an int, a float, a numpy.ndarray of the machine's own byte order. A
-value of the wrong kind is a TypeError, one of the right kind that is out of range a ValueError. A bool is never a
-number. Sizes and counts above LARGEST are refused, as kernels index with 32 bits; what a smaller size needs beyond the
-machine's memory is NumPy's MemoryError. No check that operations use looks at the elements of an array.
+A check returns the argument in its plain form: an int, a float, or a numpy.ndarray in the machine's own byte order. A
+value of the wrong kind raises TypeError, and one of the right kind that is out of range raises ValueError. A bool never
+counts as a number. Sizes and counts above LARGEST are refused, because kernels index with 32 bits; a smaller size that
+does not fit into memory ends in NumPy's MemoryError. The checks of operations never read the elements of an array.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SEEDS = 2**64
 
 
 def shown(value: Any) -> str:
-    """A value in the words of an error message: arrays by class, shape and dtype, others shortened."""
+    """A value as an error message shows it: an array by class, shape and dtype, anything else shortened."""
     if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic):
         return f"{type(value).__name__} of shape {tuple(value.shape)} and dtype {value.dtype}"
     return f"{short(value)} ({type(value).__name__})"
 
 
 def integer(name: str, value: Any, least: int | None = None, most: int | None = LARGEST) -> int:
-    """value as an int in [least, most]."""
+    """value as an int in [least, most]; a bound that is None does not apply."""
     if type(value) is not int:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError(f"{name} must be an int, got {shown(value)}")
@@ -45,7 +45,7 @@ def integer(name: str, value: Any, least: int | None = None, most: int | None = 
 
 
 def integers(name: str, values: Any, least: int | None = None, count: int | None = None) -> tuple[int, ...]:
-    """A tuple, list or array of ints, each at least `least`, and `count` of them where that is given."""
+    """A tuple, list or array of ints as a tuple: each at least `least`, and `count` of them if that is given."""
     if not isinstance(values, (tuple, list, range, np.ndarray)) or (
         isinstance(values, np.ndarray) and values.ndim != 1
     ):
@@ -64,7 +64,7 @@ def seed(name: str, value: Any) -> int:
 
 
 def number(name: str, value: Any, within: str = "(-inf, inf)") -> float:
-    """value as a float in an interval such as "[0, 1)"; NaN is in none."""
+    """value as a float in an interval such as "[0, 1)"; NaN lies in no interval."""
     if type(value) is not float:
         if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
             raise TypeError(f"{name} must be a number in {within}, got {shown(value)}")
@@ -94,7 +94,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def choice(name: str, value: Any, options: Iterable[str]) -> str:
-    """One of a few strings."""
+    """value, if it is one of these strings."""
     options = tuple(options)
     if isinstance(value, str) and value in options:
         return value
@@ -111,21 +111,21 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 def function(name: str, value: Any) -> Any:
-    """Something that can be called."""
+    """value, if it can be called."""
     if not callable(value):
         raise TypeError(f"{name} must be a function, got {shown(value)}")
     return value
 
 
 def offers(name: str, value: Any, *methods: str) -> None:
-    """TypeError unless value is an object with these methods."""
+    """Raises TypeError unless value is an object with these methods."""
     missing = [m for m in methods if not callable(getattr(value, m, None))]
     if missing or isinstance(value, type):
         raise TypeError(f"{name} must be an object with the methods {', '.join(methods)}, got {shown(value)}")
 
 
 def state(owner: str, value: Any, keys: Collection[str]) -> None:
-    """TypeError unless value is a dict, ValueError unless it has these keys and no others."""
+    """Raises TypeError unless value is a dict, and ValueError unless it has exactly these keys."""
     if not isinstance(value, Mapping):
         raise TypeError(f"the state of {owner} must be a dict, got {shown(value)}")
     missing, unexpected = sorted(set(keys) - value.keys()), sorted(map(str, value.keys() - set(keys)))
@@ -134,7 +134,7 @@ def state(owner: str, value: Any, keys: Collection[str]) -> None:
 
 
 def float_dtype(name: str, dtype: Any) -> np.dtype:
-    """numpy.float32 or numpy.float64, given as whatever names it."""
+    """dtype, in any form that names float32 or float64, as a numpy.dtype."""
     try:
         found = None if dtype is None else np.dtype(dtype)
     except (TypeError, ValueError):
@@ -145,10 +145,10 @@ def float_dtype(name: str, dtype: Any) -> np.dtype:
 
 
 def array(name: str, value: Any, kinds: str = "biuf") -> np.ndarray:
-    """value, an array or what numpy.asarray makes one of, as a numpy.ndarray of the machine's own byte order.
+    """value, an array or anything numpy.asarray takes, as a numpy.ndarray in the machine's own byte order.
 
-    kinds: the letters of the dtypes that are taken, as in numpy.dtype.kind; all numbers but complex ones by default.
-    A masked array is a TypeError, as its mask would be lost, and so is an array of another library that may be on a
+    kinds: the accepted dtypes, as letters of numpy.dtype.kind; by default all numbers except complex ones. A masked
+    array raises TypeError, because its mask would be lost, and so does an array of another library that may be on a
     GPU. Subclasses of numpy.ndarray become plain arrays.
     """
     if type(value) is not np.ndarray:
@@ -171,12 +171,12 @@ def _named(kinds: str) -> str:
 
 
 def check_finite(x: np.ndarray, name: str) -> None:
-    """ValueError with the index of the first NaN or infinity in an array of numbers (N, ...)."""
+    """Raises ValueError, with its index, for the first NaN or infinity in an array of numbers (N, ...)."""
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "biuf" or hasattr(x, "mask"):
         raise TypeError(f"{name} must be an array of numbers, got {shown(x)}")
     if not x.ndim:
         raise ValueError(f"{name} must have at least one axis, got shape {x.shape}")
-    step = max(1, (1 << 22) // max(1, int(np.prod(x.shape[1:]))))  # so that the mask takes 4 MiB
+    step = max(1, (1 << 22) // max(1, int(np.prod(x.shape[1:]))))  # the mask then takes 4 MiB
     for start in range(0, len(x), step):
         finite = np.isfinite(x[start : start + step])
         if not finite.all():
@@ -186,7 +186,7 @@ def check_finite(x: np.ndarray, name: str) -> None:
 
 
 def elements(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape whose product is at most LARGEST; ValueError for a larger one, before anything is allocated."""
+    """shape, if it has at most LARGEST elements; a larger one raises ValueError before anything is allocated."""
     count = prod(map(int, shape))  # NumPy's integers would overflow
     if count > LARGEST:
         raise ValueError(f"{name} of shape {tuple(map(int, shape))} would have {count} elements, more than {LARGEST}")

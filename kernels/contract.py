@@ -1,27 +1,27 @@
 """The contract: what every backend offers, so that an operation never asks which backend it runs on.
 
-There are three backends. `kernels.reference` is the lesson and the specification: each primitive is written there in
-the shortest clear NumPy, and its docstring states the mathematics, the shapes and the source. `kernels.native` (C) and
-`kernels.cuda` (CUDA C++) offer the same functions, with the same names and parameters, and are tested against it.
+A *primitive* is a function on arrays that every backend offers; PRIMITIVES below lists all of them. There are three
+backends. `kernels.reference` is the lesson and the specification: each primitive is written there in the shortest clear
+NumPy, and its docstring states the mathematics, the shapes and the source. `kernels.native` (C) and `kernels.cuda`
+(CUDA C++) offer the same functions, with the same names and parameters, and are tested against it.
 
 What holds for every primitive, on every backend:
 
-* Arrays are read, never changed, except where a function says "in place". What it returns is a new array. (Of an array
-  without axes the reference makes a NumPy scalar.)
-* Results have the dtype of the inputs, float32 or float64. Index arrays are int64 unless stated.
-* Inputs may have any memory layout. Images are (N, C, H, W) by shape; in memory they are best channels-last, an
-  (N, H, W, C) buffer seen through transpose(0, 3, 1, 2), because then all channels of a pixel are one contiguous run.
-  Convolutions return that layout. On the native and the CUDA backend element-wise functions keep the input's.
+* Arrays are read, never changed, except where a function says "in place". It returns a new array. (For an array without
+  axes the reference returns a NumPy scalar.)
+* Results have the dtype of the inputs, float32 or float64. Index arrays are int64 unless stated otherwise.
+* Inputs may have any memory layout. Images are (N, C, H, W) by shape. In memory they are best *channels-last*, an
+  (N, H, W, C) buffer seen through transpose(0, 3, 1, 2), because then all channels of a pixel are neighbours.
+  Convolutions return that layout. Element-wise functions of the native and the CUDA backend keep the input's layout.
 * Two calls with equal inputs return bitwise equal results: on the native and the CUDA backend for any number of
-  threads, on the reference for one number of BLAS threads.
-* float32 sums (reduce_sum, norms, likelihoods) are accumulated at least as accurately as by pairwise summation; the
-  sums inside of a product are those of BLAS, or of blocks of it.
-* The operation that calls has checked the shapes; a primitive trusts them.
-* `noise` names one array of random numbers, see `Noise`. The same noise gives the same words on every backend, and the
-  same normal numbers but for rounding, as often as it is asked for: so a backward pass draws its noise again instead of
-  keeping what the forward pass drew.
+  threads, on the reference as long as the number of BLAS threads stays the same.
+* float32 sums (reduce_sum, norms, likelihoods) are accumulated at least as accurately as by pairwise summation. The
+  sums inside a matrix product are accumulated in float32, in an order that the backend chooses.
+* A primitive trusts the shapes of its arguments; the operation that calls it has checked them.
+* `noise` names one draw of random numbers, see `Noise`. The same noise always gives the same random words, on every
+  backend, and the same normal numbers up to rounding. So a backward pass draws its noise again instead of keeping it.
 
-Beside the primitives a backend has
+Besides the primitives a backend has
 
     device           'cpu' or 'cuda'
     xp               numpy or cupy, for what is not listed here (element-wise arithmetic, comparison, indexing, copies)
@@ -40,14 +40,13 @@ Array: TypeAlias = Any  # numpy.ndarray or cupy.ndarray
 
 
 class Noise(NamedTuple):
-    """Names one draw of random numbers: key and counter of Philox4x32-10 (Salmon et al. 2011).
+    """Names one draw of random numbers, by the key and the counter of Philox4x32-10 (Salmon et al. 2011).
 
     Words 4i .. 4i+3 of a draw are Philox of the counter (i mod 2^32, i div 2^32, draw mod 2^32, draw div 2^32) under
     the key (seed mod 2^32, seed div 2^32).
 
     offset: None for 0 or, on the CUDA backend only, a uint64 array of one element on the GPU. It is added to draw (mod
-    2^64) when the kernel runs, so that a kernel that was captured into a CUDA graph finds new noise each time the graph
-    is launched.
+    2^64) when the kernel runs, so that a kernel captured into a CUDA graph draws new noise at each replay of the graph.
     """
 
     seed: int

@@ -1,4 +1,4 @@
-"""What the readers of C and of CUDA sources share: text without comments, and lists cut at their commas."""
+"""Helpers of the two modules that read C and CUDA sources: they drop comments and split lists at commas."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _COMMENT_OR_STRING = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DO
 
 
 def without_comments(text: str) -> str:
-    """The text with comments blanked; line breaks and string literals stay, so positions keep their line."""
+    """The text without its comments; line breaks and string literals stay, so that everything keeps its line."""
 
     def blank(match: re.Match[str]) -> str:
         found = match[0]
@@ -18,7 +18,7 @@ def without_comments(text: str) -> str:
 
 
 def split(text: str) -> list[str]:
-    """Cuts at the commas that are outside all brackets."""
+    """The parts of a text between the commas that are outside all brackets, stripped; empty parts are left out."""
     parts, depth, start = [], 0, 0
     for i, character in enumerate(text):
         depth += {"(": 1, "<": 1, "[": 1, ")": -1, ">": -1, "]": -1}.get(character, 0)

@@ -1,23 +1,23 @@
 """The one shape formula of the 2-D convolution, and every check of its arguments.
 
-Notation, used in every kernel, on the CPU and on the GPU alike:
+Notation, the same in every kernel, on the CPU and on the GPU:
 
     N        examples in the batch
     C, OC    input and output channels of the convolution
     H, W     input height and width
     OH, OW   output height and width
     KH, KW   kernel height and width
-    groups   the channels are cut into that many independent convolutions, G
+    groups   how many independent convolutions the channels are divided into, also written G
     stride (sh, sw), padding (ph, pw), dilation (dh, dw)
 
     OH = floor((H + 2 * padding - dilation * (KH - 1) - 1) / stride) + 1
 
-With stride > 1 several input sizes share one output size: 7 and 8 both become 4 under kernel 3, stride 2, padding 1.
-A transposed convolution walks that map backwards and must be told which of them is meant; `output_padding` says how
-many rows and columns to add to the smallest one. It enlarges the result; no zeros are inserted.
+With stride > 1 several input sizes share one output size: with kernel 3, stride 2 and padding 1, sizes 7 and 8 both
+become 4. A transposed convolution goes from the output size back to an input size and must be told which one is meant:
+`output_padding` is the number of rows and columns to add to the smallest. It enlarges the result; it inserts no zeros.
 
-The transposed convolution *is* the input gradient of a convolution, so its geometry is that of this convolution: what
-it reads is (N, OC, OH, OW), what it writes is (N, C, H, W). Three kernels therefore serve both operations.
+The transposed convolution *is* the input gradient of a convolution, so its geometry is that of this convolution: it
+reads (N, OC, OH, OW) and writes (N, C, H, W). Three kernels therefore serve both operations.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ Pair = tuple[int, int]
 class ConvGeometry(NamedTuple):
     """All sizes of one convolution, checked once by the functions below; kernels trust it.
 
-    OH and OW are never larger than the formula allows, and may be smaller: a transposed convolution whose
-    output_padding reaches the stride is so much larger that one more output would fit, which is not computed.
+    OH and OW are at most what the formula gives. They are smaller for a transposed convolution whose output_padding
+    reaches the stride: H and W are then so large that one more output would fit, which is not computed.
     """
 
     N: int
@@ -53,22 +53,22 @@ class ConvGeometry(NamedTuple):
 
     @property
     def x_shape(self) -> tuple[int, int, int, int]:
-        """(N, C, H, W): what the convolution reads and the transposed convolution writes."""
+        """(N, C, H, W), the shape that the convolution reads and the transposed convolution writes."""
         return self.N, self.C, self.H, self.W
 
     @property
     def w_shape(self) -> tuple[int, int, int, int]:
-        """(OC, C / groups, KH, KW)."""
+        """(OC, C / groups, KH, KW), the shape of the weight."""
         return self.OC, self.C // self.groups, self.KH, self.KW
 
     @property
     def y_shape(self) -> tuple[int, int, int, int]:
-        """(N, OC, OH, OW): what the convolution writes and the transposed convolution reads."""
+        """(N, OC, OH, OW), the shape that the convolution writes and the transposed convolution reads."""
         return self.N, self.OC, self.OH, self.OW
 
 
 def output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """How many times a dilated kernel fits on a padded line; not positive when it does not fit at all."""
+    """How often a dilated kernel fits on a padded line, in steps of the stride; zero or less if it does not fit."""
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
@@ -82,7 +82,7 @@ def as_pair(name: str, value: int | tuple[int, int], least: int) -> Pair:
     values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     try:
         height, width = integers(name, values)
-    except (TypeError, ValueError) as error:  # as for three values
+    except (TypeError, ValueError) as error:  # three values, for example
         if len(values) == 2 and isinstance(error, ValueError):
             raise
         raise TypeError(f"{name} must be an int or a pair of ints (height, width), got {shown(value)}") from None
@@ -99,14 +99,14 @@ def conv2d_geometry(
     dilation: int | Pair,
     groups: int,
 ) -> ConvGeometry:
-    """Geometry of conv2d(x, w) with x (N, C, H, W) and w (OC, C / groups, KH, KW).
+    """The geometry of conv2d(x, w) with x (N, C, H, W) and w (OC, C / groups, KH, KW).
 
-    Raises ValueError where the shapes or the arguments do not fit together, TypeError where they are not integers.
+    Raises ValueError if the shapes or the arguments do not fit together, TypeError if they are not integers.
     """
     return _conv2d_geometry(x_shape, w_shape, *_check_steps(stride, padding, dilation, groups))
 
 
-@lru_cache(maxsize=1024)  # of checked numbers: to a cache True and 1.0 are 1
+@lru_cache(maxsize=1024)  # the arguments were checked before, because a cache takes True and 1.0 for 1
 def _conv2d_geometry(
     x_shape: tuple[int, ...], w_shape: tuple[int, ...], stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> ConvGeometry:
@@ -141,12 +141,12 @@ def conv_transpose2d_geometry(
     groups: int,
     dilation: int | Pair,
 ) -> ConvGeometry:
-    """Geometry of conv_transpose2d(x, w) with x (N, C_in, H, W) and w (C_in, C_out / groups, KH, KW).
+    """The geometry of conv_transpose2d(x, w) with x (N, C_in, H, W) and w (C_in, C_out / groups, KH, KW).
 
-    It is the geometry of the convolution that this operation transposes: x is that convolution's output, so
-    C_in is called OC here, and the result of the operation has `x_shape` of the geometry returned.
+    It is the geometry of the convolution that this operation transposes. x is that convolution's output, so C_in is
+    called OC here, and the result of the operation has the geometry's `x_shape`.
 
-    Raises ValueError where the shapes or the arguments do not fit together, TypeError where they are not integers.
+    Raises ValueError if the shapes or the arguments do not fit together, TypeError if they are not integers.
     """
     extra = as_pair("output_padding", output_padding, 0)
     return _conv_transpose2d_geometry(x_shape, w_shape, extra, *_check_steps(stride, padding, dilation, groups))

@@ -1,4 +1,4 @@
-"""Activation functions and their derivatives (activation.cu), in the memory layout of their input."""
+"""Activation functions and their gradients (activation.cu). Results have the memory layout of the input."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ MODULE = launcher.Module(
     {
         "bias_relu": [(dtype, counter) for dtype in _DTYPES for counter in _COUNTERS],
         "apply": _INSTANCES,
-        "apply_grad": _INSTANCES[:-2],  # erf is no activation
+        "apply_grad": _INSTANCES[:-2],  # all but erf, which has no gradient here
     },
 )
 REGISTERS = {"bias_relu": 40, "relu_grad": 32, "apply": 40, "apply_grad": 40}
 
 THREADS = 256
-MOST_FOR_32_BITS = 2**32 - THREADS  # numbers that an unsigned counts, with those of the last block that are none
+MOST_FOR_32_BITS = 2**32 - THREADS  # the counters of the last block, which may go beyond the end, then fit into 32 bits
 
 
 def bias_relu(x: Array, b: Array | None) -> Array:
-    """x (N, C, ...), b (C,) or None -> max(x + b, 0)."""
+    """x (N, C, ...), b (C,) per channel or None -> max(x + b, 0). If b is None, x may have any shape."""
     order, (source,) = in_memory_order(x)
     y = empty(source.shape, x.dtype)
     channels, inner = 1, 1
@@ -41,9 +41,9 @@ def bias_relu(x: Array, b: Array | None) -> Array:
 
 def relu_grad(dy: Array, y: Array) -> Array:
     """dx = dy where y = relu(x) is positive, elsewhere dy * 0."""
-    order, (of_y, of_dy) = in_memory_order(y, dy)
-    dx = empty(of_y.shape, y.dtype)
-    MODULE.kernel("relu_grad", y.dtype)[ceil_div(dx.size, THREADS), THREADS](of_dy, of_y, dx, dx.size)
+    order, (y_, dy_) = in_memory_order(y, dy)
+    dx = empty(y_.shape, y.dtype)
+    MODULE.kernel("relu_grad", y.dtype)[ceil_div(dx.size, THREADS), THREADS](dy_, y_, dx, dx.size)
     return logical_order(dx, order)
 
 
@@ -98,7 +98,7 @@ def gelu_grad(dy: Array, x: Array) -> Array:
 
 
 def erf(x: Array) -> Array:
-    """The error function, to a few units in the last place: CUDA's own."""
+    """The error function, by CUDA's own erf, whose error is a few units in the last place."""
     return _apply("erf", x)
 
 
@@ -110,10 +110,10 @@ def _apply(name: str, x: Array) -> Array:
     return logical_order(y, order)
 
 
-def _apply_grad(name: str, dy: Array, seen: Array) -> Array:
-    """seen: what the derivative is written in terms of, y or x."""
-    order, (of_seen, of_dy) = in_memory_order(seen, dy)
-    dx = empty(of_seen.shape, seen.dtype)
-    kernel = MODULE.kernel("apply_grad", FUNCTIONS.index(name), seen.dtype)
-    kernel[ceil_div(dx.size, THREADS), THREADS](of_dy, of_seen, dx, dx.size)
+def _apply_grad(name: str, dy: Array, x_or_y: Array) -> Array:
+    """dx, in the layout of x_or_y, the function's input or output, from which the derivative is computed."""
+    order, (x_or_y_, dy_) = in_memory_order(x_or_y, dy)
+    dx = empty(x_or_y_.shape, x_or_y.dtype)
+    kernel = MODULE.kernel("apply_grad", FUNCTIONS.index(name), x_or_y.dtype)
+    kernel[ceil_div(dx.size, THREADS), THREADS](dy_, x_or_y_, dx, dx.size)
     return logical_order(dx, order)

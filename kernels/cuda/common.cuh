@@ -1,5 +1,5 @@
-// What threads of a warp or a block find out together. Everything here gives the same bits each time it runs: numbers
-// are combined in an order that depends on lanes and warps alone, never on which thread comes first.
+// Sums, maxima and minima over the threads of a warp or a block. All of them give the same bits each time: the order in
+// which numbers are combined depends only on lanes and warps, never on which thread comes first.
 #pragma once
 
 constexpr unsigned WARP = 0xffffffffu;  // the mask of all 32 lanes
@@ -9,14 +9,14 @@ __host__ __device__ constexpr I ceil_div(I count, I per_block) {
   return (count + per_block - 1) / per_block;
 }
 
-// How many of begin + lane, begin + lane + lanes, ... are below end, for a power of two of lanes, 2^lane_bits. A loop that
-// counts to this number has no division; one that counts by `lanes` has, as soon as it is unrolled.
+// How many of begin + lane, begin + lane + lanes, ... are below end, for lanes = 2^lane_bits. A loop that counts to this
+// number needs no division; a loop that counts in steps of `lanes` does, once it is unrolled.
 __device__ __forceinline__ int terms_of_lane(long long begin, long long end, int lane, int lane_bits) {
   return (end - begin - lane + (1 << lane_bits) - 1) >> lane_bits;
 }
 
-// The sum over the 32 lanes of a warp, in every lane. In each round a lane adds what the lane with one bit of its
-// number flipped has; after five rounds all have seen all. a + b and b + a are equal, so all lanes get the same bits.
+// The sum over the 32 lanes of a warp, in every lane. In each of five rounds a lane adds the value of the lane whose number
+// differs in one bit; in the end every lane has the sum of all. Since a + b = b + a, all lanes get the same bits.
 template <typename T>
 __device__ __forceinline__ T warp_sum(T value) {
 #pragma unroll
@@ -31,8 +31,7 @@ __device__ __forceinline__ T warp_max(T value) {
   return value;
 }
 
-// The smallest value over the lanes of a warp and its index, in every lane; of equal values the lowest index, as
-// np.argmin has it.
+// The smallest value over the lanes of a warp and its index, in every lane; ties go to the lowest index, as in np.argmin.
 template <typename T, typename I>
 __device__ __forceinline__ void warp_argmin(T& value, I& index) {
 #pragma unroll
@@ -43,8 +42,8 @@ __device__ __forceinline__ void warp_argmin(T& value, I& index) {
   }
 }
 
-// The sum over a block of whole warps, in every thread. All threads of the block must call it: it has barriers.
-// Each warp leaves its sum in shared memory; then each warp adds those, all of them in the same way.
+// The sum over a block of whole warps, in every thread. All threads of the block must call it, because it has barriers.
+// Each warp writes its sum to shared memory; then every warp adds these sums, all in the same order.
 template <typename T>
 __device__ __forceinline__ T block_sum(T value) {
   __shared__ T of_warp[32];
@@ -54,6 +53,6 @@ __device__ __forceinline__ T block_sum(T value) {
   if (lane == 0) of_warp[thread / 32] = value;
   __syncthreads();
   value = warp_sum(lane < warps ? of_warp[lane] : T(0));
-  __syncthreads();  // so that the next sum may use of_warp
+  __syncthreads();  // so that the next call may overwrite of_warp
   return value;
 }

@@ -1,24 +1,24 @@
-// Convolution as a product of matrices that are never written down: implicit GEMM.
+// Convolution as a product of matrices, one of which is never written: implicit GEMM.
 //
-// im2col makes of every output pixel a row with everything that the pixel reads, and the convolution is the product of
-// that matrix with the kernel. Here a block of threads multiplies tiles of the two, as in gemm.cu, but gathers its tile
-// of the first matrix straight from the image, on the way to shared memory. Three operations are made of two kernels:
+// The im2col matrix has a row for each output pixel, which holds the patch that the pixel reads. The convolution is the
+// product of that matrix with the weights. Here a thread block multiplies tiles of the two, as in gemm.cu, but gathers its
+// tile of the im2col matrix straight from the image, on the way to shared memory. Two kernels serve three operations:
 //
 //   correlate        y  = im2col(x) @ w          the forward pass, and the input gradient, phase by phase (taps.py)
-//   weight gradient  dw = im2col(x).T @ dy       with pixels as the long axis, cut up and summed in a second pass
+//   weight gradient  dw = im2col(x).T @ dy       the sum over pixels is long: it is cut into splits, added in a second pass
 //
-// Layers of few channels go the same way, though most of a tile is empty for them: kernels of their own, tried for both
-// the first layers of a network and the last, needed more instructions than these.
+// Layers with few channels use the same kernels, although most of a tile is then empty. Special kernels, tried for the
+// first and for the last layers of a network, needed more instructions than these.
 //
-// Images are channels-last, (N, H, W, channels); in NumPy a pixel is x[n, h, w, group * C : (group + 1) * C].
+// Images are channels-last, (N, H, W, channels); in NumPy the pixel of a group is x[n, h, w, group * C : (group + 1) * C].
 #include "gather.cuh"
 #include "products.cuh"
 
-// The kernel as a matrix for each group, out (groups, taps_h, taps_w, C, columns), of w (OC, C / groups, KH, KW). Tap
-// (p, q) of patch pixel (a, b) is w's tap (tap_h + p tap_step_h + a, ...). In the input gradient the roles of inputs
-// and outputs are exchanged.
+// How the weights w (OC, C / groups, KH, KW) are arranged as a matrix for each group, out (groups, taps_h, taps_w, C,
+// columns). Tap (p, q) for pixel (a, b) of a bundle is w's tap (tap_h + p tap_step_h + a, ...). In the input gradient the
+// roles of inputs and outputs are exchanged.
 struct Arrangement {
-  int groups, taps_h, taps_w, C, patch_h, patch_w, outputs;
+  int groups, taps_h, taps_w, C, bundle_h, bundle_w, outputs;
   int KH, KW, tap_h, tap_w, tap_step_h, tap_step_w;
   bool exchanged;
 };
@@ -26,27 +26,28 @@ struct Arrangement {
 template <typename T>
 __global__ void arrange_kernel(const T* __restrict__ w, T* __restrict__ out, Arrangement s) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  const int output = i % s.outputs, b = i / s.outputs % s.patch_w, a = i / s.outputs / s.patch_w % s.patch_h;
-  const int k = i / (s.outputs * s.patch_w * s.patch_h), c = k % s.C, q = k / s.C % s.taps_w, p = k / s.C / s.taps_w % s.taps_h;
+  const int output = i % s.outputs, b = i / s.outputs % s.bundle_w, a = i / s.outputs / s.bundle_w % s.bundle_h;
+  const int k = i / (s.outputs * s.bundle_w * s.bundle_h);
+  const int c = k % s.C, q = k / s.C % s.taps_w, p = k / s.C / s.taps_w % s.taps_h;
   const int group = k / s.C / s.taps_w / s.taps_h;
   if (group >= s.groups) return;
   const int tap_h = s.tap_h + p * s.tap_step_h + a, tap_w = s.tap_w + q * s.tap_step_w + b;
-  const int of_y = s.exchanged ? c : output, of_x = s.exchanged ? output : c;  // channels, within the group
+  const int of_y = s.exchanged ? c : output, of_x = s.exchanged ? output : c;  // channels of y and x within the group
   const int ys = s.exchanged ? s.C : s.outputs, xs = s.exchanged ? s.outputs : s.C;
   out[i] = w[(((long long)(group * ys + of_y) * xs + of_x) * s.KH + tap_h) * s.KW + tap_w];
 }
 
 // ---- implicit GEMM ----
 
-// Where the tile of a block begins: the pixel and, of the product, row and column. It is kept in shared memory, as it is
-// needed before and after the work, but not during it, when registers are scarce.
+// Where the tile of a block begins: its first pixel, and its first row and column in the product. It is kept in shared
+// memory, because it is needed only before and after the loop over k, in which registers are scarce.
 struct Corner {
   Pixel pixel;
   int row, column;
 };
 
-// A block of 256 threads computes ROWS pixels x COLUMNS columns of group blockIdx.z, over piece blockIdx.y of k;
-// blockIdx.x counts tiles, columns fastest, so that blocks that run together read the same pixels.
+// A block of 256 threads computes ROWS pixels x COLUMNS columns of group blockIdx.z, over split blockIdx.y of k.
+// blockIdx.x counts the tiles, columns fastest, so that blocks that run at the same time read the same pixels.
 template <class Product, int UNIT, class T>
 __device__ __forceinline__ void correlate(const T* x, const T* w, const T* bias, T* y, const Correlation& s) {
   constexpr int ROWS = Product::ROWS, COLUMNS = Product::COLUMNS, DEPTH = Product::DEPTH, PAD = Product::PAD;
@@ -66,7 +67,7 @@ __device__ __forceinline__ void correlate(const T* x, const T* w, const T* bias,
 
   y += blockIdx.y * s.split_step;
   const int first = corner.column + threadIdx.x % (COLUMNS / 4) * 4;
-  const bool whole = s.outputs % 4 == 0;  // four columns are channels of one pixel
+  const bool whole = s.outputs % 4 == 0;  // whether four columns are always channels of one pixel
   for_each_four(product, a_tiles, [&](int row, const Four<T>& values) {
     const Pixel at = pixel_after(corner.pixel, row, s);
     if (at.n >= s.N) return;
@@ -98,8 +99,8 @@ __global__ void __launch_bounds__(TILE_THREADS)
 
 // ---- weight gradient ----
 
-// dw (splits, OC, C, KH, KW) of the forward correlation s, each split the sum over k_per_split pixels. A block computes
-// ROWS of (p, q, c) x COLUMNS outputs of group blockIdx.z.
+// dw (splits, OC, C, KH, KW) for the forward correlation s; each split is the sum over k_per_split pixels. A block computes
+// ROWS of the rows (p, q, c) x COLUMNS outputs of group blockIdx.z.
 template <class Product, int UNIT, class T>
 __device__ __forceinline__ void weight_grad(const T* dy, const T* x, T* dw, const Correlation& s) {
   constexpr int ROWS = Product::ROWS, COLUMNS = Product::COLUMNS, DEPTH = Product::DEPTH, PAD = Product::PAD;

@@ -1,6 +1,6 @@
-"""The convolution, its input gradient and its weight gradient by the kernels of conv.cu.
+"""The convolution, its input gradient and its weight gradient, by the kernels of conv.cu.
 
-Notation as in geometry.py, with OC for the output channels.
+The notation is that of geometry.py. A *job* is one launch: how the weights are arranged, and one correlation.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,8 @@ from .matrix import FILL, reduce_sum
 from .settings import settings
 from .taps import Phases, Taps, forward_taps, phases
 
-# Tiles of 16 P x 16 Q results for channels that are multiples of a unit, (T, P, Q, unit): four are read at once. The
-# largest tile has no registers to spare for channels that end within a tile.
+# (T, P, Q, unit): tiles of 16 P x 16 Q results, for channels whose number is a multiple of unit. If unit is 4 or more,
+# four channels are read at once. The largest tile has no registers left to handle channels that end within a tile.
 _TILES = [
     *[("float", *tile, unit) for tile in ((4, 4), (8, 4)) for unit in (1, 4)],
     ("float", 8, 8, 8),
@@ -51,7 +51,10 @@ DEEPEST_TILE = 16
 
 
 def conv2d(x: Array, w: Array, b: Array | None, g: ConvGeometry, relu: bool = False) -> Array:
-    """Cross-correlation of x (N, C, H, W) with w (OC, C / groups, KH, KW), plus b (OC,) -> y (N, OC, OH, OW)."""
+    """The cross-correlation of x (N, C, H, W) with w (OC, C/G, KH, KW), plus b (OC,) -> y (N, OC, OH, OW).
+
+    With relu the result is max(y, 0).
+    """
     if relu:
         return bias_relu(conv2d(x, w, None, g), b)
     y = _correlate(x, w, b, (g.N, g.OH, g.OW, g.OC), [_forward_job(g)], True)
@@ -59,17 +62,17 @@ def conv2d(x: Array, w: Array, b: Array | None, g: ConvGeometry, relu: bool = Fa
 
 
 def conv2d_input_grad(dy: Array, w: Array, b: Array | None, g: ConvGeometry, relu: bool = False) -> Array:
-    """The transpose of conv2d as a map of x: dy (N, OC, OH, OW) -> dx (N, C, H, W), plus b (C,)."""
+    """The transpose of conv2d as a linear map of x: dy (N, OC, OH, OW) -> dx (N, C, H, W), plus b (C,), then relu."""
     if relu:
         return bias_relu(conv2d_input_grad(dy, w, None, g), b)
     jobs = [_phase_job(g, of_h, of_w) for of_h in _runs(g, 0) for of_w in _runs(g, 1)]
-    covered = sum(arrangement["patch_h"] * arrangement["patch_w"] for arrangement, _ in jobs)
+    covered = sum(arrangement["bundle_h"] * arrangement["bundle_w"] for arrangement, _ in jobs)
     dx = _correlate(dy, w, b, (g.N, g.H, g.W, g.C), jobs, covered == prod(g.stride))
     return dx.transpose(0, 3, 1, 2)
 
 
 def conv2d_weight_grad(dy: Array, x: Array, g: ConvGeometry) -> Array:
-    """The transpose of conv2d as a map of w: dy (N, OC, OH, OW), x (N, C, H, W) -> dw (OC, C / groups, KH, KW)."""
+    """The transpose of conv2d as a linear map of w: dy (N, OC, OH, OW), x (N, C, H, W) -> dw (OC, C/G, KH, KW)."""
     pixels = g.N * g.OH * g.OW
     if not pixels:
         return xp().zeros(g.w_shape, x.dtype)
@@ -87,24 +90,29 @@ def conv2d_weight_grad(dy: Array, x: Array, g: ConvGeometry) -> Array:
     return reduce_sum(dw, (0,), False) if splits > 1 else dw[0]
 
 
-# ---- what to compute: pairs (how the kernel is arranged, the correlation) as conv.cu's structs ----
+# ---- what is computed ----
 
-Job = tuple[dict[str, Any], dict[str, Any]]
+
+class Job(NamedTuple):
+    """The structs Arrangement (conv.cu) and Correlation (gather.cuh) of one launch."""
+
+    arrangement: dict[str, Any]
+    correlation: dict[str, Any]
 
 
 def _forward_job(g: ConvGeometry) -> Job:
     of_h, of_w = forward_taps(g)
-    arrangement = {"patch_h": 1, "patch_w": 1, "tap_h": 0, "tap_w": 0, "tap_step_h": 1, "tap_step_w": 1}
+    arrangement = {"bundle_h": 1, "bundle_w": 1, "tap_h": 0, "tap_w": 0, "tap_step_h": 1, "tap_step_w": 1}
     to = {"DH": g.OH, "DW": g.OW, "to_first_h": 0, "to_first_w": 0, "to_stride_h": 1, "to_stride_w": 1}
     return _job(g, arrangement | {"exchanged": False}, of_h, of_w, (g.H, g.W, g.C), g.OC, to)
 
 
 def _phase_job(g: ConvGeometry, of_h: Phases, of_w: Phases) -> Job:
-    """These phases of the input gradient: the patch of (u, v) is one pixel for each of them."""
+    """The job for these phases of the input gradient. The bundle of (u, v) has one pixel for each pair of phases."""
     (row, *_), (col, *_) = of_h.phases, of_w.phases
     arrangement = {
-        **{"patch_h": len(of_h.phases), "tap_h": row.taps.start, "tap_step_h": row.taps.step},
-        **{"patch_w": len(of_w.phases), "tap_w": col.taps.start, "tap_step_w": col.taps.step},
+        **{"bundle_h": len(of_h.phases), "tap_h": row.taps.start, "tap_step_h": row.taps.step},
+        **{"bundle_w": len(of_w.phases), "tap_w": col.taps.start, "tap_step_w": col.taps.step},
     }
     to = {
         **{"DH": g.H, "to_first_h": of_h.first_u * g.stride[0] + row.offset, "to_stride_h": g.stride[0]},
@@ -122,24 +130,25 @@ def _job(
     channels: int,
     to: dict[str, int],
 ) -> Job:
+    """A job that reads of_h and of_w from a source (H, W, C), and writes this many channels to the destination `to`."""
     H, W, C = source
     taps = {"taps_h": of_h.number, "taps_w": of_w.number}
     both = {**taps, "groups": g.groups, "C": C // g.groups, "outputs": channels // g.groups}
     correlation = {
         **both,
-        **{"N": g.N, "H": H, "W": W, "U": of_h.outputs, "V": of_w.outputs, "patch_w": arrangement["patch_w"]},
+        **{"N": g.N, "H": H, "W": W, "U": of_h.outputs, "V": of_w.outputs, "bundle_w": arrangement["bundle_w"]},
         **{"first_h": of_h.start, "stride_h": of_h.stride, "step_h": of_h.dilation},
         **{"first_w": of_w.start, "stride_w": of_w.stride, "step_w": of_w.dilation},
-        "columns": arrangement["patch_h"] * arrangement["patch_w"] * both["outputs"],
+        "columns": arrangement["bundle_h"] * arrangement["bundle_w"] * both["outputs"],
         "k_per_split": 2**31 - DEEPEST_TILE,
         "split_step": 0,
         **to,
     }
-    return {**arrangement, **both, "KH": g.KH, "KW": g.KW}, correlation
+    return Job({**arrangement, **both, "KH": g.KH, "KW": g.KW}, correlation)
 
 
 def _runs(g: ConvGeometry, axis: int) -> Iterator[Phases]:
-    """The phases that one launch computes: those that read the same and write neighbouring rows."""
+    """Groups of phases that one launch can compute: they read the same and write neighbouring rows."""
     for together in phases(g, axis):
         run = together.phases[:1]
         for phase in together.phases[1:]:
@@ -151,19 +160,19 @@ def _runs(g: ConvGeometry, axis: int) -> Iterator[Phases]:
         yield together._replace(phases=run)
 
 
-# ---- how: one launch for each job ----
+# ---- how it is computed: one launch for each job ----
 
 
 def _correlate(x: Array, w: Array, b: Array | None, shape: tuple[int, ...], jobs: list[Job], covered: bool) -> Array:
-    """All jobs of x (N, C, H, W) into one new array of that shape, channels last.
+    """A new array of this shape, channels-last, with the results of all jobs, which read x (N, C, H, W); plus b.
 
-    covered: every pixel is in one of the jobs; if not, zeros (or b) stand in the others.
+    covered: whether the jobs write every pixel. If not, the other pixels are zero (plus b).
     """
     x = aligned(channels_last(x))
     splits = min((_splits(x.dtype, correlation) for _, correlation in jobs), default=1)
     make = empty if covered else xp().zeros
     y = make((splits, *shape), x.dtype)
-    early = b if splits == 1 and covered else None  # where sums are complete, the kernel adds b
+    early = b if splits == 1 and covered else None  # the kernel adds b itself if its sums are complete
     for arrangement, correlation in jobs:
         if correlation["N"]:
             _launch(x, _arranged(w, arrangement), early, y, correlation, splits)
@@ -172,8 +181,9 @@ def _correlate(x: Array, w: Array, b: Array | None, shape: tuple[int, ...], jobs
 
 
 def _arranged(w: Array, arrangement: dict[str, Any]) -> Array:
+    """The weights as matrices, flat (see Arrangement in conv.cu)."""
     s = arrangement
-    out = empty(prod(s[k] for k in ("groups", "taps_h", "taps_w", "C", "patch_h", "patch_w", "outputs")), w.dtype)
+    out = empty(prod(s[k] for k in ("groups", "taps_h", "taps_w", "C", "bundle_h", "bundle_w", "outputs")), w.dtype)
     MODULE.kernel("arrange_kernel", w.dtype)[ceil_div(out.size, THREADS), THREADS](xp().ascontiguousarray(w), out, s)
     return out
 
@@ -188,7 +198,10 @@ def _launch(x: Array, w: Array, b: Array | None, y: Array, s: dict[str, Any], sp
 
 
 def _product(dtype: np.dtype, rows: int, columns: int, channels: int) -> tuple[str, int, int, tuple[Any, ...]]:
-    """The kernel whose tiles suit a product of this size: its name, rows and columns of its tile, its arguments."""
+    """The kernel whose tiles suit a product of this size: its name, its tile's rows and columns, template arguments.
+
+    Large tiles read fewer bytes per flop (tile.cuh), but are used only if there are enough of them to fill the GPU.
+    """
     unit = 1 if channels % 4 else 4
     if settings.allow_tf32 and dtype == np.float32:
         return "tensor_cores", 128, 128, (unit,)
@@ -201,7 +214,7 @@ def _product(dtype: np.dtype, rows: int, columns: int, channels: int) -> tuple[s
 
 
 def _splits(dtype: np.dtype, s: dict[str, Any]) -> int:
-    """Into how many pieces the sum is cut so that a product of few tiles fills the device."""
+    """Into how many splits the sum over k is cut, so that a product with few tiles fills the GPU."""
     if not s["N"]:
         return 1
     pixels, K = s["N"] * s["U"] * s["V"], s["taps_h"] * s["taps_w"] * s["C"]
@@ -210,5 +223,6 @@ def _splits(dtype: np.dtype, s: dict[str, Any]) -> int:
 
 
 def _per_split(tiles: int, length: int) -> int:
+    """The length of a split of a sum of this length, a multiple of a tile's depth."""
     splits = max(1, min(FILL // tiles, length // 128))
     return ceil_div(ceil_div(length, splits), DEEPEST_TILE) * DEEPEST_TILE

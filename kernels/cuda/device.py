@@ -1,4 +1,4 @@
-"""Where arrays are: what the checks of a launch's arguments must know, and no more."""
+"""The device that arrays are on, as far as the checks of a launch's arguments need it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from ..contract import Array
 
 
 class Device(Protocol):
-    """The device that arrays are made on and kernels are launched on now."""
+    """The current device, on which arrays are made and kernels are launched."""
 
     array_type: type
 
     def device(self) -> int:
-        """Its number."""
+        """The number of the current device."""
 
     def address(self, array: Array) -> int:
-        """Where the first element of the array is."""
+        """The address of the array's first element."""
 
     def check_device(self, array: Array) -> None:
         """Raises ValueError if the array is on another device."""
 
     def upload(self, array: np.ndarray[Any, Any]) -> Array:
-        """A copy of the array on the device. While capturing it is made last, and kept as long as the launches."""
+        """A copy of the array on the device.
+
+        During a capture the numbers are copied when it has ended, and the copy lives as long as the captured launches.
+        """

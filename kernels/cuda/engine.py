@@ -1,4 +1,7 @@
-"""What compiles and runs kernels: CuPy on a GPU, or, in the tests, an emulator. Both stand behind `Engine`."""
+"""Compiles and runs kernels, with CuPy on a GPU or with an emulator in the tests. `Engine` is the interface of both.
+
+steps.py explains what it means to capture launches into a CUDA graph and to replay them.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +22,22 @@ from .signature import Signature
 Extent: TypeAlias = tuple[int, int, int]
 R = TypeVar("R")
 
-STATIC_SHARED_LIMIT = 48 * 1024  # bytes of dynamic shared memory that a kernel may use without having asked
+STATIC_SHARED_LIMIT = 48 * 1024  # a kernel that wants more bytes of dynamic shared memory must ask for them
 
 
 class CompileError(RuntimeError):
-    """A kernel does not compile; the message is the compiler's, with file and line."""
+    """A kernel does not compile; the message is that of the compiler, with file and line."""
 
 
 class LaunchError(RuntimeError):
-    """A launch failed, or the kernel did something wrong."""
+    """A launch failed, or the kernel did something that is not allowed."""
 
 
 class Launches(Protocol):
     """Launches that were captured."""
 
     def launch(self) -> None:
-        """Run all of them, in the order of the current stream."""
+        """Runs all of them on the current stream."""
 
 
 class Engine(Device, Protocol):
@@ -47,48 +50,51 @@ class Engine(Device, Protocol):
 
     @property
     def capturing(self) -> bool:
-        """Inside of capture()."""
+        """Whether capture() is running now."""
 
     def compile(self, source: str, signatures: Mapping[str, Signature]) -> Callable[[str], Any]:
         """A function that maps the name of an instance to something that `launch` runs.
 
-        Whether all instances are compiled now or each when it is asked for is the engine's choice.
-        Raises CompileError.
+        The engine decides whether all instances are compiled now, or each one when it is first asked for. Raises
+        CompileError.
         """
 
     def launch(self, function: Any, grid: Extent, block: Extent, arguments: Sequence[Any], shared: int) -> None:
-        """Arguments are arrays, None (null), NumPy scalars, one-element structured arrays and PointerTables."""
+        """Launches a kernel with `shared` bytes of dynamic shared memory.
+
+        The arguments are arrays, None (null), NumPy scalars, one-element structured arrays and PointerTables.
+        """
 
     def synchronize(self) -> None:
-        """Waits for all launches; raises RuntimeError if one of them failed."""
+        """Waits for all launches. Raises RuntimeError if one of them failed."""
 
     def capture(self, function: Callable[[], R]) -> tuple[R, Launches]:
-        """Take down what the function launches, without running it: what it returns, and the launches.
+        """Records what the function launches without running it; returns the function's result and the launches.
 
-        The arrays that it makes stay where they are as long as the launches live. Raises RuntimeError, with the reason,
-        for a function that cannot be captured.
+        The memory of the arrays that the function makes is kept as long as the launches live. Raises RuntimeError, with
+        the reason, for a function that cannot be captured.
         """
 
     def staging(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
-        """Memory of the host from which copies to the device need not wait."""
+        """A host array from which the host can copy to the device without waiting (pinned memory)."""
 
     def copy_in(self, array: Array, staged: np.ndarray[Any, Any]) -> Callable[[], None]:
-        """Begins to copy from a staging() array; returns a function that waits until that is done."""
+        """Begins to copy a staging() array to the device; returns a function that waits until the copy is done."""
 
 
 class CupyEngine:
-    """Kernels through cupy.RawModule, on the current device and the current stream.
+    """Compiles kernels with cupy.RawModule and runs them on the current device and the current stream.
 
-    Every instance is a module of its own, compiled when it is first asked for: a model that uses float32 does not
-    wait for the float64 kernels. CuPy (from 14.2) keeps what it compiled on disk.
+    Every instance is a module of its own and is compiled when it is first asked for, so that a model that uses float32
+    does not wait for the float64 kernels. CuPy (from 14.2) keeps compiled kernels on disk.
     """
 
     def __init__(self) -> None:
         self._cupy = import_cupy()
         _explain_exhaustion(self._cupy)
         self._graph_memory: dict[int, GraphMemory] = {}  # by device
-        self._outside: Any = None  # while capturing, the allocator of what is no part of the graph
-        self._uploads: list[tuple[Array, np.ndarray[Any, Any]]] = []  # put off while capturing
+        self._outside: Any = None  # during a capture, the allocator for arrays that are not part of the graph
+        self._uploads: list[tuple[Array, np.ndarray[Any, Any]]] = []  # postponed until the capture has ended
         self.array_type: type = self._cupy.ndarray
         self.xp = self._cupy
 
@@ -124,7 +130,7 @@ class CupyEngine:
     def upload(self, array: np.ndarray[Any, Any]) -> Array:
         if not self.capturing:
             return self._cupy.asarray(array)
-        with self._cupy.cuda.using_allocator(self._outside):  # or a kernel that was captured before might write to it
+        with self._cupy.cuda.using_allocator(self._outside):  # captured kernels may write to the graph's memory
             buffer = self._cupy.empty(array.shape, array.dtype)
         self._uploads.append((buffer, array))
         return buffer
@@ -133,7 +139,7 @@ class CupyEngine:
         self._cupy.cuda.get_current_stream().synchronize()
 
     def capture(self, function: Callable[[], R]) -> tuple[R, Launches]:
-        """On a stream of its own, with memory of its own. What `upload` is asked for is copied when it is over."""
+        """Captures on a stream of its own, with memory of its own; uploads are copied when the capture has ended."""
         cuda = self._cupy.cuda
         memory = self._graph_memory.setdefault(self.device(), GraphMemory(self._cupy))
         self._outside = cuda.get_allocator()
@@ -141,7 +147,7 @@ class CupyEngine:
             try:
                 result, graph = _record(stream, function)
             except BaseException as error:
-                clear_frames(error.__traceback__)  # their arrays: they would outlive the handling of the error
+                clear_frames(error.__traceback__)  # they hold arrays, which would outlive the handling of the error
                 memory.release()
                 raise
             finally:
@@ -161,13 +167,13 @@ class CupyEngine:
 
 
 class CupyGraph:
-    """A captured graph, and what its kernels read that nobody else refers to."""
+    """A captured graph, and the uploaded arrays that its kernels read, which nothing else keeps alive."""
 
     def __init__(self, cupy: Any, graph: Any, uploads: list[Any], release: Callable[[], None]) -> None:
         self._cupy, self._graph, self._uploads, self._release = cupy, graph, uploads, release
 
     def __del__(self) -> None:
-        self._graph = None  # before its memory
+        self._graph = None  # it must go before its memory
         self._release()
 
     def launch(self) -> None:
@@ -175,12 +181,12 @@ class CupyGraph:
 
 
 def _record(stream: Any, function: Callable[[], R]) -> tuple[R, Any]:
-    """What the function returns, and the graph of what it launched on the stream."""
+    """What the function returns, and the graph of its launches on the stream."""
     stream.begin_capture()
     try:
         result = function()
     except BaseException:
-        with suppress(Exception):  # the driver says once more that it failed
+        with suppress(Exception):  # end_capture fails too, after a failed capture
             stream.end_capture()
         raise
     return result, stream.end_capture()
@@ -193,7 +199,7 @@ def _cupy_argument(value: Any) -> Any:
 
 
 def _explain_exhaustion(cupy: Any) -> None:
-    """Puts a wrapper around CuPy's allocator, so that whatever runs out of memory says how much there was."""
+    """Wraps CuPy's allocator, so that the error for exhausted memory says how much there is."""
     allocate = cupy.cuda.get_allocator()
 
     def explained(size: int) -> Any:

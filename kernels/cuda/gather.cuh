@@ -1,19 +1,20 @@
-// What a convolution reads and where its results go, and the im2col matrix, which is never written down: it is gathered
-// from the image, a tile at a time, on the way to shared memory (conv.cu).
+// What a convolution reads, where its results go, and tiles of the im2col matrix. That matrix, with one patch of the image
+// in each row, is never written: its tiles are gathered from the image on the way to shared memory (conv.cu).
 #pragma once
 #include "common.cuh"
 #include "pipeline.cuh"
 
-// One correlation, per group of channels. Output (n, u, v) reads x[n, first_h + u stride_h + p step_h, ...] through tap
-// (p, q); its results are a patch of pixels of the destination, patch_w of them beside each other, with `outputs`
-// channels each: one pixel in the forward pass; in the input gradient all phases that read the same. Together they are
-// `columns` numbers, the columns of the product. The patch of (u, v) begins at row
-// u * to_stride_h + to_first_h, and what lies outside of the destination (DH, DW) is not written. k counts taps and
-// channels, (p, q, c); it may be cut into pieces of k_per_split whose results lie split_step numbers apart.
+// One correlation, for each group of channels. Output (n, u, v), with u < U and v < V, reads
+// x[n, first_h + u stride_h + p step_h, ...] through tap (p, q). Its results are a *bundle* of neighbouring pixels of the
+// destination, bundle_w in each row, with `outputs` channels each: a single pixel in the forward pass; in the input
+// gradient one pixel for each phase that reads the same. All numbers of a bundle are the `columns` of the product. The
+// bundle of (u, v) begins at row u * to_stride_h + to_first_h, and pixels outside the destination (DH, DW) are not written.
+// k counts taps and channels, (p, q, c). It may be cut into splits of k_per_split, whose results lie split_step numbers
+// apart (split-K).
 struct Correlation {
   int N, H, W, C, groups;
   int first_h, first_w, stride_h, stride_w, step_h, step_w, taps_h, taps_w;
-  int U, V, columns, patch_w, outputs;
+  int U, V, columns, bundle_w, outputs;
   int DH, DW, to_first_h, to_first_w, to_stride_h, to_stride_w;
   int k_per_split;
   long long split_step;
@@ -31,33 +32,33 @@ __device__ __forceinline__ Pixel pixel_at(long long row, const Correlation& s) {
   const int n = row / (s.U * s.V), rest = row - (long long)n * s.U * s.V;
   return {n, rest / s.V, rest % s.V};
 }
-// A few rows further on, by divisions of 32 bits, which are several times as fast as those of 64.
+// The pixel a few rows after `first`. It needs only divisions of 32 bits, which are several times as fast as those of 64.
 __device__ __forceinline__ Pixel pixel_after(const Pixel& first, int rows, const Correlation& s) {
   const int v = first.v + rows, u = first.u + v / s.V;
   return {first.n + u / s.U, u % s.U, v % s.V};
 }
 
-// Where column j of group `group` of a pixel goes; null for a pixel outside of the destination.
+// Where column j of an output pixel's results is written, in group `group`; null if that is outside the destination.
 template <typename T>
 __device__ __forceinline__ T* destination(T* y, const Correlation& s, const Pixel& at, int group, int j) {
-  const int patch = j / s.outputs, c = j - patch * s.outputs;
-  const int h = at.u * s.to_stride_h + s.to_first_h + patch / s.patch_w;
-  const int w = at.v * s.to_stride_w + s.to_first_w + patch % s.patch_w;
+  const int place = j / s.outputs, c = j - place * s.outputs;  // place: which pixel of the bundle
+  const int h = at.u * s.to_stride_h + s.to_first_h + place / s.bundle_w;
+  const int w = at.v * s.to_stride_w + s.to_first_w + place % s.bundle_w;
   if ((unsigned)h >= (unsigned)s.DH || (unsigned)w >= (unsigned)s.DW) return nullptr;
   return y + (((long long)at.n * s.DH + h) * s.DW + w) * (s.groups * s.outputs) + group * s.outputs + c;
 }
 
-// What an output pixel reads: tap (p, q) and channel c of its group is first[tap_offset], if that is inside of the image.
+// What an output pixel reads: through tap (p, q), channel c of its group is first[tap_offset(s, p, q, c)], if inside(p, q).
 template <typename T>
 struct Source {
   const T* first;
-  int h, w;  // where tap (0, 0) is
+  int h, w;  // the pixel that tap (0, 0) reads
 
   __device__ __forceinline__ void set(const T* x, const Correlation& s, const Pixel& at) {
     h = s.first_h + at.u * s.stride_h;
     w = s.first_w + at.v * s.stride_w;
     first = x + (((long long)at.n * s.H + h) * s.W + w) * (s.groups * s.C);
-    if (at.n >= s.N) h = -(1 << 30);  // a row below the last is outside of every image
+    if (at.n >= s.N) h = -(1 << 30);  // a row of the product after the last one: nothing it reads is inside an image
   }
   __device__ __forceinline__ bool inside(const Correlation& s, int p, int q) const {
     return (unsigned)(h + p * s.step_h) < (unsigned)s.H && (unsigned)(w + q * s.step_w) < (unsigned)s.W;
@@ -69,7 +70,7 @@ __device__ __forceinline__ int tap_offset(const Correlation& s, int p, int q, in
 
 // ---- tiles ----
 
-// Where in the im2col matrix a thread is along k: tap (p, q) and channel c.
+// The k at which a thread is in the im2col matrix, as tap (p, q) and channel c.
 struct Tap {
   int p, q, c;
   __device__ __forceinline__ void start(int k, int C, int taps_w) {
@@ -82,7 +83,7 @@ struct Tap {
     for (c += by; c >= C; c -= C)
       if (++q == taps_w) q = 0, p++;
   }
-  // The same where C is a multiple of `by`.
+  // The same for a C that is a multiple of `by`.
   __device__ __forceinline__ void step(int by, int C, int taps_w) {
     if ((c += by) < C) return;
     c -= C;
@@ -90,17 +91,17 @@ struct Tap {
   }
 };
 
-// Rows of the im2col matrix on their way to a tile[k][row], a stand-in for Operand (pipeline.cuh) that looks its
-// numbers up in the image. C is a multiple of UNIT; if that is four or more, the four numbers that a thread reads are
-// neighbours, channels of one pixel.
+// Moves rows of the im2col matrix to tile[k][row]. It replaces Operand (pipeline.cuh) and reads its numbers from the image.
+// C is a multiple of UNIT. If UNIT is four or more, the four numbers that a thread reads at once are neighbouring channels
+// of one pixel.
 template <typename T, int WIDTH, int DEPTH, int UNIT>
 struct GatheredRows {
   static constexpr int FOURS = WIDTH * DEPTH / 4 / TILE_THREADS;
   static constexpr int PER_LINE = DEPTH / 4;
-  static constexpr bool ONE_TAP = UNIT % DEPTH == 0;  // for all of a tile, so that it is the same for all threads
+  static constexpr bool ONE_TAP = UNIT % DEPTH == 0;  // a tile lies within one tap, which is the same for all threads
   const Correlation& s;
   Source<T> from[FOURS];
-  Tap tap;  // of the tile if it has one, else of the first of four numbers; all fours of a thread have the same k
+  Tap tap;  // with ONE_TAP that of the tile, else that of the thread's fours, which all have the same k
   Four<T> held[FOURS];
 
   __device__ __forceinline__ GatheredRows(const T* x, const Correlation& s, int group, const Pixel& first, int k)
@@ -144,7 +145,7 @@ struct GatheredRows {
   }
 };
 
-// The same matrix transposed, on its way to a tile[pixel][k], with pixels as the axis of the sum.
+// Moves the transposed matrix to tile[pixel][k]; the pixels are the axis of the sum.
 template <typename T, int WIDTH, int DEPTH, int UNIT>
 struct GatheredColumns {
   static constexpr int FOURS = WIDTH * DEPTH / 4 / TILE_THREADS;
@@ -152,8 +153,8 @@ struct GatheredColumns {
   static constexpr int TAPS = UNIT >= 4 ? 1 : 4;
   const Correlation& s;
   const T* x;
-  int h[TAPS], w[TAPS], offset[TAPS];  // of the thread's four k, which stay the same, from where the pixel is
-  int n[FOURS], u[FOURS], v[FOURS];    // the pixels, which advance
+  int h[TAPS], w[TAPS], offset[TAPS];  // where the thread's four k are read, relative to the pixel; they do not change
+  int n[FOURS], u[FOURS], v[FOURS];    // the pixels, which advance from tile to tile
   Four<T> held[FOURS];
 
   __device__ __forceinline__ GatheredColumns(const T* x, const Correlation& s, int group, int first_k,
@@ -163,7 +164,7 @@ struct GatheredColumns {
     for (int i = 0; i < TAPS; i++) {
       Tap tap;
       tap.start(first_k + k_of() + i, s.C, s.taps_w);
-      h[i] = tap.p < s.taps_h ? s.first_h + tap.p * s.step_h : -(1 << 30);  // a k beyond the last tap
+      h[i] = tap.p < s.taps_h ? s.first_h + tap.p * s.step_h : -(1 << 30);  // k is beyond the last tap
       w[i] = s.first_w + tap.q * s.step_w;
       offset[i] = ((s.first_h + tap.p * s.step_h) * s.W + w[i]) * (s.groups * s.C) + tap.c;
     }

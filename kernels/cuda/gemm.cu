@@ -1,30 +1,30 @@
 // C (M, N) = A (M, K) B (K, N), with register blocks (tile.cuh) or on tensor cores (mma.cuh). In NumPy: C = A @ B.
 //
-// The way here, step by step, is in ladder/. Both kernels read global memory 16 bytes at a time, one tile ahead of the
-// arithmetic (pipeline.cuh). Operands are row-major, or transposed views of row-major matrices: the compiler knows along
-// which axis memory runs, as that decides how four numbers are read at once.
+// ladder/ leads to these kernels step by step, and explains the words. Both kernels read global memory 16 bytes at a time,
+// one tile ahead of the arithmetic (pipeline.cuh). Operands are row-major matrices or transposed views of them. Which of
+// the two is a template argument, because it decides how four numbers are read at once.
 #include "common.cuh"
 #include "mma.cuh"
 #include "pipeline.cuh"
 #include "tile.cuh"
 
-// `batch` products of the same shape, the operands of which are a_step and b_step numbers apart (0: the same for all).
-// K may be cut into pieces of k_per_split, a multiple of the depth of a tile, that are summed elsewhere: C is then
-// (splits, batch, M, N). It fills the device when C has few tiles and K is long.
+// `batch` products of the same shape, whose operands lie a_step and b_step numbers apart (0: all use the same one). K may
+// be cut into splits of k_per_split, a multiple of a tile's depth. C is then (splits, batch, M, N), and the caller adds
+// the splits up. This fills the GPU when C has few tiles and K is long (split-K).
 struct Problem {
   int M, N, K, batch, k_per_split;
   long long a_step, b_step;
 };
 
 // Which part of C a block computes: the tile that begins at (row, column) of one matrix of the batch, summed over
-// k_length values of k. It is kept in shared memory, as its numbers are needed before and after the work, but not
-// during it, when registers are scarce.
+// k_length values of k. It is kept in shared memory, because it is needed only before and after the loop over k, in which
+// registers are scarce.
 struct Block {
   long long batch;
   int row, column, k_begin, k_length;
 };
 
-// blockIdx.x counts batch and tiles, columns fastest; blockIdx.y the pieces of K. All threads must call it.
+// blockIdx.x counts the batch and the tiles, columns fastest; blockIdx.y counts the splits of K. All threads must call it.
 __device__ __forceinline__ void find_block(Block& block, const Problem& p, int side) {
   if (threadIdx.x == 0) {
     const int per_row = ceil_div(p.N, side), tiles = ceil_div(p.M, side) * per_row, tile = blockIdx.x % tiles;
@@ -42,14 +42,14 @@ __device__ __forceinline__ long long c_offset(const Block& block, const Problem&
 
 // ---- register blocks ----
 
-// A block of 256 threads computes a square of C with 16 * P numbers a side, a thread P x P of them in registers (see
-// tile.cuh). P = 8 reads least; P = 4 has four times as many blocks, for products that are small.
+// A block of 256 threads computes a square of C with 16 * P numbers on each side; a thread keeps P x P of them in
+// registers (see tile.cuh). P = 8 reads the fewest bytes per flop. P = 4 has four times as many blocks, for small products.
 template <typename T, int P, bool A_TRANSPOSED, bool B_TRANSPOSED>
 __global__ void __launch_bounds__(TILE_THREADS, 2)
     gemm_registers(const T* __restrict__ ALIGNED(16) a, const T* __restrict__ ALIGNED(16) b,
                    T* __restrict__ ALIGNED(16) c, Problem p) {
   constexpr int WIDTH = 16 * P;
-  constexpr int DEPTH = 64 / P;  // of a tile each thread reads four numbers
+  constexpr int DEPTH = 64 / P;  // so that each thread reads one four of each tile
   __shared__ __align__(16) T a_tiles[2][DEPTH][WIDTH + TILE_PAD], b_tiles[2][DEPTH][WIDTH + TILE_PAD];
   __shared__ Block block;
   find_block(block, p, WIDTH);
@@ -83,8 +83,8 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
 
 // ---- tensor cores ----
 
-// A block of 256 threads computes 128 x 128 numbers of C, its 8 warps standing 2 high and 4 wide. Sums are floats, kept
-// in registers as the instruction returns them, spread over the warp.
+// A block of 256 threads computes 128 x 128 numbers of C; its 8 warps stand in 2 rows and 4 columns. The sums are floats
+// in registers, distributed over the lanes of a warp as the instruction returns them.
 template <bool A_TRANSPOSED, bool B_TRANSPOSED>
 __global__ void __launch_bounds__(TILE_THREADS)
     gemm_tensor_cores(const float* __restrict__ ALIGNED(16) a, const float* __restrict__ ALIGNED(16) b,

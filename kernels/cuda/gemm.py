@@ -1,4 +1,4 @@
-"""The product of matrices (gemm.cu). The way to these kernels, step by step, is in ladder/."""
+"""The product of matrices (gemm.cu). ladder/ leads to these kernels step by step."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ REGISTERS = {"gemm_registers": 128, "gemm_tensor_cores": 168}
 
 THREADS = 256
 DEEPEST_TILE = 16  # along K
-LONG = 256  # K from which it pays to cut it up
+LONG = 256  # the smallest K that is cut into splits
 
 
 class _Operand(NamedTuple):
-    """Matrices as they lie in memory."""
+    """An operand as it lies in memory, one matrix or several."""
 
-    buffer: Array  # (..., rows, columns) or, transposed, (..., columns, rows); C-contiguous
+    buffer: Array  # C-contiguous: (..., rows, columns) or, if transposed, (..., columns, rows)
     transposed: bool
-    step: int  # numbers from one matrix to the next; 0 if there is one for all
+    step: int  # the numbers from one matrix to the next, or 0 if all products use the same matrix
 
 
 def matmul(a: Array, b: Array, bias: Array | None = None, relu: bool = False) -> Array:
-    """(..., M, K) @ (..., K, N) -> (..., M, N), leading axes broadcast; bias (N,) is added to each row.
+    """(..., M, K) @ (..., K, N) -> (..., M, N), leading axes broadcast; transposed views are not copied.
 
-    With relu the result is max(a b + bias, 0). Transposed views are read where they are. float32 products are sums of
-    float32 products, unless settings.allow_tf32.
+    bias (N,) is added to each row; with relu the result is max(a b + bias, 0). float32 matrices are multiplied in
+    float32, or with operands rounded to TF32 if settings.allow_tf32 is set.
     """
     if a.ndim > 2 and b.ndim == 2 and a.flags.c_contiguous:  # one product for all leading axes
         rows = a.reshape(prod(a.shape[:-1]), a.shape[-1])
@@ -75,7 +75,7 @@ def _product(a: Array, b: Array) -> Array:
 
 
 def _kernel(dtype: np.dtype, batch: int, M: int, N: int) -> tuple[str, int, tuple]:
-    """Name of the kernel, side of its tiles, first template arguments."""
+    """The name of the kernel, the side of its tiles, and its first template arguments (tile.cuh explains the sizes)."""
     if settings.allow_tf32 and dtype == np.float32:
         return "gemm_tensor_cores", 128, ()
     large_tiles = batch * ceil_div(M, 128) * ceil_div(N, 128)
@@ -84,13 +84,13 @@ def _kernel(dtype: np.dtype, batch: int, M: int, N: int) -> tuple[str, int, tupl
 
 
 def _k_per_split(tiles: int, K: int) -> int:
-    """Few tiles would leave most of the device idle: K is then cut up, but not into less than 64."""
+    """The length of the splits of K. K is split, into lengths of at least 64, if few tiles would leave the GPU idle."""
     splits = max(1, min(FILL // tiles, K // 64)) if K >= LONG and tiles < FILL // 4 else 1
     return ceil_div(ceil_div(K, splits), DEEPEST_TILE) * DEEPEST_TILE
 
 
 def _operand(x: Array, lead: tuple[int, ...] = ()) -> _Operand:
-    """x with its leading axes broadcast to `lead`; copied only if neither it nor its transpose is contiguous."""
+    """x with its leading axes broadcast to `lead`. It is copied only if neither x nor its transpose is contiguous."""
     rows, columns = x.shape[-2:]
     if prod(x.shape[:-2]) == 1:
         x, step = x.reshape(rows, columns), 0

@@ -1,11 +1,12 @@
-"""The memory of captured graphs, which must not be given to anyone else, nor freed, as long as a graph lives.
+"""The memory of captured graphs, which must be neither reused for anything else nor freed while a graph lives.
 
-A captured kernel writes to the same addresses at each replay, also to those of arrays that Python has long let go of.
-So all arrays that are made during a capture come from a pool that serves nothing else. One pool serves all graphs of a
-device: they run one after the other, and each writes its temporaries before it reads them, so they may share them; what
-is still referred to, results and gradients, is not given to the next. With the last graph the pool is emptied. (A pool
-for each graph would leak: its free blocks and the list of them refer to each other where Python's collector does not
-see it, cupy#9437.)
+A captured kernel writes to the same addresses at each replay of its graph, also to those of arrays that Python has long
+freed. So all arrays that are made during a capture come from a memory pool that serves nothing else.
+
+One pool serves all graphs of a device. The graphs run one after the other, and each writes its temporary arrays before
+it reads them, so they may share these. Arrays that are still referred to, such as results and gradients, are not given
+to the next graph. When the last graph is gone, the pool is emptied. (A pool for each graph would leak, because its free
+blocks and the list of them refer to each other in a way that Python's garbage collector does not see, cupy#9437.)
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 
 
 class GraphMemory:
-    """Stream and pool of the captures on one device."""
+    """The stream and the memory pool of all captures on one device."""
 
     def __init__(self, cupy: ModuleType) -> None:
         self._cupy = cupy
@@ -29,19 +30,19 @@ class GraphMemory:
 
     @contextmanager
     def capturing(self) -> Iterator[Any]:
-        """Inside, arrays come from here; the value is the stream to capture on. It counts as a graph until release().
+        """Inside the with statement arrays come from this pool; yields the stream to capture on.
 
-        The default pool first gives its free blocks to the device: after a step without a graph they hold as much as
-        the capture is about to ask for.
+        Each capture counts as a graph until release() is called. First the default pool returns its free blocks to the
+        device: after a step without a graph they hold as much memory as the capture is about to ask for.
         """
         self._cupy.get_default_memory_pool().free_all_blocks()
-        self._empty_if_unused()  # of what outlived its graph
+        self._empty_if_unused()  # frees what arrays that outlived the last graph have returned since
         self._graphs += 1
         with self._cupy.cuda.using_allocator(self._pool.malloc), self._stream:
             yield self._stream
 
     def release(self) -> None:
-        """A graph is gone, or could not be captured."""
+        """Says that a graph is gone, or that it could not be captured."""
         self._graphs -= 1
         self._empty_if_unused()
 
@@ -51,16 +52,16 @@ class GraphMemory:
 
 
 def exhausted(cupy: ModuleType, size: int) -> MemoryError:
-    """The error of an allocation that failed."""
+    """The error for an allocation of `size` bytes that failed."""
     free, total = cupy.cuda.runtime.memGetInfo()
     return MemoryError(f"out of device memory: {size:,} bytes asked for, {free:,} of {total:,} free")
 
 
 def _strict(cupy: ModuleType) -> Callable[[int], Any]:
-    """cudaMalloc, with MemoryError where there is no more.
+    """An allocator that calls cudaMalloc, and raises MemoryError if there is no memory left.
 
-    At CuPy's own error its pool would free the blocks that Python has let go of, though captured kernels use them, and
-    try again.
+    If it raised CuPy's own error, the pool would free its unused blocks and try again; but captured kernels still use
+    them.
     """
 
     def allocate(size: int) -> Any:

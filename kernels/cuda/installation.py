@@ -1,20 +1,20 @@
-"""What must be installed for kernels to be compiled and launched, and the errors that say what is missing.
+"""Checks that everything is installed that kernels need to be compiled and launched, and says what is missing.
 
-The driver alone does not do. CuPy hands every kernel to NVRTC, the compiler, and gives it the folder of CUDA's headers,
-whether the kernel includes any or not: where there is none, CuPy 14 compiles nothing. The extra `ctk` of its wheels
-brings both.
+The driver alone is not enough. CuPy passes every kernel to the compiler NVRTC together with the folder of CUDA's
+headers, even if the kernel includes none; without these headers CuPy 14 compiles nothing. The extra `ctk` of CuPy's
+wheels installs both.
 """
 
 from __future__ import annotations
 
 from types import ModuleType
 
-OLDEST_CUPY = (14, 2)  # the first that keeps instances of templates on disk once they are compiled (cupy#10177)
+OLDEST_CUPY = (14, 2)  # the first version that keeps compiled instances of templates on disk (cupy#10177)
 INSTALL = "pip install 'minivae[cuda13]' (CUDA 13 driver) or 'minivae[cuda12]'"
 
 
 def import_cupy() -> ModuleType:
-    """CuPy, able to compile and to launch. Raises RuntimeError, with what to install, where it is not."""
+    """The module cupy, ready to compile and launch. Raises RuntimeError, which says what to install, if it is not."""
     try:
         import cupy
     except ImportError as error:
@@ -28,7 +28,7 @@ def import_cupy() -> ModuleType:
 
 
 def missing(cupy: ModuleType) -> str | None:
-    """What keeps this CuPy from compiling kernels, as the end of a sentence with what to install; None: nothing."""
+    """None, or what keeps this CuPy from compiling kernels, as the end of a sentence that says what to install."""
     if tuple(map(int, cupy.__version__.split(".")[:2])) < OLDEST_CUPY:
         return f"{'.'.join(map(str, OLDEST_CUPY))} or later is needed: {INSTALL}"
     if headers() is None:
@@ -39,14 +39,14 @@ def missing(cupy: ModuleType) -> str | None:
 
 
 def headers() -> str | None:
-    """The folder of CUDA's headers, looked for as CuPy looks for it; None where there is none."""
+    """The folder of CUDA's headers, searched for as CuPy does it; None if there is none."""
     from cuda.pathfinder import find_nvidia_header_directory  # installed with CuPy
 
     return find_nvidia_header_directory("cudart")
 
 
 def compiler(cupy: ModuleType) -> str | None:
-    """The version of NVRTC, or None where it cannot be loaded."""
+    """The version of NVRTC, or None if it cannot be loaded."""
     try:
         major, minor = cupy.cuda.nvrtc.getVersion()
     except RuntimeError:

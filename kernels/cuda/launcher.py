@@ -5,13 +5,14 @@
     kernel = MODULE.kernel("gemm", x.dtype, 64, 64)                 # gemm<float, 64, 64>
     kernel[(ceil_div(N, 64), ceil_div(M, 64)), 256](a, b, c, M, N, K)   # <<<grid, block>>>(arguments)
 
-A launch knows the kernel's signature from its source, so it can check what CUDA does not: the number of arguments,
-dtypes, contiguity, alignment, constness and device of arrays, the range of numbers, the size of the block. It casts
-Python numbers to the declared types. See parameters.py for what each kind of parameter accepts.
+An *instance* is a kernel with values for its template parameters. A launch knows the kernel's signature from its
+source, so it can check what CUDA does not check: the number of arguments; the dtype, contiguity, alignment, constness
+and device of arrays; the range of numbers; the size of the block. It casts Python numbers to the declared types.
+parameters.py says what each kind of parameter accepts.
 
-With MINIVAE_CUDA_DEBUG=1 in the environment every launch is followed by a synchronisation, so that an error is
-raised by the launch that made it and names its kernel. (A launch that is being captured into a CUDA graph cannot be
-synchronised: leave the variable unset there.)
+If the environment variable MINIVAE_CUDA_DEBUG is 1, every launch is followed by a synchronisation. Then an error is
+raised by the launch that caused it, and names its kernel. (Leave the variable unset while capturing a CUDA graph,
+because a launch that is being captured cannot be synchronised.)
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ _engine: Engine | None = None
 
 
 def engine() -> Engine:
-    """What runs the kernels now: CuPy, unless a test has put something else in its place.
+    """The engine that runs the kernels: CuPy, unless a test has replaced it.
 
-    Raises RuntimeError, saying what to install or what was found, when there is no CuPy or no GPU.
+    Raises RuntimeError, which says what to install or what was found, if there is no CuPy or no GPU.
     """
     global _engine
     if _engine is None:
@@ -52,7 +53,7 @@ def engine() -> Engine:
 
 @contextmanager
 def use_engine(other: Engine) -> Iterator[Engine]:
-    """Runs all kernels with another engine inside the with statement. For tests."""
+    """Inside the with statement all kernels run on another engine. For tests."""
     global _engine
     before, _engine = _engine, other
     try:
@@ -62,7 +63,7 @@ def use_engine(other: Engine) -> Iterator[Engine]:
 
 
 def pointer_table(arrays: Sequence[Array]) -> PointerTable:
-    """The addresses of these arrays in an array on the device, for a parameter declared `T* const*`."""
+    """A table of the addresses of these arrays, on the device, for a parameter declared as `T* const*`."""
     return PointerTable(arrays, engine())
 
 
@@ -72,11 +73,11 @@ def ceil_div(count: int, per_block: int) -> int:
 
 
 class Module:
-    """The kernels of one .cu file. Reading it compiles nothing; the first kernel asked for does.
+    """The kernels of one .cu file. Nothing is compiled before the first launch.
 
-    `instances` lists the template arguments in use for each kernel, so that all of them can be compiled ahead and
-    checked. A kernel without templates is one instance; a kernel that is not listed and whose template parameters
-    are one type exists for float and for double.
+    `instances` lists the template arguments that each kernel is used with, so that tests can compile and check all of
+    them. A kernel without template parameters is one instance. A kernel that is not listed, and whose only template
+    parameter is a type, has an instance for float and one for double.
     """
 
     def __init__(
@@ -88,17 +89,17 @@ class Module:
 
     @cached_property
     def source(self) -> str:
-        """What the compilers get: the text of the file with its own headers expanded."""
+        """The text that the compilers get: the file with its own headers expanded."""
         return expand(self.path)
 
     @cached_property
     def declarations(self) -> dict[str, KernelDeclaration]:
-        """All kernels by name, templates still open."""
+        """All kernels by name, without values for their template parameters."""
         return parse(self.source)
 
     @cached_property
     def signatures(self) -> dict[str, Signature]:
-        """All instances by name, `gemm<float, 64, 64>`."""
+        """All instances by name, such as `gemm<float, 64, 64>`."""
         if unknown := set(self._instances) - set(self.declarations):
             raise ValueError(f"{self.path.name} has no kernel {sorted(unknown)}, only {sorted(self.declarations)}")
         found = [
@@ -109,7 +110,7 @@ class Module:
         return {signature.name: signature for signature in found}
 
     def kernel(self, name: str, *template_arguments: TemplateArgument) -> Kernel:
-        """The kernel with these template arguments: C++ types by name or as NumPy dtype, integers, bools.
+        """The kernel with these template arguments: C++ types, by name or as NumPy dtypes, integers and bools.
 
         Raises KeyError for an instance that is not in the module's list.
         """
@@ -132,9 +133,12 @@ class Module:
 
 
 class Kernel:
-    """One instance of a kernel. `kernel[grid, block](...)` launches it, `kernel[grid, block, shared](...)` with dynamic
-    shared memory of that many bytes; grid and block are ints or tuples of up to three. A grid with a zero in it has no
-    blocks, so nothing is launched."""
+    """One instance of a kernel.
+
+    `kernel[grid, block](...)` launches it, and `kernel[grid, block, shared](...)` does so with that many bytes of
+    dynamic shared memory. grid and block are ints or tuples of up to three ints. A grid with a zero has no blocks, so
+    nothing is launched.
+    """
 
     def __init__(self, module: Module, signature: Signature) -> None:
         self.name = signature.name
@@ -179,7 +183,7 @@ class Kernel:
 
 @lru_cache(maxsize=4096)
 def _configuration(given: tuple[Any, ...], max_threads: int) -> tuple[Extent, Extent, int]:
-    """(grid, block[, shared]) in full and checked."""
+    """grid and block with all three numbers, and the shared memory, checked."""
     if not isinstance(given, tuple) or len(given) not in (2, 3):
         raise TypeError("expected kernel[grid, block] or kernel[grid, block, shared]")
     grid, block = _extent("grid", given[0], 0, GRID_LIMIT), _extent("block", given[1], 1, BLOCK_LIMIT)

@@ -1,14 +1,14 @@
 // Negative log-likelihoods in nats, and their gradients.
 //
-// Examples (N, ...) arrive as rows (N, size) of contiguous numbers. A likelihood is a sum over a row: one block adds up
-// one row, in double, since a float that has grown to some hundred nats no longer sees the small terms. A gradient
-// is element by element: a row has as many blocks as it can use, and none has to divide to find out its row.
+// Examples (N, ...) arrive as rows (N, size) of contiguous numbers. A likelihood is a sum over a row. One block adds up one
+// row, in double, because small terms would be lost when they are added to a float of several hundred nats. A gradient is
+// computed element by element, by as many blocks for each row as are useful; blockIdx.x is the row.
 #include "common.cuh"
 
-constexpr int SUM_THREADS = 512;  // there are few examples, fewer than blocks that fit on a large GPU
+constexpr int SUM_THREADS = 512;  // large blocks, because a batch has fewer examples than a large GPU can run blocks
 constexpr int MAP_THREADS = 256;
 
-// The places of a row which this thread visits, `stride` apart.
+// The elements of a row that this thread visits: first, first + stride, ...
 struct Places {
   long long first, stride;
 };
@@ -19,8 +19,8 @@ __device__ __forceinline__ Places places_of_thread() {
 // ---- Bernoulli ----
 
 // nll (N,) = (softplus(logits) - x * logits).sum(1), with softplus(l) = log(1 + exp(l)) = max(l, 0) + log(1 + exp(-|l|)),
-// in which nothing overflows. Where a large logit is right, the linear terms cancel; they are subtracted first, so that
-// the logarithm, tiny there, is not lost beside them.
+// in which nothing overflows. If a large logit predicts its pixel well, max(l, 0) and x l cancel. They are subtracted
+// first, so that the logarithm, which is then tiny, is not lost by rounding.
 template <typename T>
 __global__ void __launch_bounds__(SUM_THREADS)
     bernoulli_nll(const T* __restrict__ logits, const T* __restrict__ x, T* __restrict__ nll, long long size) {
@@ -36,7 +36,8 @@ __global__ void __launch_bounds__(SUM_THREADS)
   if (threadIdx.x == 0) nll[blockIdx.x] = sum;
 }
 
-// dlogits (N, size) = dy[:, None] * (1 / (1 + np.exp(-logits)) - x). An exponential that is infinite gives 0, rightly.
+// dlogits (N, size) = dy[:, None] * (1 / (1 + np.exp(-logits)) - x). If the exponential overflows, 1 / (1 + inf) is 0, the
+// correct limit.
 template <typename T>
 __global__ void __launch_bounds__(MAP_THREADS)
     bernoulli_nll_grad(const T* __restrict__ dy, const T* __restrict__ logits, const T* __restrict__ x,
@@ -51,8 +52,8 @@ __global__ void __launch_bounds__(MAP_THREADS)
 
 // ---- Gauss ----
 
-// nll (N,) = (log(2 pi) + log_var + (x - mean)**2 * np.exp(-log_var)).sum(1) / 2. log_var has the shape of mean, or, if
-// `shared`, is one number.
+// nll (N,) = (log(2 pi) + log_var + (x - mean)**2 * np.exp(-log_var)).sum(1) / 2. log_var has the shape of mean or, if
+// `shared`, is a single number.
 template <typename T>
 __global__ void __launch_bounds__(SUM_THREADS)
     gaussian_nll(const T* __restrict__ mean, const T* __restrict__ log_var, const T* __restrict__ x,
@@ -70,7 +71,7 @@ __global__ void __launch_bounds__(SUM_THREADS)
 }
 
 // dmean = dy[:, None] * (mean - x) * np.exp(-log_var)
-// dlog_var = dy[:, None] * (1 - (x - mean)**2 * np.exp(-log_var)) / 2, both (N, size)
+// dlog_var = dy[:, None] * (1 - (x - mean)**2 * np.exp(-log_var)) / 2; both are (N, size).
 template <typename T>
 __global__ void __launch_bounds__(MAP_THREADS)
     gaussian_nll_grad(const T* __restrict__ dy, const T* __restrict__ mean, const T* __restrict__ log_var,
@@ -90,12 +91,12 @@ __global__ void __launch_bounds__(MAP_THREADS)
 
 // ---- categories ----
 //
-// Rows are short, ten classes or some hundred codes, so a warp takes a row, and a block several.
+// Rows are short, ten classes or a few hundred codes. So each warp takes one row, and a block several.
 
 constexpr int ROW_WARPS = 4;
 
-// The largest of a row (K,) and the sum of exp(row - largest), in every lane. The largest term of the sum is 1, so that
-// nothing overflows and the sum does not vanish.
+// The largest number of a row (K,) and the sum of exp(row - largest), in every lane. The largest term of the sum is 1, so
+// it can neither overflow nor become 0.
 template <typename T>
 __device__ __forceinline__ void largest_and_sum(const T* row, int K, T& largest, double& sum) {
   const int lane = threadIdx.x % 32;

@@ -1,7 +1,7 @@
 """Negative log-likelihoods in nats per example, and their gradients (kernels in likelihood.cu).
 
-All are sums and maps over the elements of an example, in any order, so images are taken in the order in which they lie
-in memory: nothing is transposed as long as all operands lie alike.
+All of them visit the elements of an example, in any order. So images are read in the order in which they lie in memory,
+and nothing is copied as long as all operands have the same layout.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROW_WARPS = 4
 
 
 def bernoulli_nll(logits: Array, x: Array) -> Array:
-    """logits, x (N, ...) -> (N,): -log p(x) = sum of softplus(logits) - x * logits, with p = sigmoid(logits)."""
+    """logits, x (N, ...) -> (N,): -log p(x) = sum of softplus(logits) - x logits, with p = sigmoid(logits)."""
     _, (logits, x) = in_memory_order(logits, x, fixed=1)
     N, size = len(logits), prod(logits.shape[1:])
     nll = empty(N, logits.dtype)
@@ -38,7 +38,7 @@ def bernoulli_nll(logits: Array, x: Array) -> Array:
 
 
 def bernoulli_nll_grad(dy: Array, logits: Array, x: Array) -> Array:
-    """dy (N,) -> dlogits (N, ...) = dy * (sigmoid(logits) - x)."""
+    """dy (N,) -> dlogits (N, ...) = dy (sigmoid(logits) - x)."""
     order, (logits, x) = in_memory_order(logits, x, fixed=1)
     dlogits = empty(logits.shape, logits.dtype)
     grid, block, size = _map(logits.shape)
@@ -47,9 +47,9 @@ def bernoulli_nll_grad(dy: Array, logits: Array, x: Array) -> Array:
 
 
 def gaussian_nll(mean: Array, log_var: Array, x: Array) -> Array:
-    """mean, x (N, ...), log_var of a shape that broadcasts to theirs -> (N,).
+    """mean, x (N, ...), log_var of a shape that broadcasts to theirs -> (N,):
 
-    1/2 sum of log(2 pi) + log_var + (x - mean)^2 exp(-log_var).
+    -log N(x; mean, exp(log_var)) = sum of (log(2 pi) + log_var + (x - mean)^2 exp(-log_var)) / 2.
     """
     _, mean, log_var, x = _gaussian(mean, log_var, x)
     N, size = len(mean), prod(mean.shape[1:])
@@ -62,7 +62,7 @@ def gaussian_nll(mean: Array, log_var: Array, x: Array) -> Array:
 def gaussian_nll_grad(dy: Array, mean: Array, log_var: Array, x: Array) -> tuple[Array, Array]:
     """dy (N,) -> dmean = dy (mean - x) exp(-log_var), dlog_var = dy (1 - (x - mean)^2 exp(-log_var)) / 2.
 
-    Both have the shape of mean.
+    Both have the shape of mean; the operation sums dlog_var to the shape of log_var.
     """
     order, mean, log_var, x = _gaussian(mean, log_var, x)
     dmean, dlog_var = empty(mean.shape, mean.dtype), empty(mean.shape, mean.dtype)
@@ -73,7 +73,10 @@ def gaussian_nll_grad(dy: Array, mean: Array, log_var: Array, x: Array) -> tuple
 
 
 def _gaussian(mean: Array, log_var: Array, x: Array) -> tuple[tuple[int, ...], Array, Array, Array]:
-    """The operands in the order of the mean's memory. A log_var that is one number stays one number, (1,)."""
+    """The order of mean's axes in memory, and mean, log_var and x in that order.
+
+    log_var gets the shape of mean, unless it is a single number: then it gets the shape (1,).
+    """
     if log_var.size == 1:
         order, (mean, x) = in_memory_order(mean, x, fixed=1)
         return order, mean, log_var.reshape(1), x
@@ -82,7 +85,7 @@ def _gaussian(mean: Array, log_var: Array, x: Array) -> tuple[tuple[int, ...], A
 
 
 def softmax_cross_entropy(logits: Array, target: Array) -> Array:
-    """logits (M, K), target (M,) in [0, K) -> (M,): logsumexp(logits) - logits[target]."""
+    """logits (M, K), target (M,) in [0, K) -> (M,): logsumexp(logits) - logits[target] for each row."""
     M, K = logits.shape
     nll = empty(M, logits.dtype)
     run = MODULE.kernel("softmax_cross_entropy", logits.dtype)[ceil_div(M, ROW_WARPS), ROW_WARPS * 32]
@@ -91,7 +94,7 @@ def softmax_cross_entropy(logits: Array, target: Array) -> Array:
 
 
 def softmax_cross_entropy_grad(dy: Array, logits: Array, target: Array) -> Array:
-    """dy (M,) -> dlogits (M, K) = dy * (softmax(logits) - one_hot(target))."""
+    """dy (M,) -> dlogits (M, K) = dy (softmax(logits) - one_hot(target))."""
     M, K = logits.shape
     dlogits = empty((M, K), logits.dtype)
     run = MODULE.kernel("softmax_cross_entropy_grad", logits.dtype)[ceil_div(M, ROW_WARPS), ROW_WARPS * 32]
@@ -100,12 +103,12 @@ def softmax_cross_entropy_grad(dy: Array, logits: Array, target: Array) -> Array
 
 
 def _threads(size: int, most: int) -> int:
-    """Of a block that works on `size` numbers: whole warps."""
+    """How many threads a block for `size` numbers has: whole warps, at most `most` threads."""
     return min(32 * max(1, ceil_div(size, 32)), most)
 
 
 def _map(shape: tuple[int, ...]) -> tuple[tuple[int, int], int, int]:
-    """Grid, block and the size of an example for a kernel that does something to each element of (N, ...)."""
+    """The grid, the block and the size of an example for a kernel that visits each element of (N, ...)."""
     size = prod(shape[1:])
     block = _threads(size, MAP_THREADS)
     return (shape[0], min(ceil_div(size, block), launcher.GRID_LIMIT[1])), block, size

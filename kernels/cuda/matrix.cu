@@ -1,14 +1,14 @@
-// Sums along an axis, and sums of rows that share an index. Both wait for memory and for nothing else, so they can
-// afford to add in float64 whatever the numbers are: a sum of floats is rounded once per pass, when it is stored.
+// Sums along an axis, and sums of rows that share an index. Memory alone limits both, so they can afford to add in float64
+// for every type: a sum of floats is rounded only when it is stored, once in each pass.
 #include "common.cuh"
 
 // ---- sums along an axis ----
 
 constexpr int SUM_THREADS = 256;
 
-// x (A, R, B) is summed over R. A block takes `groups` values of a, `columns` of b, and one of the parts into which R
-// is cut; 2^lane_bits threads, the lanes, share the sum for each (a, b). blockIdx.x counts a and b, per_row blocks for
-// each step of a; blockIdx.y counts the parts.
+// x (A, R, B) is summed over R. A block takes `groups` values of a, `columns` values of b, and one of the parts into which
+// R is cut. 2^lane_bits threads, here called lanes, share the sum for each (a, b). blockIdx.x counts a and b: there are
+// per_row blocks for each `groups` values of a. blockIdx.y counts the parts.
 struct Sum {
   long long A, R, B, per_part;
   unsigned columns, groups, per_row, lane_bits;
@@ -16,11 +16,11 @@ struct Sum {
 
 // sums (A, parts, B): sums[a, p, b] = x[a, p * per_part : (p + 1) * per_part, b].sum()
 //
-// A block has columns * lanes threads beside each other and `groups` rows of them. They count columns first, then lanes,
-// then groups, in the order of memory, so that neighbouring threads read neighbouring numbers: along the sum when B = 1,
-// of several terms when B is small, of the columns when B is large. The lanes' sums meet in shared memory, halves added
-// to halves. Most of these sums are of two to sixteen numbers, and finding the place must not take longer: so there are
-// two divisions, both of 32 bits.
+// A block is columns * lanes threads wide and `groups` threads high. Its threads count columns first, then lanes, then
+// groups, in the order of memory. So neighbouring threads read neighbouring numbers: terms of one sum if B = 1, terms of a
+// few sums if B is small, and columns if B is large. The sums of the lanes are added in shared memory, one half to the
+// other, again and again. Most of these sums have only two to sixteen terms, and finding a thread's place must not take
+// longer than that: so there are only two divisions, of 32 bits.
 template <typename T>
 __global__ void __launch_bounds__(SUM_THREADS) sum_middle(const T* __restrict__ x, T* __restrict__ sums, Sum s) {
   __shared__ double of_lane[SUM_THREADS];
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(SUM_THREADS) sum_middle(const T* __restrict__ 
     const T* from = x + (a * s.R + begin + lane) * s.B + b;
     const long long step = s.B << s.lane_bits;
     const int terms = terms_of_lane(begin, end, lane, s.lane_bits);
-#pragma unroll 8  // loads under way at the same time, as none waits for another
+#pragma unroll 8  // eight loads are under way at the same time
     for (int i = 0; i < terms; i++, from += step) sum += *from;
   }
   of_lane[thread] = sum;
@@ -46,24 +46,24 @@ __global__ void __launch_bounds__(SUM_THREADS) sum_middle(const T* __restrict__ 
   if (lane == 0 && a < s.A && b < s.B) sums[(a * gridDim.y + blockIdx.y) * s.B + b] = of_lane[thread];
 }
 
-// ---- rows of one index together: a stable sort, eight bits of the index at a time ----
+// ---- a stable sort puts rows of one index together, eight bits of the index at a time (radix sort) ----
 //
-// A sort by the lowest digit (of base 256), then by the next, and so on, each of them stable, is a sort by the whole
-// index, and rows of one index keep their order (Knuth, TAOCP volume 3, 5.2.5). What is sorted is `order`, the numbers
-// of the rows, of which there are fewer than 2^31. A pass cuts it into at most 256 chunks and is three kernels: count
-// the digits in each chunk; from the counts find where each chunk's rows of each digit begin; move. Atomics count
-// integers only, whose sum has no order.
+// Stable sorts by the lowest digit (in base 256), then by the next, and so on, give a stable sort by the whole index: rows
+// with the same index keep their order (Knuth, TAOCP volume 3, 5.2.5). The kernels sort `order`, the numbers of the rows,
+// of which there are fewer than 2^31. A pass sorts by one digit. It cuts `order` into at most 256 chunks and has three
+// kernels: count the digits in each chunk; compute from the counts where each chunk's rows of each digit begin; move the
+// rows. Atomics add only integers, whose sum does not depend on the order.
 
 constexpr int DIGITS = 256;
 constexpr int SORT_WARPS = DIGITS / 32;  // a block has a thread for each digit
 
-// The row at place i of the present order (null: as they come), and the digit of its index.
+// The row at place i of the current order (null: row i), and the digit of an index.
 __device__ __forceinline__ long long row_at(const long long* order, long long i) {
   return order == nullptr ? i : order[i];
 }
 __device__ __forceinline__ int digit_of(long long index, int shift) { return index >> shift & (DIGITS - 1); }
 
-// The sum of the values of all threads before this one, over a block of DIGITS threads.
+// The sum of the values of all threads before this one, in a block of DIGITS threads.
 __device__ __forceinline__ int sum_before(int value) {
   __shared__ int sums[DIGITS];
   const int thread = threadIdx.x;
@@ -91,8 +91,8 @@ __global__ void __launch_bounds__(DIGITS)
   counts[threadIdx.x * gridDim.x + blockIdx.x] = here[threadIdx.x];
 }
 
-// A block for each digit, a thread for each chunk: counts become the number of rows of this digit in the chunks before;
-// totals (DIGITS,) those in all chunks.
+// One block for each digit, one thread for each chunk: counts become the number of rows with this digit in all earlier
+// chunks, and totals (DIGITS,) the number in all chunks.
 __global__ void __launch_bounds__(DIGITS) scan_counts(int* __restrict__ counts, int* __restrict__ totals, int chunks) {
   const int chunk = threadIdx.x;
   int* count = counts + blockIdx.x * chunks + chunk;
@@ -101,9 +101,9 @@ __global__ void __launch_bounds__(DIGITS) scan_counts(int* __restrict__ counts, 
   if (chunk == chunks - 1) totals[blockIdx.x] = before + here;
 }
 
-// Moves the rows of chunk blockIdx.x to their places, 256 at a time. Before a row come those of smaller digits, and of
-// its own digit those in earlier chunks, in earlier turns of the loop (all these are in `next`), in earlier warps, and
-// in earlier lanes: a warp finds which lanes share a digit by voting on each of its eight bits.
+// Moves the rows of chunk blockIdx.x to their places, 256 at a time. Before a row come all rows with smaller digits, and
+// those with the same digit in earlier chunks and in earlier rounds of the loop (`next` counts these), in earlier warps,
+// and in earlier lanes of its warp. A warp finds which of its lanes share a digit by voting on each of the eight bits.
 __global__ void __launch_bounds__(DIGITS)
     move_rows(const long long* __restrict__ index, const long long* __restrict__ order, long long* __restrict__ sorted,
               const int* __restrict__ counts, const int* __restrict__ totals, long long M, long long per_chunk,
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(DIGITS)
   __shared__ int place[SORT_WARPS][DIGITS];
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
   const long long begin = blockIdx.x * per_chunk, end = min(M, begin + per_chunk);
-  int next = sum_before(totals[thread]) + counts[thread * gridDim.x + blockIdx.x];  // of the digit `thread`
+  int next = sum_before(totals[thread]) + counts[thread * gridDim.x + blockIdx.x];  // where digit `thread` goes next
 
   for (long long first = begin; first < end; first += DIGITS) {
     const bool there = first + thread < end;
@@ -139,12 +139,12 @@ __global__ void __launch_bounds__(DIGITS)
   }
 }
 
-// ---- their sums ----
+// ---- the sums of rows that share an index ----
 
 constexpr int SEGMENT_COLUMNS = 32;
 constexpr int SEGMENT_LANES = 8;
 
-// How many rows have an index below k: the first place in order with an index of k or more.
+// How many rows have an index below k, which is the first place in `order` with an index of k or more.
 __device__ __forceinline__ long long rows_below(long long k, const long long* index, const long long* order,
                                                 long long M) {
   long long low = 0, high = M;
@@ -156,8 +156,9 @@ __device__ __forceinline__ long long rows_below(long long k, const long long* in
   return low;
 }
 
-// sums (count, D): sums[k] = rows[index == k].sum(0), zeros where there are none. A block takes one k and 32 columns;
-// each of its 8 lanes takes every eighth row of the segment, and one adds what they have, always in the same order.
+// sums (count, D): sums[k] = rows[index == k].sum(0), or zeros if there are no such rows. A block takes one k and 32
+// columns. Each of its 8 lanes adds every eighth row of the segment, and lane 0 adds the sums of all lanes, always in the
+// same order.
 template <typename T>
 __global__ void __launch_bounds__(SEGMENT_COLUMNS* SEGMENT_LANES)
     sum_segments(const T* __restrict__ rows, const long long* __restrict__ index, const long long* __restrict__ order,

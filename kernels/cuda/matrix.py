@@ -1,7 +1,7 @@
-"""Sums over axes, and sums of rows by index (kernels in matrix.cu). The product of matrices is in gemm.py.
+"""Sums over axes, and sums of rows that share an index (kernels in matrix.cu). The product of matrices is in gemm.py.
 
-Both sums are bitwise the same each time: which thread adds which number, and in which order the threads' sums are
-added, follows from the shapes alone.
+Both sums are bitwise the same each time, because the shapes alone decide which thread adds which numbers and in which
+order the sums of the threads are added.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ REGISTERS = {"sum_middle": 40, "count_digits": 32, "scan_counts": 32, "move_rows
 
 THREADS = 256
 FILL = 264  # blocks that keep a large GPU busy: two for each of an H200's 132 multiprocessors
-CHAIN = 64  # numbers that a thread adds one after the other, at most
-DIGITS = 256  # of a number in base 256, by which rows are sorted; as many threads in a block
-CHUNKS = 256  # of the rows that are sorted, at most; a block scans them, so no more than DIGITS
+CHAIN = 64  # the most numbers that a thread adds one after the other
+DIGITS = 256  # rows are sorted by the digits of their index in base 256; a block has as many threads
+CHUNKS = 256  # the most chunks of rows in a sort; one block scans them all, so there are at most DIGITS
 SEGMENT = (32, 8)
 
 
 def reduce_sum(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
-    """Sum over the axes named (non-negative, ascending), accumulated in float64.
+    """The sum of x over the given axes (non-negative, ascending), accumulated in float64.
 
-    The axes are taken in the order of memory, and every run of neighbouring ones is summed at once, the fastest first:
-    for the (N, H, W) of an image in channels-last memory that is one sum over the rows of an (N * H * W, C) matrix.
+    Axes that are neighbours in memory are summed at once, the fastest ones first. The sum over (N, H, W) of images in
+    channels-last memory is therefore a single sum over the rows of an (N * H * W, C) matrix.
     """
     if not axis:
         return x.copy()
@@ -48,7 +48,7 @@ def reduce_sum(x: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
 
 
 def _sum_middle(x: Array, A: int, R: int, B: int) -> Array:
-    """Contiguous, read as (A, R, B) -> (A, B). Where R is long there are partial sums, which a second pass adds."""
+    """x, contiguous and read as (A, R, B), -> (A, B). A long R is cut into parts, whose sums a second pass adds."""
     if R == 0:
         return zeros((A, B), x.dtype)
     if not A * B:
@@ -67,22 +67,25 @@ def _sum_middle(x: Array, A: int, R: int, B: int) -> Array:
 
 
 def _parts(R: int, lanes: int, blocks: int) -> int:
-    """Into how many parts R is cut: so that no thread adds more than CHAIN numbers, and, while each still has half as
-    many to add, so that the device is filled; but into no more than one part of the second pass can take."""
+    """Into how many parts R is cut.
+
+    There are so many that no thread adds more than CHAIN numbers. There are more, if that helps to fill the GPU and
+    still leaves each thread half as many numbers, but at most as many as one part of the second pass can add.
+    """
     half = lanes * CHAIN // 2
     to_fill = min(ceil_div(FILL, blocks), ceil_div(R, half), half)
     return min(max(ceil_div(R, lanes * CHAIN), to_fill), launcher.GRID_LIMIT[1])
 
 
 def _power_of_two(n: int) -> int:
-    """The largest one that is not above n."""
+    """The largest power of two that is not above n."""
     return 1 << n.bit_length() - 1
 
 
 def segment_sum(rows: Array, index: Array, count: int) -> Array:
-    """rows (M, D), index (M,) in [0, count) -> (count, D); out[k] = sum of rows[m] where index[m] == k.
+    """rows (M, D), index (M,) in [0, count) -> (count, D): out[k] = sum of rows[m] over all m with index[m] = k.
 
-    Rows are put in the order of their index, and each block adds those of one index, in float64.
+    The rows are sorted by their index, and each block adds those of one index, in float64.
     """
     M, D = rows.shape
     if M == 0:
@@ -95,9 +98,9 @@ def segment_sum(rows: Array, index: Array, count: int) -> Array:
 
 
 def _stable_order(index: Array, count: int) -> Array:
-    """np.argsort(index, kind="stable") for an index (M,) in [0, count).
+    """np.argsort(index, kind="stable") for an index (M,) in [0, count): int64 (M,).
 
-    CuPy's argsort would do, but it waits for the device and so cannot be part of a CUDA graph (cupy#9126).
+    CuPy's argsort waits for the device, so it cannot be part of a CUDA graph (cupy#9126).
     """
     M = index.shape[0]
     per_chunk = ceil_div(M, CHUNKS * DIGITS) * DIGITS

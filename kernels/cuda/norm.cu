@@ -1,35 +1,39 @@
 // Normalisation by batch and by group of channels, forward and backward; the mathematics is in kernels/reference/norm.py.
 //
-// To these kernels an array is x[a, r, c]: statistics are of all rows r and of the channels c of one group, apart for
-// each a. In batch normalisation a has one value, rows are the pixels of all examples, and each channel is a group; in
-// group normalisation a counts the examples, and rows are the pixels of one.
+// The kernels see an array as x[a, r, c]. For each a and each group of channels there is one mean and one variance, over
+// all rows r and the channels c of the group. In batch normalisation a has only one value, the rows are the pixels of all
+// examples, and each channel is a group. In group normalisation a counts the examples, and the rows are the pixels of one.
 //
 //     forward    moments -> statistics -> normalize
 //     backward   gradient_sums -> gradient_means -> input_gradient
 //                              -> affine_gradients
 //
-// All wait for memory. The four that read or write whole arrays give threads to neighbouring channels where the
-// channels of a pixel are neighbours in memory, else to neighbouring pixels, and a thread stays with its channel, so
-// that what belongs to the channel stays in registers. The others add, for each result in a fixed order, the sums that
-// blocks of the first kernel left in `sums` (A, parts, C, 2), in float64.
+// All are limited by memory. Four kernels read or write whole arrays: moments, normalize, gradient_sums, input_gradient.
+// Their neighbouring threads take neighbouring channels if the channels of a pixel are neighbours in memory, otherwise
+// neighbouring pixels. A thread works on one channel only, so that the numbers of this channel stay in registers. moments
+// and gradient_sums write the sums of each block to `sums` (A, parts, C, 2), in float64; statistics, gradient_means and
+// affine_gradients add these up, in a fixed order.
 #include "common.cuh"
 
-// In __launch_bounds__, and with it that 4 blocks share a multiprocessor: left alone, the compiler makes room for 6 and
-// spills.
+// __launch_bounds__(NORM_THREADS, 4) asks for 4 blocks on a multiprocessor. Without the 4 the compiler makes room for 6,
+// and the kernels spill registers.
 constexpr int NORM_THREADS = 256;
 
-// Where x[a, r, c] is, and how it is cut up. Row r is pixel r % pixels of line r / pixels (batch normalisation of
-// contiguous (N, C, L): lines are the examples), so that its offset is a * a_step + line * line_step + pixel *
-// pixel_step + c * c_step. A block takes `packed` values of a, `columns` channels and per_part rows, which 2^lane_bits
-// threads, the lanes, share; from one of its rows to the next a thread moves `ahead` pixels and, if that is beyond
-// the line, another one back and a line on. blockIdx.x counts a and channels, per_row blocks for each step of a;
-// blockIdx.y counts the parts. A block has columns * lanes threads beside each other and `packed` rows of them.
+// Where x[a, r, c] lies, and how the work is cut. Row r is pixel r % pixels of line r / pixels (in batch normalisation of
+// contiguous (N, C, L) the lines are the examples), so that the offset of x[a, r, c] is
+// a * a_step + line * line_step + pixel * pixel_step + c * c_step.
+//
+// A block takes `packed` values of a, `columns` channels, and a part of per_part rows, which 2^lane_bits threads, here
+// called lanes, share. A block is columns * lanes threads wide and `packed` threads high. blockIdx.x counts a and the
+// channels: there are per_row blocks for each `packed` values of a. blockIdx.y counts the parts. From one of its rows to
+// the next, a thread moves some whole lines and `ahead` pixels on, which changes its offset by `move`. If that leads beyond
+// the end of a line, it goes `pixels` back and one line on, which changes the offset by next_line.
 struct Layout {
   long long A, R, pixels, a_step, line_step, pixel_step, c_step, per_part, ahead, move, next_line;
   int C, groups, columns, lane_bits, packed, parts, per_row;
 };
 
-// Threads count columns first, then lanes, then values of a.
+// What a thread works on. Threads count columns first, then lanes, then values of a.
 struct Place {
   long long a;
   int c, lane;
@@ -43,8 +47,8 @@ __device__ __forceinline__ Place find_place(const Layout& l) {
   return {a, c, (int)lane, a < l.A && c < l.C};
 }
 
-// Calls visit(offset of x[a, r, c]) for the thread's rows r, every lanes-th of the block's part. The offset moves on
-// without a division for each row.
+// Calls visit(offset of x[a, r, c]) for the thread's rows r, which are every lanes-th row of the block's part. The offset
+// advances without a division in the loop.
 template <class Visit>
 __device__ __forceinline__ void for_each_row(const Layout& l, const Place& at, Visit visit) {
   if (!at.inside) return;
@@ -52,7 +56,7 @@ __device__ __forceinline__ void for_each_row(const Layout& l, const Place& at, V
   const long long first = begin + at.lane, line = l.pixels == l.R ? 0 : first / l.pixels;
   long long pixel = first - line * l.pixels;
   long long offset = at.a * l.a_step + line * l.line_step + pixel * l.pixel_step + at.c * l.c_step;
-#pragma unroll 4  // loads under way at the same time
+#pragma unroll 4  // four loads are under way at the same time
   for (int i = terms_of_lane(begin, end, at.lane, l.lane_bits); i > 0; i--) {
     visit(offset);
     offset += l.move;
@@ -61,20 +65,20 @@ __device__ __forceinline__ void for_each_row(const Layout& l, const Place& at, V
   }
 }
 
-// The group of a channel, counted over all a: statistics are arrays (A, groups).
+// The number of a channel's group, counted over all a: mean and var are arrays (A, groups).
 __device__ __forceinline__ long long group_of(const Layout& l, long long a, int c) {
   return a * l.groups + c / (l.C / l.groups);
 }
 
-// Where the first element of group g of a is.
+// The offset of the first element of group g of a.
 __device__ __forceinline__ long long first_of_group(const Layout& l, long long a, int g) {
   return a * l.a_step + g * (l.C / l.groups) * l.c_step;
 }
 
 __device__ __forceinline__ double inverse_deviation(double var, double eps) { return 1 / sqrt(var + eps); }
 
-// sums[a, blockIdx.y, c] = the two sums of all lanes. The lanes' sums meet in shared memory, halves added to halves.
-// All threads must call it.
+// sums[a, blockIdx.y, c] = the two sums over all lanes, which are added in shared memory, one half to the other, again and
+// again. All threads must call it.
 __device__ __forceinline__ void store_sums(const Layout& l, const Place& at, double2 sum, double2* sums) {
   __shared__ double2 of_lane[NORM_THREADS];
   const int thread = threadIdx.y * blockDim.x + threadIdx.x;
@@ -92,10 +96,10 @@ __device__ __forceinline__ void store_sums(const Layout& l, const Place& at, dou
 
 // ---- forward ----
 
-// Of each channel the sums of d and d^2, where d = x - x0 and x0 is the first element of the group: with the mean of d,
-// var = E d^2 - (E d)^2 needs only one pass over x (Chan, Golub & LeVeque 1983, on shifted data). What the difference
-// loses is harmless: as x0 is one of the m elements, (E d)^2 = (x0 - E x)^2 <= m var, and mostly it is as small as var.
-// For the same reason the difference never becomes negative.
+// The sums of d and d^2 for each channel, where d = x - x0 and x0 is the first element of the group. Then
+// var = E d^2 - (E d)^2 needs only one pass over x (Chan, Golub & LeVeque 1983, on shifted data). The cancellation in this
+// difference is harmless: x0 is one of the m elements, so (E d)^2 = (x0 - E x)^2 <= m var, and mostly it is as small as
+// var. For the same reason the difference never becomes negative.
 template <typename T>
 __global__ void __launch_bounds__(NORM_THREADS, 4)
     moments(const T* __restrict__ x, double2* __restrict__ sums, Layout l) {
@@ -110,7 +114,7 @@ __global__ void __launch_bounds__(NORM_THREADS, 4)
   store_sums(l, at, sum, sums);
 }
 
-// A block for each (a, group): visits the sums of all parts of its channels.
+// For a kernel with one block for each (a, group): calls visit(sums, channel) for all parts and all channels of the group.
 template <class Visit>
 __device__ __forceinline__ void for_each_sum(const Layout& l, const double2* sums, Visit visit) {
   const int size = l.C / l.groups, g = blockIdx.x % l.groups;
@@ -121,7 +125,7 @@ __device__ __forceinline__ void for_each_sum(const Layout& l, const double2* sum
   }
 }
 
-// mean, var (A, groups).
+// mean and var (A, groups), from the sums of `moments`.
 template <typename T>
 __global__ void __launch_bounds__(NORM_THREADS, 4)
     statistics(const double2* __restrict__ sums, const T* __restrict__ x, T* __restrict__ mean, T* __restrict__ var,
@@ -151,7 +155,7 @@ __global__ void __launch_bounds__(NORM_THREADS, 4)
 
 // ---- backward ----
 
-// Of each channel the sums of dy and dy (x - mean).
+// The sums of dy and of dy (x - mean) for each channel.
 template <typename T>
 __global__ void __launch_bounds__(NORM_THREADS, 4)
     gradient_sums(const T* __restrict__ dy, const T* __restrict__ x, const T* __restrict__ mean,
@@ -167,7 +171,7 @@ __global__ void __launch_bounds__(NORM_THREADS, 4)
   store_sums(l, at, sum, sums);
 }
 
-// means (A, groups, 2): E g and E g x', where g = dy weight and x' = (x - mean) / sqrt(var + eps).
+// means (A, groups, 2): E g and E(g x_hat), where g = dy weight and x_hat = (x - mean) / sqrt(var + eps).
 template <typename T>
 __global__ void __launch_bounds__(NORM_THREADS, 4)
     gradient_means(const double2* __restrict__ sums, const T* __restrict__ weight, const T* __restrict__ var,
@@ -185,8 +189,8 @@ __global__ void __launch_bounds__(NORM_THREADS, 4)
   means[blockIdx.x] = {sum.x / m, sum.y / m * inverse_deviation(var[blockIdx.x], eps)};
 }
 
-// dweight, dbias (C,): the sums of dy x' and of dy over all a. A block takes 32 channels, and each of its 8 lanes every
-// eighth of the sums.
+// dweight, dbias (C,): the sums of dy x_hat and of dy over all a. A block takes 32 channels, and each of its 8 lanes adds
+// every eighth of the sums.
 constexpr int AFFINE_COLUMNS = 32;
 constexpr int AFFINE_LANES = 8;
 
@@ -215,7 +219,7 @@ __global__ void __launch_bounds__(AFFINE_COLUMNS* AFFINE_LANES, 4)
   dweight[c] = sum.y;
 }
 
-// dx = (g - E g - x' E(g x')) / sqrt(var + eps)
+// dx = (g - E g - x_hat E(g x_hat)) / sqrt(var + eps)
 template <typename T>
 __global__ void __launch_bounds__(NORM_THREADS, 4)
     input_gradient(const T* __restrict__ dy, const T* __restrict__ x, const T* __restrict__ weight,

@@ -1,9 +1,10 @@
 """Normalisation by batch and by group of channels, forward and backward (norm.cu).
 
-The mathematics is in kernels/reference/norm.py. Batch and group normalisation are one set of kernels: they differ in
-which axes count the statistics (A), which are summed (rows), and how many channels share them. Channels-last memory and
-contiguous (N, C, ...) differ in strides, and in which threads are neighbours. Sums are made in two stages, of parts and
-of the parts' sums, in float64 and in an order that follows from the shapes alone.
+The mathematics is in kernels/reference/norm.py. Batch and group normalisation use the same kernels, which see an array
+(A, rows, channels). They differ in whether A counts the examples, which axes are the rows, and how many channels share
+a mean and a variance. Channels-last memory and contiguous (N, C, ...) differ in the strides, and in what neighbouring
+threads work on. Sums are computed in two stages, first over parts and then over the parts' sums, in float64 and in an
+order that the shapes alone decide.
 """
 
 from __future__ import annotations
@@ -30,26 +31,26 @@ REGISTERS = {
 
 THREADS = 256
 FILL = 1056  # blocks that keep a large GPU busy: eight for each of an H200's 132 multiprocessors
-ROWS = 64  # that one thread takes, at most
+ROWS = 64  # the most rows that one thread takes
 AFFINE = (32, 8)
 
 
 def batch_norm(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:
-    """x (N, C, ...) -> y, mean (C,), var (C,): y = (x - mean) / sqrt(var + eps) * weight + bias per channel."""
+    """x (N, C, ...) -> y, mean (C,), var (C,): y = (x - mean) / sqrt(var + eps) * weight + bias, per channel."""
     return _normalize(x, weight, bias, None, eps)
 
 
 def batch_norm_grad(
     dy: Array, x: Array, weight: Array | None, mean: Array, var: Array, eps: float
 ) -> tuple[Array, Array, Array]:
-    """dx, dweight (C,), dbias (C,) of batch_norm, with mean and var as functions of x."""
+    """dx, dweight (C,), dbias (C,) of batch_norm. dx includes what x does through mean and var."""
     return _normalize_grad(dy, x, weight, mean, var, None, eps)
 
 
 def group_norm(
     x: Array, weight: Array | None, bias: Array | None, groups: int, eps: float
 ) -> tuple[Array, Array, Array]:
-    """x (N, C, ...) -> y, mean (N, groups), var (N, groups): statistics per example and group of channels."""
+    """x (N, C, ...) -> y, mean (N, groups), var (N, groups): as batch_norm, per example and group of channels."""
     return _normalize(x, weight, bias, groups, eps)
 
 
@@ -94,13 +95,15 @@ def _normalize_grad(
 
 
 def _own(values: Array | None) -> Array | None:
-    """Weights of channels, without gaps."""
+    """weight or bias (C,) in contiguous memory; None stays None."""
     return None if values is None else contiguous(values)
 
 
 def _in_order(x: Array) -> tuple[tuple[int, ...], Array]:
-    """x (N, C, ...) with its axes in the order of memory, C-contiguous, and that order, in which N comes first and C
-    second or last; where C lies between, or N is not the slowest, x is copied."""
+    """The order of the axes of x (N, C, ...) in memory, and x, C-contiguous with its axes in that order.
+
+    N comes first, and C second or last. If N is not the slowest axis of x, or C lies between others, x is copied.
+    """
     order = memory_order(x, fixed=1)
     if order[1] != 1 and order[-1] != 1:
         order = (*(axis for axis in order if axis != 1), 1)
@@ -108,7 +111,7 @@ def _in_order(x: Array) -> tuple[tuple[int, ...], Array]:
 
 
 class _Plan(NamedTuple):
-    """How the kernels see x, and with how many threads they are launched on it."""
+    """How the kernels see x, which also decides with how many threads they are launched."""
 
     dtype: Any
     layout: dict[str, int]  # the struct Layout
@@ -117,24 +120,24 @@ class _Plan(NamedTuple):
         return MODULE.kernel(name, self.dtype)
 
     def empty_sums(self) -> Array:
-        """(A, parts, C, 2)."""
+        """A new array (A, parts, C, 2) for the sums of all blocks."""
         return empty((self.layout["A"], self.layout["parts"], self.layout["C"], 2), "float64")
 
     def launch(self, name: str, *arguments: Any) -> None:
-        """A kernel over all elements."""
+        """Launches a kernel that visits all elements."""
         of = self.layout
         blocks = ceil_div(of["A"], of["packed"]) * ceil_div(of["C"], of["columns"])
         self.kernel(name)[(blocks, of["parts"]), (of["columns"] << of["lane_bits"], of["packed"])](*arguments, of)
 
     def launch_per_group(self, name: str, *arguments: Any) -> None:
-        """A kernel with a block for each statistic."""
+        """Launches a kernel that has one block for each mean and variance."""
         of = self.layout
         sums = of["parts"] * of["C"] // of["groups"]
         self.kernel(name)[of["A"] * of["groups"], THREADS if sums > 128 else 32](*arguments, of)
 
 
 def _plan(x: Array, order: tuple[int, ...], groups: int | None) -> _Plan:
-    """x (N, C, ...) or (N, ..., C), contiguous; groups is None for statistics over the batch."""
+    """The plan for a contiguous x, (N, C, ...) or (N, ..., C) as `order` says; groups is None for batch norm."""
     channels_last = order[-1] == 1
     N, C = x.shape[0], x.shape[-1 if channels_last else 1]
     pixels = prod(x.shape) // (N * C)
@@ -166,13 +169,15 @@ def _plan(x: Array, order: tuple[int, ...], groups: int | None) -> _Plan:
 
 
 def _rows_per_part(R: int, lanes: int, blocks: int) -> int:
-    """At most ROWS for each thread, and less, but no less than 4, if there would be too few blocks to fill the device;
-    more only if there would be too many parts for a grid."""
+    """How many rows a part has: ROWS for each thread, or fewer, down to 4, if that helps to fill the GPU.
+
+    It has more than ROWS for each thread only if a grid could not hold so many parts.
+    """
     to_fill = ceil_div(R * blocks, FILL)
     rows = min(lanes * ROWS, max(lanes * 4, to_fill))
     return max(rows, ceil_div(R, launcher.GRID_LIMIT[1]))
 
 
 def _power_of_two(n: int) -> int:
-    """The largest one that is not above n."""
+    """The largest power of two that is not above n."""
     return 1 << n.bit_length() - 1

@@ -1,7 +1,7 @@
 """One step of an optimiser, in place on all parameters in one launch, and the norm of all gradients (optim.cu).
 
-The mathematics is in minivae/optim.py. What is done here is to find the memory: the elements of a parameter, its
-gradient and its state must lie in the same order, and the kernels are told by tables where that memory is.
+The mathematics is in minivae/optim.py. This module prepares the memory: the elements of a parameter, of its gradient
+and of its state (velocity, or m and v) must lie in the same order, and tables tell the kernels where all of them are.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def sgd_step(
     weight_decay: float,
     nesterov: bool,
 ) -> None:
-    """In place on params and velocities: g += weight_decay * p; v = momentum * v + g; p -= lr * v.
+    """Changes params p and velocities v in place: g' = g + weight_decay p;  v = momentum v + g';  p -= lr v.
 
-    With nesterov p -= lr * (g + momentum * v). Without momentum velocities is empty and v is g. `lr` may be a float64
-    array of one element on the device, read when the kernel runs.
+    With nesterov the last step is p -= lr (g' + momentum v). Without momentum there are no velocities, and v is g'.
+    `lr` may also be a float64 array of one element on the device, which is read when the kernel runs.
     """
     lr, live_lr = _number_or_live(lr)
     settings = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": bool(nesterov)}
@@ -64,9 +64,10 @@ def adam_step(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    """In place on params and the moments m and v; `step` counts from 1 (Kingma & Ba 2014, algorithm 1).
+    """Changes params p and the moments m and v in place; `step` counts from 1 (Kingma & Ba 2014, algorithm 1).
 
-    `step` and `lr` may be arrays of one element on the device, int64 and float64, read when the kernel runs.
+    kernels/reference/optim.py has the formulas. `step` and `lr` may also be arrays of one element on the device, int64
+    and float64, which are read when the kernel runs.
     """
     step, live_step = _number_or_live(step)
     lr, live_lr = _number_or_live(lr)
@@ -80,7 +81,7 @@ def adam_step(
 
 
 def global_norm(arrays: Sequence[Array]) -> Array:
-    """The Euclidean norm of all elements of all arrays together, (); squares are summed in float64."""
+    """The Euclidean norm of all elements of all arrays together, a float64 array without axes."""
     total = zeros((), "float64")
     for (tensors,) in _by_dtype(arrays):
         together = _Together(tensors)
@@ -92,22 +93,23 @@ def global_norm(arrays: Sequence[Array]) -> Array:
 
 
 def _number_or_live(value: Any) -> tuple[Any, Array | None]:
-    """A number and no array, or an array on the device and a number that nobody reads."""
+    """(value, None) for a number, (0, value) for an array on the device, which the kernel reads instead of the 0."""
     return (0, value) if isinstance(value, launcher.engine().array_type) else (value, None)
 
 
 def _by_dtype(*lists: Sequence[Array]) -> Iterator[tuple[list[Array], ...]]:
-    """The lists again for each dtype among them, without tensors that have no elements."""
+    """For each dtype: the lists, restricted to the tensors of that dtype that have elements."""
     tensors = [together for together in zip(*lists, strict=True) if together[0].size]
     for dtype in dict.fromkeys(first.dtype for first, *_ in tensors):
         yield tuple(map(list, zip(*(t for t in tensors if t[0].dtype == dtype), strict=True)))
 
 
 class _Together:
-    """Lists of tensors as the kernels take them: the k-th of each list with its elements in one and the same order.
+    """Lists of tensors in the form that the kernels take: all k-th tensors have their elements in the same order.
 
-    That order is the one in which those of the first list lie in memory. What lies there in another order, or has gaps,
-    is copied. The copies of what a kernel changes, all lists but the second, the gradients, must be written back.
+    That is the order in which the k-th tensor of the first list lies in memory. A tensor that lies in another order, or
+    has gaps, is copied. Kernels change the tensors of all lists but the second, the gradients; write_back() copies
+    these changes back.
     """
 
     def __init__(self, *lists: Sequence[Array]) -> None:
@@ -126,7 +128,7 @@ class _Together:
         self.layout = (_on_device(sizes, "int64"), _on_device(tuple(first_chunk), "int64"), len(sizes))
 
     def write_back(self) -> None:
-        """What the kernel did to copies, to the tensors themselves."""
+        """Copies the changed copies back to the tensors that they were made from."""
         for tensor, copy in self._copies:
             tensor[...] = copy
 
@@ -140,19 +142,20 @@ class _Together:
 
 
 class _Table(PointerTable):
-    """A table of addresses that is uploaded once for the same addresses.
+    """A table of addresses that is uploaded only once for the same addresses.
 
-    There are few: parameters and moments stay where they are, and a pool of memory gives the gradients of one step the
-    same places as those of the step before. A captured graph has tables of its own, which it keeps as long as it lives.
+    There are few different tables: parameters and moments stay where they are, and the memory pool gives the gradients
+    of one step the same addresses as those of the step before. A captured graph has tables of its own, which live as
+    long as the graph.
     """
 
     def __init__(self, arrays: Sequence[Array]) -> None:
-        self.arrays = tuple(arrays)  # of this launch: the cache keeps addresses, but no gradient alive
+        self.arrays = tuple(arrays)  # kept alive for this launch; the cache holds only addresses
         self.addresses = _on_device(tuple(map(launcher.engine().address, arrays)), "uint64")
 
 
 def _on_device(numbers: tuple[int, ...], dtype: str) -> Array:
-    """An array of these numbers on the device, the same one each time unless they are for a graph."""
+    """An array (n,) of these numbers on the device. Equal numbers share one array, except while a graph is captured."""
     engine: Any = launcher.engine()
     if engine.capturing:
         return engine.upload(np.array(numbers, dtype))

@@ -1,8 +1,8 @@
-"""What the parameters of a kernel accept, and the checks that CUDA itself does not make.
+"""The kinds of parameters that a kernel may have, and the checks of arguments that CUDA itself does not make.
 
-A CUDA launch takes a list of untyped addresses. A Python float handed to a `float` parameter, a float64 array handed to
-a `float*` or a transposed view then give zeros or garbage without an error. Each class below is one kind of
-parameter; its `convert` either returns exactly what the kernel expects or says what is wrong.
+A CUDA launch takes a list of untyped addresses. A Python float passed to a `float` parameter, a float64 array passed to
+a `float*`, or a transposed view would then give zeros or garbage without an error. Each class below is one kind of
+parameter; its `convert` either returns exactly what the kernel expects, or raises an error that says what is wrong.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _LIMITS = {np.dtype(t): (int(np.iinfo(t).min), int(np.iinfo(t).max)) for t in "b
 
 
 class PointerTable:
-    """Arrays of one dtype that a kernel reaches through a table of their addresses, a parameter `T* const*`.
+    """A table of the addresses of arrays of one dtype, for a parameter `T* const*`.
 
-    For kernels that work on all parameters of a model in one launch. Built once, it serves any number of launches (and
-    the captured ones: the table lives on the device); it keeps its arrays alive.
+    It serves kernels that work on all parameters of a model in one launch. It is made once for any number of launches,
+    captured ones too, since the table lies on the device. It keeps its arrays alive.
     """
 
     def __init__(self, arrays: Sequence[Array], device: Device) -> None:
@@ -37,7 +37,7 @@ class PointerTable:
 
 @dataclass(frozen=True)
 class Scalar:
-    """A number by value: cast to the declared type, never wrapped, cut or rounded to infinity."""
+    """A number by value: it is cast to the declared type, but never wrapped around, truncated or made infinite."""
 
     name: str
     dtype: np.dtype[Any]
@@ -70,9 +70,9 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Pointer:
-    """An array on the device: exact dtype, C-contiguous, aligned, writable unless the pointee is const.
+    """An array on the device: of exactly this dtype, C-contiguous, aligned, and writable unless the parameter is const.
 
-    None is the null pointer.
+    None is passed as the null pointer.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of pointers; every array behind it is checked as a Pointer would be."""
+    """A table of pointers; each of its arrays is checked as a Pointer."""
 
     name: str
     element: Pointer
@@ -122,7 +122,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Structure:
-    """A plain struct by value, given as a mapping with exactly its members."""
+    """A plain struct by value, which is given as a mapping with exactly its members."""
 
     name: str
     members: tuple[Scalar, ...]

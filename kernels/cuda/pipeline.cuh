@@ -1,24 +1,23 @@
-// From global to shared memory, one tile ahead of the arithmetic: what all products of register blocks and tensor cores
-// have in common.
+// Copies tiles from global to shared memory, one tile ahead of the arithmetic. All products use it, those with register
+// blocks and those on tensor cores.
 #pragma once
 #include "tile.cuh"
 
-// One operand on its way from global memory through registers to shared memory, a tile of DEPTH (along k) x WIDTH
-// (along m or n) at a time. In shared memory it lies as tile[k][m or n]. In global memory either k runs fastest (A as
-// it is, B transposed), and the four numbers that a thread reads at once are written below each other; or m or n does,
-// and they stay side by side.
+// Moves one operand, A or B, from global memory through registers to shared memory, one tile at a time: DEPTH numbers
+// along k times WIDTH along m (for A) or n (for B). In shared memory it lies as tile[k][m or n]. A thread reads four
+// neighbours at once, a *four*. In global memory either k runs fastest (A as it is, B transposed), and a four is written
+// to four rows of the tile; or m or n runs fastest, and a four stays in one row.
 template <typename T, int WIDTH, int DEPTH, bool K_RUNS_FASTEST>
 struct Operand {
-  static constexpr int FOURS = WIDTH * DEPTH / 4 / TILE_THREADS;  // per thread
+  static constexpr int FOURS = WIDTH * DEPTH / 4 / TILE_THREADS;  // of each thread
   static constexpr int PER_LINE = (K_RUNS_FASTEST ? DEPTH : WIDTH) / 4;
-  const T* from[FOURS];  // where each four is in global memory,
-  int beside[FOURS];     // and how many numbers there are from there on along m or n
-  unsigned pitch;        // from one line in memory to the next
-  bool whole;            // lines are whole fours, so that each four is aligned and none is ragged
+  const T* from[FOURS];  // where each four lies in global memory
+  int beside[FOURS];     // how many numbers there are from there on along m or n
+  unsigned pitch;        // the numbers from one line in memory to the next
+  bool whole;            // whether lines consist of whole fours, so that all fours are aligned and complete
   Four<T> held[FOURS];
 
-  // x has `width` rows of A or columns of B, of which `first` is the first of this tile; `pitch` numbers lie from one
-  // line in memory to the next.
+  // x has `width` rows of A or columns of B, of which `first` is the first one of this tile.
   __device__ __forceinline__ Operand(const T* x, int first, int width, int pitch, long long k_begin)
       : pitch(pitch) {
     whole = pitch % 4 == 0 && (K_RUNS_FASTEST || width % 4 == 0);
@@ -30,13 +29,14 @@ struct Operand {
     }
   }
 
-  // Four n of this thread begins at tile[k_of(n)][w_of(n)].
+  // Four number n of this thread begins at tile[k_of(n)][w_of(n)].
   static __device__ __forceinline__ int along(int n) { return (n * TILE_THREADS + threadIdx.x) % PER_LINE * 4; }
   static __device__ __forceinline__ int line(int n) { return (n * TILE_THREADS + threadIdx.x) / PER_LINE; }
   static __device__ __forceinline__ int k_of(int n) { return K_RUNS_FASTEST ? along(n) : line(n); }
   static __device__ __forceinline__ int w_of(int n) { return K_RUNS_FASTEST ? line(n) : along(n); }
 
-  // Global memory to registers, and on to the next tile; k_left is what remains of K. Zeros stand for what is outside.
+  // Reads a tile from global memory into registers and moves on to the next tile. k_left is what remains of K. Places
+  // outside the matrix are read as zeros.
   __device__ __forceinline__ void fetch(int k_left) {
 #pragma unroll
     for (int n = 0; n < FOURS; n++) {
@@ -52,7 +52,7 @@ struct Operand {
     }
   }
 
-  // Registers to shared memory.
+  // Writes the registers to shared memory.
   template <int PITCH>
   __device__ __forceinline__ void put(T (&tile)[DEPTH][PITCH]) const {
 #pragma unroll
@@ -68,9 +68,9 @@ struct Operand {
   }
 };
 
-// Calls multiply(a_tile, b_tile) for tile after tile along k. There are two tiles of each operand: while one is being
-// multiplied, the loads of the next are on their way to registers, from where they go to the other. So the latency of
-// global memory is hidden, and one barrier per tile suffices.
+// Calls multiply(a_tile, b_tile) for tile after tile along k. There is room for two tiles of each operand: while one is
+// multiplied, the next one is loaded into registers, and then written to the other place. So the arithmetic does not wait
+// for global memory, and one barrier per tile suffices.
 template <int DEPTH, class A, class B, class ATile, class BTile, class Multiply>
 __device__ __forceinline__ void for_each_tile(A& a, B& b, ATile (&a_tiles)[2], BTile (&b_tiles)[2], int k_left,
                                               Multiply multiply) {

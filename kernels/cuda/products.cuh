@@ -1,13 +1,13 @@
-// Products of tiles in shared memory, with register blocks or on tensor cores, behind one interface.
+// Two ways to multiply tiles in shared memory, with register blocks and on tensor cores, behind one interface.
 #pragma once
 #include "mma.cuh"
 #include "tile.cuh"
 
-constexpr int SLICE = 16;
+constexpr int SLICE = 16;  // the rows of a slice
 
-// The two ways to multiply tiles. Each has the results of its thread in registers. It hands them out in runs of
-// neighbours, run(row, first column, values), or, a slice of 16 rows of the tile at a time, to shared memory: line l of
-// a slice is row_of(slice, l) of the tile.
+// Both keep the results of a thread in registers and hand them out in one of two ways. for_each_run calls
+// run(row, first column, values) for runs of neighbours. put writes one slice, 16 rows of the tile, to shared memory;
+// line l of a slice is row row_of(slice, l) of the tile.
 template <typename T_, int P, int Q>
 struct RegisterBlocks {
   using T = T_;
@@ -29,7 +29,7 @@ struct RegisterBlocks {
   template <int PITCH>
   __device__ __forceinline__ void put(int slice, T (&lines)[SLICE][PITCH]) const {
 #pragma unroll
-    for (int i = 0; i < P; i++) {  // registers have no index that is known only when the kernel runs
+    for (int i = 0; i < P; i++) {  // unrolled, because an index into registers must be known to the compiler
       if (i != slice) continue;
 #pragma unroll
       for (int j = 0; j < Q; j += 4)
@@ -41,7 +41,7 @@ struct RegisterBlocks {
   }
 };
 
-struct TensorCores {  // operands rounded to TF32, sums in float
+struct TensorCores {  // operands are rounded to TF32, sums are floats
   using T = float;
   static constexpr int ROWS = MMA_SIDE, COLUMNS = MMA_SIDE, DEPTH = MMA_DEPTH, PAD = MMA_PAD, RUN = 2;
   static constexpr int SLICES = 8;
@@ -80,9 +80,9 @@ struct TensorCores {  // operands rounded to TF32, sums in float
   }
 };
 
-// Calls visit(row, four) for all results of a block, each thread with the four neighbours of column threadIdx.x %
-// (COLUMNS / 4) * 4 in one row after the other. They go through shared memory, the tiles of a, which are free by then: so
-// neighbouring threads write neighbours to global memory, and `visit` is compiled once, not for each register.
+// Calls visit(row, four) for all results of a block. A thread gets the four neighbours that begin at column
+// threadIdx.x % (COLUMNS / 4) * 4, in one row after another. The results go through shared memory, where the tiles of a are
+// no longer needed. So neighbouring threads write neighbours to global memory, and `visit` is compiled only once.
 template <class Product, class Tiles, class Visit>
 __device__ __forceinline__ void for_each_four(const Product& product, Tiles& tiles, Visit visit) {
   using T = typename Product::T;

@@ -2,15 +2,15 @@
 //
 //     np.argmin((codebook**2).sum(1) / 2 - x @ codebook.T, axis=1)
 //
-// but without the M x K matrix of distances: it would be written to memory and read again, K numbers for each index
-// that is wanted. The products are those of gemm.cu; a tile of them never leaves the registers in which it is computed.
+// but without the M x K matrix of distances, which would be written to memory and read again. The products are computed as
+// in gemm.cu, and a tile of them never leaves the registers.
 #include "common.cuh"
 #include "pipeline.cuh"
 #include "tile.cuh"
 
 constexpr int NORM_WARPS = 8;
 
-// halves (K,): ||c_k||^2 / 2. A warp for each code.
+// halves (K,): ||c_k||^2 / 2. Each warp computes one.
 template <typename T>
 __global__ void __launch_bounds__(32 * NORM_WARPS)
     half_norms(const T* __restrict__ codebook, T* __restrict__ halves, int K, int D) {
@@ -25,18 +25,17 @@ __global__ void __launch_bounds__(32 * NORM_WARPS)
   if (lane == 0) halves[k] = sum / 2;
 }
 
-// The codes may be cut into pieces of codes_per_split, a multiple of the width of a tile, which fills the device when
-// there are few rows; `values` and `indices` are then (splits, M), the nearest code of each piece.
+// The codes may be cut into splits of codes_per_split, a multiple of a tile's width, which fills the GPU when there are few
+// rows. `values` and `indices` are then (splits, M): the distance and the index of the nearest code of each split.
 struct Search {
   int M, K, D, codes_per_split;
 };
 
-// A block of 256 threads takes 16 * P rows of x and one piece of the codes, of which it takes 16 * P at a time: it
-// multiplies the two tiles along D as gemm_registers does, codes by rows of x, and then each thread compares its P x P
-// distances with the least that it has seen for each of its P rows of x. The 16 threads that share those are in one warp
-// (tile.cuh), and come together only at the very end.
-// Codes beyond K are at infinity, and of equal distances the lowest index wins, in a thread because its codes come in
-// ascending order.
+// A block of 256 threads takes 16 * P rows of x and one split of the codes, 16 * P codes at a time. It multiplies the two
+// tiles along D as gemm_registers does, codes by rows of x. Then each thread compares its P x P distances with the smallest
+// that it has seen for each of its P rows of x. 16 threads share these rows; they are in one warp (tile.cuh) and compare
+// their results only at the end. Codes beyond K have an infinite distance. Of equal distances the lowest index wins; within
+// a thread this is so because its codes come in ascending order.
 template <typename T, int P>
 __global__ void __launch_bounds__(TILE_THREADS, 2)
     nearest(const T* __restrict__ ALIGNED(16) x, const T* __restrict__ ALIGNED(16) codebook,
@@ -73,7 +72,7 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
 #pragma unroll
   for (int i = 0; i < P; i++) {
 #pragma unroll
-    for (int bit = 16; bit > 1; bit /= 2) {  // they are the even lanes of a warp, or the odd ones
+    for (int bit = 16; bit > 1; bit /= 2) {  // threads that share a row are the even lanes of a warp, or the odd ones
       const T other = __shfl_xor_sync(WARP, least[i], bit);
       const int at = __shfl_xor_sync(WARP, index[i], bit);
       if (other < least[i] || (other == least[i] && at < index[i])) least[i] = other, index[i] = at;
@@ -85,7 +84,8 @@ __global__ void __launch_bounds__(TILE_THREADS, 2)
   }
 }
 
-// nearest (M,): the index with the least of the values (splits, M), of equal ones the first. A thread for each row.
+// nearest (M,): for each row the index with the smallest of the values (splits, M); ties go to the first split. One thread
+// for each row.
 template <typename T>
 __global__ void __launch_bounds__(TILE_THREADS)
     nearest_of_splits(const T* __restrict__ values, const long long* __restrict__ indices,

@@ -22,9 +22,9 @@ NORM_WARPS = 8
 
 
 def nearest_code(x: Array, codebook: Array) -> Array:
-    """x (M, D), codebook (K, D) -> (M,) int64: argmin_k ||x[m] - codebook[k]||^2, of equal ones the lowest index.
+    """x (M, D), codebook (K, D) -> (M,) int64: argmin_k ||x[m] - codebook[k]||^2; ties go to the lowest index.
 
-    Compared are ||c_k||^2 / 2 - x[m] . c_k, in the dtype of the arrays, without a buffer of M x K numbers.
+    It compares ||c||^2 / 2 - x . c for the codes c, in the dtype of the arrays, and needs no buffer of M x K numbers.
     """
     (M, D), K = x.shape, codebook.shape[0]
     if not M * D:
@@ -49,7 +49,7 @@ def nearest_code(x: Array, codebook: Array) -> Array:
 
 
 def _codes_per_split(rows: int, K: int, width: int) -> int:
-    """Few blocks of rows would leave most of the device idle: the codes are then cut up, into whole tiles."""
+    """The codes of a split, whole tiles. There are several splits if few blocks of rows would leave the GPU idle."""
     tiles = ceil_div(K, width)
     splits = min(tiles, max(1, FILL // rows))
     return ceil_div(tiles, splits) * width

@@ -1,5 +1,5 @@
-// Random numbers, each kernel one thread for each block of four Philox words. Numbers go to memory once and, where they
-// are only wanted to make others of them, never.
+// Random numbers. Each thread makes four Philox words and the numbers that come from them. Random numbers are written to
+// memory once, or never if they only serve to compute other numbers.
 #include "philox.cuh"
 
 constexpr int THREADS = 256;
@@ -12,7 +12,7 @@ struct alignas(16) Run {
 // The number of this thread in the grid.
 __device__ __forceinline__ long long thread_number() { return blockIdx.x * (long long)THREADS + threadIdx.x; }
 
-// out[start : start + N] = values, in stores of 16 bytes; past the end of out (count,) nothing.
+// out[start : start + N] = values, in stores of 16 bytes. Nothing is written beyond the end of out (count,).
 template <typename T, int N>
 __device__ __forceinline__ void store(T* out, long long start, long long count, const T (&values)[N]) {
   if (start + N <= count) {
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(THREADS)
   store(z, thread_number() * 4, count, values);
 }
 
-// z = mu + np.exp(log_var / 2) * normal: the noise is made, used and forgotten in registers.
+// z = mu + np.exp(log_var / 2) * normal. The noise exists only in registers.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     reparameterize(const T* __restrict__ mu, const T* __restrict__ log_var, T* __restrict__ ALIGNED(16) z,
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(THREADS)
   store(z, start, count, values);
 }
 
-// dlog_var = dz * np.exp(log_var / 2) * normal / 2: the same noise, made once more.
+// dlog_var = dz * np.exp(log_var / 2) * normal / 2, with the same noise, drawn again.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     reparameterize_grad(const T* __restrict__ dz, const T* __restrict__ log_var, T* __restrict__ ALIGNED(16) dlog_var,

@@ -1,5 +1,5 @@
-// Max pooling and nearest-neighbour upsampling of channels-last images. A block makes one row of pixels of one image,
-// so all positions within it are small numbers; its threads go through the C * width numbers of that row.
+// Max pooling and nearest-neighbour upsampling of channels-last images. A block computes one row of pixels of one image, so
+// that all positions within the row fit into an int; its threads visit the C * width numbers of that row.
 
 constexpr int THREADS = 256;
 
@@ -7,8 +7,8 @@ struct Pooling {
   int C, H, W, OH, OW, KH, KW, sh, sw, ph, pw;
 };
 
-// y (N, OH, OW, C) = the largest number of each window of x (N, H, W, C), and the tap p * KW + q that read it, the first
-// one of equal numbers. A NaN counts as the largest. Grid: N * OH blocks.
+// y (N, OH, OW, C) = the largest number of each window of x (N, H, W, C); winner: p * KW + q for the tap (p, q) that read
+// it, the first one of equal numbers. A NaN counts as the largest number. The grid has N * OH blocks.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     max_pool(const T* __restrict__ x, T* __restrict__ y, int* __restrict__ winner, Pooling s) {
@@ -33,8 +33,8 @@ __global__ void __launch_bounds__(THREADS)
   }
 }
 
-// dx (N, H, W, C): the sum of dy (N, OH, OW, C) over all windows in which the pixel won. Every pixel looks for them
-// itself, so nothing is added by two threads. Grid: N * H blocks.
+// dx (N, H, W, C): for each pixel the sum of dy (N, OH, OW, C) over all windows in which it won. Each thread searches the
+// windows of its own pixel, so no two threads add to the same number. The grid has N * H blocks.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     max_pool_grad(const T* __restrict__ dy, const int* __restrict__ winner, T* __restrict__ dx, Pooling s) {
@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(THREADS)
     const int w = k / s.C, c = k % s.C;
     T sum = 0;
     for (int p = 0; p < s.KH; ++p) {
-      const int down = h + s.ph - p;  // i * sh of the window that reads this pixel through row p
+      const int down = h + s.ph - p;  // i * sh for the window (i, j) that reads this pixel through row p of its taps
       if (down < 0 || down % s.sh || down / s.sh >= s.OH) continue;
       for (int q = 0; q < s.KW; ++q) {
         const int across = w + s.pw - q;
@@ -57,16 +57,16 @@ __global__ void __launch_bounds__(THREADS)
   }
 }
 
-// y (N, H * sh, W * sw, C): each pixel of x (N, H, W, C) repeated. Grid: N * H * sh blocks.
+// y (N, H * sh, W * sw, C): each pixel of x (N, H, W, C) is repeated. The grid has N * H * sh blocks.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     upsample(const T* __restrict__ x, T* __restrict__ y, int C, int W, int sh, int sw) {
-  const T* source = x + (long long)(blockIdx.x / sh) * W * C;  // N * H * sh rows come of N * H
+  const T* source = x + (long long)(blockIdx.x / sh) * W * C;  // sh rows of y come from one row of x
   T* target = y + (long long)blockIdx.x * W * sw * C;
   for (int k = threadIdx.x; k < W * sw * C; k += THREADS) target[k] = source[k / C / sw * C + k % C];
 }
 
-// dx (N, H, W, C): the sum over the sh x sw copies of each pixel in dy (N, H * sh, W * sw, C). Grid: N * H blocks.
+// dx (N, H, W, C): for each pixel the sum over its sh x sw copies in dy (N, H * sh, W * sw, C). The grid has N * H blocks.
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     upsample_grad(const T* __restrict__ dy, T* __restrict__ dx, int C, int W, int sh, int sw) {

@@ -1,4 +1,7 @@
-"""Max pooling and nearest-neighbour upsampling (kernels in resample.cu); all images are channels-last in memory."""
+"""Max pooling and nearest-neighbour upsampling (kernels in resample.cu).
+
+The kernels read and write channels-last memory; other inputs are copied.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ THREADS = 256
 
 
 def max_pool2d(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Array, Array]:
-    """x (N, C, H, W) -> y and winner (N, C, OH, OW): the largest number of each window, and the tap that read it."""
+    """x (N, C, H, W) -> y and winner (N, C, OH, OW): the largest number of each window, and the tap that read it.
+
+    winner is int32: p * KW + q for the tap (p, q), the first one of equal numbers. A NaN counts as the largest number.
+    """
     sizes = _sizes(x.shape, kernel, stride, padding)
     shape = x.shape[0], sizes["OH"], sizes["OW"], x.shape[1]
     y, winner = empty(shape, x.dtype), empty(shape, "int32")
@@ -27,7 +33,7 @@ def max_pool2d(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Arr
 def max_pool2d_grad(
     dy: Array, winner: Array, x_shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair
 ) -> Array:
-    """dx (N, C, H, W): each dy goes to the pixel that won; where windows overlap, gradients add up."""
+    """dx (N, C, H, W): each element of dy goes to the pixel that won; where windows overlap, gradients add up."""
     N, C, H, W = x_shape
     dx = empty((N, H, W, C), dy.dtype)
     sizes = _sizes(x_shape, kernel, stride, padding)
@@ -45,7 +51,7 @@ def upsample(x: Array, scale: Pair) -> Array:
 
 
 def upsample_grad(dy: Array, scale: Pair) -> Array:
-    """dx: each pixel gets the sum of the gradients of its copies."""
+    """dy (N, C, H * scale[0], W * scale[1]) -> dx (N, C, H, W): each pixel gets the sum over its copies."""
     N, C, H, W = dy.shape
     dx = empty((N, H // scale[0], W // scale[1], C), dy.dtype)
     grid = N * dx.shape[1]
@@ -54,7 +60,7 @@ def upsample_grad(dy: Array, scale: Pair) -> Array:
 
 
 def _sizes(x_shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) -> dict[str, int]:
-    """The fields of Pooling."""
+    """The struct Pooling of resample.cu."""
     _, C, H, W = x_shape
     OH, OW = (output_size(n, k, s, p, 1) for n, k, s, p in zip((H, W), kernel, stride, padding, strict=True))
     (KH, KW), (sh, sw), (ph, pw) = kernel, stride, padding

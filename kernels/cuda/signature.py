@@ -1,13 +1,13 @@
 """Reads the `__global__` functions of a CUDA source: template parameters, parameters, launch bounds.
 
-Not a C++ parser. It understands what the kernels of this project are written in, and raises ValueError naming what it
-does not understand, rather than guess:
+This is not a full C++ parser. It understands declarations like those in this project's kernels, and raises ValueError
+for anything else:
 
     template <typename T, int BM, bool ADD = false>
     __global__ void __launch_bounds__(BM * 2) name(const T* __restrict__ x, T* const* params, long long n, Sizes s)
 
 Parameters are numbers, pointers to numbers or to vectors of them (float4), tables of pointers, and structs of numbers
-that are defined in the same source. `template` arguments are types and integers.
+that are defined in the same source. Template arguments are types, integers and bools.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ TemplateArgument = str | int | type | np.dtype[Any]
 
 @dataclass(frozen=True)
 class Signature:
-    """One kernel instance: its C++ name, its parameters, and how many threads a block of it may have."""
+    """One instance of a kernel: its C++ name, its parameters, and how many threads a block may have."""
 
     name: str
     parameters: tuple[Parameter, ...]
@@ -69,7 +69,7 @@ class TemplateParameter:
 
 @dataclass(frozen=True)
 class KernelDeclaration:
-    """A kernel as the source declares it, template parameters still open."""
+    """A kernel as the source declares it, without values for its template parameters."""
 
     name: str
     template: tuple[TemplateParameter, ...]
@@ -79,9 +79,10 @@ class KernelDeclaration:
     constants: Mapping[str, str]
 
     def resolve(self, arguments: Sequence[TemplateArgument]) -> Signature:
-        """The instance with these template arguments, e.g. ("float", 64, True); a NumPy dtype may name a type.
+        """The instance with these template arguments, such as ("float", 64, True); a NumPy dtype may stand for a type.
 
-        Raises TypeError for a wrong number or kind of template arguments, ValueError for what cannot be read.
+        Raises TypeError for template arguments of a wrong number or kind, and ValueError for a declaration that cannot
+        be read.
         """
         given, spelled = self._template_arguments(arguments)
         name = f"{self.name}<{', '.join(spelled)}>" if self.template else self.name
@@ -113,7 +114,7 @@ class KernelDeclaration:
 
 
 def parse(source: str) -> dict[str, KernelDeclaration]:
-    """All kernels of an expanded source (see source.expand) by name."""
+    """All kernels of an expanded source (see source.expand), by name."""
     code = without_comments(source)
     text = _without_directives(code)
     types = _types(text)
@@ -146,7 +147,7 @@ def _without_directives(text: str) -> str:
 
 
 def _types(text: str) -> dict[str, str]:
-    """Aliases (`using index = long long;`, typedef) and plain structs of the source, as text."""
+    """The aliases (`using index = long long;`, typedef) and plain structs of the source, by name, as text."""
     types = dict(re.findall(r"\busing\s+(\w+)\s*=\s*([\w\s]+?)\s*;", text))
     types |= {name: target for target, name in re.findall(r"\btypedef\s+([\w\s]+?)\s+(\w+)\s*;", text)}
     structs = re.findall(r"(template\s*<[^{};]*>\s*)?\bstruct\s+(?:alignas\(\d+\)\s*)?(\w+)\s*\{([^{}]*)\}\s*;", text)
@@ -159,7 +160,7 @@ def _body_start(text: str) -> int:
 
 
 def _take_launch_bounds(text: str) -> tuple[str | None, str]:
-    """Cuts __launch_bounds__(threads[, blocks]) out of the text; returns the expression for threads and the rest."""
+    """Cuts __launch_bounds__(threads[, blocks]) out of the text. Returns the expression for threads, and the rest."""
     found = re.search(r"__launch_bounds__\s*\(", text)
     if found is None:
         return None, text
@@ -194,7 +195,7 @@ def _template_value(kernel: str, parameter: TemplateParameter, value: TemplateAr
 
 
 def _parameter(text: str, types: Mapping[str, str], constants: Mapping[str, str]) -> Parameter:
-    """One parameter's declaration, as `const T* __restrict__ ALIGNED(16) x`."""
+    """The parameter for a declaration such as `const T* __restrict__ ALIGNED(16) x`."""
     aligned = re.search(r"\bALIGNED\s*\(([^()]*)\)", text)
     plain = re.sub(r"\bALIGNED\s*\([^()]*\)|\b__restrict__\b|\b__grid_constant__\b", " ", text)
     match = re.fullmatch(r"\s*(?P<base>[\w\s]+?)\s*(?P<stars>(?:\*\s*(?:const\b\s*)?)*)(?P<name>\w+)\s*", plain)
@@ -261,7 +262,7 @@ _OPERATORS: dict[type[ast.AST], Callable[..., int]] = {
 
 
 def _evaluate(expression: str, constants: Mapping[str, str]) -> int:
-    """An integer constant expression of C: + - * / % << and names of constants and template parameters."""
+    """The value of an integer constant expression of C, of + - * / % <<, constants and template parameters."""
 
     def value(node: ast.AST, depth: int) -> int:
         if isinstance(node, ast.Constant) and isinstance(node.value, int):
@@ -272,13 +273,13 @@ def _evaluate(expression: str, constants: Mapping[str, str]) -> int:
             return _OPERATORS[type(node.op)](value(node.left, depth), value(node.right, depth))
         if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATORS:
             return _OPERATORS[type(node.op)](value(node.operand, depth))
-        raise ValueError(f"cannot evaluate {expression!r}: {ast.unparse(node)!r} is no known constant")
+        raise ValueError(f"cannot evaluate {expression!r}: {ast.unparse(node)!r} is not a known constant")
 
     def tree(text: str) -> ast.AST:
         python = text.strip().replace("/", "//").replace("true", "True").replace("false", "False")
         try:
             return ast.parse(python, mode="eval").body
         except SyntaxError:
-            raise ValueError(f"cannot evaluate {expression!r}: {text!r} is no constant expression") from None
+            raise ValueError(f"cannot evaluate {expression!r}: {text!r} is not a constant expression") from None
 
     return value(tree(expression), 0)

@@ -1,9 +1,9 @@
-"""The text of a CUDA kernel as a compiler gets it: own headers expanded, so that one text feeds every compiler.
+"""Expands the own headers of a CUDA source, so that every compiler gets one text.
 
-NVRTC finds no headers on a machine that has only pip wheels, and CuPy's cache of compiled kernels does not notice
-when a header changes. So `#include "name.cuh"` is expanded here, in Python, each header once (as if it had
-`#pragma once`). `#line` directives keep the compilers' messages at the file and line of the author. No other include
-is allowed: what NVRTC declares by itself (float4, expf, __shfl_sync, ...) is enough.
+NVRTC finds no headers on a machine that has only pip wheels, and CuPy's cache of compiled kernels does not notice when
+a header changes. So `#include "name.cuh"` is expanded here, in Python, each header once (as if it had `#pragma once`).
+`#line` directives make the compilers' messages name the original file and line. No other include is allowed: what NVRTC
+declares by itself (float4, expf, __shfl_sync, ...) is enough.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-# ALIGNED(16) before a pointer parameter's name is a promise that the launcher checks; for the compiler it is nothing.
+# `T* ALIGNED(16) x` promises that the address x is a multiple of 16. signature.py reads it, the launcher checks it, and
+# the compiler sees nothing of it.
 PRELUDE = "#define ALIGNED(bytes)\n"
 
 _INCLUDE = re.compile(r'\s*#\s*include\s*(?:"(?P<own>[^"]+)"|(?P<other>.*))')
 
 
 def expand(path: Path) -> str:
-    """The text of the file with its own headers in place of their includes.
+    """The text of the file, in which each own header replaces its include.
 
-    Raises FileNotFoundError for a header that is not there and ValueError for an include of anything else.
+    Raises FileNotFoundError for a header that does not exist, and ValueError for an include of anything else.
     """
     return PRELUDE + _expand(path, path.name, {path.resolve()})
 

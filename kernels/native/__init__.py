@@ -1,7 +1,7 @@
 """The C backend: the primitives of kernels/contract.py with register blocks, vector types and threads.
 
-The C files are compiled when the first primitive is called (see build.py); library.why_not() says why that cannot be
-done on a machine where it cannot.
+The C files are compiled when the first primitive is called (see build.py). Where they cannot be compiled,
+library.why_not() says why.
 """
 
 from __future__ import annotations

@@ -1,16 +1,15 @@
-/* Activation functions and their gradients: passes over arrays, element by element. kernels/reference/activation.py has the
-   mathematics. */
+/* Activation functions and their gradients, element by element. kernels/reference/activation.py has the mathematics. */
 #include "special.h"
 
-#define MAP_BLOCK 16384 /* elements a task, a multiple of LANES */
+#define MAP_BLOCK 16384 /* the elements of a task, a multiple of LANES */
 
 typedef struct {
     int64_t n;
-    const real *a, *b; /* b of functions of two arrays */
+    const real *a, *b; /* b: the second array, if the function has two */
     real *y;
 } Map;
 
-/* Defines name(task, job): y = the expression of a, over a block of a Map. */
+/* Defines name(task, job): y = the expression, in which `a` is a vector of array a, over one block of a Map. */
 #define MAP(name, expression)                                                                                          \
     static void name(long task, void *job) {                                                                           \
         const Map *q = job;                                                                                            \
@@ -26,7 +25,7 @@ typedef struct {
         }                                                                                                              \
     }
 
-/* Likewise y = the expression of a and b. */
+/* The same for an expression in a and b. */
 #define MAP2(name, expression)                                                                                         \
     static void name(long task, void *job) {                                                                           \
         const Map *q = job;                                                                                            \
@@ -47,7 +46,7 @@ static void map(int64_t n, const real *a, const real *b, real *y, void (*block)(
     parallel_for(CEIL_DIV(n, MAP_BLOCK), block, &q);
 }
 
-/* ---- of x ---- */
+/* ---- functions of x ---- */
 
 INLINE vec normal_cdf(vec x) { return (1 + erf_of(x * (real)0.70710678118654752)) * (real)0.5; }
 
@@ -68,7 +67,7 @@ EXPORT void NAME(softplus)(int64_t n, const real x[n], real y[n]) { map(n, x, 0,
 EXPORT void NAME(silu)(int64_t n, const real x[n], real y[n]) { map(n, x, 0, y, silu_block); }
 EXPORT void NAME(gelu)(int64_t n, const real x[n], real y[n]) { map(n, x, 0, y, gelu_block); }
 EXPORT void NAME(erf)(int64_t n, const real x[n], real y[n]) { map(n, x, 0, y, erf_block); }
-/* for the tests; the other kernels call exp_of and log_of */
+/* Only the tests call these two; kernels call exp_of and log_of. */
 EXPORT void NAME(exp)(int64_t n, const real x[n], real y[n]) { map(n, x, 0, y, exp_block); }
 EXPORT void NAME(log)(int64_t n, const real x[n], real y[n]) { map(n, x, 0, y, log_block); }
 
@@ -117,7 +116,7 @@ typedef struct {
     real *y;
 } BiasRelu;
 
-#define ROWS_OF(period) MAX(1, MAP_BLOCK / (period)) /* a task */
+#define ROWS_OF(period) MAX(1, MAP_BLOCK / (period)) /* the rows of a task; a row is one period */
 
 static void bias_relu_rows(long task, void *job) {
     const BiasRelu *q = job;

@@ -1,4 +1,4 @@
-"""Activation functions and their derivatives: the Python side of activation.c."""
+"""Activation functions and their gradients: the Python side of activation.c."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _FUNCTIONS = ("relu", "sigmoid", "tanh", "softplus", "silu", "gelu", "erf")
 _GRADIENTS = ("relu_grad", "sigmoid_grad", "tanh_grad", "softplus_grad", "silu_grad", "gelu_grad")
 _KERNELS = {name: Kernel(name) for name in (*_FUNCTIONS, *_GRADIENTS)}
 _bias_relu = Kernel("bias_relu")
-WIDEST = 16  # lanes that a vector of the C kernels may have
+MOST_LANES = 16  # numbers in the longest vector of the C kernels
 
 
 def bias_relu(x: np.ndarray, b: np.ndarray | None) -> np.ndarray:
-    """x (N, C, ...), b (C,) per channel or None -> max(x + b, 0). Without b, x has any shape."""
+    """x (N, C, ...), b (C,) per channel or None -> max(x + b, 0). If b is None, x may have any shape."""
     if b is None or not x.size:
         return _map("relu", x)
     (x_,), order = in_memory_order(x)
     channel = 1 if order is None else order.index(1)
     inner = prod(x_.shape[channel + 1 :])
-    period = len(b) * inner  # after so many elements b begins anew
-    b = np.resize(b if inner == 1 else b.repeat(inner), period * WIDEST // np.gcd(period, WIDEST))
+    period = len(b) * inner  # elements of x after which b begins again; C takes a multiple of the vector's length
+    b = np.resize(b if inner == 1 else b.repeat(inner), period * MOST_LANES // np.gcd(period, MOST_LANES))
     y = np.empty_like(x_)
     _bias_relu[x.dtype](x_.size, b.size, x_, b, y)
     return logical_order(y, order)
@@ -97,9 +97,9 @@ def _map(name: str, x: np.ndarray) -> np.ndarray:
     return logical_order(y, order)
 
 
-def _map2(name: str, dy: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """A gradient, in the layout of the function's input or output."""
-    (of_, dy_), order = in_memory_order(of, dy)
-    dx = np.empty_like(of_)
-    _KERNELS[name][of.dtype](of_.size, dy_, of_, dx)
+def _map2(name: str, dy: np.ndarray, x_or_y: np.ndarray) -> np.ndarray:
+    """dx, in the layout of x_or_y, the function's input or output, from which the derivative is computed."""
+    (x_or_y_, dy_), order = in_memory_order(x_or_y, dy)
+    dx = np.empty_like(x_or_y_)
+    _KERNELS[name][x_or_y.dtype](x_or_y_.size, dy_, x_or_y_, dx)
     return logical_order(dx, order)

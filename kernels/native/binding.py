@@ -1,7 +1,7 @@
-"""Makes a Python function of an exported C function: it checks the arrays that it is given, and calls.
+"""Turns an exported C function into a Python function, which checks the arrays that it is given and calls C.
 
-A C function believes what it is told, so nothing reaches it unchecked: the dtype of every array, its alignment, whether
-it may be written, and where the prototype says how large it is, that it is contiguous and has so many elements. For
+A C function cannot check what it is told, so everything is checked before: the dtype of every array, its alignment,
+whether it may be written and, if the prototype states a size, that it is contiguous and has that many elements. For
 
     EXPORT void NAME(scale)(int64_t n, real factor, const real x[n], real y[n])
 
@@ -13,7 +13,7 @@ it may be written, and where the prototype says how large it is, that it is cont
         ...
         return call(n, factor, address(id(x) + HEAD), address(id(y) + HEAD))
 
-because a loop over the parameters, at each call, takes several times as long: a call costs a microsecond or two.
+A loop over the parameters at each call would take several times as long; this way a call costs a microsecond or two.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import numpy as np
 
 from .signature import DTYPES, RESULTS, SCALARS, Parameter, Prototype
 
-# An array object of NumPy begins with Python's object head and the address of its data (NumPy's C API says so).
-# Reading it there takes 0.2 microseconds, array.ctypes.data 1.0. Where it is not so, the slow way is taken.
+# A NumPy array object begins with Python's object header, followed by the address of its data (NumPy's C API says so).
+# Reading the address there takes 0.2 microseconds, array.ctypes.data 1.0. An interpreter that differs gets the latter.
 HEAD = object.__basicsize__
 _probe = np.zeros(3)
 _HEAD_IS_RIGHT = ctypes.c_void_p.from_address(id(_probe) + HEAD).value == _probe.ctypes.data
@@ -36,11 +36,11 @@ _ADDRESS = "address(id({0}) + HEAD)" if _HEAD_IS_RIGHT else "{0}.ctypes.data"
 
 
 def bind(library: ctypes.CDLL, prototype: Prototype, dtype: np.dtype[Any] | None) -> Callable[..., Any]:
-    """The Python function for an exported C function; dtype: for which of the two, where there are two.
+    """The Python function for an exported C function; dtype selects one of two if it exists for float32 and float64.
 
-    It raises TypeError for what is no array or has another dtype, ValueError for another layout or size, naming the
-    function, the parameter and what was expected; MemoryError where the C function finds no memory, IndexError where it
-    finds an index outside of its table.
+    The Python function raises TypeError for anything that is not an array of the right dtype, and ValueError for
+    another layout or size; both name the function, the parameter and what was expected. It raises MemoryError if the C
+    function finds no memory, and IndexError if it finds an index outside its table.
     """
     name = prototype.name + ("" if dtype is None else f"_f{dtype.itemsize * 8}")
     function = getattr(library, name)
@@ -65,7 +65,7 @@ def bind(library: ctypes.CDLL, prototype: Prototype, dtype: np.dtype[Any] | None
 
 
 def python_source(prototype: Prototype) -> str:
-    """The text of the function that checks its arguments and calls."""
+    """The source of the Python function, which checks its arguments and calls C."""
     given = ", ".join(p.name for p in prototype.parameters if p.kind != "strides")
     lines = [f"def {prototype.name}({given}):"]
     for p in prototype.parameters:
@@ -78,10 +78,10 @@ def python_source(prototype: Prototype) -> str:
 
 
 def _wrong(p: Parameter) -> str:
-    """The condition under which an array is refused."""
+    """The condition, as Python source, under which an array is refused."""
     conditions = [f"type({p.name}) is not ndarray", f"{p.name}.dtype != dtype_of_{p.name}"]
     if p.size is None:
-        conditions.append(f"not {p.name}.flags.{'aligned' if p.const else 'behaved'}")  # behaved: and writeable
+        conditions.append(f"not {p.name}.flags.{'aligned' if p.const else 'behaved'}")  # behaved: aligned and writeable
     elif p.const:
         conditions.append(f"not ({p.name}.flags.c_contiguous and {p.name}.flags.aligned)")
     else:
@@ -97,7 +97,7 @@ def _refusal(p: Parameter) -> str:
 
 
 def _passed(p: Parameter) -> str:
-    """What is passed for a parameter."""
+    """What is passed to C for a parameter, as Python source."""
     if p.kind == "array":
         where = _ADDRESS.format(p.name)
         return f"None if {p.name} is None else {where}" if p.optional else where
@@ -124,7 +124,7 @@ def _refuse(
 
 
 def _failed(function: str, failure: int) -> Exception:
-    """What the number that a C function returned stands for, see vector.h."""
+    """The exception for the error number that a C function returned (see vector.h)."""
     if failure == 1:
         return MemoryError(f"{function}: there is no memory to work in")
     return IndexError(f"{function}: an index lies outside of its table")
@@ -132,7 +132,7 @@ def _failed(function: str, failure: int) -> Exception:
 
 @lru_cache(maxsize=4096)
 def _strides_of(strides: tuple[int, ...], itemsize: int, axes: int) -> Any:
-    """The strides of an array with so many axes, in elements, as an array of C."""
+    """The strides of an array with this number of axes, in elements, as a C array."""
     if len(strides) != axes:
         raise ValueError(f"an array of {axes} axes was expected, got one with {len(strides)}")
     if any(step % itemsize for step in strides):
@@ -143,7 +143,7 @@ def _strides_of(strides: tuple[int, ...], itemsize: int, axes: int) -> Any:
 def _table_of(
     function: str, name: str, arrays: Sequence[np.ndarray], dtype: np.dtype[Any], count: int, written: bool
 ) -> Any:
-    """The addresses of contiguous arrays, as an array of C."""
+    """The addresses of contiguous arrays, as a C array."""
     if len(arrays) != count:
         raise ValueError(f"{function}: {name} must be {count} arrays, got {len(arrays)}")
     for array in arrays:

@@ -1,9 +1,10 @@
 """Compiles the C kernels when they are first used, with the machine's own C compiler, and keeps the library.
 
-Why at first use: the kernels owe their speed to the vector instructions of the CPU at hand (-march=native), and a
-wheel for everybody could not use them. It takes some seconds, once. The library is kept in the user's own cache folder
-under a name that says what it was made of: the sources, the flags, the compiler and what it takes this CPU for. So a
-new version of minivae, another compiler or another machine with the same home compile anew, and nothing else does.
+Why at first use: the kernels owe their speed to the vector instructions of this machine's CPU (-march=native), which a
+wheel for all machines could not use. Compiling takes a few seconds, once. The library is kept in the user's own cache
+folder. Its name contains a hash of everything it was made from: the sources, the flags, the compiler, and the
+instruction sets that the compiler sees in this CPU. So only a new version of minivae, another compiler or another kind
+of CPU makes it compile again.
 
 Libraries are loaded from that folder only, and only if nobody but the user can write there.
 """
@@ -22,25 +23,25 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-UNITS = ("pool.c", "float32.c", "float64.c")  # compiled side by side; the latter two include all the other files
+UNITS = ("pool.c", "float32.c", "float64.c")  # compiled in parallel; the last two include all the other files
 FLAGS = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fvisibility=hidden"]
 SHARED = [] if sys.platform == "win32" else ["-fPIC", "-pthread"]
 THIS_CPU: tuple[list[str], ...] = (
     ["-march=native"],
     ["-mcpu=native"],
     [],
-)  # the first that the compiler takes; Clang's on ARM is the second
-SECONDS = 600  # that a compiler may take
+)  # the first one that the compiler accepts is used; Clang on ARM accepts the second
+SECONDS = 600  # how long a compiler may run
 
 
 class BuildError(RuntimeError):
-    """The C kernels cannot be had on this machine; the message says why."""
+    """The C kernels are not available on this machine; the message says why."""
 
 
 def build() -> Path:
-    """The compiled library, from the cache or made now.
+    """The path of the compiled library, which comes from the cache or is compiled now.
 
-    Raises BuildError where there is no compiler, it fails, or its result cannot be kept.
+    Raises BuildError if there is no compiler, if it fails, or if its result cannot be kept.
     """
     compiler = _compiler()
     flags = [*FLAGS, *SHARED, *_words("MINIVAE_CFLAGS")]
@@ -58,7 +59,7 @@ def build() -> Path:
 
 
 def compile_alone(source: Path, flags: list[str], folder: Path) -> Path:
-    """A library of one source, made in a folder, with other flags of optimisation. Raises BuildError."""
+    """The path of a library made from one source file, in this folder and with these extra flags. Raises BuildError."""
     compiler = _compiler()
     cpu, _ = _this_cpu(compiler, [])
     library = folder / f"{source.stem}.so"
@@ -67,7 +68,7 @@ def compile_alone(source: Path, flags: list[str], folder: Path) -> Path:
 
 
 def sources() -> list[Path]:
-    """All files of C that the library is made of."""
+    """All C files that the library is made from."""
     return sorted([*HERE.glob("*.c"), *HERE.glob("*.h")])
 
 
@@ -75,7 +76,7 @@ def sources() -> list[Path]:
 
 
 def _compiler() -> list[str]:
-    """The command that CC names, else the first of cc, clang and gcc that there is."""
+    """The command that CC names, else the first of cc, clang and gcc that is installed."""
     named = _words("CC")
     if named:
         return named
@@ -87,7 +88,7 @@ def _compiler() -> list[str]:
 
 
 def _words(variable: str) -> list[str]:
-    """The words of an environment variable, as a shell reads them; BuildError for a quotation without an end."""
+    """The words of an environment variable, split as a shell does; BuildError for an unclosed quotation."""
     try:
         return shlex.split(os.environ.get(variable, ""), posix=sys.platform != "win32")
     except ValueError as error:
@@ -95,7 +96,7 @@ def _words(variable: str) -> list[str]:
 
 
 def _this_cpu(compiler: list[str], flags: list[str]) -> tuple[list[str], bytes]:
-    """The flag that says "for this CPU", and the macros the compiler defines then: its version and instruction sets."""
+    """The flags that mean "for this CPU", and the macros the compiler then defines: its version, instruction sets."""
     chosen = any(flag.startswith(("-march", "-mcpu")) for flag in flags)
     errors = []
     for cpu in [[]] if chosen else THIS_CPU:
@@ -107,7 +108,10 @@ def _this_cpu(compiler: list[str], flags: list[str]) -> tuple[list[str], bytes]:
 
 
 def _compile(compiler: list[str], flags: list[str], library: Path) -> None:
-    """All units at once, then the link, in a folder of this process; renamed at the end, so no one sees half a file."""
+    """Compiles all units in parallel and links them, in a folder of its own.
+
+    The library is moved to its place at the end, so that no other process sees half a file.
+    """
     try:
         _remove_leftovers(library.parent)
         with tempfile.TemporaryDirectory(dir=library.parent, prefix="building-") as scratch:
@@ -126,7 +130,7 @@ def _compile(compiler: list[str], flags: list[str], library: Path) -> None:
 
 
 def _keep(linked: Path, library: Path) -> None:
-    """Move the library and its digest to where they stay; only the user may write there, whatever the umask says."""
+    """Moves the library and its digest to their final place, writable by the user alone whatever the umask says."""
     digest = linked.with_suffix(".sha256")
     digest.write_text(hashlib.sha256(linked.read_bytes()).hexdigest(), encoding="ascii")
     for made, place in ((linked, library), (digest, library.with_suffix(".sha256"))):
@@ -137,7 +141,7 @@ def _keep(linked: Path, library: Path) -> None:
 
 
 def _is_whole(library: Path) -> bool:
-    """Whether the library is there as it was made: one that was cut off would end the process when it is loaded."""
+    """Whether the library exists and has its digest. Loading a truncated one would crash the process."""
     try:
         digest = library.with_suffix(".sha256").read_text(encoding="ascii")
         return digest == hashlib.sha256(library.read_bytes()).hexdigest()
@@ -146,18 +150,18 @@ def _is_whole(library: Path) -> bool:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What compilers left behind that were killed: folders older than any compilation can be."""
+    """Removes the folders that killed compilers left behind: those older than any compilation can be."""
     for scratch in folder.glob("building-*"):
         if time.time() - scratch.stat().st_mtime > len(UNITS) * SECONDS:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _run(command: list[str]) -> bytes:
-    """What the command printed; BuildError with its message if it failed."""
+    """What the command printed; BuildError with its message if it fails."""
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
-        raise BuildError(f"the C compiler did not end in {SECONDS} seconds: {shlex.join(command)}") from None
+        raise BuildError(f"the C compiler did not finish in {SECONDS} seconds: {shlex.join(command)}") from None
     except OSError as error:
         raise BuildError(f"the C compiler {command[0]!r} cannot be run: {error}") from None
     if done.returncode:
@@ -167,8 +171,8 @@ def _run(command: list[str]) -> bytes:
 
 
 def _run_all(commands: list[list[str]]) -> None:
-    """All commands side by side, each to its end."""
-    from concurrent.futures import ThreadPoolExecutor  # needed once in the life of a library, and slow to import
+    """Runs all commands in parallel, and waits for all of them."""
+    from concurrent.futures import ThreadPoolExecutor  # slow to import, and only needed to compile
 
     with ThreadPoolExecutor(len(commands)) as pool:
         for _ in pool.map(_run, commands):
@@ -176,6 +180,7 @@ def _run_all(commands: list[list[str]]) -> None:
 
 
 def _key(compiler: list[str], flags: list[str], macros: bytes) -> str:
+    """A hash of everything the library is made from, 20 hex digits."""
     digest = hashlib.sha256("\0".join([*compiler, *flags]).encode() + b"\0" + macros)
     for source in sources():
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
@@ -186,7 +191,7 @@ def _key(compiler: list[str], flags: list[str], macros: bytes) -> str:
 
 
 def _cache() -> Path:
-    """minivae's folder among the user's caches, by the system's custom."""
+    """minivae's folder in the place where this system keeps the user's caches."""
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
         return (Path(local) if local else Path.home() / "AppData" / "Local") / "minivae"
@@ -200,7 +205,10 @@ def _cache() -> Path:
 
 
 def _own_folder(folder: Path) -> Path:
-    """The folder, made if need be, for the user alone; BuildError if it cannot be made or others may write there."""
+    """The folder, which is created for the user alone if it does not exist.
+
+    Raises BuildError if it cannot be created, or if others may write there.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -213,12 +221,15 @@ def _own_folder(folder: Path) -> Path:
 
 
 def _check_owner(path: Path) -> None:
-    """BuildError unless the path is this user's and nobody else may write there. (Windows keeps profiles private.)"""
+    """Raises BuildError unless this user owns the path and nobody else may write there.
+
+    On Windows it checks nothing, because the folder lies in the user's own profile.
+    """
     if sys.platform == "win32":
         return
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
-        raise BuildError(f"{path} is a link; the C kernels are loaded from a folder of the user's own only")
+        raise BuildError(f"{path} is a link; the C kernels are only loaded from a folder that the user owns")
     if found.st_uid != os.geteuid():
         raise BuildError(f"{path} belongs to user {found.st_uid}, not to this user, {os.geteuid()}")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

@@ -1,11 +1,11 @@
-/* Convolutions as products. Which pixel and which tap read what, in all three passes, is in the tables of a plan (plans.h,
-   plans.py). What happens here: images are padded, or brought into channels-last order, a few rows at a time in memory
-   that stays in the cache, and all products read them there. */
+/* Convolutions as products. The tables of a plan (plans.h, plans.py) say what each pixel reads through each tap, in all
+   three passes. The functions here pad the images, or bring them into channels-last order, in blocks that fit into the
+   cache, and run all products on a block while it is there. */
 
 /* ---- forward pass and input gradient ---- */
 
-#define LOCAL_BYTES (1 << 18) /* of padded images that a task holds, if it takes several */
-#define BANDED_TASKS 128      /* images are cut into bands of rows for as many tasks */
+#define LOCAL_BYTES (1 << 18) /* the most bytes of padded images for a task that takes several images */
+#define BANDED_TASKS 128      /* if there are fewer images than this, they are cut into bands of rows, for more tasks */
 
 typedef struct {
     const Pass *pass;
@@ -13,8 +13,8 @@ typedef struct {
     const int64_t *strides;
     real *y;
     Product *each;
-    int64_t images, bands; /* images of a task, or bands of an image */
-    int64_t most_packing;  /* tasks, of a product */
+    int64_t images, bands; /* the images of a task, or the bands of an image */
+    int64_t most_packing;  /* the most packing tasks that a product has */
     atomic_int failed;
 } PassJob;
 
@@ -24,12 +24,12 @@ static void pack_pieces(long task, void *argument) {
     if (task % job->most_packing < packing_tasks(p)) pack(p, task % job->most_packing);
 }
 
-/* The rows of pixels of a piece that are in a band. */
+/* The first pixel of a piece that belongs to a band; bands are whole rows of pixels. */
 INLINE int64_t band_edge(const Piece *piece, int64_t band, int64_t bands) {
-    return piece->rows / piece->across * band / bands * piece->across;
+    return piece->rows / piece->width * band / bands * piece->width;
 }
 
-/* The padded rows h0 to h1 that the pieces read for a band. */
+/* Finds the rows h0 to h1 of the padded image that the pieces read for a band. */
 static void rows_read(const Pass *pass, int64_t band, int64_t bands, int64_t *h0, int64_t *h1) {
     const int64_t row = pass->source.Wp * pass->source.C;
     *h0 = pass->source.Hp, *h1 = 0;
@@ -42,14 +42,14 @@ static void rows_read(const Pass *pass, int64_t band, int64_t bands, int64_t *h0
     *h0 = MIN(*h0, *h1);
 }
 
-/* Rows of pixels u0 to u1 of one image, each crop_rows rows of `whole`: what is wanted of them goes to y. */
+/* Copies the part of rows of pixels u0 to u1 that lies in the image to y. Each is crop_rows rows of `whole`. */
 static void crop(const Pass *pass, const real *whole, int64_t u0, int64_t u1, real *y) {
     for (int64_t row = u0 * pass->crop_rows; row < u1 * pass->crop_rows; row++, whole += pass->crop_step)
         if (row >= pass->top && row < pass->top + pass->H)
             memcpy(y + (row - pass->top) * pass->kept, whole + pass->left, pass->kept * sizeof(real));
 }
 
-/* All products for some images, or for a band of one. */
+/* Runs all products for `images` images, or for one band of one image. */
 static void convolve_images(long task, void *argument) {
     PassJob *job = argument;
     const Pass *pass = job->pass;
@@ -57,9 +57,9 @@ static void convolve_images(long task, void *argument) {
     const int64_t band = task % job->bands, n0 = task / job->bands * job->images, n1 = MIN(s->N, n0 + job->images);
     int64_t h0 = 0, h1 = s->Hp;
     if (job->bands > 1) rows_read(pass, band, job->bands, &h0, &h1);
-    const int64_t image = (h1 - h0) * s->Wp * s->C; /* as the products read it */
+    const int64_t image = (h1 - h0) * s->Wp * s->C; /* the numbers of one image that the products read */
     const int ready = lies_ready(s, job->strides);
-    const int64_t rows = pass->crop ? pass->piece->rows / pass->piece->across : 0;
+    const int64_t rows = pass->crop ? pass->piece->rows / pass->piece->width : 0;
     const int64_t u0 = rows * band / job->bands, u1 = rows * (band + 1) / job->bands;
     const int64_t whole = (u1 - u0) * pass->crop_rows * pass->crop_step;
     real *local = ready && !pass->crop ? 0 : allocate(((ready ? 0 : image) + whole) * (n1 - n0) * sizeof(real));
@@ -88,7 +88,7 @@ static void convolve_images(long task, void *argument) {
     release(local);
 }
 
-/* How many images are a task, or how many bands of an image. */
+/* Decides how many images a task takes, or into how many bands an image is cut. */
 static void cut_images(PassJob *job) {
     const Pass *pass = job->pass;
     const int64_t N = pass->source.N, bytes = pass->source.Hp * pass->source.Wp * pass->source.C * sizeof(real);
@@ -98,12 +98,12 @@ static void cut_images(PassJob *job) {
     if (job->images > 1 || N >= BANDED_TASKS) return;
     int64_t shortest = INT64_MAX;
     for (int64_t i = 0; i < pass->pieces; i++)
-        shortest = MIN(shortest, pass->piece[i].rows / MAX(1, pass->piece[i].across));
+        shortest = MIN(shortest, pass->piece[i].rows / MAX(1, pass->piece[i].width));
     job->bands = MIN(CEIL_DIV(BANDED_TASKS, MAX(1, N)), pass->products / (TASK_PRODUCTS / 4));
     job->bands = MAX(1, MIN(job->bands, shortest / 4));
 }
 
-/* y = the pass of x (N, C, H, W), any strides, and the weights, all of them contiguous. */
+/* Runs the pass `how`, a forward pass or an input gradient: y from x (N, C, H, W) of any strides and contiguous weights. */
 EXPORT int NAME(convolve)(const Pass *how, const real *x, const int64_t x_strides[4], const real *w,
                           OPTIONAL const real *bias, int relu, real *y) {
     PassJob job = {.pass = how, .x = x, .strides = x_strides, .y = y, .most_packing = 1};
@@ -145,7 +145,7 @@ EXPORT int NAME(convolve)(const Pass *how, const real *x, const int64_t x_stride
 
 /* ---- weight gradient ---- */
 
-#define CHUNK_BYTES (4 << 20) /* of images and gradients that are read again and again */
+#define CHUNK_BYTES (4 << 20) /* the bytes of x and dy in a chunk of images, which is read many times */
 
 typedef struct {
     const Source *source;
@@ -160,7 +160,7 @@ static void pad_image(long task, void *argument) {
     pad_rows(s, job->x + task * job->strides[0], job->strides, 0, s->Hp, job->to + task * s->Hp * s->Wp * s->C);
 }
 
-/* The images from `first` on as the source describes them: where they are, or padded in `to`. */
+/* The images from `first` on, in the form that the source describes: where they are, or else padded, in `to`. */
 static const real *source_of(const Source *s, const real *x, const int64_t *strides, int64_t first, int64_t images,
                              real *to) {
     if (lies_ready(s, strides)) return x + first * strides[0];
@@ -175,7 +175,7 @@ typedef struct {
     real *to;
 } Turn;
 
-/* dw (OC, C, taps) from its transpose (taps, C, OC), LANES outputs. */
+/* Writes dw (OC, C, taps), for LANES output channels, from its transpose (taps, C, OC). */
 static void turn_outputs(long task, void *argument) {
     const Turn *job = argument;
     const int64_t taps = job->taps, C = job->C, last = MIN(job->OC, (task + 1) * LANES);
@@ -192,7 +192,7 @@ EXPORT int NAME(convolve_weight_grad)(const WeightPass *how, const real *x, cons
     const int64_t M = how->taps * how->C, N = how->OC, pixels = of_dy->H * of_dy->W;
     const int64_t image = of_x->Hp * of_x->Wp * of_x->C, grad = pixels * of_dy->C;
     const int64_t most = MAX(1, CHUNK_BYTES / (int64_t)((image + grad) * sizeof(real)));
-    const int64_t chunk = CEIL_DIV(of_x->N, MAX(1, CEIL_DIV(of_x->N, most))); /* all of about one size */
+    const int64_t chunk = CEIL_DIV(of_x->N, MAX(1, CEIL_DIV(of_x->N, most))); /* images; all chunks have about one size */
     real *scratch = allocate((chunk * (image + grad) + how->groups * M * N) * sizeof(real));
     if (!scratch) return NO_MEMORY;
     real *turned = scratch + chunk * (image + grad);

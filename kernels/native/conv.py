@@ -25,17 +25,17 @@ _winograd = Kernel("winograd")
 _winograd_input_grad = Kernel("winograd_input_grad")
 _winograd_weight_grad = Kernel("winograd_weight_grad")
 
-# Winograd's products pay from so many channels on, for a kernel of this size and stride.
+# Winograd's method is faster from this number of channels on, for a kernel of this size and stride.
 LEAST_CHANNELS = {(3, 1): 32, (4, 2): 32}
-# In the weight gradient the transforms of both images go through memory: it takes more channels, C times OC, to pay.
+# In its weight gradient the transforms of x and of dy go through memory, so it needs more channels: this product C OC.
 LEAST_FOR_WEIGHTS = 64 * 64
-MOST_PIXELS = 1024  # outputs of an image up to which all its tiles stay in the cache, as the input gradient wants them
+MOST_PIXELS = 1024  # its input gradient is used up to this output size OH OW: all tiles of an image stay in the cache
 
 
 def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool = False) -> np.ndarray:
-    """Cross-correlation of x (N, C, H, W) with w (OC, C/G, KH, KW), plus b (OC,) -> y (N, OC, OH, OW).
+    """The cross-correlation of x (N, C, H, W) with w (OC, C/G, KH, KW), plus b (OC,) -> y (N, OC, OH, OW).
 
-    Any memory layout; what it returns is channels-last.
+    x may have any memory layout; y is channels-last. With relu the result is max(y, 0).
     """
     w, b = _contiguous("conv2d", x, g.x_shape, w, b, g.OC, g)
     y = np.empty((g.N, g.OH, g.OW, g.OC), x.dtype)
@@ -49,7 +49,7 @@ def conv2d(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, 
 def conv2d_input_grad(
     dy: np.ndarray, w: np.ndarray, b: np.ndarray | None, g: ConvGeometry, relu: bool = False
 ) -> np.ndarray:
-    """The transpose of conv2d as a map of x: dy (N, OC, OH, OW) -> dx (N, C, H, W), plus b (C,)."""
+    """The transpose of conv2d as a linear map of x: dy (N, OC, OH, OW) -> dx (N, C, H, W), plus b (C,), then relu."""
     w, b = _contiguous("conv2d_input_grad", dy, g.y_shape, w, b, g.C, g)
     dx = np.empty((g.N, g.H, g.W, g.C), dy.dtype)
     if winograd_applies(g) and g.stride == (1, 1):
@@ -66,7 +66,7 @@ def conv2d_input_grad(
 
 
 def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.ndarray:
-    """The transpose of conv2d as a map of w: dy (N, OC, OH, OW), x (N, C, H, W) -> dw (OC, C/G, KH, KW)."""
+    """The transpose of conv2d as a linear map of w: dy (N, OC, OH, OW), x (N, C, H, W) -> dw (OC, C/G, KH, KW)."""
     _check("conv2d_weight_grad", "dy", dy, g.y_shape)
     _check("conv2d_weight_grad", "x", x, g.x_shape)
     dw = np.empty(g.w_shape, x.dtype)
@@ -82,7 +82,7 @@ def conv2d_weight_grad(dy: np.ndarray, x: np.ndarray, g: ConvGeometry) -> np.nda
 
 @lru_cache(maxsize=1024)
 def winograd_applies(g: ConvGeometry) -> bool:
-    """Whether this convolution is done with fewer multiplications: the right kernel, and many channels."""
+    """Whether winograd.c computes this convolution: its kernel has the right size, and it has enough channels."""
     (sh, sw), least = g.stride, LEAST_CHANNELS.get((g.KH, g.stride[0]), 0)
     square = g.KH == g.KW and sh == sw and g.dilation == (1, 1) and g.groups == 1
     return square and least > 0 and g.C % 16 == 0 == g.OC % 16 and min(g.C, g.OC) >= least
@@ -97,7 +97,7 @@ def _contiguous(
     channels: int,
     g: ConvGeometry,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """w and b in contiguous memory; ValueError where a shape is not the geometry's, for C would read elsewhere."""
+    """w and b in contiguous memory. Raises ValueError if a shape differs from the geometry's, which C trusts."""
     _check(name, "the input", x, shape)
     _check(name, "the weight", w, g.w_shape)
     if b is not None:

@@ -1,16 +1,16 @@
-/* Depthwise convolutions: as many groups as channels, each with one input and one output channel. As products they would be
-   one column wide. Here LANES channels are computed side by side, each lane with a weight of its own:
+/* Depthwise convolutions: there are as many groups as channels, each with one input and one output channel. The products of
+   product.c would have only one column. Here a vector holds LANES channels of a pixel, and each lane has its own weight:
 
        y[pixel, c] = sum over taps of x[pixel + tap, c] w[tap, c].
 
-   The tables are those of plans.py, of the first channel. */
+   The tables come from plans.py and are those of the first channel. */
 
-/* A vector of channels from c on; `count` < LANES where they end. */
+/* A vector of channels, all LANES of them if `whole`, else only the first `count`. */
 INLINE vec load_channels(const int whole, const real *from, int64_t count) {
     return whole ? load(from) : load_first(from, count);
 }
 
-/* Channels c to c + count of some rows; the weights are (taps, C). */
+/* Computes channels c to c + count of `rows` pixels; the weights are (taps, C). */
 INLINE void depthwise_channels(const int whole, const Product *p, const int64_t *row, const int64_t *to, int64_t rows,
                                const int64_t *taps, const int64_t *w_taps, int64_t c, int64_t count, int64_t C) {
     for (int64_t m = 0; m < rows; m += MR) {
@@ -31,7 +31,7 @@ INLINE void depthwise_channels(const int whole, const Product *p, const int64_t 
     }
 }
 
-/* Rows row0 to row1 of a pass, all C channels; at most DEPTH taps. */
+/* Computes pixels row0 to row1 of a pass, with all C channels; there are at most DEPTH taps. */
 static void depthwise_rows(const Product *p, int64_t C, int64_t row0, int64_t row1) {
     int64_t row[ROWS], to[ROWS], taps[DEPTH], w_taps[DEPTH];
     offsets(&p->a_col, 0, p->K, taps);
@@ -49,9 +49,9 @@ static void depthwise_rows(const Product *p, int64_t C, int64_t row0, int64_t ro
 /* ---- weight gradient ---- */
 
 #define TAPS_TOGETHER 4
-#define PIXELS_TOGETHER 128 /* terms of a sum before they go to memory */
+#define PIXELS_TOGETHER 128 /* the terms of a sum that are added before the sum is added to memory */
 
-/* dw (taps, C) += the sums over the pixels of one image, for channels c to c + count; dy (pixels, C). */
+/* dw (taps, C) += the sums over the pixels of one image, for channels c to c + count; dy is (pixels, C). */
 INLINE void depthwise_sums(const int whole, const WeightPass *pass, const real *x, const real *dy, int64_t pixels,
                            int64_t c, int64_t count, real *dw) {
     const int64_t C = pass->x.C;
@@ -80,11 +80,12 @@ typedef struct {
     const real *x, *dy;
     const int64_t *x_strides, *dy_strides;
     int64_t parts;
-    real *partial; /* of each part of the images: (taps, C) */
+    real *partial; /* one dw (taps, C) for each part of the images */
     real *dw;
     atomic_int failed;
 } Depthwise;
 
+/* Computes the partial dw of one part of the images. */
 static void depthwise_images(long task, void *argument) {
     Depthwise *job = argument;
     const WeightPass *pass = job->pass;
@@ -106,7 +107,7 @@ static void depthwise_images(long task, void *argument) {
     release(x);
 }
 
-/* dw (C, taps) of one tap: what the parts come to. */
+/* Adds up the parts for one tap, and writes its column of dw (C, taps). */
 static void add_depthwise_parts(long tap, void *argument) {
     const Depthwise *job = argument;
     const int64_t C = job->pass->x.C, taps = job->pass->taps;
@@ -117,7 +118,7 @@ static void add_depthwise_parts(long tap, void *argument) {
     }
 }
 
-/* dw (C, 1, KH, KW) for x and dy of any strides; at most DEPTH taps. */
+/* dw (C, 1, KH, KW) for x and dy of any strides; there are at most DEPTH taps. */
 EXPORT int NAME(depthwise_weight_grad)(const WeightPass *how, const real *x, const int64_t x_strides[4], const real *dy,
                                        const int64_t dy_strides[4], real *dw) {
     Depthwise job = {.pass = how, .x = x, .dy = dy, .x_strides = x_strides, .dy_strides = dy_strides, .dw = dw};

@@ -1,8 +1,8 @@
-/* The kernels, a file a family; included once for float and once for double, by float32.c and float64.c. */
+/* All kernels, one file for each family. float32.c includes this file for float, float64.c for double. */
 #include "plans.h"
 #include "vector.h"
 
-#include "product.c" /* what matrix.c and conv.c are made of */
+#include "product.c" /* used by matrix.c, conv.c and winograd.c */
 #include "matrix.c"
 #include "padding.c"
 #include "depthwise.c"

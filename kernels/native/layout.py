@@ -1,8 +1,8 @@
 """How arrays of any memory layout reach C functions that take contiguous ones.
 
-An element-wise function does not care in which order it meets the elements, as long as it is the same in all arrays.
-So the axes are put into the order in which they lie in memory, a view, and only an array with gaps, or one that lies
-otherwise than the first, is copied. The result gets the layout of the first array.
+An element-wise function may visit the elements in any order, as long as it is the same in all arrays. So the axes are
+put into the order in which they lie in memory, which needs only a view. An array is copied only if it has gaps or if
+its layout differs from that of the first array. The result gets the layout of the first array.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from functools import lru_cache
 
 import numpy as np
 
-Order = tuple[int, ...] | None  # of axes; None: as they are
+Order = tuple[int, ...] | None  # a permutation of the axes; None leaves them as they are
 
 
 def memory_views(*arrays: np.ndarray, fixed: int = 0) -> tuple[Sequence[np.ndarray], Order]:
-    """Arrays of one shape, their axes in the order in which they lie in the memory of the first one, as views.
+    """Views of arrays of one shape, with the axes in the order in which they lie in the first array's memory.
 
-    The first `fixed` axes stay in front. The order is what `logical_order` undoes.
+    The first `fixed` axes stay in front. `logical_order` undoes the order, which is returned too.
     """
     first = arrays[0]
     if first.flags.c_contiguous:
@@ -28,23 +28,23 @@ def memory_views(*arrays: np.ndarray, fixed: int = 0) -> tuple[Sequence[np.ndarr
 
 
 def in_memory_order(*arrays: np.ndarray, fixed: int = 0) -> tuple[list[np.ndarray], Order]:
-    """Likewise, but contiguous: copies where views are not."""
+    """As memory_views, but the arrays are contiguous: a view that is not contiguous is copied."""
     views, order = memory_views(*arrays, fixed=fixed)
     return [np.asarray(view, order="C") for view in views], order
 
 
 def logical_order(array: np.ndarray, order: Order) -> np.ndarray:
-    """Puts the axes back, as a view."""
+    """A view of the array with its axes put back."""
     return array if order is None else array.transpose(_inverse(order))
 
 
 def channels_last(x: np.ndarray) -> np.ndarray:
-    """x (N, C, ...) as a contiguous array (N, ..., C); a view where x lies so."""
+    """x (N, C, ...) as a contiguous array (N, ..., C); a view if x is channels-last in memory."""
     return np.asarray(x.transpose(_channel_to_end(x.ndim)), order="C")
 
 
 def channels_second(y: np.ndarray) -> np.ndarray:
-    """The way back, a view: (N, ..., C) as (N, C, ...)."""
+    """y (N, ..., C) as a view (N, C, ...)."""
     return y.transpose(_inverse(_channel_to_end(y.ndim)))
 
 
@@ -55,7 +55,7 @@ def _channel_to_end(ndim: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def _memory_order(shape: tuple[int, ...], strides: tuple[int, ...], fixed: int) -> tuple[int, ...]:
-    """The axes from the slowest to the fastest. Those of length 1, whose strides mean nothing, come first."""
+    """The axes from the slowest to the fastest. Axes of length 1, whose strides mean nothing, come first."""
     rest = sorted(range(fixed, len(shape)), key=lambda axis: (shape[axis] > 1, -abs(strides[axis])))
     return (*range(fixed), *rest)
 

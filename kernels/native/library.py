@@ -1,9 +1,9 @@
-"""The compiled library, and its functions as Python functions.
+"""Loads the compiled library and offers its functions as Python functions.
 
     _scale = Kernel("scale")         # EXPORT void NAME(scale)(int64_t n, real factor, const real x[n], real y[n])
     _scale[x.dtype](x.size, 2.0, x, y)
 
-Nothing is compiled or loaded before the first such call, or before somebody asks why_not().
+Nothing is compiled or loaded before the first such call or the first call of why_not().
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .signature import Prototype, parse, parse_structures
 
 @cache
 def library() -> ctypes.CDLL:
-    """The library, compiled now if need be. Raises BuildError where it cannot be had; the message says why."""
+    """The library, compiled now if necessary. Raises BuildError if it is not available; the message says why."""
     path = build()
     try:
         loaded = ctypes.CDLL(str(path))
@@ -35,7 +35,7 @@ def library() -> ctypes.CDLL:
 
 @cache
 def why_not() -> str | None:
-    """Why the C kernels cannot be used on this machine, in a sentence; None if they can. Compiles them if need be."""
+    """Why the C kernels cannot be used on this machine, or None if they can. Compiles them if necessary."""
     try:
         library()
     except BuildError as error:
@@ -45,20 +45,21 @@ def why_not() -> str | None:
 
 @cache
 def prototypes() -> Mapping[str, Prototype]:
-    """The exported functions, as their sources declare them."""
+    """The exported functions by name, as their sources declare them."""
     return parse(_text())
 
 
 @cache
 def structures() -> Mapping[str, type[ctypes.Structure]]:
-    """The structs that Python fills in, as the sources define them."""
+    """The structs that Python fills in, by name, as the sources define them."""
     return parse_structures(_text())
 
 
 class Kernel(dict[Any, Callable[..., Any]]):
-    """An exported C function: kernel[dtype] is the Python function for float32 or float64, kernel[None] the only one.
+    """An exported C function: kernel[dtype] is its Python function for float32 or float64.
 
-    Raises TypeError for any other dtype, BuildError where the library cannot be had.
+    For a C function that exists only once, kernel[None] is its Python function. Raises TypeError for any other dtype,
+    and BuildError if the library is not available.
     """
 
     def __init__(self, name: str) -> None:
@@ -77,19 +78,22 @@ _set_num_threads = Kernel("set_num_threads")
 
 
 def set_num_threads(count: int) -> None:
-    """How many threads the kernels use from now on; the results do not depend on it. ValueError for less than one."""
+    """Sets how many threads the kernels use from now on. Results do not depend on it. ValueError for less than one."""
     if count < 1:
         raise ValueError(f"the number of threads must be at least 1, got {count!r}")
     _set_num_threads[None](count)
 
 
 def threads() -> int:
-    """How many there are at first: MINIVAE_NUM_THREADS, else the CPUs of this process. ValueError for no count."""
+    """The initial number of threads: MINIVAE_NUM_THREADS, else the number of CPUs this process may use.
+
+    Raises ValueError if MINIVAE_NUM_THREADS is not a positive number.
+    """
     text = os.environ.get("MINIVAE_NUM_THREADS")
     if text is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise ValueError(f"MINIVAE_NUM_THREADS must be a number of threads, got {text!r}")
+        raise ValueError(f"MINIVAE_NUM_THREADS must be a number of threads, at least 1, got {text!r}")
     return int(text)
 
 

@@ -1,34 +1,34 @@
-/* Negative log-likelihoods of examples, rows (N, D), and their gradients; kernels/reference/likelihood.py has the
-   mathematics. A row is cut into pieces, and the sums of its pieces are added up at the end. */
+/* Negative log-likelihoods of examples, which are rows (N, D), and their gradients; kernels/reference/likelihood.py has the
+   mathematics. A row is cut into pieces, whose sums are added up at the end. */
 #include "sums.h"
 
-#define PIECE 8192 /* elements, a multiple of RUN * LANES */
+#define PIECE 8192 /* the elements of a piece, a multiple of RUN * LANES */
 
 typedef struct Rows Rows;
 struct Rows {
-    int64_t N, D, pieces; /* pieces a row */
+    int64_t N, D, pieces; /* pieces: the number of pieces of a row */
     const real *a, *b, *c, *dy;
-    int64_t c_step; /* from one row of c to the next: D, or 0 where all examples share one */
+    int64_t c_step; /* the step from one row of c to the next: D, or 0 if all examples share one row */
     real *y, *z, *sums;
-    void (*work)(const Rows *q, int64_t row, int64_t begin, int64_t end, real *sum);
+    void (*work)(const Rows *q, int64_t row, int64_t begin, int64_t end, real *sum); /* does one piece of a row */
 };
 
-#define UNITS(q) MAX(1, PIECE / MAX((q)->D, 1)) /* pieces that a task takes, several of them only where rows are short */
+#define PIECES_OF_TASK(q) MAX(1, PIECE / MAX((q)->D, 1)) /* more than one only if rows are short */
 
 static void pieces_of_rows(long task, void *job) {
     const Rows *q = job;
-    for (int64_t i = task * UNITS(q); i < MIN(q->N * q->pieces, (task + 1) * UNITS(q)); i++) {
+    for (int64_t i = task * PIECES_OF_TASK(q); i < MIN(q->N * q->pieces, (task + 1) * PIECES_OF_TASK(q)); i++) {
         const int64_t row = i / q->pieces, begin = i % q->pieces * PIECE;
         q->work(q, row, begin, MIN(q->D, begin + PIECE), q->sums ? q->sums + i : 0);
     }
 }
 
-/* Works on all pieces; where there is `nll`, it gets the sums of the rows. Returns 1 if there was no memory. */
+/* Calls q->work for all pieces. If nll is not null, it receives the sums of the rows. Returns 0, or NO_MEMORY. */
 static int over_rows(Rows *q, real *nll) {
     q->pieces = MAX(1, CEIL_DIV(q->D, PIECE));
     q->sums = nll && q->pieces > 1 ? allocate(q->N * q->pieces * sizeof(real)) : nll;
     if (nll && !q->sums) return NO_MEMORY;
-    parallel_for(CEIL_DIV(q->N * q->pieces, UNITS(q)), pieces_of_rows, q);
+    parallel_for(CEIL_DIV(q->N * q->pieces, PIECES_OF_TASK(q)), pieces_of_rows, q);
     if (!nll || q->sums == nll) return 0;
     for (int64_t row = 0; row < q->N; row++) {
         fold_rows(q->sums + row * q->pieces, q->pieces, 1);
@@ -38,11 +38,11 @@ static int over_rows(Rows *q, real *nll) {
     return 0;
 }
 
-/* Defines name(): *sum = the sum of `term` over a piece; LOAD(p) there is the vector of p. */
+/* Defines the function `name`: *sum = the sum of term(a, b, c) over one piece of a row. */
 #define SUM_OF_ROW(name, term)                                                                                         \
     static void name(const Rows *q, int64_t row, int64_t begin, int64_t end, real *sum) {                              \
         const real *a = q->a + row * q->D, *b = q->b + row * q->D, *c = q->c + row * q->c_step;                        \
-        (void)c; /* the Bernoulli likelihood has two arrays */                                                         \
+        (void)c; /* the Bernoulli likelihood has only two arrays */                                                    \
         Tree tree;                                                                                                     \
         tree.count = 0;                                                                                                \
         int64_t i = begin;                                                                                             \
@@ -60,7 +60,7 @@ static int over_rows(Rows *q, real *nll) {
         *sum = total(&tree);                                                                                           \
     }
 
-/* ---- Bernoulli: a logits, b x ---- */
+/* ---- Bernoulli: a is logits, b is x ---- */
 
 #define BERNOULLI(logits, x, unused) (softplus_of(logits) - (x) * (logits))
 #define BERNOULLI_SLOPE(logits, x) (sigmoid_of(logits) - (x))
@@ -87,7 +87,7 @@ EXPORT void NAME(bernoulli_nll_grad)(int64_t N, int64_t D, const real dy[N], con
     over_rows(&q, 0);
 }
 
-/* ---- Gauss: a mean, b x, c log_var, of every example or one for all ---- */
+/* ---- Gauss: a is mean, b is x, c is log_var, a row for each example or one for all ---- */
 
 INLINE vec gaussian_term(vec mean, vec x, vec log_var) {
     const vec difference = x - mean;
@@ -127,16 +127,16 @@ EXPORT void NAME(gaussian_nll_grad)(int64_t N, int64_t D, int64_t variances, con
     over_rows(&q, 0);
 }
 
-/* ---- softmax and cross-entropy of whole rows (M, K) ---- */
+/* ---- softmax and cross-entropy of rows (M, K); a row is never cut ---- */
 
 typedef struct {
     int64_t M, K;
     const real *logits, *dy;
     const int64_t *target;
-    real *y; /* nll (M,), or with dy dlogits (M, K) */
+    real *y; /* nll (M,) or, if there is dy, dlogits (M, K) */
 } Softmax;
 
-#define SOFTMAX_ROWS(K) MAX(1, PIECE / MAX(K, 1)) /* a task */
+#define SOFTMAX_ROWS(K) MAX(1, PIECE / MAX(K, 1)) /* the rows of a task */
 
 static real largest(const real *x, int64_t n) {
     vec top[4] = {all_lanes(-INFINITY), all_lanes(-INFINITY), all_lanes(-INFINITY), all_lanes(-INFINITY)};
@@ -148,7 +148,7 @@ static real largest(const real *x, int64_t n) {
     return largest_lane(larger(larger(top[0], top[1]), larger(top[2], top[3])));
 }
 
-/* The sum of exp(x - top), and the terms themselves where there is a place for them. */
+/* The sum of exp(x - top). If `terms` is not null, it receives the terms. */
 static real sum_of_exp(const real *x, int64_t n, real top, real *terms) {
     Tree tree;
     tree.count = 0;

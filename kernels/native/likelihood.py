@@ -33,7 +33,7 @@ def bernoulli_nll_grad(dy: np.ndarray, logits: np.ndarray, x: np.ndarray) -> np.
 def gaussian_nll(mean: np.ndarray, log_var: np.ndarray, x: np.ndarray) -> np.ndarray:
     """mean, x (N, ...), log_var of a shape that broadcasts to theirs -> (N,):
 
-    -log N(x; mean, exp(log_var)) = 1/2 sum of log(2 pi) + log_var + (x - mean)^2 exp(-log_var).
+    -log N(x; mean, exp(log_var)) = sum of (log(2 pi) + log_var + (x - mean)^2 exp(-log_var)) / 2.
     """
     (mean, x), log_var, _ = _gaussian(mean, log_var, x)
     nll = np.empty(len(x), mean.dtype)
@@ -56,7 +56,7 @@ def gaussian_nll_grad(
 
 
 def softmax_cross_entropy(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """logits (M, K), target (M,) in [0, K) -> (M,): logsumexp(logits) - logits[target]."""
+    """logits (M, K), target (M,) in [0, K) -> (M,): logsumexp(logits) - logits[target] for each row."""
     nll = np.empty(len(logits), logits.dtype)
     logits, target = np.ascontiguousarray(logits), np.ascontiguousarray(target, np.int64)
     _softmax[logits.dtype](*logits.shape, logits, target, nll)
@@ -74,7 +74,10 @@ def softmax_cross_entropy_grad(dy: np.ndarray, logits: np.ndarray, target: np.nd
 def _gaussian(
     mean: np.ndarray, log_var: np.ndarray, x: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray, tuple[int, ...] | None]:
-    """mean and x in the order of memory; log_var likewise, written out for each example, or for one if all share it."""
+    """mean and x in the order of memory, log_var broadcast to the same axes, and that order.
+
+    log_var gets the shape of mean or, if all examples share it, the shape of one example, (1, ...).
+    """
     shared = log_var.ndim < mean.ndim or len(log_var) == 1
     log_var = np.broadcast_to(log_var, (1, *mean.shape[1:]) if shared else mean.shape)
     arrays, order = in_memory_order(mean, x, fixed=1)
@@ -82,5 +85,5 @@ def _gaussian(
 
 
 def _size(x: np.ndarray) -> int:
-    """Elements of an example."""
+    """The number of elements of an example."""
     return prod(x.shape[1:])

@@ -1,13 +1,13 @@
-/* Matrices: their products, sums over axes, and sums of rows by index. */
+/* Products of matrices, sums over axes, and sums of rows that share an index. */
 
 /* ---- products ---- */
 
-#define SMALL_PRODUCT (1 << 20) /* multiplications: below, a thread does whole products of a batch */
+#define SMALL_PRODUCT (1 << 20) /* products with fewer multiplications are each computed by one thread */
 
 typedef struct {
     Product one;
     const int64_t *a_at, *b_at;
-    int64_t batch, together; /* products of a task */
+    int64_t batch, together; /* together: the products of a task */
     atomic_int failed;
 } Batch;
 
@@ -20,8 +20,8 @@ static void multiply_together(long task, void *argument) {
     }
 }
 
-/* c[i] (M, N) = a[i] (M, K) @ b[i] (K, N) [+ bias] [relu]. a_at and b_at say where the matrices of the batch begin, _down
-   and _across how far apart their rows and columns are. */
+/* c[i] (M, N) = a[i] (M, K) @ b[i] (K, N), plus bias if there is one, then ReLU if asked for. a_at and b_at say where the
+   matrices of the batch begin; _down and _across are the distances between their rows and between their columns. */
 EXPORT int NAME(matmul)(int64_t batch, int64_t M, int64_t N, int64_t K, const real *a, const int64_t a_at[batch],
                         int64_t a_down, int64_t a_across, const real *b, const int64_t b_at[batch], int64_t b_down,
                         int64_t b_across, OPTIONAL const real bias[N], int relu, real c[batch * M * N]) {
@@ -41,11 +41,11 @@ EXPORT int NAME(matmul)(int64_t batch, int64_t M, int64_t N, int64_t K, const re
 
 /* ---- sums ---- */
 
-#define FLOAT_TERMS 64            /* terms added in `real` before they go to a sum in double */
-#define TASK_NUMBERS (1 << 15)    /* that a task adds, about 5 microseconds */
-#define ACROSS 4                  /* vectors of columns at a time */
+#define FLOAT_TERMS 64            /* the number of terms that are added in `real` before their sum is added in double */
+#define TASK_NUMBERS (1 << 15)    /* the numbers that a task adds, in about 5 microseconds */
+#define COLUMN_VECTORS 4          /* vectors of columns that are summed at the same time */
 
-/* total[j] += x[r * B + j] for `rows` rows, of B < LANES columns: LANES rows are B whole vectors. */
+/* total[j] += x[r * B + j] for all rows r < rows, with B < LANES columns: LANES rows are B whole vectors. */
 static void add_narrow_rows(const real *x, int64_t rows, int64_t B, double *total) {
     int64_t r = 0;
     while (r + LANES <= rows) {
@@ -61,10 +61,10 @@ static void add_narrow_rows(const real *x, int64_t rows, int64_t B, double *tota
         for (int64_t j = 0; j < B; j++) total[j] += x[r * B + j];
 }
 
-/* The same for `count` vectors of columns from x on; the first `skip` columns of the total are left as they are. */
+/* The same for `count` vectors of columns, the first of which is at x; `skip` columns of the total do not change. */
 INLINE void add_columns(const int count, const real *x, int64_t rows, int64_t B, int64_t skip, double *total) {
     for (int64_t r = 0; r < rows;) {
-        vec sum[ACROSS];
+        vec sum[COLUMN_VECTORS];
         const int64_t end = MIN(rows, r + FLOAT_TERMS);
         UNROLL for (int v = 0; v < count; v++) sum[v] = (vec){0};
         for (; r < end; r++) UNROLL for (int v = 0; v < count; v++) sum[v] += load(x + r * B + v * LANES);
@@ -73,19 +73,21 @@ INLINE void add_columns(const int count, const real *x, int64_t rows, int64_t B,
     }
 }
 
+/* total[j] += x[r * B + j] for all rows r < rows and columns j < B. */
 static void add_rows(const real *x, int64_t rows, int64_t B, double *total) {
     if (B < LANES) {
         add_narrow_rows(x, rows, B, total);
         return;
     }
     int64_t j = 0;
-    for (; j + ACROSS * LANES <= B; j += ACROSS * LANES) add_columns(ACROSS, x + j, rows, B, 0, total + j);
+    for (; j + COLUMN_VECTORS * LANES <= B; j += COLUMN_VECTORS * LANES)
+        add_columns(COLUMN_VECTORS, x + j, rows, B, 0, total + j);
     for (; j + LANES <= B; j += LANES) add_columns(1, x + j, rows, B, 0, total + j);
     if (j < B) add_columns(1, x + B - LANES, rows, B, j - (B - LANES), total + B - LANES);
 }
 
 typedef struct {
-    int64_t A, R, B, together, parts; /* sums of a task, or parts of a sum */
+    int64_t A, R, B, together, parts; /* together: the values of A that a task takes; parts: of each sum over R */
     const real *x;
     double *partial;
     real *y;
@@ -109,7 +111,7 @@ static void add_partial_sums(long task, void *argument) {
     }
 }
 
-/* y (A, B) = sums of x (A, R, B) over R, in double from every FLOAT_TERMS terms on. */
+/* y (A, B) = the sums of x (A, R, B) over R; the sums of FLOAT_TERMS terms are added up in double. */
 EXPORT int NAME(sum_middle)(int64_t A, int64_t R, int64_t B, const real x[A * R * B], real y[A * B]) {
     Sums job = {.A = A, .R = R, .B = B, .together = 1, .parts = 1, .x = x, .y = y};
     if (R * B < TASK_NUMBERS) job.together = TASK_NUMBERS / MAX(1, R * B);
@@ -129,7 +131,7 @@ EXPORT int NAME(sum_middle)(int64_t A, int64_t R, int64_t B, const real x[A * R 
 typedef struct {
     int64_t M, D, count;
     const real *rows;
-    const int64_t *begin, *order; /* segment k sums the rows order[begin[k]] to order[begin[k + 1] - 1] */
+    const int64_t *begin, *order; /* segment k is the rows order[begin[k]], ..., order[begin[k + 1] - 1] */
     double *sums;
     real *y;
 } Segments;
@@ -146,7 +148,7 @@ static void sum_segments(long task, void *argument) {
     }
 }
 
-/* y[k] = the sum of all rows[m] with index[m] == k, in double. The rows are sorted by index first (a counting sort). */
+/* y[k] = the sum of all rows[m] with index[m] == k, added in double. A counting sort puts rows of equal index together. */
 EXPORT int NAME(segment_sum)(int64_t M, int64_t D, int64_t count, const real rows[M * D], const int64_t index[M],
                              real y[count * D]) {
     for (int64_t m = 0; m < M; m++)

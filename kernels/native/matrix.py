@@ -1,4 +1,4 @@
-"""Products of matrices, and sums: the Python side of matrix.c."""
+"""Products of matrices, sums over axes, and sums of rows that share an index: the Python side of matrix.c."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AT_START.flags.writeable = False
 
 
 def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, relu: bool = False) -> np.ndarray:
-    """(..., M, K) @ (..., K, N) -> (..., M, N), leading axes broadcast; operands may be transposed views.
+    """(..., M, K) @ (..., K, N) -> (..., M, N), leading axes broadcast; the operands may be transposed views.
 
     bias (N,) is added to each row; with relu the result is max(a b + bias, 0).
     """
@@ -40,13 +40,13 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, relu: b
 
 
 def _steps(a: np.ndarray) -> tuple[int, int]:
-    """How far apart the rows and the columns of the matrices are, in elements."""
+    """The distances between neighbouring rows and between neighbouring columns of the matrices, in elements."""
     down, across = a.strides[-2:]
     return down // a.itemsize, across // a.itemsize
 
 
 def _beginnings(a: np.ndarray, leading: tuple[int, ...]) -> np.ndarray:
-    """Where each matrix begins, in elements from the first, when the leading axes are broadcast."""
+    """Where each matrix begins when the leading axes are broadcast, in elements from the first one: int64 (batch,)."""
     missing = len(leading) - (a.ndim - 2)
     at = np.zeros((), np.int64)
     for axis, length in enumerate(leading):
@@ -57,10 +57,10 @@ def _beginnings(a: np.ndarray, leading: tuple[int, ...]) -> np.ndarray:
 
 
 def reduce_sum(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
-    """Sum over the axes named (non-negative, ascending); blocks of 64 terms are added in float64.
+    """The sum of x over the given axes (non-negative, ascending); sums of 64 terms are added up in float64.
 
-    The axes are taken in the order of memory, and every run of neighbouring ones is summed at once, the fastest first:
-    for the (N, H, W) of an image in channels-last memory that is one sum over the rows of an (N * H * W, C) matrix.
+    Axes that are neighbours in memory are summed at once, the fastest ones first. The sum over (N, H, W) of images in
+    channels-last memory is therefore a single sum over the rows of an (N * H * W, C) matrix.
     """
     if not axis:
         return x.copy()
@@ -83,7 +83,7 @@ def reduce_sum(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarr
 def segment_sum(rows: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
     """rows (M, D), index (M,) in [0, count) -> (count, D): out[k] = sum of rows[m] over all m with index[m] = k.
 
-    Sums are accumulated in float64. IndexError for an index outside of [0, count).
+    Sums are accumulated in float64. Raises IndexError for an index outside [0, count).
     """
     M, D = rows.shape
     out = np.empty((count, D), rows.dtype)

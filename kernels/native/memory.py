@@ -1,9 +1,9 @@
-"""Memory that a training step has freed is kept for the next one.
+"""Keeps the memory that one training step has freed for the next one.
 
-The arrays of a training step have the same sizes every time. The C library's allocator (glibc) gives large ones back to
-the system when they are freed, and the next step's come as fresh pages, each of which costs a page fault when it is
-first touched: a third of the time of a step of a convolutional VAE. Told to keep them, it hands out the same memory
-again, to NumPy for results and to the kernels for what they work in, and nothing in their code shows it.
+The arrays of a training step have the same sizes every time. When large arrays are freed, the C library's allocator
+(glibc) returns their memory to the system. The next step then gets new pages, and each costs a page fault when it is
+first touched: together a third of the time of a step of a convolutional VAE. If the allocator is told to keep freed
+memory, it hands out the same pages again, to NumPy and to the kernels, whose code does not change.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ LARGEST = {M_TRIM_THRESHOLD: 2**31 - 1, M_MMAP_THRESHOLD: 2**25}
 
 @lru_cache
 def keep_freed_memory() -> bool:
-    """Keep what is freed for this process's next allocations, from now on; says whether the C library obeyed.
+    """Makes this process keep freed memory for its next allocations; returns whether the C library agreed.
 
-    Arrays above 32 MiB still come from the system. It does nothing where the C library is not glibc.
+    Arrays above 32 MiB still come from the system. It does nothing if the C library is not glibc.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

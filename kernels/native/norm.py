@@ -1,6 +1,6 @@
 """Normalisation by batch and by group of channels, with their gradients: the Python side of norm.c.
 
-The kernels take and give channels-last memory; other inputs are copied.
+The kernels read and write channels-last memory; other inputs are copied.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def batch_norm(x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None
 def batch_norm_grad(
     dy: np.ndarray, x: np.ndarray, weight: np.ndarray | None, mean: np.ndarray, var: np.ndarray, eps: float
 ) -> Normalized:
-    """dx, dweight (C,), dbias (C,) of batch_norm, with mean and var as functions of x."""
+    """dx, dweight (C,), dbias (C,) of batch_norm. dx includes what x does through mean and var."""
     return _backward(dy, x, weight, mean, var, eps, 1)
 
 
@@ -73,7 +73,7 @@ def _backward(
 
 
 def _rows(x: np.ndarray, sets: int) -> int:
-    """Rows of channels in a set; x (N, ..., C)."""
+    """How many rows of channels (pixels) of x (N, ..., C) are in one set (see norm.c)."""
     return x.size // max(1, sets * x.shape[-1])
 
 

@@ -1,19 +1,21 @@
-/* Steps of optimisers, in place, over all parameters in one call, and the norm of all gradients: one pass that reads and
-   writes each number once. kernels/reference/optim.py has the mathematics. */
+/* One step of an optimiser, in place on all parameters in one call, which reads and writes each number once; and the norm of
+   all gradients. kernels/reference/optim.py has the mathematics. */
 #include "sums.h"
 
-#define OPTIM_BLOCK 16384 /* elements a task, a multiple of LANES */
+#define OPTIM_BLOCK 16384 /* the elements of a task, a multiple of LANES */
 
-/* A task is a block of one of several arrays. */
+/* What a task works on: elements begin to end of one of the arrays. */
 typedef struct {
     int64_t array, begin, end;
 } Part;
 
+/* How many parts the arrays are cut into. */
 static int64_t parts(int64_t arrays, const int64_t *sizes) {
     int64_t count = 0;
     for (int64_t i = 0; i < arrays; i++) count += CEIL_DIV(sizes[i], OPTIM_BLOCK);
     return count;
 }
+/* The part that belongs to a task. */
 static Part part(int64_t task, const int64_t *sizes) {
     int64_t array = 0;
     for (int64_t n; task >= (n = CEIL_DIV(sizes[array], OPTIM_BLOCK)); array++) task -= n;
@@ -22,13 +24,13 @@ static Part part(int64_t task, const int64_t *sizes) {
 
 typedef struct {
     const int64_t *sizes;
-    real *const *p, *const *m, *const *v; /* m: of SGD its velocities, or NULL */
+    real *const *p, *const *m, *const *v; /* m and v of Adam; v: the velocities of SGD */
     const real *const *g;
     real lr, momentum, b1, b2, bias2, eps, weight_decay, shrink;
     int nesterov;
 } Step;
 
-/* ---- SGD: g += weight_decay p; v = momentum v + g; p -= lr v, with nesterov p -= lr (g + momentum v) ---- */
+/* ---- SGD: g += weight_decay p;  v = momentum v + g;  p -= lr v, or with nesterov p -= lr (g + momentum v) ---- */
 
 INLINE void sgd_lanes(const Step *q, const int has_velocity, vec *p, vec g, vec *v) {
     g += q->weight_decay * *p;
@@ -42,7 +44,7 @@ INLINE void sgd_lanes(const Step *q, const int has_velocity, vec *p, vec g, vec 
 
 INLINE void sgd(const Step *q, long task, const int has_velocity) {
     const Part at = part(task, q->sizes);
-    real *p = q->p[at.array], *v = has_velocity ? q->m[at.array] : 0;
+    real *p = q->p[at.array], *v = has_velocity ? q->v[at.array] : 0;
     const real *g = q->g[at.array];
     int64_t i = at.begin;
     vec of_p, of_v = {0};
@@ -67,7 +69,7 @@ static void sgd_with_velocity(long task, void *job) { sgd(job, task, 1); }
 EXPORT void NAME(sgd_step)(int64_t arrays, const int64_t sizes[arrays], real *const p[arrays], const real *const g[arrays],
                            int64_t velocities, real *const v[velocities], double lr, double momentum, double weight_decay,
                            int nesterov) {
-    Step q = {.sizes = sizes, .p = p, .g = g, .m = v, .lr = lr, .momentum = momentum, .weight_decay = weight_decay,
+    Step q = {.sizes = sizes, .p = p, .g = g, .v = v, .lr = lr, .momentum = momentum, .weight_decay = weight_decay,
               .nesterov = nesterov};
     parallel_for(parts(arrays, sizes), velocities ? sgd_with_velocity : sgd_plain, &q);
 }
@@ -82,7 +84,7 @@ INLINE void adam_lanes(const Step *q, vec *p, vec g, vec *m, vec *v) {
 }
 
 static void adam(long task, void *job) {
-    const Step q = *(const Step *)job; /* a copy, which no store to an array can change */
+    const Step q = *(const Step *)job; /* a copy: the compiler then knows that no store to an array changes it */
     const Part at = part(task, q.sizes);
     real *p = q.p[at.array], *m = q.m[at.array], *v = q.v[at.array];
     const real *g = q.g[at.array];
@@ -100,7 +102,7 @@ static void adam(long task, void *job) {
     store_first(p + i, of_p, n), store_first(m + i, of_m, n), store_first(v + i, of_v, n);
 }
 
-/* p = shrink p - lr m / (sqrt(v) bias2 + eps): lr has been divided by 1 - b1^step, bias2 is 1 / sqrt(1 - b2^step). */
+/* p = shrink p - lr m / (sqrt(v) bias2 + eps). lr is already divided by 1 - b1^step, and bias2 is 1 / sqrt(1 - b2^step). */
 EXPORT void NAME(adam_step)(int64_t arrays, const int64_t sizes[arrays], real *const p[arrays], const real *const g[arrays],
                             real *const m[arrays], real *const v[arrays], double lr, double b1, double b2, double bias2,
                             double eps, double weight_decay, double shrink) {
@@ -122,24 +124,25 @@ static double pairwise(const double *values, int64_t count) {
     return pairwise(values, count / 2) + pairwise(values + count / 2, count - count / 2);
 }
 
-#define SUMS 32  /* side by side */
-#define FEW 2048 /* squares that they add up, each of them 64 */
+#define SUMS 32        /* independent sums, so that the compiler can use vectors */
+#define SUM_BLOCK 2048 /* the squares that they add up, 64 each, before they are added to each other */
 
+/* The sum of the squares of one part. */
 static void squares(long task, void *job) {
     const Squares *q = job;
     const Part at = part(task, q->sizes);
-    double of_few[OPTIM_BLOCK / FEW];
+    double block_sum[OPTIM_BLOCK / SUM_BLOCK];
     int64_t count = 0;
     for (int64_t i = at.begin; i < at.end; count++) {
         const real *a = q->arrays[at.array];
-        const int64_t end = MIN(at.end, i + FEW);
+        const int64_t end = MIN(at.end, i + SUM_BLOCK);
         double sum[SUMS] = {0};
         for (; i + SUMS <= end; i += SUMS)
             for (int l = 0; l < SUMS; l++) sum[l] += (double)a[i + l] * a[i + l];
         for (int l = 0; i < end; i++, l++) sum[l] += (double)a[i] * a[i];
-        of_few[count] = pairwise(sum, SUMS);
+        block_sum[count] = pairwise(sum, SUMS);
     }
-    q->sums[task] = pairwise(of_few, count);
+    q->sums[task] = pairwise(block_sum, count);
 }
 
 EXPORT int NAME(sum_of_squares)(int64_t arrays, const int64_t sizes[arrays], const real *const a[arrays], double result[1]) {

@@ -22,9 +22,9 @@ def sgd_step(
     weight_decay: float,
     nesterov: bool,
 ) -> None:
-    """In place on params p and velocities v: g += weight_decay p; v = momentum v + g; p -= lr v.
+    """Changes params p and velocities v in place: g' = g + weight_decay p;  v = momentum v + g';  p -= lr v.
 
-    With nesterov p -= lr (g + momentum v). Without momentum there are no velocities, and v is g.
+    With nesterov the last step is p -= lr (g' + momentum v). Without momentum there are no velocities, and v is g'.
     """
     changed = [params, velocities] if momentum else [params]
     for dtype, sizes, (p, *v), g in _by_dtype(changed, grads):
@@ -55,7 +55,7 @@ def adam_step(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    """In place on params and the moments m and v; `step` counts from 1 (Kingma & Ba 2014, algorithm 1).
+    """Changes params p and the moments m and v in place; `step` counts from 1 (Kingma & Ba 2014, algorithm 1).
 
     m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr m_hat / (sqrt(v_hat) + eps),
     with m_hat = m / (1 - b1^step) and v_hat = v / (1 - b2^step).
@@ -81,9 +81,10 @@ def global_norm(arrays: Sequence[np.ndarray]) -> np.ndarray:
 def _by_dtype(
     changed: Sequence[Sequence[np.ndarray]], read: Sequence[np.ndarray]
 ) -> Iterator[tuple[np.dtype, np.ndarray, list[list[np.ndarray]], list[np.ndarray]]]:
-    """For each dtype: the sizes of its arrays, and the lists as contiguous arrays, which lie alike in memory.
+    """For each dtype: the dtype, the sizes of its arrays, the lists of changed arrays and the list of read ones.
 
-    Arrays with gaps are copied, and the changed ones copied back. ValueError where shapes differ.
+    All arrays are contiguous, and those that belong together have the same order in memory. Arrays with gaps are
+    copied, and the changed ones are copied back at the end. Raises ValueError if shapes differ.
     """
     members: dict[np.dtype, list[Sequence[np.ndarray]]] = {}
     copies: list[tuple[np.ndarray, np.ndarray]] = []

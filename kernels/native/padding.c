@@ -1,6 +1,6 @@
-/* Images as a pass reads them: padded, in channels-last order. */
+/* Brings images into the form that a pass reads: padded, in channels-last order. */
 
-/* Rows h0 to h1 of a padded image, from one (C, H, W) of any strides (N, C, H, W). */
+/* Writes rows h0 to h1 of the padded image to `to`. The image is (C, H, W); strides are those of (N, C, H, W). */
 static void pad_rows(const Source *s, const real *image, const int64_t *strides, int64_t h0, int64_t h1, real *to) {
     const int64_t C = s->C, first = MIN(MAX(s->left, 0), s->Wp), last = MAX(first, MIN(s->left + s->W, s->Wp));
     const int as_it_is = (strides[1] == 1 || C == 1) && strides[3] == C;
@@ -22,7 +22,7 @@ static void pad_rows(const Source *s, const real *image, const int64_t *strides,
     }
 }
 
-/* Whether images lie in memory as the pass wants to read them. */
+/* Whether the images already have the form that the pass reads, so that no copy is needed. */
 static int lies_ready(const Source *s, const int64_t *strides) {
     const int padded = s->top || s->left || s->Hp != s->H || s->Wp != s->W;
     return !padded && (strides[1] == 1 || s->C == 1) && (strides[3] == s->C || s->W == 1) &&

@@ -1,22 +1,24 @@
-/* A pool of threads of our own: every thread begins with its share of the tasks, and helps the others when it is done.
+/* A pool of threads: every thread begins with its own share of the tasks, and helps the others when it is done.
 
-   The shares are the same whenever there are as many tasks: so what a thread wrote in one kernel, some images say, it tends
-   to read itself in the next one. On processors whose cores have third-level caches of their own, reading what another
-   core has written takes several times as long.
+   Jobs with the same number of tasks have the same shares. So a thread tends to read in one kernel what it wrote itself in
+   the kernel before, such as the same images. Reading what another core has written takes several times as long on
+   processors whose cores do not share a third-level cache.
 
-   Why not OpenMP: a region costs a third of a microsecond here and one there; after the threads have fallen asleep 25 to
-   100 microseconds here and milliseconds there; and OpenMP's threads do not survive fork(), and are PyTorch's too.
+   Why not OpenMP: starting a parallel loop costs a third of a microsecond here and a whole one with OpenMP. If the threads
+   are asleep it costs 25 to 100 microseconds here, and milliseconds with OpenMP. OpenMP's threads do not survive fork(), and
+   the kernels would have to share them with PyTorch.
 
-   Workers wait awake for a moment (SPINS looks at the number of the last job), then asleep. A job is open while there may
-   be tasks left: a worker that wakes late finds it closed, and nobody waits for it. Several callers at once: the first
-   gets the workers, the others do their tasks alone. After fork() the child has no workers and starts its own. */
+   A worker without tasks first spins (it looks SPINS times whether the number of the last job has changed) and then sleeps. A
+   job is *open* while it may have tasks left. A worker that wakes too late finds it closed, and nobody waits for that worker.
+   If several callers come at once, the first one gets the workers and the others do their tasks alone. After fork() the
+   child has no workers and starts its own. */
 #include "pool.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 
-#define SPINS 20000 /* looks: about half a millisecond */
+#define SPINS 20000 /* about half a millisecond */
 #define MOST_THREADS 1024
 #define CACHE_LINE 64
 
@@ -28,7 +30,7 @@
 #define PAUSE() ((void)0)
 #endif
 
-/* ---- what the system offers: a lock, a signal for those who sleep, a thread ---- */
+/* ---- what the operating system provides: a lock, a way to sleep and to wake sleepers, threads ---- */
 
 #ifdef _WIN32
 #include <windows.h>
@@ -72,7 +74,7 @@ static void *thread_begins(void *index) {
 }
 static int start_thread(intptr_t index) {
     pthread_t thread;
-    sigset_t all, before; /* signals are for Python's threads */
+    sigset_t all, before; /* the new thread blocks all signals, so that Python's threads get them */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     const int failed = pthread_create(&thread, 0, thread_begins, (void *)index);
@@ -85,34 +87,34 @@ static int start_thread(intptr_t index) {
 
 /* ---- the pool ---- */
 
-static struct { /* the job; written by the caller that holds the pool, read by workers while it is open */
+static struct { /* the job: the caller that holds the pool writes it, and workers read it while it is open */
     void (*work)(long task, void *job);
     void *job;
-    intptr_t threads; /* of which the caller is number 0 */
+    intptr_t threads; /* thread 0 is the caller */
 } job;
-static struct {
+static struct { /* the share of each thread: its tasks next, ..., end - 1 are still to be done */
     _Alignas(CACHE_LINE) atomic_long next;
     long end;
-} shares[MOST_THREADS]; /* of the tasks */
-static _Alignas(CACHE_LINE) atomic_ulong number; /* of the last job */
+} shares[MOST_THREADS];
+static _Alignas(CACHE_LINE) atomic_ulong number; /* the number of the last job */
 static _Alignas(CACHE_LINE) atomic_int job_is_open;
-static _Alignas(CACHE_LINE) atomic_int inside; /* workers that look at the job */
-static _Alignas(CACHE_LINE) atomic_int sleepers; /* workers that nobody has woken yet */
+static _Alignas(CACHE_LINE) atomic_int inside; /* how many workers are looking at the job */
+static _Alignas(CACHE_LINE) atomic_int sleepers; /* how many workers sleep and have not been woken yet */
 
 static atomic_flag pool_is_taken = ATOMIC_FLAG_INIT;
 static atomic_int wanted_threads = 1;
-static intptr_t workers; /* started so far; the pool's holder's */
-static int registered;
+static intptr_t workers; /* how many were started; only the caller that holds the pool uses it */
+static int registered;   /* whether forget() is called after fork() */
 
 EXPORT void set_num_threads(int count) { atomic_store(&wanted_threads, count < 1 ? 1 : count < MOST_THREADS ? count : MOST_THREADS); }
 
-/* Between two looks. Now and then another thread may have this core: it may be the one that is waited for. */
+/* Pauses between two looks. Now and then it gives the core to another thread, which may be the one that is waited for. */
 static void rest(long looks) {
     if (looks % 512) PAUSE();
     else let_others_run();
 }
 
-/* Those of the thread's own share, then what is left of the others'. */
+/* Does the tasks of the thread's own share, then those that are left in the others'. */
 static void do_tasks(intptr_t thread) {
     for (intptr_t i = 0; i < job.threads; i++) {
         const intptr_t share = (thread + i) % job.threads;
@@ -126,7 +128,7 @@ static void wait_for_another_job(unsigned long seen) {
         rest(looks);
     }
     lock_it();
-    atomic_fetch_add(&sleepers, 1); /* before the look at the number: parallel_for changes that before it looks here */
+    atomic_fetch_add(&sleepers, 1); /* before looking at the number; parallel_for changes the number, then looks at this */
     while (atomic_load(&number) == seen) sleep_locked();
     unlock_it();
 }
@@ -140,7 +142,7 @@ static void work_for_ever(intptr_t thread) {
     }
 }
 
-static void forget(void) { /* in the child of fork(), which has one thread */
+static void forget(void) { /* called in the child of fork(), which has only one thread */
     workers = 0;
     atomic_store(&sleepers, 0);
     atomic_store(&inside, 0);
@@ -187,7 +189,7 @@ void parallel_for(long tasks, void (*work)(long task, void *job), void *argument
 
 /* ---- memory ---- */
 
-void *allocate(size_t bytes) { /* malloc's own address lies just before the memory */
+void *allocate(size_t bytes) { /* the address that malloc returned is stored just before the memory */
     if (bytes > SIZE_MAX - 2 * CACHE_LINE) return 0;
     char *whole = malloc(bytes + CACHE_LINE + sizeof(void *));
     if (!whole) return 0;

@@ -1,4 +1,4 @@
-/* Threads that share the tasks of a kernel, and memory for kernels to work in. */
+/* A pool of threads that share the tasks of a kernel, and temporary memory for kernels. */
 #ifndef POOL_H
 #define POOL_H
 #include <stddef.h>
@@ -9,13 +9,14 @@
 #define EXPORT __attribute__((visibility("default"))) /* the library is compiled with -fvisibility=hidden */
 #endif
 
-/* work(0, job), ..., work(tasks - 1, job), in any order, shared among the threads of the pool; returns when all are done.
+/* Calls work(0, job), ..., work(tasks - 1, job), in any order, on all threads of the pool, and returns when all are done.
 
-   Cut the work by its shape alone, never by the number of threads, and let a task write what no other task touches:
-   then the results do not depend on how many threads there are. Within a task parallel_for is an ordinary loop. */
+   The shapes alone should decide how work is cut into tasks, not the number of threads, and no task may write what another
+   one reads or writes. Then the results do not depend on the number of threads. Inside a task, parallel_for is a plain
+   loop. */
 void parallel_for(long tasks, void (*work)(long task, void *job), void *job);
 
-/* Memory that begins at a cache line; NULL if there is none. */
+/* Memory that begins at a cache line, or NULL if there is none. */
 void *allocate(size_t bytes);
-void release(void *memory); /* NULL is fine */
+void release(void *memory); /* memory may be NULL */
 #endif

@@ -1,34 +1,36 @@
-/* One product for everything:  C(i, j) = sum over k of A(i, k) B(k, j),  and on the way to memory [+ bias(j)] [relu], where
+/* One product for everything:  C(i, j) = sum over k of A(i, k) B(k, j),  then optionally + bias(j) and ReLU, where
 
        A(i, k) = a[a_row(i) + a_col(k)],   B(k, j) = b[b_row(k) + b_col(j)],   C(i, j) = c[c_row(i) + c_col(j)].
 
-   Offsets that are a sum of one for the row and one for the column describe a matrix, its transpose, and what a
-   convolution reads of a padded channels-last image: pixel plus tap. So convolutions are products whose A is the image as
-   it lies in memory: nobody writes down the matrix of patches (im2col).
+   The offset of each element is the sum of an offset for its row and one for its column. This describes a matrix, its
+   transpose, and also what a convolution reads from a padded channels-last image: a row is an output pixel, a column is a
+   tap. So convolutions are products whose A is the image as it lies in memory, and the matrix of patches (im2col) is never
+   written.
 
    Three ideas make it fast (ladder/ has them one at a time):
 
-   * A tile of C, MR rows of NV vectors, stays in registers while k runs: MR + NV numbers are loaded for MR * NV * LANES
-     multiplications.
-   * B is packed: copied into panels of NV vectors side by side, one k after the other, as the tile reads them. A is not.
-   * Loops over parts of k, of the columns and of the rows keep what is read again in the caches.
+   * A *tile* of C, MR rows of NV vectors, stays in registers while k runs: for each k, MR numbers and NV vectors are loaded
+     for MR * NV * LANES multiplications.
+   * B is packed: it is copied into *panels*, NV vectors wide, which hold one k after the other in the order in which a tile
+     reads them. A is not packed.
+   * Loops over blocks of k, of columns and of rows keep numbers that are read again in the caches.
 
-   What is a task, and what a part of a sum, follows from M, N and K alone, so results do not depend on the number of
-   threads. */
+   M, N and K alone decide how the work is cut into tasks, and whether the sum over k is cut into parts (split-K). So results
+   do not depend on the number of threads. */
 
-#if defined(__AVX512F__) || defined(__aarch64__) /* 32 vector registers */
+#if defined(__AVX512F__) || defined(__aarch64__) /* there are 32 vector registers */
 #define MR 8
 #define NV 3
-#else /* 16 */
+#else /* there are 16 */
 #define MR 6
 #define NV 2
 #endif
-#define ROWS 64    /* most rows of a block: ROWS x DEPTH of A stay in the second-level cache */
-#define DEPTH 256  /* most k of a block: so often sums over k are added to memory, which keeps them exact, too */
-#define PACKED 256 /* k that a packing task takes */
+#define ROWS 64    /* the most rows of a block: ROWS x DEPTH numbers of A stay in the second-level cache */
+#define DEPTH 256  /* the most k of a block; its sums are then added to memory, and shorter sums round less */
+#define PACKED 256 /* how many k a packing task takes */
 #define TASK_PRODUCTS (1 << 22) /* multiplications of a task, about 50 microseconds */
 #define LEAST_TASKS 16
-#define LONG_SUM 1024 /* k from which on a product of few blocks is cut along k, too */
+#define LONG_SUM 1024 /* from this K on, a product with few tasks is also cut along k */
 
 typedef struct {
     int64_t M, N, K;
@@ -36,18 +38,19 @@ typedef struct {
     real *c;
     Axis a_row, a_col, b_row, b_col, c_row;
     const int64_t *c_col; /* null: c_col(j) = j */
-    int relu, add;        /* add: to what is in C */
-    /* How it is done, from here on; see `plan`. */
-    int64_t width;               /* columns of a panel */
-    int64_t rows, columns, parts; /* of a task; parts of the sum over k, each a task with a result of its own */
-    real *panels;                /* B packed, panels of K x width; or B as it lies, */
-    int64_t panel_step;          /* if this is not 0: the step from one k to the next */
-    real *partial;               /* results of parts 1, 2, ..., each M x N */
+    int relu, add;        /* add: the product is added to what is in C */
+    /* The rest says how the product is computed; `plan` sets it. */
+    int64_t width;                /* the columns of a panel */
+    int64_t rows, columns, parts; /* the rows and columns of a task; the parts of the sum over k, each a task of its own */
+    real *panels;                 /* B packed, as panels of K x width; or, if panel_step is not 0, B as it lies in memory */
+    int64_t panel_step;           /* 0, or the step from one k to the next in B */
+    real *partial;                /* the results of parts 1, 2, ..., each M x N */
 } Product;
 
+/* The Axis whose line i begins at i * step. */
 INLINE Axis every(int64_t step) { return (Axis){1, step, 0}; }
 
-/* The offsets of lines first, ..., first + count - 1. */
+/* Writes the offsets of lines first, ..., first + count - 1 to `to`. */
 static void offsets(const Axis *axis, int64_t first, int64_t count, int64_t *to) {
     if (!axis->table) {
         for (int64_t i = 0; i < count; i++) to[i] = (first + i) * axis->step;
@@ -62,14 +65,14 @@ static void offsets(const Axis *axis, int64_t first, int64_t count, int64_t *to)
 
 /* ---- the tile in registers ---- */
 
-typedef struct { /* where a tile goes */
+typedef struct { /* where the results of a tile are written */
     real *c;
-    const int64_t *row, *col; /* offsets; col may be null */
+    const int64_t *row, *col; /* offsets of rows and columns; col may be null */
     const real *bias;
     int add, relu;
 } Target;
 
-/* The first `valid` numbers of a row, one by one. */
+/* Writes the first `valid` numbers of a row, one by one. */
 static __attribute__((noinline)) void store_numbers(const real *row, real *c, const Target *to, int64_t valid) {
     for (int64_t j = 0; j < valid; j++) {
         real *place = c + (to->col ? to->col[j] : j);
@@ -78,6 +81,7 @@ static __attribute__((noinline)) void store_numbers(const real *row, real *c, co
     }
 }
 
+/* Writes a row of nv whole vectors. */
 INLINE void store_row(const int nv, const vec *sum, real *c, const Target *to) {
     UNROLL for (int j = 0; j < nv; j++) {
         vec y = sum[j];
@@ -87,10 +91,10 @@ INLINE void store_row(const int nv, const vec *sum, real *c, const Target *to) {
     }
 }
 
-/* `rows` rows of nv vectors, of which `valid` columns count; rows that are not there repeat the last one. */
+/* A tile of MR rows of nv vectors, of which `rows` rows and `valid` columns are written. The other rows repeat the last. */
 INLINE void tile(const int nv, int64_t K, const real *restrict a, const int64_t *a_row, const int64_t *restrict a_col,
                  const real *restrict b, int64_t b_step, const Target *to, int64_t rows, int64_t valid) {
-    const int ways = nv == 1 ? 2 : 1; /* sums side by side: additions take four cycles, two begin in each */
+    const int ways = nv == 1 ? 2 : 1; /* two independent sums: an addition takes four cycles, and two begin in each cycle */
     vec sum[2][MR][NV];
     const real *row[MR];
     UNROLL for (int i = 0; i < MR; i++) row[i] = a + a_row[MIN(i, rows - 1)];
@@ -146,7 +150,7 @@ static void any_tile(int64_t K, const real *a, const int64_t *a_row, const int64
 
 /* ---- a block of C ---- */
 
-/* Rows row0 to row1, at most ROWS, and columns from col0, a multiple of the width, to col1, over k0 to k1. */
+/* Computes rows row0 to row1 (at most ROWS) and columns col0 (a multiple of the width) to col1 of C, over k0 to k1. */
 static void multiply_block(const Product *p, int64_t row0, int64_t row1, int64_t col0, int64_t col1, int64_t k0,
                            int64_t k1) {
     const int64_t pieces = MAX(1, CEIL_DIV(k1 - k0, DEPTH));
@@ -170,7 +174,7 @@ static void multiply_block(const Product *p, int64_t row0, int64_t row1, int64_t
     }
 }
 
-/* Any number of rows. */
+/* Computes rows row0 to row1, any number of them, over all columns and all k. */
 static void multiply_rows(const Product *p, int64_t row0, int64_t row1) {
     for (int64_t row = row0; row < row1; row += ROWS) multiply_block(p, row, MIN(row1, row + ROWS), 0, p->N, 0, p->K);
 }
@@ -197,7 +201,7 @@ static void multiply_rows(const Product *p, int64_t row0, int64_t row1) {
 #define MERGE(a, b, ...) __builtin_shuffle(a, b, (mask){__VA_ARGS__})
 #endif
 
-/* LANES vectors, the rows of a square, become its columns: log2(LANES) times the lines are merged like cards. */
+/* Transposes a square of LANES vectors: log2(LANES) times, each vector is interleaved with the one half the square away. */
 INLINE void transpose_square(vec *v) {
     vec merged[LANE_COUNT];
     UNROLL for (int bit = 1; bit < LANES; bit *= 2) {
@@ -209,7 +213,7 @@ INLINE void transpose_square(vec *v) {
     }
 }
 
-/* Rows k0 to k1 of a panel; b names its first column. Columns that are not there become 0. */
+/* Packs k0 to k1 of the panel that begins at `column`. The columns of its last vector beyond N repeat column N - 1. */
 static void pack_panel(const Product *p, int64_t column, int64_t k0, int64_t k1) {
     const int64_t width = p->width, valid = MIN(width, p->N - column), whole = ROUND_UP(valid, LANES);
     real *to = p->panels + column * p->K;
@@ -221,7 +225,7 @@ static void pack_panel(const Product *p, int64_t column, int64_t k0, int64_t k1)
     if (!p->b_col.table && p->b_col.step == 1 && valid == width) { /* rows of B are contiguous */
         for (; k < k1 - k0; k++)
             for (int64_t j = 0; j < width; j += LANES) store(to + k * width + j, load(p->b + row[k] + col[j]));
-    } else if (!p->b_row.table && p->b_row.step == 1) { /* columns of B are */
+    } else if (!p->b_row.table && p->b_row.step == 1) { /* columns of B are contiguous */
         for (; k + LANES <= k1 - k0; k += LANES)
             for (int64_t j = 0; j < whole; j += LANES) {
                 vec v[LANE_COUNT];
@@ -247,29 +251,31 @@ static int64_t packed_size(const Product *p) { return p->panel_step ? 0 : ROUND_
 
 /* ---- the whole product ---- */
 
-/* Whether B can be read as it lies: rows of a few whole vectors. */
+/* Whether a tile can read B as it lies in memory: its rows are a few whole vectors. */
 static int needs_no_packing(const Product *p) {
     return !p->b_col.table && p->b_col.step == 1 && !p->b_row.table && p->b_row.step >= p->N && p->N % LANES == 0 &&
            p->N * sizeof(real) <= 512;
 }
 
-static int64_t width_of(int64_t N) { /* of the panels: four vectors are two and two, not three and one */
+/* The width of the panels for N columns. Four vectors are two panels of two, not one of three and one of one. */
+static int64_t width_of(int64_t N) {
     const int64_t vectors = MAX(1, CEIL_DIV(N, LANES));
     return (vectors == 4 ? 2 : MIN(vectors, NV)) * LANES;
 }
 
-/* Cuts the product into tasks. */
+/* Decides how the product is cut into tasks. */
 static void plan(Product *p) {
     p->width = width_of(p->N);
     p->panel_step = needs_no_packing(p) ? p->b_row.step : 0;
     p->rows = ROWS;
     const int64_t panels = CEIL_DIV(p->N, p->width);
-    int64_t taken = TASK_PRODUCTS / (ROWS * p->width * MAX(1, p->K)); /* panels of a task */
-    taken = MAX(1, MIN(panels, taken));
-    while (taken > 1 && CEIL_DIV(p->M, p->rows) * CEIL_DIV(panels, taken) < LEAST_TASKS) taken = (taken + 1) / 2;
-    p->columns = taken * p->width;
+    int64_t task_panels = TASK_PRODUCTS / (ROWS * p->width * MAX(1, p->K));
+    task_panels = MAX(1, MIN(panels, task_panels));
+    while (task_panels > 1 && CEIL_DIV(p->M, p->rows) * CEIL_DIV(panels, task_panels) < LEAST_TASKS)
+        task_panels = (task_panels + 1) / 2;
+    p->columns = task_panels * p->width;
     p->parts = 1;
-    const int64_t across = CEIL_DIV(panels, taken), places = MAX(1, CEIL_DIV(p->M, ROWS) * across);
+    const int64_t across = CEIL_DIV(panels, task_panels), places = MAX(1, CEIL_DIV(p->M, ROWS) * across);
     if (places < LEAST_TASKS && p->K >= LONG_SUM) p->parts = MIN(CEIL_DIV(LEAST_TASKS, places), p->K / (LONG_SUM / 2));
     while (p->rows > 2 * MR && CEIL_DIV(p->M, p->rows) * across * p->parts < LEAST_TASKS)
         p->rows = ROUND_UP(p->rows / 2, MR);
@@ -277,19 +283,20 @@ static void plan(Product *p) {
 
 static void pack_task(long task, void *product) { pack(product, task); }
 
+/* Computes one block of C over one part of k. */
 static void block_task(long task, void *product) {
     Product p = *(const Product *)product;
     const int64_t down = CEIL_DIV(p.M, p.rows), across = CEIL_DIV(p.N, p.columns), part = task / (down * across);
-    const int64_t place = task % (down * across); /* a thread does neighbours: they share the larger one of A and B */
+    const int64_t place = task % (down * across); /* one thread gets neighbouring blocks, which share the larger operand */
     const int64_t row = (p.M < p.N ? place % down : place / across) * p.rows;
     const int64_t column = (p.M < p.N ? place / down : place % across) * p.columns;
     const int64_t k0 = part * p.K / p.parts, k1 = (part + 1) * p.K / p.parts;
-    if (p.parts > 1) p.bias = 0, p.relu = 0; /* `add_parts` does these */
+    if (p.parts > 1) p.bias = 0, p.relu = 0; /* left to `add_parts` */
     if (part) p.c = p.partial + (part - 1) * p.M * p.N, p.c_row = every(p.N), p.c_col = 0, p.add = 0;
     multiply_block(&p, row, MIN(p.M, row + p.rows), column, MIN(p.N, column + p.columns), k0, k1);
 }
 
-/* Rows of C: what the parts of the sum over k come to. */
+/* Adds up the parts of the sum over k, for MR rows of C. */
 static void add_parts(long task, void *product) {
     const Product *p = product;
     for (int64_t i = task * MR; i < MIN(p->M, (task + 1) * MR); i++) {
@@ -304,7 +311,7 @@ static void add_parts(long task, void *product) {
     }
 }
 
-/* The product, by all threads; 1 if there is no memory. */
+/* Computes the product with all threads. Returns 0, or NO_MEMORY. */
 static int multiply(Product *p) {
     plan(p);
     const int64_t packed = packed_size(p), partial = (p->parts - 1) * p->M * p->N;

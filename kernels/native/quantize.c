@@ -1,14 +1,14 @@
 /* The nearest code of a codebook for every row of a matrix; kernels/reference/quantize.py has the mathematics.
 
-   A tile is CODE_ROWS rows against CODE_VECTORS vectors of codes: their |c|^2 / 2 - x . c grow in registers over the D
-   dimensions, and are then compared with the smallest so far, lane by lane, so that no matrix of distances is stored. For
-   that the codes lie in panels, (panels, D, codes of a panel). */
+   A tile is CODE_ROWS rows against CODE_VECTORS vectors of codes. Their distances |c|^2 / 2 - x . c are summed in registers
+   over the D dimensions and then compared with the smallest so far, lane by lane. So no matrix of distances is stored. For
+   this the codes are copied into panels, an array (panels, D, codes of a panel). */
 #include "special.h"
 
-#if VECTOR_BYTES == 64 /* 32 registers */
+#if VECTOR_BYTES == 64 /* there are 32 vector registers */
 #define CODE_ROWS 8
 #define CODE_VECTORS 3
-#else /* 16 */
+#else /* there are 16 */
 #define CODE_ROWS 4
 #define CODE_VECTORS 3
 #endif
@@ -18,7 +18,7 @@ typedef int32_t lane_integer;
 typedef int64_t lane_integer;
 #endif
 #define PANEL (CODE_VECTORS * LANES)
-#define CODE_TASK 64 /* rows, a multiple of CODE_ROWS */
+#define CODE_TASK 64 /* the rows of a task, a multiple of CODE_ROWS */
 
 typedef struct {
     int64_t M, D, K, panels;
@@ -26,13 +26,13 @@ typedef struct {
     int64_t *nearest;
 } Codes;
 
-/* The smallest of a row so far, in each lane, and which code it is. */
+/* For one row and each lane: the smallest distance so far, and the code that has it. */
 typedef struct {
     vec value[CODE_VECTORS];
     mask code[CODE_VECTORS];
 } Nearest;
 
-/* As NumPy's argmin: the first of equal ones, and a NaN is smaller than all numbers. */
+/* Compares as NumPy's argmin does: the first of equal values wins, and a NaN counts as smaller than all numbers. */
 INLINE void take_smaller(Nearest *n, int j, vec value, mask code) {
     const vec best = n->value[j];
     const mask smaller = ~(value >= best) & (best == best);
@@ -40,6 +40,7 @@ INLINE void take_smaller(Nearest *n, int j, vec value, mask code) {
     n->code[j] = (smaller & code) | (~smaller & n->code[j]);
 }
 
+/* The code of the smallest value over all lanes; of equal values the lowest code. */
 static int64_t first_of_smallest(const Nearest *n) {
     int64_t code = -1;
     real value = 0;
@@ -53,6 +54,7 @@ static int64_t first_of_smallest(const Nearest *n) {
     return code;
 }
 
+/* Finds the nearest codes of the CODE_TASK rows of a task. */
 static void nearest_rows(long task, void *job) {
     const Codes *q = job;
     Nearest nearest[CODE_TASK];
@@ -79,7 +81,8 @@ static void nearest_rows(long task, void *job) {
     for (int64_t i = 0; i < count; i++) q->nearest[first + i] = first_of_smallest(&nearest[i]);
 }
 
-/* Behind the last code the last panel repeats code 0, which comes first and so is what is found. */
+/* Copies the codes into panels. The last panel is filled up with code 0, which cannot change the result: in a tie between
+   equal codes the first one wins. */
 static void lay_out(const Codes *q, const real *codebook, real *codes, real *half_norms) {
     for (int64_t i = 0; i < q->panels * PANEL; i++) {
         const real *code = codebook + (i < q->K ? i : 0) * q->D;

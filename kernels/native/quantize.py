@@ -10,9 +10,9 @@ _nearest_code = Kernel("nearest_code")
 
 
 def nearest_code(x: np.ndarray, codebook: np.ndarray) -> np.ndarray:
-    """x (M, D), codebook (K, D) -> (M,) int64: argmin_k ||x[m] - codebook[k]||^2, of equal ones the lowest index.
+    """x (M, D), codebook (K, D) -> (M,) int64: argmin_k ||x[m] - codebook[k]||^2; ties go to the lowest index.
 
-    ||c||^2 / 2 - x . c is compared. Raises ValueError where there is no code.
+    It compares ||c||^2 / 2 - x . c for the codes c. Raises ValueError for an empty codebook.
     """
     (M, D), K = x.shape, len(codebook)
     if not K:

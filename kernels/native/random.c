@@ -1,18 +1,18 @@
-/* Random numbers: Philox4x32-10 and what is made of its words; kernels/reference/random.py explains them.
+/* Random words by Philox4x32-10, and random numbers made from them; kernels/reference/random.py explains both.
 
-   A batch is LANES counters: 4 * LANES words. Words 4 i .. 4 i + 3 belong to counter i, so lane l of words[j] is word
+   A batch is the 4 * LANES words of LANES counters. Words 4 i .. 4 i + 3 belong to counter i, so lane l of words[j] is word
    4 (first + l) + j. */
 #include "special.h"
 
 #define BATCH (4 * LANES)
-#define NOISE_BLOCK 4096 /* numbers a task, a multiple of BATCH */
+#define NOISE_BLOCK 4096 /* the numbers of a task, a multiple of BATCH */
 
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef uint64_t wide __attribute__((vector_size(VECTOR_BYTES)));
 typedef uint32_t narrow __attribute__((vector_size(VECTOR_BYTES / 2)));
 #define WIDE_LANES (VECTOR_BYTES / 8)
-#define PARTS (LANES / WIDE_LANES) /* of a batch: two for float, one for double */
+#define PARTS (LANES / WIDE_LANES) /* vectors of 64-bit words for LANES counters: two for float, one for double */
 
 typedef struct {
     uint32_t draw_low, draw_high, seed_low, seed_high;
@@ -22,7 +22,7 @@ static Stream stream_of(uint64_t seed, uint64_t draw) {
     return (Stream){(uint32_t)draw, (uint32_t)(draw >> 32), (uint32_t)seed, (uint32_t)(seed >> 32)};
 }
 
-/* The words of a batch, by the rounds of Philox: each word has 64 bits to itself, as has its product. */
+/* The words of a batch, by the ten rounds of Philox. During the rounds each word has 64 bits, which its products need. */
 INLINE void philox(uint64_t first, Stream s, words w[4]) {
     const wide low = (wide){0} + 0xFFFFFFFFu;
     wide c[PARTS][4];
@@ -47,8 +47,8 @@ INLINE void philox(uint64_t first, Stream s, words w[4]) {
 
 /* ---- the normal distribution, by Box & Muller: (r cos t, r sin t), r = sqrt(-2 log u), t = 2 pi v ---- */
 
-/* sqrt(-2 log u), u = (word + 1/2) / 2^32. Of a large word u would be rounded to 1, so its complement 1 - u is taken,
-   and log(1 - (1 - u)). */
+/* sqrt(-2 log u) for u = (word + 1/2) / 2^32. For a large word u would be rounded to 1; so the complement 1 - u is computed
+   from the word, and log u as log(1 - (1 - u)). */
 INLINE vec radius_of(words word) {
     const ints bits = (ints)word, is_large = bits >> 31, part = bits ^ is_large; /* the word, or 2^32 - 1 minus it */
     const mask large = __builtin_convertvector(is_large, mask);
@@ -61,7 +61,7 @@ INLINE vec radius_of(words word) {
     return root(-2 * log_series(f, k));
 }
 
-/* cos and sin of t: the nearest quarter of the circle, and Taylor series for what is left, at most pi / 4. */
+/* cos and sin of t. The nearest multiple of pi / 2 is subtracted from t; Taylor series do the rest, at most pi / 4. */
 INLINE void circle(words word, vec *cosine, vec *sine) {
     const words quarter = (word + 0x20000000u) >> 30;
     const ints rest = (ints)(word - (quarter << 30));
@@ -102,7 +102,7 @@ typedef struct {
     void *out;
 } Draw;
 
-/* Defines name(task, job), which makes the `count` numbers from number i on, batch by batch, of a block of a Draw. */
+/* Defines name(task, job), which calls make(draw, i, count), for numbers i to i + count, for each batch of a block. */
 #define DRAW(name, make)                                                                                               \
     static void name(long task, void *job) {                                                                           \
         const Draw *q = job;                                                                                           \
@@ -133,7 +133,7 @@ EXPORT void NAME(random_bits)(int64_t n, uint64_t seed, uint64_t draw_index, uin
     draw(n, seed, draw_index, 0, 0, words_out, draw_words);
 }
 
-/* float32: 24 bits of a word. float64: 53 bits of two, so a batch of numbers takes two of words. */
+/* float32 takes 24 bits of a word. float64 takes 53 bits of two words, so BATCH numbers need two batches of words. */
 INLINE void make_uniforms(const Draw *q, int64_t i, int64_t count) {
     real *out = (real *)q->out + i;
     uint32_t w[2 * BATCH];
@@ -162,15 +162,15 @@ EXPORT void NAME(normal)(int64_t n, uint64_t seed, uint64_t draw_index, real eps
     draw(n, seed, draw_index, 0, 0, eps, draw_normals);
 }
 
-/* z = mu + exp(log_var / 2) eps, or with `slope` dlog_var = dz exp(log_var / 2) eps / 2; a is mu, or dz. */
-INLINE void make_samples(const Draw *q, int64_t i, int64_t count, int slope) {
+/* z = mu + exp(log_var / 2) eps, where a is mu; or, with `gradient`, dlog_var = dz exp(log_var / 2) eps / 2, where a is dz. */
+INLINE void make_samples(const Draw *q, int64_t i, int64_t count, int gradient) {
     real eps[BATCH], *out = (real *)q->out + i;
     normal_batch(i / 4, q->stream, eps);
     for (int64_t j = 0; j < count; j += LANES) {
         const int64_t n = MIN(LANES, count - j);
         const vec a = n == LANES ? load(q->a + i + j) : load_first(q->a + i + j, n);
         const vec log_var = n == LANES ? load(q->log_var + i + j) : load_first(q->log_var + i + j, n);
-        const vec noise = exp_of(log_var * (real)0.5) * load(eps + j), y = slope ? a * noise * (real)0.5 : a + noise;
+        const vec noise = exp_of(log_var * (real)0.5) * load(eps + j), y = gradient ? a * noise * (real)0.5 : a + noise;
         if (n == LANES) store(out + j, y);
         else store_first(out + j, y, n);
     }

@@ -22,12 +22,12 @@ def random_bits(count: int, noise: Noise) -> np.ndarray:
 
 
 def uniform(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
-    """Uniform in [0, 1), equal on all backends."""
+    """Numbers of the given shape, uniform in [0, 1) and equal on all backends."""
     return _draw(_uniform, shape, dtype, noise)
 
 
 def normal(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
-    """Standard normal; float32 and float64 are the same numbers, to rounding (2e-6 in float32)."""
+    """Standard normal numbers of the given shape; float32 and float64 are equal up to rounding (2e-6 in float32)."""
     return _draw(_normal, shape, dtype, noise)
 
 
@@ -48,7 +48,7 @@ def _draw(kernel: Kernel, shape: tuple[int, ...], dtype: Any, noise: Noise) -> n
 
 
 def _noisy(kernel: Kernel, a: np.ndarray, log_var: np.ndarray, noise: Noise) -> np.ndarray:
-    a, log_var = (np.asarray(array, order="C") for array in (a, log_var))  # noise is counted in the order of indices
+    a, log_var = (np.asarray(array, order="C") for array in (a, log_var))  # element i of the noise has flat index i
     y = np.empty_like(a)
     kernel[a.dtype](a.size, int(noise.seed), int(noise.draw), a, log_var, y)
     return y

@@ -1,11 +1,11 @@
 /* Resampling of images in channels-last memory: max pooling, nearest-neighbour upsampling, and their gradients.
-   kernels/reference/resample.py has the definitions. Tasks are rows of pixels. */
+   kernels/reference/resample.py has the definitions. A task is a number of rows of pixels. */
 #include "special.h"
 
 typedef int32_t taps __attribute__((vector_size(4 * LANES)));
 
 typedef struct {
-    int64_t N, H, W, C, OH, OW; /* H x W pixels of the larger image, OH x OW of the smaller */
+    int64_t N, H, W, C, OH, OW; /* the larger image has H x W pixels, the smaller one OH x OW */
     int64_t KH, KW, sh, sw, ph, pw;
     const real *from;
     const int32_t *winner;
@@ -13,9 +13,9 @@ typedef struct {
     int32_t *winner_out;
 } Resample;
 
-#define ROWS_OF_TASK(elements) MAX(1, 8192 / MAX(elements, 1))
+#define ROWS_OF_TASK(elements) MAX(1, 8192 / MAX(elements, 1)) /* for rows with this number of elements */
 
-/* work(q, row) for the rows of a task; `count` rows of so many `elements`. */
+/* Defines name(task, job), which calls work(q, row) for the rows of a task; there are `count` rows of `elements` elements. */
 #define OVER_ROWS(name, work, count, elements)                                                                         \
     static void name(long task, void *job) {                                                                           \
         const Resample *q = job;                                                                                       \
@@ -44,10 +44,10 @@ INLINE void store_taps(int32_t *to, mask numbers, int64_t count) {
 
 INLINE void pool_row(const Resample *q, int64_t row) {
     const int64_t C = q->C, image = row / q->OH, top = row % q->OH * q->sh - q->ph;
-    const int64_t p0 = MAX(0, -top), p1 = MIN(q->KH, q->H - top); /* the taps that lie on the image */
+    const int64_t p0 = MAX(0, -top), p1 = MIN(q->KH, q->H - top); /* the taps that lie inside the image */
     for (int64_t ow = 0; ow < q->OW; ow++) {
         const int64_t left = ow * q->sw - q->pw, q0 = MAX(0, -left), q1 = MIN(q->KW, q->W - left);
-        const real *x = q->from + ((image * q->H + top) * q->W + left) * C; /* of tap (0, 0), which may lie outside */
+        const real *x = q->from + ((image * q->H + top) * q->W + left) * C; /* the pixel of tap (0, 0); it may lie outside */
         const int64_t at = (row * q->OW + ow) * C;
         for (int64_t c = 0; c < C; c += LANES) {
             vec best = load_at_most(x + (p0 * q->W + q0) * C + c, C - c);
@@ -55,7 +55,7 @@ INLINE void pool_row(const Resample *q, int64_t row) {
             for (int64_t p = p0; p < p1; p++)
                 for (int64_t k = q0; k < q1; k++) {
                     const vec v = load_at_most(x + (p * q->W + k) * C + c, C - c);
-                    const mask larger = ~(v <= best) & (best == best); /* a NaN is, and no number is larger than it */
+                    const mask larger = ~(v <= best) & (best == best); /* a NaN counts as larger than all numbers */
                     best = choose(larger, v, best);
                     winner = (larger & (int32_t)(p * q->KW + k)) | (~larger & winner);
                 }
@@ -66,7 +66,8 @@ INLINE void pool_row(const Resample *q, int64_t row) {
 }
 OVER_ROWS(pool_rows, pool_row, q->N *q->OH, q->OW *q->C)
 
-/* winner: p * KW + q of the first tap (p, q) of a window that reads its largest number. Every window has pixels. */
+/* y and winner: the largest number of each window, and p * KW + q for the first tap (p, q) that reads it. Every window
+   contains at least one pixel. */
 EXPORT void NAME(max_pool2d)(int64_t N, int64_t H, int64_t W, int64_t C, int64_t OH, int64_t OW, int64_t KH, int64_t KW,
                              int64_t sh, int64_t sw, int64_t ph, int64_t pw, const real x[N * H * W * C],
                              real y[N * OH * OW * C], int32_t winner[N * OH * OW * C]) {
@@ -75,7 +76,7 @@ EXPORT void NAME(max_pool2d)(int64_t N, int64_t H, int64_t W, int64_t C, int64_t
     parallel_for(CEIL_DIV(N * OH, ROWS_OF_TASK(OW * C)), pool_rows, &q);
 }
 
-/* A row of dx, from all windows that read it. */
+/* Computes one row of dx from all windows that read it. */
 INLINE void pool_grad_row(const Resample *q, int64_t row) {
     const int64_t C = q->C, image = row / q->H, h = row % q->H + q->ph;
     const int64_t i0 = h < q->KH ? 0 : (h - q->KH) / q->sh + 1, i1 = MIN(q->OH, h / q->sh + 1);
@@ -108,7 +109,7 @@ EXPORT void NAME(max_pool2d_grad)(int64_t N, int64_t H, int64_t W, int64_t C, in
 
 /* ---- upsampling ---- */
 
-/* All copies of a row of the smaller image: one row of copies, and then copies of that. */
+/* Writes the sh rows that come from one row of the smaller image: the first pixel by pixel, the others as its copies. */
 INLINE void upsample_row(const Resample *q, int64_t row) {
     const int64_t C = q->C, width = q->OW * q->sw * C;
     const real *from = q->from + row * q->OW * C;
@@ -146,7 +147,7 @@ INLINE void upsample_grad_row(const Resample *q, int64_t row) {
 }
 OVER_ROWS(upsample_grad_rows, upsample_grad_row, q->N *q->OH, q->OW *q->sh *q->sw *q->C)
 
-/* dx (N, H, W, C) */
+/* dx (N, H, W, C) = the sum of dy over the copies of each pixel. */
 EXPORT void NAME(upsample_grad)(int64_t N, int64_t H, int64_t W, int64_t C, int64_t sh, int64_t sw,
                                 const real dy[N * H * sh * W * sw * C], real dx[N * H * W * C]) {
     Resample q = {.N = N, .C = C, .OH = H, .OW = W, .sh = sh, .sw = sw, .from = dy, .to = dx};

@@ -1,6 +1,6 @@
 """Resampling of images (N, C, H, W), max pooling and nearest-neighbour upsampling: the Python side of resample.c.
 
-The kernels take and give channels-last memory; other inputs are copied.
+The kernels read and write channels-last memory; other inputs are copied.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _upsample, _upsample_grad = Kernel("upsample"), Kernel("upsample_grad")
 
 
 def max_pool2d(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """x (N, C, H, W) -> y and winner (N, C, OH, OW): the largest number of each window, and the tap that reads it.
+    """x (N, C, H, W) -> y and winner (N, C, OH, OW): the largest number of each window, and the tap that read it.
 
-    winner is int32, p * KW + q for the tap (p, q), the first one of equal numbers. A NaN counts as the largest. The
-    padding is never the largest.
+    winner is int32: p * KW + q for the tap (p, q), the first one of equal numbers. A NaN counts as the largest number.
+    Padding never wins.
     """
     N, C, H, W = x.shape
     OH, OW = (output_size(*nksp, 1) for nksp in zip((H, W), kernel, stride, padding, strict=True))
@@ -31,7 +31,7 @@ def max_pool2d(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> tupl
 def max_pool2d_grad(
     dy: np.ndarray, winner: np.ndarray, x_shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair
 ) -> np.ndarray:
-    """dx (N, C, H, W): each dy goes to the pixel that won; where windows overlap, gradients add up."""
+    """dx (N, C, H, W): each element of dy goes to the pixel that won; where windows overlap, gradients add up."""
     (N, C, H, W), (OH, OW) = x_shape, dy.shape[2:]
     dx = np.empty((N, H, W, C), dy.dtype)
     dy_, winner_ = channels_last(dy), channels_last(winner)
@@ -48,7 +48,7 @@ def upsample(x: np.ndarray, scale: Pair) -> np.ndarray:
 
 
 def upsample_grad(dy: np.ndarray, scale: Pair) -> np.ndarray:
-    """dx: each pixel gets the sum of the gradients of its copies."""
+    """dy (N, C, H * scale[0], W * scale[1]) -> dx (N, C, H, W): each pixel gets the sum over its copies."""
     N, C, H, W = dy.shape
     dx = np.empty((N, H // scale[0], W // scale[1], C), dy.dtype)
     _upsample_grad[dy.dtype](N, H // scale[0], W // scale[1], C, *scale, channels_last(dy), dx)

@@ -1,9 +1,9 @@
-"""Reads the prototypes of the exported C functions, so that their types are written down once, in C.
+"""Reads the prototypes of the exported C functions, so that their types are stated only once, in C.
 
     EXPORT void NAME(scale)(int64_t n, real factor, const real x[n], real y[n]) {
 
 declares scale_f32 and scale_f64, each with two numbers and two contiguous arrays of n elements, of which y is written;
-vector.h states the conventions. Not a C parser: what it does not understand raises ValueError.
+vector.h states the conventions. This is not a full C parser: it raises ValueError for what it does not understand.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ _PARAMETER = re.compile(
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter. kind: 'scalar', 'array', 'strides' (of an array), 'table' (of arrays) or 'structure'."""
+    """One parameter. kind is 'scalar', 'array', 'strides' (of an array), 'table' (of arrays) or 'structure'."""
 
     name: str
     kind: str
     type: str
     const: bool
     optional: bool
-    size: str | None  # a C expression, the number of elements of an array or of arrays of a table
+    size: str | None  # a C expression: the number of elements of an array, or of arrays in a table
 
 
 @dataclass(frozen=True)
 class Prototype:
-    """An exported function. typed: whether there is one for float32 and one for float64."""
+    """An exported function. typed: whether it exists twice, for float32 and for float64."""
 
     name: str
     typed: bool
@@ -68,7 +68,7 @@ class Prototype:
 
 
 def parse(source: str) -> dict[str, Prototype]:
-    """The exported functions that a source defines, by name; ValueError for what cannot be read."""
+    """The exported functions that a source defines, by name. Raises ValueError for one that cannot be read."""
     text = without_comments(source)
     found = {}
     for result, typed, plain, parameters in _FUNCTION.findall(text):
@@ -81,7 +81,10 @@ def parse(source: str) -> dict[str, Prototype]:
 
 
 def parse_structures(source: str) -> dict[str, type[ctypes.Structure]]:
-    """The plain structs of a source: numbers, structs that come before them, and pointers, which are addresses."""
+    """The plain structs that a source defines, by name, as ctypes structures.
+
+    Members are numbers, pointers (which become addresses) and structs defined before; other structs are left out.
+    """
     structures: dict[str, type[ctypes.Structure]] = {}
     for body, typed, plain in _STRUCTURE.findall(without_comments(source)):
         fields: list[tuple[str, Any]] = []
@@ -89,7 +92,7 @@ def parse_structures(source: str) -> dict[str, type[ctypes.Structure]]:
             match = re.fullmatch(r"(?:const\s+)?(\w+)\s+([\w\s,*]+)", statement)
             kinds = {**SCALARS, **structures}
             if match is None or not (match[1] in kinds or "*" in match[2]):
-                break  # a struct of C's own
+                break  # Python does not fill in this struct
             for name in map(str.strip, match[2].split(",")):
                 fields.append((name.lstrip("* "), ctypes.c_void_p if "*" in name else kinds[match[1]]))
         else:

@@ -1,11 +1,12 @@
-/* Sums of many numbers, as accurate as pairwise summation, in an order that the count alone determines. */
+/* Sums of many numbers, as accurate as pairwise summation. The order depends only on how many there are. */
 #ifndef SUMS_H
 #define SUMS_H
 #include "special.h"
 
-#define RUN 16 /* vectors that are added up one after the other before the sum goes up the tree */
+#define RUN 16 /* the vectors of a run, which are added one after the other; the sum then goes into the tree */
 
-/* Sums of 1, 2, 4, ... runs wait at their level until a second one comes, as the bits of a counter carry. */
+/* level[l] is the sum of 2^l runs, if bit l of count is set. Adding a run works like adding 1 to a binary counter: two sums
+   of the same level are added and carried to the next level. */
 typedef struct {
     int64_t count;
     vec level[48];
@@ -24,7 +25,7 @@ INLINE real total(const Tree *t) {
     return sum_of_lanes(sum);
 }
 
-/* Adds neighbours until one row of C numbers is left in front: rows (n, C), overwritten. */
+/* Adds neighbouring rows of rows (n, C), in place, until the first one is the sum of all. */
 static void fold_rows(real *rows, int64_t n, int64_t C) {
     for (; n > 1; n = CEIL_DIV(n, 2)) {
         for (int64_t i = 0; i < n / 2; i++)

@@ -1,10 +1,12 @@
-/* The constant matrices of winograd.c, and multiplication by them from both sides, for LANES channels at once. */
+/* The constant matrices of winograd.c, and multiplication by them from both sides, for LANES channels at once.
 
-#define MOST_N 4 /* inputs of a tile, along one axis */
+   The names end in m and r of F(m, r). */
+
+#define MOST_N 4 /* the most inputs of a tile along one axis */
 
 typedef void Transform(const vec *from, vec *to);
 
-/* The sum of factors times vectors, those that are not 0. */
+/* The sum of factors times vectors. Factors that are 0 cost nothing. */
 INLINE vec combine(const int count, const real *factors, const int factor_step, const vec *from, const int from_step) {
     vec sum = {0};
     int terms = 0;
@@ -16,8 +18,8 @@ INLINE vec combine(const int count, const real *factors, const int factor_step, 
     return sum;
 }
 
-/* to (rows, rows) = matrix from matrix^T, matrix (rows, columns); or with the transposed matrix. The matrix is a constant
-   wherever this is expanded, so additions are what remains of it. */
+/* to (rows, rows) = matrix from matrix^T for a matrix (rows, columns), whose rows lie `down` and whose columns lie `across`
+   numbers apart, so that it may be a transposed one. The compiler sees a constant matrix and leaves only the additions. */
 INLINE void both_sides(const int rows, const int columns, const real *matrix, const int down, const int across,
                        const vec *from, vec *to) {
     vec half[MOST_N * MOST_N];

@@ -1,22 +1,22 @@
-/* What every file of kernels here is written for, so that one source serves float32 and float64 on every CPU:
+/* The types and conventions of all kernel files, so that one source serves float32 and float64 on every CPU:
 
-       real         float or double, as the unit that includes this defines it
+       real         float or double
        vec          a vector of LANES reals, by the vector extensions of GCC and Clang: + - * / and comparisons work lane
-                    by lane, and a number beside a vector counts for all lanes
-       mask         what a comparison of two vec gives: integers, all bits set where it holds
-       NAME(f)      f_f32 or f_f64: the name by which Python finds an exported function
+                    by lane, and a number combined with a vector counts for all lanes
+       mask         the result of comparing two vec: a vector of integers, with all bits set in the lanes where it is true
+       NAME(f)      f_f32 or f_f64, the name under which Python finds an exported function
 
-   float32.c and float64.c define these and include all families (families.h); the compiler sees each file twice. How wide
-   a vec is follows from -march: 64 bytes with AVX-512, 32 with AVX2, else 16 (SSE2, NEON).
+   float32.c and float64.c define real and NAME and include all families (families.h), so each family is compiled twice.
+   The length of a vec depends on -march: 64 bytes with AVX-512, 32 with AVX2, else 16 (SSE2, NEON).
 
-   Conventions, for signature.py reads the prototypes of exported functions:
+   signature.py reads the prototypes of exported functions, which follow these conventions:
 
        EXPORT void NAME(bias_relu)(int64_t rows, int64_t C, const real x[rows * C], OPTIONAL const real b[C], real y[rows * C])
 
-   An array with a size is contiguous and has exactly that many elements; without (`const real *x`) it may have any strides,
-   which `const int64_t x_strides[4]` asks for, counted in elements. const arrays are read, others written. OPTIONAL arrays
-   may be missing (None, a null pointer). Sizes and offsets are int64_t everywhere. A function that can fail returns int: 0,
-   or NO_MEMORY, or WRONG_INDEX; every other one returns void or double. */
+   An array with a size is contiguous and has exactly that many elements. An array without one (`const real *x`) may have any
+   strides; a parameter `const int64_t x_strides[4]` receives them, counted in elements. const arrays are read, others are
+   written. OPTIONAL arrays may be missing (None in Python, a null pointer in C). Sizes and offsets are int64_t. A function
+   that can fail returns int: 0, NO_MEMORY or WRONG_INDEX. All others return void or double. */
 #ifndef VECTOR_H
 #define VECTOR_H
 #include <math.h>
@@ -35,7 +35,7 @@
 #define VECTOR_BYTES 16
 #endif
 
-/* Aligned like a real and allowed to alias: so a pointer to reals may be read as one to vectors, wherever it points. */
+/* Aligned like a real and allowed to alias reals, so that a vec may be loaded from any address of a real. */
 typedef real vec __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 #if REAL_IS_FLOAT
 typedef int32_t mask __attribute__((vector_size(VECTOR_BYTES)));
@@ -58,18 +58,19 @@ typedef int64_t mask __attribute__((vector_size(VECTOR_BYTES)));
 INLINE vec load(const real *from) { return *(const vec *)from; }
 INLINE void store(real *to, vec v) { *(vec *)to = v; }
 
-/* where ? yes : no, lane by lane */
+/* where ? yes : no, lane by lane. */
 INLINE vec choose(mask where, vec yes, vec no) { return (vec)((where & (mask)yes) | (~where & (mask)no)); }
 
-/* max(v, 0); a NaN stays one. */
+/* max(v, 0); a NaN stays a NaN. */
 INLINE vec relu_of(vec v) { return choose((vec){0} > v, (vec){0}, v); }
 
-/* The first `count` < LANES reals, zeros after them; and the way back. */
+/* A vector of the first `count` < LANES reals, with zeros after them. */
 INLINE vec load_first(const real *from, int64_t count) {
     vec v = {0};
     for (int64_t i = 0; i < count; i++) v[i] = from[i];
     return v;
 }
+/* Writes the first `count` < LANES reals of v. */
 INLINE void store_first(real *to, vec v, int64_t count) {
     for (int64_t i = 0; i < count; i++) to[i] = v[i];
 }

@@ -1,21 +1,28 @@
 /* Convolutions with fewer multiplications (Winograd 1980; Lavin & Gray 2015; Karatsuba & Ofman 1962).
 
-   Along one axis, m outputs of a kernel of r taps read n = m + r - 1 inputs. With three small constant matrices
+   Along one axis, m outputs of a kernel with r taps read n = m + r - 1 inputs. With three small constant matrices,
 
-       y = A ((G w) * (B x)),    n multiplications instead of m r;    on a plane  n^2  instead of  m^2 r^2.
+       y = A ((G w) * (B x))
 
-   F(2, 3), for 3 x 3 kernels of stride 1, needs 16 instead of 36. F(2, 2), Karatsuba's, needs 9 instead of 16; it serves
-   kernels of twice their stride s, whose "inputs" are bundles of s x s pixels. The products G w times B x are sums over the
-   channels too: n^2 products of matrices, (tiles, K) by (K, N), one for each of the places in a tile.
+   needs only n multiplications (the *, element by element) instead of m r; in two dimensions n^2 instead of m^2 r^2. This is
+   called F(m, r). A *tile* is the m x m outputs that are computed together, from n x n inputs.
 
-   That is the forward pass. The input gradient of a convolution of stride 1 is a forward pass again, of dy with the kernel
-   turned by 180 degrees; that of a larger stride takes the transposed steps in reverse order, dx = B^T (U (A^T dy)), and its
-   results are bundles. The weight gradient is  dw = G^T ((B x)^T (A^T dy)) G.
+   F(2, 3), for 3 x 3 kernels of stride 1, needs 16 multiplications instead of 36. F(2, 2), which is Karatsuba's method, needs
+   9 instead of 16. It serves kernels whose sides are twice their stride s: a *bundle* of s x s pixels counts as one pixel
+   with s^2 C channels, and the kernel has 2 x 2 taps, each of which reads a bundle.
 
-   The entries of A and B are 0, 1 and -1, those of G halves: with integers of moderate size all of it is exact. On other
-   numbers the sums and differences cost accuracy: the error is up to about three times that of the plain sum. */
+   At each of the n^2 places in a tile, the products are summed over the channels, and this for all tiles and all output
+   channels. So the * is n^2 products of matrices, (tiles, K) by (K, N), one for each place; K = s^2 C, and N is the number of
+   output channels. In the code U = G w G^T, V = B x B^T, and M holds the results of these products.
 
-#define TILES_BYTES (1 << 19) /* of transformed inputs and outputs that a task holds */
+   That is the forward pass. For stride 1 the input gradient is again a forward pass, over dy with the kernel turned by 180
+   degrees. For a larger stride it takes the transposed steps in reverse order, dx = B^T (U (A^T dy)), and its results are
+   bundles. The weight gradient is dw = G^T ((B x)^T (A^T dy)) G.
+
+   The entries of A and B are 0, 1 and -1, those of G also 1/2 and -1/2: with integers of moderate size everything is exact.
+   With other numbers the sums and differences cost accuracy: the error is up to about three times that of the plain sum. */
+
+#define TILES_BYTES (1 << 19) /* the bytes of V and M that a task holds */
 
 #include "transforms.h"
 
@@ -25,20 +32,20 @@ typedef struct {
     const FastPass *pass;
     const real *x;
     const int64_t *strides;
-    Transform *to_tile, *from_tile, *of_kernel; /* what is made of x, of products, of w; transposed for dx */
-    int64_t n2, K, N;     /* places in a tile; see FastPass */
-    int64_t images, rows; /* of a task: images, or of one image rows of tiles */
-    int64_t plane;        /* of U */
-    real *U;              /* transformed weights: n2 planes, each packed as a product reads it */
-    const real *packed;   /* the weights as they were, alike: r r planes */
-    Product product;      /* of one place */
+    Transform *to_tile, *from_tile, *of_kernel; /* the transforms of x, of the products and of w; dx uses transposed ones */
+    int64_t n2, K, N;     /* n2: the places in a tile; K and N: see above */
+    int64_t images, rows; /* a task takes `images` images, or `rows` rows of tiles of one image */
+    int64_t plane;        /* the size of a plane of U */
+    real *U;              /* the transformed weights: n2 planes, each packed as a product reads it */
+    const real *packed;   /* the weights before the transform, packed in the same way: r r planes */
+    Product product;      /* the product of one place */
     const real *bias;
     int relu;
     real *y;
     atomic_int failed;
 } FastJob;
 
-/* The tiles of a task: `images` images from n on, rows of tiles from `row` on. */
+/* The tiles of a task: `images` images from n on, and in each of them `rows` rows of tiles from `row` on; `count` in all. */
 typedef struct {
     int64_t n, images, row, rows, count;
 } Tiles;
@@ -53,12 +60,12 @@ static Tiles tiles_of(const FastJob *job, long task) {
     return t;
 }
 
-/* How many numbers the padded pixels are that a task reads. */
+/* How many numbers a task reads from padded images. */
 static int64_t pixels_of(const FastPass *f, const Tiles *t) {
     return t->images * (t->rows * f->m + f->r - 1) * f->s * f->source.Wp * f->source.C;
 }
 
-/* V: for each place the transformed inputs (tiles, K), `step` numbers from one tile to the next. */
+/* V: for each place the transformed inputs (tiles, K). One tile begins `step` numbers after the one before it. */
 static void transform_inputs(const FastJob *job, const Tiles *t, real *pixels, real *V, int64_t plane, int64_t step) {
     const FastPass *f = job->pass;
     const Source *source = &f->source;
@@ -86,7 +93,7 @@ INLINE vec biased(vec v, const FastJob *job, int64_t c) {
     return job->relu ? relu_of(v) : v;
 }
 
-/* y from M, for each place the products (tiles, N). */
+/* Computes y from M, which holds for each place the products (tiles, N). */
 static void transform_outputs(const FastJob *job, const Tiles *t, const real *M, int64_t plane) {
     const FastPass *f = job->pass;
     const int64_t m = f->m, C = f->C;
@@ -105,10 +112,11 @@ static void transform_outputs(const FastJob *job, const Tiles *t, const real *M,
     }
 }
 
+/* The forward pass for the tiles of a task: V from x, M = V U for each place, y from M. */
 static void fast_tiles(long task, void *argument) {
     FastJob *job = argument;
     const Tiles t = tiles_of(job, task);
-    /* a vector more than is needed: planes a power of two apart would share a few sets of the cache */
+    /* One vector more than needed: planes that are a power of two apart would compete for the same few sets of the cache. */
     const int64_t of_V = t.count * job->K + LANES, of_M = t.count * job->N + LANES;
     real *V = allocate((job->n2 * (of_V + of_M) + pixels_of(job->pass, &t)) * sizeof(real));
     if (!V) {
@@ -126,7 +134,7 @@ static void fast_tiles(long task, void *argument) {
     release(V);
 }
 
-/* U = G w G^T, a panel of the packed weights. */
+/* U = G w G^T, for one panel of the packed weights. */
 static void transform_panel(long panel, void *argument) {
     const FastJob *job = argument;
     const int64_t width = job->product.width, K = job->product.K, taps = job->pass->r * job->pass->r;
@@ -142,7 +150,7 @@ static void transform_panel(long panel, void *argument) {
         }
 }
 
-/* What follows from the plan, and how tiles are shared out: whole images, or rows of tiles of one. */
+/* The job for a plan. A task takes whole images, or rows of tiles of one image if that alone is too large. */
 static FastJob fast_job(const FastPass *f) {
     const int64_t n = f->m + f->r - 1;
     FastJob job = {.pass = f, .n2 = n * n, .K = f->s * f->s * f->source.C, .N = f->C};
@@ -154,7 +162,7 @@ static FastJob fast_job(const FastPass *f) {
     return job;
 }
 
-/* Packs the weights, one matrix (K, N) for each tap, and transforms them; 1 if there is no memory. */
+/* Packs the weights, one matrix (K, N) for each tap, and transforms them. Returns 0, or NO_MEMORY. */
 static int make_U(FastJob *job, const real *w, int64_t K, int64_t N) {
     const FastPass *f = job->pass;
     Product weights = {.M = 1, .N = N, .K = f->r * f->r * K, .b = w, .b_row = f->w_row, .b_col = f->w_col};
@@ -169,7 +177,7 @@ static int make_U(FastJob *job, const real *w, int64_t K, int64_t N) {
     return 0;
 }
 
-/* y = the pass of x (N, C, H, W), any strides, and the weights, all of them contiguous. */
+/* Runs the pass f forwards: y from x (N, C, H, W) of any strides and contiguous weights. */
 EXPORT int NAME(winograd)(const FastPass *f, const real *x, const int64_t x_strides[4], const real *w,
                           OPTIONAL const real *bias, int relu, real *y) {
     FastJob job = fast_job(f);
@@ -182,7 +190,7 @@ EXPORT int NAME(winograd)(const FastPass *f, const real *x, const int64_t x_stri
     return atomic_load(&job.failed) ? NO_MEMORY : 0;
 }
 
-/* M: for each place A^T dy A (tiles, C), `step` numbers from one tile to the next; dy in channels-last memory. */
+/* M: for each place A^T dy A (tiles, C). One tile begins `step` numbers after the one before it. dy is channels-last. */
 static void transform_gradients(const FastJob *job, const Tiles *t, const real *dy, const int64_t *strides, real *M,
                                 int64_t plane, int64_t step) {
     const FastPass *f = job->pass;
@@ -203,7 +211,7 @@ static void transform_gradients(const FastJob *job, const Tiles *t, const real *
 
 /* ---- input gradient ---- */
 
-/* dx of some images += B^T dV B of their tiles; dx padded, as the forward pass reads x. */
+/* dx += B^T dV B for each tile of a task; dx is padded as the forward pass reads x. */
 static void add_inputs(const FastJob *job, const Tiles *t, const real *V, int64_t plane, real *dx) {
     const FastPass *f = job->pass;
     const int64_t C = f->source.C, s = f->s, n = f->m + f->r - 1, line = f->source.Wp * C;
@@ -225,7 +233,7 @@ static void add_inputs(const FastJob *job, const Tiles *t, const real *V, int64_
     }
 }
 
-/* What lies inside of one padded image, with bias and ReLU; pixels that no tile reaches are 0 before these. */
+/* Copies the inside of one padded image to dx, with bias and ReLU. Pixels that no tile reaches are 0 before these. */
 static void write_inside(const FastJob *job, const real *padded, real *dx) {
     const Source *s = &job->pass->source;
     for (int64_t h = 0; h < s->H; h++)
@@ -236,6 +244,7 @@ static void write_inside(const FastJob *job, const real *padded, real *dx) {
         }
 }
 
+/* The input gradient for the images of a task: M from dy, dV = M U for each place, dx from dV. */
 static void fast_images(long task, void *argument) {
     FastJob *job = argument;
     const Tiles t = tiles_of(job, task);
@@ -260,13 +269,13 @@ static void fast_images(long task, void *argument) {
     release(V);
 }
 
-/* dx = the input gradient for dy in channels-last memory and r = 2; the taps' weights are (OC, s s C). */
+/* dx = the input gradient for r = 2 and dy in channels-last memory. The weights of a tap are a matrix (OC, s s C). */
 EXPORT int NAME(winograd_input_grad)(const FastPass *f, const real *dy, const int64_t dy_strides[4], const real *w,
                                      OPTIONAL const real *bias, int relu, real *dx) {
     FastJob job = fast_job(f);
     job.x = dy, job.strides = dy_strides, job.bias = bias, job.relu = relu, job.y = dx;
     job.images = MAX(1, MIN(CEIL_DIV(ROWS, f->tiles_h * f->tiles_w), f->source.N / LEAST_TASKS));
-    job.rows = f->tiles_h; /* whole images: tiles overlap in dx */
+    job.rows = f->tiles_h; /* whole images, because tiles overlap in dx */
     job.to_tile = input_grad22, job.from_tile = output_grad22, job.of_kernel = kernel22;
     if (make_U(&job, w, job.N, job.K)) return NO_MEMORY;
     parallel_for(CEIL_DIV(f->source.N, job.images), fast_images, &job);
@@ -276,25 +285,26 @@ EXPORT int NAME(winograd_input_grad)(const FastPass *f, const real *dy, const in
 
 /* ---- weight gradient ---- */
 
-#define EXACT_DEPTH 128 /* terms of a sum before they go to memory: what follows, G^T dU G, cancels some digits */
-#define PLANES_BYTES (8 << 20) /* of transformed inputs and gradients that are multiplied at once */
+#define EXACT_DEPTH 128 /* the terms of a partial sum; short ones round less, and G^T dU G then cancels some digits */
+#define PLANES_BYTES (8 << 20) /* the bytes of V and M of a chunk of images */
 
 typedef struct {
-    FastJob job; /* with x and dy in the place of y */
+    FastJob job; /* the job of the forward pass; it reads x, and dy takes the place of y */
     const real *dy;
     const int64_t *dy_strides;
     Transform *kernel_grad;
     real *V, *M, *dU, *dw;
-    int64_t first, tiles, of_V, of_M; /* the chunk's first image, its tiles, and from one plane to the next */
-    int64_t parts;                    /* of the tiles, each with a dU of its own */
-    int add;
+    int64_t first, tiles, of_V, of_M; /* the chunk's first image and number of tiles; the sizes of a plane of V and of M */
+    int64_t parts;                    /* the tiles are cut into parts, each with a dU of its own */
+    int add;                          /* whether dU already holds the sums of earlier chunks */
 } FastBack;
 
+/* V and M of the tiles of a task. */
 static void transform_both(long task, void *argument) {
     FastBack *back = argument;
     const FastJob *job = &back->job;
     Tiles t = tiles_of(job, task);
-    const int64_t at = (t.n * job->pass->tiles_h + t.row) * job->pass->tiles_w; /* place of the first tile in the chunk */
+    const int64_t at = (t.n * job->pass->tiles_h + t.row) * job->pass->tiles_w; /* the first tile's number in the chunk */
     t.n += back->first;
     real *pixels = allocate(pixels_of(job->pass, &t) * sizeof(real));
     if (!pixels) {
@@ -306,8 +316,8 @@ static void transform_both(long task, void *argument) {
     release(pixels);
 }
 
-/* dU (K, N) of one place, ROWS rows, += V^T M over the tiles of one part of a chunk. Parts come first in the order of
-   tasks: so a thread multiplies mostly what it has transformed itself. */
+/* dU (K, N) of one place += V^T M over the tiles of one part of a chunk, for ROWS of its rows. Tasks are ordered by part, so
+   that a thread mostly multiplies tiles that it has transformed itself. */
 static void multiply_place(long task, void *argument) {
     const FastBack *back = argument;
     const FastJob *job = &back->job;
@@ -323,7 +333,7 @@ static void multiply_place(long task, void *argument) {
         multiply_block(&p, row, MIN(job->K, row + ROWS), 0, p.N, k * tiles / MAX(1, pieces), (k + 1) * tiles / MAX(1, pieces));
 }
 
-/* The most parts of a chunk's tiles, up to 8: of 128 tiles at least, and with results that are no larger than the planes. */
+/* Into how many parts the tiles of a chunk are cut: up to 8, of at least 128 tiles, whose dU fit into PLANES_BYTES. */
 static int64_t parts_of(const FastJob *job, int64_t tiles) {
     const int64_t result = job->n2 * job->K * job->N * sizeof(real);
     int64_t parts = 1;
@@ -331,7 +341,7 @@ static int64_t parts_of(const FastJob *job, int64_t tiles) {
     return parts;
 }
 
-/* dw = G^T dU G, for LANES outputs. */
+/* dw = G^T dU G, for LANES output channels. */
 static void transform_weights(long task, void *argument) {
     const FastBack *back = argument;
     const FastJob *job = &back->job;
@@ -364,7 +374,7 @@ EXPORT int NAME(winograd_weight_grad)(const FastPass *f, const real *x, const in
     back.kernel_grad = two ? kernel_grad22 : kernel_grad23;
     const int64_t of_image = f->tiles_h * f->tiles_w, step_V = job->K + LANES, step_M = job->N + LANES;
     int64_t chunk = MAX(1, PLANES_BYTES / (job->n2 * of_image * (step_V + step_M) * (int64_t)sizeof(real)));
-    chunk = MAX(1, CEIL_DIV(f->source.N, MAX(1, CEIL_DIV(f->source.N, chunk)))); /* all of about one size */
+    chunk = MAX(1, CEIL_DIV(f->source.N, MAX(1, CEIL_DIV(f->source.N, chunk)))); /* images; chunks of about one size */
     back.of_V = chunk * of_image * step_V, back.of_M = chunk * of_image * step_M;
     back.parts = parts_of(job, chunk * of_image);
     const int64_t of_dU = back.parts * job->K * job->N;

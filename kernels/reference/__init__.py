@@ -1,7 +1,7 @@
 """The reference backend: every primitive of the contract in the shortest clear NumPy.
 
-It is the lesson, and the specification that the other backends are tested against. Every docstring is the mathematics.
-It runs everywhere, so it is also what the CPU uses where there is no C compiler.
+It is the lesson, and the specification that the other backends are tested against. Its docstrings state the
+mathematics. It runs everywhere, so the CPU uses it where there is no C compiler.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Activation functions and their derivatives.
+"""Activation functions and their gradients, element by element. Results have the shape of the inputs.
 
-A gradient takes dy, the derivative of the loss by the output, and multiplies it by the derivative of the function. That
-is written in terms of the output y where it is cheaper so, and in terms of the input x elsewhere; the parameter's name
-says which.
+A gradient function takes dy, the derivative of the loss with respect to the output, and multiplies it by the derivative
+of the activation. That derivative is computed from the output y where this is cheaper, and from the input x elsewhere;
+the parameter's name says which.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def bias_relu(x: np.ndarray, b: np.ndarray | None) -> np.ndarray:
-    """x (N, C, ...), b (C,) per channel or None -> max(x + b, 0). Without b, x has any shape."""
+    """x (N, C, ...), b (C,) per channel or None -> max(x + b, 0). If b is None, x may have any shape."""
     return np.maximum(x if b is None else x + b.reshape(-1, *(1,) * (x.ndim - 2)), 0)
 
 
@@ -23,7 +23,7 @@ def relu_grad(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)). Where exp(-x) overflows to infinity the result is 0, which is right."""
+    """1 / (1 + exp(-x)). Where exp(-x) overflows to infinity the result is 0, the correct limit."""
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-x))
 
@@ -44,7 +44,7 @@ def tanh_grad(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def softplus(x: np.ndarray) -> np.ndarray:
-    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), in which nothing overflows."""
+    """log(1 + exp(x)), written as max(x, 0) + log(1 + exp(-|x|)) so that nothing overflows."""
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
@@ -81,18 +81,19 @@ def _normal_cdf(x: np.ndarray) -> np.ndarray:
 
 
 def erf(x: np.ndarray) -> np.ndarray:
-    """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x; computed in float64, to 5 ulp.
+    """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x.
 
-    NumPy has none. atanh(erf(x)) is odd and grows smoothly, so erf(x) = tanh(x R(x)) with a smooth, even R, which is a
-    short Chebyshev series in t = 2 - 54 / (x^2 + 18); t runs from -1 at x = 0 to 1 at |x| = 6, where erf is 1.
+    It is computed in float64, with errors of at most 5 units in the last place. NumPy has no erf. atanh(erf(x)) is odd
+    and smooth, so erf(x) = tanh(x R(x)) with a smooth, even R. R is written as a short Chebyshev series in
+    t = 2 - 54 / (x^2 + 18), which runs from -1 at x = 0 to 1 at |x| = 6, where erf rounds to 1.
     """
-    from numpy.polynomial.chebyshev import chebval  # a few milliseconds that `import minivae` need not pay
+    from numpy.polynomial.chebyshev import chebval  # imported here because it takes a few milliseconds
 
     wide = np.clip(x.astype(np.float64), -6, 6)
     return np.tanh(wide * chebval(2 - 54 / (wide * wide + 18), CHEBYSHEV)).astype(x.dtype)
 
 
-CHEBYSHEV = (  # of R, interpolated at 60 nodes in 50-digit arithmetic
+CHEBYSHEV = (  # the coefficients of R, interpolated at 60 nodes in 50-digit arithmetic
     2.03763235531591,
     1.0293783150955693,
     0.14439498320485694,

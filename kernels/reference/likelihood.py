@@ -1,15 +1,15 @@
-"""Negative log-likelihoods in nats per example, summed over everything but the examples, and their gradients.
+"""Negative log-likelihoods (nll) in nats per example, summed over all axes but the first, and their gradients.
 
 A nat is the unit of -log p with the natural logarithm: 1 nat = 1 / log 2 = 1.44 bits.
 
 **Why logits.** The logit of a probability p is l = log(p / (1 - p)), any real number, and p = sigmoid(l). A network
-that outputs l need not keep to [0, 1]. For a Bernoulli pixel x, 1 with probability p and else 0,
+that outputs l need not keep to [0, 1]. For a Bernoulli pixel x, which is 1 with probability p and otherwise 0,
 
     -log p(x) = -x log p - (1 - x) log(1 - p) = softplus(l) - x l,
 
-since log p = l - softplus(l) and log(1 - p) = -softplus(l), where softplus(l) = log(1 + exp(l)). No
-logarithm is taken of a number that may have been rounded to 0. The derivative is sigmoid(l) - x. For a grey pixel, x
-between 0 and 1, the same formula is the usual cross-entropy.
+since log p = l - softplus(l) and log(1 - p) = -softplus(l), where softplus(l) = log(1 + exp(l)). So no logarithm is
+taken of a number that may have been rounded to 0. The derivative with respect to l is sigmoid(l) - x. For a grey pixel,
+x between 0 and 1, the same formula is the usual cross-entropy.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ def gaussian_nll_grad(
 
 
 def softmax_cross_entropy(logits: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """logits (M, K), target (M,) in [0, K) -> (M,): logsumexp(logits) - logits[target].
+    """logits (M, K), target (M,) in [0, K) -> (M,): logsumexp(logits) - logits[target] for each row.
 
-    The largest logit is taken from all of them first, which changes nothing but keeps exp from overflowing.
+    The largest logit of a row is subtracted from all of them first. This does not change the result and keeps exp from
+    overflowing.
     """
     shifted = logits - logits.max(axis=1, keepdims=True)
     return np.log(reduce_sum(np.exp(shifted), (1,), False)) - shifted[np.arange(len(target)), target]
@@ -70,7 +71,7 @@ def softmax_cross_entropy_grad(dy: np.ndarray, logits: np.ndarray, target: np.nd
 
 
 def _per_example(terms: np.ndarray) -> np.ndarray:
-    """(N, ...) -> (N,)."""
+    """The sum of each example's terms: (N, ...) -> (N,)."""
     return reduce_sum(terms, tuple(range(1, terms.ndim)), False)
 
 

@@ -1,4 +1,4 @@
-"""Products of matrices, and sums."""
+"""Products of matrices, sums over axes, and sums of rows that share an index."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, relu: b
 
 
 def reduce_sum(x: np.ndarray, axis: tuple[int, ...], keepdims: bool) -> np.ndarray:
-    """Sum over the axes named (non-negative, ascending), accumulated in float64."""
+    """The sum of x over the given axes (non-negative, ascending), accumulated in float64."""
     return np.asarray(x.sum(axis=axis, keepdims=keepdims, dtype=np.float64)).astype(x.dtype)
 
 
 def segment_sum(rows: np.ndarray, index: np.ndarray, count: int) -> np.ndarray:
     """rows (M, D), index (M,) in [0, count) -> (count, D): out[k] = sum of rows[m] over all m with index[m] = k.
 
-    It is the transpose of the lookup out[m] = table[index[m]], and so the backward pass of an embedding.
+    It is the transpose of the lookup out[m] = table[index[m]], and therefore the backward pass of an embedding.
     """
     sums = np.zeros((count, rows.shape[1]))
     np.add.at(sums, index, rows)

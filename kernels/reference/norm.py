@@ -6,17 +6,18 @@ in one example. With E the mean over such a set, s = sqrt(var + eps) and var the
     x_hat = (x - E x) / s,        y = weight x_hat + bias        (weight and bias per channel).
 
 **The gradients.** weight and bias are used by every element of their channel, so dweight = sum of dy x_hat and
-dbias = sum of dy. For x, let g = weight dy be the gradient by x_hat. Then
+dbias = sum of dy. For x, let g = weight dy be the gradient with respect to x_hat. Then
 
     dx = (g - E g - x_hat E(g x_hat)) / s.
 
-Why: x_hat depends on x directly, which gives g / s, and through the mean and the variance of its set of n elements.
-Through the mean, d x_hat_j / d x_i = -1 / (n s) for every j; summed over j with g_j that is -E g / s. Through the
-variance, with d x_hat / d var = -x_hat / (2 s^2) and d var / d x = 2 (x - E x) / n = 2 s x_hat / n, it is
--x_hat E(g x_hat) / s. (The variance depends on x through the mean too, but the sum of x - E x is 0: nothing is added.)
+Why: x_hat depends on x directly, which gives g / s, and also through the mean and the variance of its set of n
+elements. Through the mean, d x_hat_j / d x_i = -1 / (n s) for every j; multiplied by g_j and summed over j this gives
+-E g / s. Through the variance, d x_hat / d var = -x_hat / (2 s^2) and d var / d x = 2 (x - E x) / n = 2 s x_hat / n,
+which gives -x_hat E(g x_hat) / s. (The variance depends on x through the mean too, but this adds nothing, because the
+sum of x - E x is 0.)
 
-In pictures: shifting x leaves x_hat as it is, so dx sums to 0. Without eps, scaling x would leave it as it is too, and
-dx would be orthogonal to x_hat.
+A check: adding a constant to x does not change x_hat, so dx must sum to 0 over the set, and it does. Without eps,
+scaling x would not change x_hat either, and dx would be orthogonal to x_hat.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def batch_norm(x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None
 def batch_norm_grad(
     dy: np.ndarray, x: np.ndarray, weight: np.ndarray | None, mean: np.ndarray, var: np.ndarray, eps: float
 ) -> Normalized:
-    """dx, dweight (C,), dbias (C,) of batch_norm; mean and var are functions of x, and dx accounts for it."""
+    """dx, dweight (C,), dbias (C,) of batch_norm. dx includes what x does through mean and var, which depend on it."""
     s = _per_channel(np.sqrt(var + x.dtype.type(eps)), x)
     x_hat = (x - _per_channel(mean, x)) / s
     dx = _normalize_grad(_affine(dy, weight, None), x_hat, s, _all_but(1, x))
@@ -68,7 +69,7 @@ def group_norm_grad(
 
 
 def _normalize(x: np.ndarray, axes: tuple[int, ...], eps: float) -> Normalized:
-    """x_hat, mean, var; two passes over x, for E x^2 - (E x)^2 would lose all digits where the mean is large."""
+    """x_hat, mean, var. It takes two passes over x: E x^2 - (E x)^2 would lose all digits where the mean is large."""
     mean = _mean(x, axes)
     centred = x - mean
     var = _mean(centred * centred, axes)
@@ -76,23 +77,24 @@ def _normalize(x: np.ndarray, axes: tuple[int, ...], eps: float) -> Normalized:
 
 
 def _normalize_grad(g: np.ndarray, x_hat: np.ndarray, s: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """dx of x_hat = (x - E x) / s, for the gradient g by x_hat."""
+    """dx for x_hat = (x - E x) / s, from the gradient g with respect to x_hat."""
     return (g - _mean(g, axes) - x_hat * _mean(g * x_hat, axes)) / s
 
 
 def _affine(x: np.ndarray, weight: np.ndarray | None, bias: np.ndarray | None) -> np.ndarray:
+    """weight x + bias, per channel of x (N, C, ...); what is None is left out."""
     y = x if weight is None else x * _per_channel(weight, x)
     return y if bias is None else y + _per_channel(bias, x)
 
 
 def _affine_grad(dy: np.ndarray, x_hat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """dweight, dbias."""
+    """dweight (C,) and dbias (C,), from dy and x_hat (N, C, ...)."""
     axes = _all_but(1, dy)
     return reduce_sum(dy * x_hat, axes, False), reduce_sum(dy, axes, False)
 
 
 def _mean(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """The mean with its axes kept; of an empty batch 0."""
+    """The mean over these axes, which are kept with length 1; 0 for an empty batch."""
     return reduce_sum(x, axes, True) / max(prod(x.shape[a] for a in axes), 1)
 
 

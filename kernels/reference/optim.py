@@ -17,9 +17,9 @@ def sgd_step(
     weight_decay: float,
     nesterov: bool,
 ) -> None:
-    """In place on params p and velocities v: with g' = g + weight_decay p, v = momentum v + g' and p -= lr v.
+    """Changes params p and velocities v in place: g' = g + weight_decay p;  v = momentum v + g';  p -= lr v.
 
-    With nesterov p -= lr (g' + momentum v). Without momentum there are no velocities, and v is g'.
+    With nesterov the last step is p -= lr (g' + momentum v). Without momentum there are no velocities, and v is g'.
     """
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         g = g + float(weight_decay) * p
@@ -42,7 +42,7 @@ def adam_step(
     weight_decay: float,
     decoupled: bool,
 ) -> None:
-    """In place on params p and the moments m and v; `step` counts from 1 (Kingma & Ba 2014, algorithm 1).
+    """Changes params p and the moments m and v in place; `step` counts from 1 (Kingma & Ba 2014, algorithm 1).
 
     m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr m_hat / (sqrt(v_hat) + eps),
     with m_hat = m / (1 - b1^step) and v_hat = v / (1 - b2^step).

@@ -1,8 +1,8 @@
 """Random numbers from counters: Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers").
 
-Philox is a bijection of 128-bit counters under a 64-bit key; what it makes of the counters 0, 1, 2, ... passes the
-statistical tests of randomness. There is no state: word i of a draw is a function of (seed, draw, i), so every device
-computes the same numbers, in any order, and a backward pass draws its noise again instead of keeping it.
+Philox maps 128-bit counters one to one to 128-bit results, under a 64-bit key. Its results for the counters 0, 1, 2,
+... pass the statistical tests of randomness. There is no state: word i of a draw is a function of (seed, draw, i). So
+every device computes the same numbers, in any order, and a backward pass draws its noise again instead of keeping it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 def philox4x32(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
-    """Philox4x32-10 of counters (4, n) under a key of two words -> (4, n): words below 2^32, held in uint64.
+    """Philox4x32-10 of counters (4, n) under a key of two words -> (4, n). All words are below 2^32, held in uint64.
 
     Each round multiplies two of the words by constants, mixes the upper halves of the 64-bit products with the other
-    two words and with the key, and moves the key on.
+    two words and with the key, and adds constants to the key.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
@@ -46,9 +46,10 @@ def random_bits(count: int, noise: Noise) -> np.ndarray:
 
 
 def uniform(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
-    """Uniform in [0, 1), equal on all backends. float32: (word >> 8) / 2^24, one word each.
+    """Numbers of the given shape, uniform in [0, 1) and equal on all backends.
 
-    float64: ((word[2i] >> 5) * 2^26 + (word[2i+1] >> 6)) / 2^53, two words each.
+    A float32 number is (word >> 8) / 2^24, from one word. A float64 number is
+    ((word[2i] >> 5) * 2^26 + (word[2i+1] >> 6)) / 2^53, from two words.
     """
     if np.dtype(dtype) == np.float32:
         values = (random_bits(prod(shape), noise) >> 8) * 2.0**-24
@@ -59,13 +60,14 @@ def uniform(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
 
 
 def normal(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
-    """Standard normal numbers (Box & Muller 1958); two words make a pair of them. Let u[k] = (word[k] + 1/2) / 2^32.
+    """Standard normal numbers of the given shape; two words make two of them (Box & Muller 1958).
 
-    Element 2i is r cos(t), element 2i+1 is r sin(t), with r = sqrt(-2 log u[2i]) and t = 2 pi u[2i+1].
+    With u[k] = (word[k] + 1/2) / 2^32, r = sqrt(-2 log u[2i]) and t = 2 pi u[2i+1], element 2i is r cos(t) and element
+    2i+1 is r sin(t).
 
-    Why: a point of the plane with independent standard normal coordinates has polar coordinates (r, t) for which r^2 /
-    2 is exponentially distributed, as -log u of a uniform u is, and t is uniform. float32 and float64 are the same
-    numbers, rounded; backends agree to rounding (2e-6 in float32).
+    Why: take a point of the plane whose two coordinates are independent and standard normal. In polar coordinates its
+    angle t is uniform, and r^2 / 2 is exponentially distributed, as -log u is for a uniform u. float32 and float64 give
+    the same numbers up to rounding, and so do the backends (2e-6 in float32).
     """
     count = prod(shape)
     u = (random_bits(count + count % 2, noise).reshape(-1, 2) + 0.5) * 2.0**-32  # in (0, 1): the logarithm is finite
@@ -77,11 +79,11 @@ def normal(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
 def reparameterize(mu: np.ndarray, log_var: np.ndarray, noise: Noise) -> np.ndarray:
     """z = mu + exp(log_var / 2) normal(noise), all of one shape: a sample of N(mu, exp(log_var)).
 
-    Written so (Kingma & Welling 2013, section 2.4), z is a differentiable function of mu and log_var.
+    Written like this (Kingma & Welling 2013, section 2.4), z is a differentiable function of mu and log_var.
     """
     return mu + np.exp(log_var / 2) * normal(mu.shape, mu.dtype, noise)
 
 
 def reparameterize_grad(dz: np.ndarray, log_var: np.ndarray, noise: Noise) -> np.ndarray:
-    """dlog_var = dz exp(log_var / 2) normal(noise) / 2, with the same noise drawn again. (dmu is dz itself.)"""
+    """dlog_var = dz exp(log_var / 2) normal(noise) / 2, with the same noise, drawn again. (dmu is dz itself.)"""
     return dz * np.exp(log_var / 2) * normal(dz.shape, dz.dtype, noise) / 2

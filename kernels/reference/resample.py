@@ -12,8 +12,8 @@ from ..geometry import Pair, output_size
 def max_pool2d(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> tuple[np.ndarray, np.ndarray]:
     """x (N, C, H, W) -> y and winner (N, C, OH, OW): the largest number of each window, and the tap that read it.
 
-    winner is int32, p * KW + q for the tap (p, q), the first one of equal numbers. A NaN counts as the largest. Padding
-    counts as -inf; which tap wins a window in which all is -inf is left open.
+    winner is int32: p * KW + q for the tap (p, q), the first one of equal numbers. A NaN counts as the largest number
+    and padding as -inf. If a whole window is -inf, any of its taps may be the winner.
     """
     (ph, pw), (OH, OW) = padding, _out(x.shape, kernel, stride, padding)
     padded = np.pad(x, [(0, 0), (0, 0), (ph, ph), (pw, pw)], constant_values=-np.inf)
@@ -24,7 +24,7 @@ def max_pool2d(x: np.ndarray, kernel: Pair, stride: Pair, padding: Pair) -> tupl
 def max_pool2d_grad(
     dy: np.ndarray, winner: np.ndarray, x_shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair
 ) -> np.ndarray:
-    """dx (N, C, H, W): each dy goes to the pixel that won; where windows overlap, gradients add up."""
+    """dx (N, C, H, W): each element of dy goes to the pixel that won; where windows overlap, gradients add up."""
     (N, C, H, W), (ph, pw) = x_shape, padding
     padded = np.zeros((N, C, H + 2 * ph, W + 2 * pw), dy.dtype)
     for tap, window in enumerate(_windows(kernel, stride, *dy.shape[2:])):
@@ -38,18 +38,18 @@ def upsample(x: np.ndarray, scale: Pair) -> np.ndarray:
 
 
 def upsample_grad(dy: np.ndarray, scale: Pair) -> np.ndarray:
-    """dx: each pixel gets the sum of the gradients of its copies."""
+    """dy (N, C, H * scale[0], W * scale[1]) -> dx (N, C, H, W): each pixel gets the sum over its copies."""
     N, C, H, W = dy.shape
     return dy.reshape(N, C, H // scale[0], scale[0], W // scale[1], scale[1]).sum(axis=(3, 5))
 
 
 def _out(shape: tuple[int, ...], kernel: Pair, stride: Pair, padding: Pair) -> list[int]:
-    """OH, OW."""
+    """The output size, OH and OW."""
     return [output_size(n, k, s, p, 1) for n, k, s, p in zip(shape[2:], kernel, stride, padding, strict=True)]
 
 
 def _windows(kernel: Pair, stride: Pair, OH: int, OW: int) -> Iterator[tuple[slice, ...]]:
-    """For each tap (p, q) of the window, in row-major order, the part of the padded image that is read through it."""
+    """For each tap (p, q), in row-major order, the index of the part of the padded image that is read through it."""
     for p, q in np.ndindex(*kernel):
         rows = slice(p, p + stride[0] * (OH - 1) + 1, stride[0])
         columns = slice(q, q + stride[1] * (OW - 1) + 1, stride[1])

@@ -17,7 +17,7 @@ THREADS = 256
 
 
 def conv2d(x: Array, w: Array, g: ConvGeometry) -> Array:
-    """Cross-correlation of x (N, C, H, W) with w (OC, C / groups, KH, KW) -> y (N, OC, OH, OW)."""
+    """The cross-correlation of x (N, C, H, W) with w (OC, C/G, KH, KW) -> y (N, OC, OH, OW)."""
     y = empty(g.y_shape, x.dtype)
     sizes = {name: getattr(g, name) for name in ("N", "C", "H", "W", "KH", "KW", "OH", "OW", "groups")} | {"OC": g.OC}
     for name in ("stride", "padding", "dilation"):

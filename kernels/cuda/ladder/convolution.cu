@@ -1,8 +1,8 @@
-// The convolution by its definition: a thread for each number of y (N, OC, OH, OW), all arrays row-major.
+// The convolution by its definition: one thread for each number of y (N, OC, OH, OW); all arrays are row-major.
 //
 //     y[n, o, i, j] = sum over c, p, q of x[n, c, i stride - padding + p dilation, ...] w[o, c, p, q]
 //
-// where what lies outside of the image counts as zero, and output o of a group sees the C / groups channels of its group.
+// Pixels outside the image count as zero, and output channel o reads only the C / groups channels of its group.
 struct Convolution {
   int N, C, H, W, OC, KH, KW, OH, OW;
   int stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups;

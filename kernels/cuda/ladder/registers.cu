@@ -1,14 +1,14 @@
 // Step 3: each number that is read from shared memory is used 8 times. C (M, N) = A (M, K) B (K, N), row-major.
 //
-// In step 2 a thread reads two numbers of shared memory for each multiplication, and such a read takes longer than the
-// multiplication. Here a thread computes 8 x 8 numbers of C: for each k it reads 8 of A and 8 of B into registers, and
-// multiplies each by each, 64 multiplications for 16 reads.
+// In step 2 a thread reads two numbers from shared memory for each multiplication, and such a read takes longer than the
+// multiplication. Here a thread computes 8 x 8 numbers of C: for each k it reads 8 numbers of A and 8 of B into registers
+// and multiplies each by each, which is 64 multiplications for 16 reads.
 //
 // A block of 16 x 16 threads computes 128 x 128 numbers, in steps of 8 along K. Thread (y, x) has rows y, y + 16, ...
-// and columns x, x + 16, ...: so the threads of a warp read neighbours, which lie in different banks of shared memory.
-// The tile of A is stored with k as its rows, as the tile of B is.
+// and columns x, x + 16, ..., so that the threads of a warp read neighbours, which lie in different banks. The tile of A
+// is stored transposed, with k along its rows, as the tile of B has it anyway.
 constexpr int EACH = 8;
-constexpr int THREADS = 16;  // along each side
+constexpr int THREADS = 16;  // along each side of the block
 constexpr int SIDE = EACH * THREADS;
 constexpr int DEPTH = 8;
 

@@ -1,9 +1,12 @@
 // Step 2: each operand is read once per block, not once per thread. C (M, N) = A (M, K) B (K, N), row-major.
 //
-// A block of 32 x 32 threads computes 32 x 32 numbers of C. Along K it goes in steps of 32: each thread brings one
-// number of A and one of B to shared memory, all wait, and then each of these numbers is used by 32 threads. What lies
-// outside of the matrices is read as zero and adds nothing. The second barrier keeps fast threads from overwriting what
-// slow ones still read.
+// A block of 32 x 32 threads computes 32 x 32 numbers of C. Along K it goes in steps of 32: each thread copies one
+// number of A and one of B to shared memory, all wait, and then 32 threads use each of these numbers. Places outside the
+// matrices are read as zero and add nothing. The second barrier keeps fast threads from overwriting what slow ones still
+// read.
+//
+// For example, with K = 784 the block with blockIdx (x, y) = (1, 2) computes rows 64 to 95 and columns 32 to 63 of C in
+// 25 steps, the last of which has only 16 k. Its thread (5, 3) computes C[67, 37].
 constexpr int SIDE = 32;
 
 template <typename T>

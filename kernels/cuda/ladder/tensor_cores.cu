@@ -1,17 +1,18 @@
 // Step 4: a warp multiplies two matrices in one instruction. C (M, N) = A (M, K) B (K, N), row-major floats.
 //
-// mma.m16n8k8 adds to a 16x8 matrix the product of a 16x8 and an 8x8 matrix of TF32 numbers: floats of which 10 of the
-// 23 bits of mantissa are left. Products are exact in a float; an operand is off by up to 2^-11 of its value. The 32
-// lanes of a warp hold the matrices together; with g = lane / 4 and t = lane % 4 (PTX ISA, "Matrix Fragments for
-// mma.m16n8k8") lane has
+// mma.m16n8k8 adds to a 16x8 matrix the product of a 16x8 and an 8x8 matrix of TF32 numbers: floats that keep 10 of the
+// 23 bits of mantissa. A product of two of them is exact in a float, but rounding an operand to TF32 changes it by up to
+// 2^-11 of its value. The 32 lanes of a warp hold the matrices together. With g = lane / 4 and t = lane % 4 each lane has
+// (PTX ISA, "Matrix Fragments for mma.m16n8k8")
 //
 //     a: A[g][t], A[g+8][t], A[g][t+4], A[g+8][t+4]    b: B[t][g], B[t+4][g]
 //     c: C[g][2t], C[g][2t+1], C[g+8][2t], C[g+8][2t+1]
 //
-// A block of 4 warps computes 64 x 32 numbers of C, a warp 16 x 32 of them: four such matrices beside each other.
+// A block of 4 warps computes 64 x 32 numbers of C, and a warp 16 x 32 of them: four 16x8 matrices beside each other.
 //
-// TERMS = 3: each float is taken as big + small, both TF32 numbers, and of the four products of two such sums the three
-// that can be seen are added. That is almost the precision of floats (Markidis et al. 2018).
+// With TERMS = 3 each float is written as big + small, both TF32 numbers. (big + small) (big + small) has four products,
+// and all but small * small, which is too small to matter, are added. The result has almost the precision of floats
+// (Markidis et al. 2018).
 #ifdef MINIVAE_EMULATOR
 using emulator::float_to_tf32;
 using emulator::mma_m16n8k8_tf32;
@@ -22,7 +23,7 @@ __device__ __forceinline__ void mma_m16n8k8_tf32(float d[4], const unsigned a[4]
       : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
-__device__ __forceinline__ unsigned float_to_tf32(float x) {  // the nearest; an unrounded float would be cut off
+__device__ __forceinline__ unsigned float_to_tf32(float x) {  // rounds to the nearest; mma alone would cut bits off
   unsigned rounded;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
   return rounded;

@@ -1,1 +1,1 @@
-"""The steps from three loops to a fast product of matrices, each by itself: ladder.c."""
+"""The steps from three loops to a fast product of matrices, one C function for each: ladder.c."""

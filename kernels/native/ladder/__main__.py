@@ -18,13 +18,13 @@ from ..matrix import matmul
 from ..signature import parse
 
 SOURCE = Path(__file__).with_name("ladder.c")
-PLAIN = ["-O2", "-fno-tree-vectorize"]  # so that a step owes nothing to vectors that the compiler makes
+PLAIN = ["-O2", "-fno-tree-vectorize"]  # the compiler must not make vector code by itself
 N = 768
 STEPS = ("three_loops", "along_rows", "register_block", "vectors", "packed", "cache_blocks", "threads")
 
 
 def steps(folder: Path) -> dict[str, Callable[..., Any]]:
-    """The functions of the ladder, compiled in a folder; BuildError where that cannot be done."""
+    """The functions of the ladder by name, compiled in this folder. Raises BuildError if that fails."""
     library = ctypes.CDLL(str(compile_alone(SOURCE, PLAIN, folder)))
     prototypes = parse(SOURCE.read_text(encoding="utf-8").replace("real ", "float "))
     set_threads = library.set_num_threads
@@ -33,7 +33,7 @@ def steps(folder: Path) -> dict[str, Callable[..., Any]]:
 
 
 def seconds(run: Callable[[], Any]) -> float:
-    """The shortest of several calls."""
+    """The time of the fastest of several calls."""
     times: list[float] = []
     while len(times) < 3 or (sum(times) < 0.3 and len(times) < 100):
         start = time.perf_counter()
@@ -43,7 +43,7 @@ def seconds(run: Callable[[], Any]) -> float:
 
 
 def main() -> None:
-    """A table: the time of each step, its operations a second, and how many times as fast as the first it is."""
+    """Prints a table: the time of each step, its operations per second, and its speed relative to step 0."""
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((N, N), dtype=np.float32) for _ in range(2))
     c, first = np.empty_like(a), None
@@ -56,7 +56,7 @@ def main() -> None:
         candidates["matmul"] = lambda: np.copyto(c, matmul(a, b))
         set_num_threads(threads())
         print(f"float32, {N} x {N} x {N}, {threads()} threads in the last two\n")
-        print("| step | ms | Gflop/s | times step 0 |\n|---|---|---|---|")
+        print("| step | ms | Gflop/s | speed relative to step 0 |\n|---|---|---|---|")
         for name, run in candidates.items():
             c[:] = 0
             taken = seconds(run)

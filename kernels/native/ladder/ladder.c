@@ -1,6 +1,6 @@
-/* From three loops to the product of product.c, one idea at a time: c = a b for square matrices of float, n a multiple of
-   MR and of NV * LANES. `python -m minivae.kernels.native.ladder` compiles this without the compiler's own vectorisation,
-   checks every step and times it. */
+/* From three loops to the product of product.c, one idea at a time: c = a b for n x n matrices of float, where n is a
+   multiple of MR and of NV * LANES. `python -m minivae.kernels.native.ladder` compiles this file without the compiler's own
+   vectorisation, checks every step and times it. */
 #define real float
 #define REAL_IS_FLOAT 1
 #define NAME(f) f
@@ -15,10 +15,10 @@
 #define MR 6
 #define NV 2
 #endif
-#define WIDTH (NV * LANES) /* columns of a panel */
+#define WIDTH (NV * LANES) /* the columns of a panel (step 4) */
 #define DEPTH 256
 
-/* Step 0: the definition. Each number of b is a cache line away from the one read before it. */
+/* Step 0: the definition. b is read down a column, so each number lies in another cache line than the one before it. */
 EXPORT void three_loops(int64_t n, const real a[n * n], const real b[n * n], real c[n * n]) {
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < n; j++) {
@@ -28,8 +28,8 @@ EXPORT void three_loops(int64_t n, const real a[n * n], const real b[n * n], rea
         }
 }
 
-/* Step 1: the two inner loops change places. b and c are read along their rows. But for each multiplication a number of c
-   is loaded and stored. */
+/* Step 1: the two inner loops are exchanged, so that b and c are read along their rows. But each multiplication now loads
+   and stores a number of c. */
 EXPORT void along_rows(int64_t n, const real a[n * n], const real b[n * n], real c[n * n]) {
     memset(c, 0, n * n * sizeof(real));
     for (int64_t i = 0; i < n; i++)
@@ -37,7 +37,7 @@ EXPORT void along_rows(int64_t n, const real a[n * n], const real b[n * n], real
             for (int64_t j = 0; j < n; j++) c[i * n + j] += a[i * n + k] * b[k * n + j];
 }
 
-/* Step 2: a block of 3 x 4 sums stays in registers while k runs: 7 numbers are loaded for 12 multiplications. */
+/* Step 2: a block of 3 x 4 sums stays in registers while k runs. 7 numbers are loaded for 12 multiplications. */
 EXPORT void register_block(int64_t n, const real a[n * n], const real b[n * n], real c[n * n]) {
     for (int64_t i = 0; i < n; i += 3)
         for (int64_t j = 0; j < n; j += 4) {
@@ -49,7 +49,8 @@ EXPORT void register_block(int64_t n, const real a[n * n], const real b[n * n], 
         }
 }
 
-/* Step 3: the same with vectors instead of numbers, MR x NV of them: one load of a feeds NV * LANES multiplications. */
+/* Step 3: the same with MR x NV vectors instead of 3 x 4 numbers. Each number of a that is loaded is used for NV * LANES
+   multiplications. */
 INLINE void vector_tile(int64_t n, int64_t K, const real *a, const real *b, int64_t b_step, int add, real *c) {
     vec sum[MR][NV];
     UNROLL for (int p = 0; p < MR; p++) UNROLL for (int q = 0; q < NV; q++) sum[p][q] = (vec){0};
@@ -70,7 +71,8 @@ EXPORT void vectors(int64_t n, const real a[n * n], const real b[n * n], real c[
         for (int64_t j = 0; j < n; j += WIDTH) vector_tile(n, n, a + i * n, b + j, n, 0, c + i * n + j);
 }
 
-/* Step 4: b is packed, copied into panels in the order in which tiles read it: no more jumps of a whole row for each k. */
+/* Step 4: b is packed: it is copied into panels, in the order in which tiles read it. So the next k is no longer a whole row
+   of b away. */
 static void pack_panel(int64_t n, const real *b, real *panel) {
     for (int64_t k = 0; k < n; k++)
         for (int64_t q = 0; q < WIDTH; q++) panel[k * WIDTH + q] = b[k * n + q];
@@ -87,7 +89,7 @@ EXPORT int packed(int64_t n, const real a[n * n], const real b[n * n], real c[n 
     return 0;
 }
 
-/* Step 5: k in pieces of DEPTH, so that the piece of a panel that all tiles read again stays in the first-level cache. */
+/* Step 5: k is cut into blocks of DEPTH, so that the block of a panel that all tiles read stays in the first-level cache. */
 typedef struct {
     int64_t n;
     const real *a, *b;
@@ -99,7 +101,7 @@ static void pack_task(long task, void *argument) {
     pack_panel(job->n, job->b + task * WIDTH, job->panels + task * WIDTH * job->n);
 }
 
-static void rows_task(long task, void *argument) { /* 8 tiles high */
+static void rows_task(long task, void *argument) { /* computes 8 rows of tiles */
     const Job *job = argument;
     const int64_t n = job->n, i0 = task * 8 * MR, i1 = MIN(n, i0 + 8 * MR);
     for (int64_t k = 0; k < n; k += DEPTH)
@@ -118,7 +120,7 @@ EXPORT int cache_blocks(int64_t n, const real a[n * n], const real b[n * n], rea
     return 0;
 }
 
-/* Step 6: the tasks are shared among threads. Which one does a task makes no difference to the result. */
+/* Step 6: threads share the tasks. The result does not depend on which thread does which task. */
 EXPORT int threads(int64_t n, const real a[n * n], const real b[n * n], real c[n * n]) {
     Job job = {n, a, b, allocate(n * n * sizeof(real)), c};
     if (!job.panels) return NO_MEMORY;
