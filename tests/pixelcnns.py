@@ -3,6 +3,7 @@
 from itertools import product
 
 import numpy as np
+from strategies import host
 
 import minivae as mv
 from minivae.models import PixelCNN
@@ -38,3 +39,13 @@ def model_of(settings, seed=0, dtype=np.float64):
 
 def positions(settings):
     return list(product(*map(range, settings["map_shape"])))
+
+
+def drawn_one_by_one(model, n, temperature, y=None):
+    """The definition of sampling: the whole network again for each position."""
+    drawn = np.zeros((n, *model.map_shape), np.int64)
+    for i, j in product(*map(range, model.map_shape)):
+        logits = model.logits(drawn, y).numpy()[:, i, j]
+        u = host(mv.random.default_generator.uniform(logits.shape, np.float64))
+        drawn[:, i, j] = (logits - temperature * np.log(-np.log(u))).argmax(axis=1)
+    return drawn

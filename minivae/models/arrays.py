@@ -28,6 +28,11 @@ class ArrayModel(Trainable):
     unit_interval: bool = False
     classes: int | None = None
 
+    @property
+    def conditional(self) -> bool:
+        """Whether loss() and score_samples() need labels y."""
+        return self.classes is not None
+
     def check_images(self, x: Any) -> np.ndarray:
         """x as (N, C, H, W) in the model's dtype.
 

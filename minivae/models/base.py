@@ -228,7 +228,7 @@ class Estimator(WithModules):
         conditional model; others ignore it. Raises ValueError for no examples.
         """
         with fork(EVALUATION_SEED):
-            scores = self.score_samples(x) if self.classes is None else self.score_samples(x, y=y)
+            scores = self.score_samples(x, y=y) if self.conditional else self.score_samples(x)
         if not len(scores):
             raise ValueError(f"a score needs at least one example, got {len(scores)}")
         return float(scores.mean(dtype=np.float64))

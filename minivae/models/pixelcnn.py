@@ -48,6 +48,9 @@ for `above` and 1 x (r + 1) for `left`, where r is their reach, on maps with zer
 
     tanh(W_f * x + V_f y) . sigmoid(W_g * x + V_g y)
 
+In place of the class there may be a context, maps of integers that the PixelCNN is given besides and may see all of,
+such as the top codes of a VQ-VAE-2: then V y is another vector at each position (equation 5). See pixelcnn_context.py.
+
 **Sampling** takes a pass for each position, because the logits at (i, j) need the values drawn before: see
 pixelcnn_sampling.py.
 
@@ -68,13 +71,14 @@ from minivae.kernels import backend, checks
 from minivae.nn import Conv2d, Embedding, Linear, Module, ModuleList, Sequential, init
 from minivae.nn.layers import ReLU
 from minivae.ops.likelihood import CrossEntropy
-from minivae.ops.linear import Embedding as Lookup
 
 from .base import Estimator
+from .pixelcnn_context import ContextNetwork, check_context, check_context_settings, lookup
 from .pixelcnn_sampling import Sampler
 
 SAMPLES_AT_A_TIME = 256
 MOST_LAYERS = 1000
+Bias = tuple[Tensor, Tensor] | tuple[None, None]  # V y for both stacks, (N, 1, 1, 2 C) of a class or (N, H, W, 2 C)
 
 
 class PixelCNNLoss(NamedTuple):
@@ -92,7 +96,7 @@ class GatedLayer(Module):
     Training gives them whole maps with a border of zeros, sampling gives them one row and one pixel at a time.
     """
 
-    def __init__(self, channels: int, reach: int, classes: int | None) -> None:
+    def __init__(self, channels: int, reach: int, classes: int | None, context: bool) -> None:
         self.reach = reach
         self.above = Conv2d(channels, 2 * channels, (reach + 1, 2 * reach + 1))
         self.left = Conv2d(channels, 2 * channels, (1, reach + 1))
@@ -101,26 +105,37 @@ class GatedLayer(Module):
         if classes is not None:  # V y is row y of V; zero at first, so that all classes begin alike
             self.above_class = init.constant((classes, 2 * channels), 0.0, np.float32)
             self.left_class = init.constant((classes, 2 * channels), 0.0, np.float32)
+        if context:
+            self.above_context = Linear(channels, 2 * channels, bias=False)
+            self.left_context = Linear(channels, 2 * channels, bias=False)
 
-    def forward(self, above: Tensor, left: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Whole maps: above, left (N, H, W, C) -> the same of the next layer; y (N,) or None."""
+    def forward(self, above: Tensor, left: Tensor, bias: Bias) -> tuple[Tensor, Tensor]:
+        """Whole maps: above, left (N, H, W, C) -> the same of the next layer."""
         r = self.reach
-        above, link = self.rows(F.pad(above, [(r, 0), (r, r), (0, 0)]), y)
-        return above, self.pixels(F.pad(left, [(r, 0), (0, 0)]), link, y)
+        above, link = self.rows(F.pad(above, [(r, 0), (r, r), (0, 0)]), bias[0])
+        return above, self.pixels(F.pad(left, [(r, 0), (0, 0)]), link, bias[1])
 
-    def rows(self, window: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+    def rows(self, window: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """(N, r + H, r + W + r, C) -> `above` (N, H, W, C), and what it gives to `left` (N, H, W, 2 C)."""
         x = _convolve(self.above, window)  # (N, H, W, 2 C)
-        if y is not None:
-            x = x + _class_bias(self.above_class, y)
+        if bias is not None:
+            x = x + bias
         return _gate(x), self.above_to_left(x)
 
-    def pixels(self, window: Tensor, link: Tensor, y: Tensor | None) -> Tensor:
+    def pixels(self, window: Tensor, link: Tensor, bias: Tensor | None) -> Tensor:
         """(N, H, r + W, C) and what `above` gives (N, H, W, 2 C) -> `left` (N, H, W, C), a residual connection."""
         x = _convolve(self.left, window) + link  # (N, H, W, 2 C)
-        if y is not None:
-            x = x + _class_bias(self.left_class, y)
+        if bias is not None:
+            x = x + bias
         return window[:, :, self.reach :] + self.project(_gate(x))
+
+    def class_bias(self, y: Tensor) -> Bias:
+        """V y of labels y (N,)."""
+        return _row(self.above_class, y), _row(self.left_class, y)
+
+    def context_bias(self, context: Tensor) -> Bias:
+        """V h of a context's features h (N, H, W, C)."""
+        return self.above_context(context), self.left_context(context)
 
 
 def _gate(x: Tensor) -> Tensor:
@@ -134,14 +149,9 @@ def _convolve(conv: Conv2d, x: Tensor) -> Tensor:
     return F.transpose(conv(F.transpose(x, (0, 3, 1, 2))), (0, 2, 3, 1))
 
 
-def _class_bias(table: Tensor, y: Tensor) -> Tensor:
-    """V y: rows y (N,) of the table V^T (classes, 2 C) -> (N, 1, 1, 2 C)."""
-    return F.reshape(_lookup(table, y), (len(y), 1, 1, table.shape[1]))
-
-
-def _lookup(table: Tensor, index: Tensor) -> Tensor:
-    """F.embedding for an index whose range was checked on the host, so that the device is not asked."""
-    return Lookup.apply(table, index)
+def _row(table: Tensor, y: Tensor) -> Tensor:
+    """Rows y (N,) of the table V^T (classes, 2 C) -> (N, 1, 1, 2 C)."""
+    return F.reshape(lookup(table, y), (len(y), 1, 1, table.shape[1]))
 
 
 class PixelCNN(Estimator):
@@ -152,6 +162,10 @@ class PixelCNN(Estimator):
     between the two 1 x 1 convolutions that make the logits from the last layer. classes: the number of labels of a
     conditional model, or None. codebook_digest: VQVAE.codebook_digest of the model whose codes these are, or None; it
     is kept in the file, and a VQVAE with another codebook refuses this prior. For the other parameters see Estimator.
+
+    context_shape, context_values: of a model of maps given other maps, its context: their size (h, w), and for each of
+    M maps the number K_m of its values, integers in [0, K_m). Or None. context_blocks: residual blocks that read it.
+    The methods take such contexts (N, M, h, w) as y.
 
     Raises TypeError and ValueError for arguments of other types and ranges, and for even kernels.
     """
@@ -167,6 +181,9 @@ class PixelCNN(Estimator):
         hidden: int = 128,
         classes: int | None = None,
         codebook_digest: str | None = None,
+        context_shape: Sequence[int] | None = None,
+        context_values: Sequence[int] | None = None,
+        context_blocks: int = 2,
         *,
         epochs: int = 20,
         lr: float = 1e-3,
@@ -184,6 +201,8 @@ class PixelCNN(Estimator):
             checks.integer("classes", classes, 1)
         if not isinstance(codebook_digest, (str, type(None))):
             raise TypeError(f"codebook_digest must be a str or None, got {checks.shown(codebook_digest)}")
+        check_context_settings(context_shape, context_values, context_blocks, classes)
+        self.context_shape, self.context_values, self.context_blocks = context_shape, context_values, context_blocks
         self.map_shape, self.values, self.channels, self.layers = map_shape, values, channels, layers
         self.first_kernel, self.kernel, self.hidden = first_kernel, kernel, hidden
         self.classes, self.codebook_digest = classes, codebook_digest
@@ -194,31 +213,49 @@ class PixelCNN(Estimator):
         C = self.channels
         self.embedding = Embedding(self.values, C)
         reaches = ((self.kernel if layer else self.first_kernel) // 2 for layer in range(self.layers))
-        self.stack = ModuleList(GatedLayer(C, reach, self.classes) for reach in reaches)
+        given = self.context_values is not None
+        self.stack = ModuleList(GatedLayer(C, reach, self.classes, given) for reach in reaches)
         self.output = Sequential(ReLU(), Linear(C, self.hidden), ReLU(), Linear(self.hidden, self.values))
+        if self.context_values is not None:
+            self.context = ContextNetwork(self.map_shape, self.context_values, C, self.context_blocks)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the methods need y: labels or contexts."""
+        return self.classes is not None or self.context_values is not None
 
     # ---- the model ----
 
     def logits(self, maps: Any, y: Any = None) -> Tensor:
         """Maps (N, H, W) -> the logits of each position's value given the earlier ones, (N, H, W, values).
 
-        y: labels (N,), for a conditional model and only there. Raises what score_samples() raises.
+        y: labels (N,) or contexts (N, M, h, w), for a conditional model and only there. Raises what score_samples()
+        raises.
         """
         maps = self._maps(maps)
-        _, left = self._stacks(self.features(maps), self._labels(y, len(maps)))
+        _, left = self._stacks(self.features(maps), self._condition(y, len(maps)))
         return self.output(left)
 
     def features(self, maps: Tensor) -> Tensor:
         """The values of maps as vectors that the layers read: integers (...) -> (..., C)."""
-        return _lookup(self.embedding.weight, maps)
+        return lookup(self.embedding.weight, maps)
 
     def _stacks(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """features() of maps, x (N, H, W, C) -> `above` and `left` of the last layer, (N, H, W, C) both."""
         above = F.pad(x[:, :-1], [(1, 0), (0, 0), (0, 0)])  # (N, H, W, C): row i has the values of row i - 1
         left = F.pad(x[:, :, :-1], [(1, 0), (0, 0)])  # (N, H, W, C): column j has those of column j - 1
-        for layer in self.stack:
-            above, left = layer(above, left, y)
+        for layer, bias in zip(self.stack, self.biases(y), strict=True):
+            above, left = layer(above, left, bias)
         return above, left
+
+    def biases(self, y: Tensor | None) -> list[Bias]:
+        """V y for each layer, of labels y (N,) or contexts y (N, M, h, w); None in its place where there is no y."""
+        if y is None:
+            return [(None, None)] * self.layers
+        if self.context_values is None:
+            return [layer.class_bias(y) for layer in self.stack]
+        context = self.context(y)  # (N, H, W, C)
+        return [layer.context_bias(context) for layer in self.stack]
 
     def nll(self, maps: Any, y: Any = None) -> Tensor:
         """-log P of each map in nats: (N, H, W) -> (N,). Raises what score_samples() raises."""
@@ -228,7 +265,7 @@ class PixelCNN(Estimator):
         return F.reshape(nll, (len(maps), prod(self.map_shape))).sum(axis=1)  # (N,): equation 1
 
     def loss(self, maps: Any, y: Any = None) -> PixelCNNLoss:
-        """The mean of -log P over maps (N, H, W), given their labels y (N,) if the model is conditional.
+        """The mean of -log P over maps (N, H, W), given their labels or contexts y if the model is conditional.
 
         Raises what score_samples() raises.
         """
@@ -238,33 +275,33 @@ class PixelCNN(Estimator):
     # ---- plain arrays ----
 
     def score_samples(self, maps: np.ndarray, y: Any = None) -> np.ndarray:
-        """log P of each map (N, H, W) in nats, (N,); y: labels (N,), for a conditional model and only there.
+        """log P of each map (N, H, W) in nats, (N,).
 
-        Raises TypeError unless maps and labels are integers, ValueError for other shapes, values out of range, labels
-        that are missing or that the model does not know of.
+        y: labels (N,) or contexts (N, M, h, w), for a conditional model and only there. Raises TypeError unless maps, y
+        are integers, ValueError for other shapes, values out of range, a y that is missing or not one of the model's.
         """
         maps = self.check_images(maps)
-        labels = () if self._unlabelled(y) else (self.check_labels(y, len(maps)),)
-        return -self.batched(self.nll, maps, *labels).astype(np.float64)
+        given = () if self._unconditional(y) else (self.check_labels(y, len(maps)),)
+        return -self.batched(self.nll, maps, *given).astype(np.float64)
 
     def sample(self, n: int = 1, temperature: float = 1.0, y: Any = None) -> np.ndarray:
         """n maps (n, H, W), int64, drawn with minivae's generator.
 
         temperature: the logits are divided by it; at 0 each position takes its likeliest value. y: one label for all
-        maps or an array (n,) of them, for a conditional model and only there. Raises ValueError for n < 1, for a
-        temperature that is negative or not finite, and for labels as score_samples() does.
+        maps or an array (n,) of them, one context (M, h, w) for all maps or an array (n, M, h, w) of them, for a
+        conditional model and only there. Raises ValueError for n < 1, for a temperature that is negative or not finite,
+        and for y as score_samples() does.
         """
         checks.elements("an array of samples", (checks.integer("n", n, 1), *self.map_shape))
         temperature = checks.number("temperature", temperature, "[0, inf)")
-        one_for_all = y is not None and np.ndim(y) == 0
-        labels = None if self._unlabelled(y) else self.check_labels(np.full(n, y) if one_for_all else y, n)
+        given = None if self._unconditional(y) else self._for_each(y, n)
         training = self.training
         self.eval()
         try:
             parts = [slice(k, min(k + SAMPLES_AT_A_TIME, n)) for k in range(0, n, SAMPLES_AT_A_TIME)]
             draw = Sampler(self, temperature)
             with self.own_noise(), draw.kernels.session():
-                return np.concatenate([draw(p.stop - p.start, None if labels is None else labels[p]) for p in parts])
+                return np.concatenate([draw(p.stop - p.start, None if given is None else given[p]) for p in parts])
         finally:
             self.train(training)
 
@@ -298,19 +335,36 @@ class PixelCNN(Estimator):
         """maps as a Tensor. A Tensor is not checked: its values would have to be fetched from the device."""
         return maps if isinstance(maps, Tensor) else self.tensor(self.check_images(maps))
 
-    def _labels(self, y: Any, count: int) -> Tensor | None:
-        """Labels (count,) as a Tensor, None for a model that is not conditional. A Tensor is not checked."""
-        if isinstance(y, Tensor) and self.classes is not None:
-            return y
-        return None if self._unlabelled(y) else self.tensor(self.check_labels(y, count))
+    def check_labels(self, y: Any, count: int) -> np.ndarray | None:
+        """Labels (count,) or contexts (count, M, h, w) as int64; None for a model without either, whatever y is.
 
-    def _unlabelled(self, y: Any) -> bool:
-        """Whether the model takes no labels; ValueError if it takes none and there are some."""
-        if self.classes is None and y is not None:
+        Raises TypeError unless they are integers, ValueError if they are missing, of another shape or out of range.
+        """
+        if self.context_values is None or self.context_shape is None:
+            return super().check_labels(y, count)
+        if y is None:
+            raise ValueError(f"PixelCNN with context_values={self.context_values} needs contexts y, got None")
+        return check_context(y, count, self.context_shape, self.context_values)
+
+    def _for_each(self, y: Any, n: int) -> np.ndarray | None:
+        """check_labels() of y, or of one label or one context repeated n times."""
+        if y is not None and np.ndim(y) == (0 if self.context_values is None else 3):
+            y = np.repeat(np.asarray(y)[None], n, axis=0)
+        return self.check_labels(y, n)
+
+    def _condition(self, y: Any, count: int) -> Tensor | None:
+        """y as a Tensor, None for a model that is not conditional. A Tensor is not checked."""
+        if isinstance(y, Tensor) and self.conditional:
+            return y
+        return None if self._unconditional(y) else self.tensor(self.check_labels(y, count))
+
+    def _unconditional(self, y: Any) -> bool:
+        """Whether the model takes no y; ValueError if it takes none and there is one."""
+        if not self.conditional and y is not None:
             raise ValueError(
                 f"labels y belong to a conditional model, and this one has classes=None, got {checks.shown(y)}"
             )
-        return self.classes is None
+        return not self.conditional
 
 
 def _check_odd(**widths: int) -> None:

@@ -11,6 +11,7 @@ are drawn. So each feature is computed once and kept (Ramachandran et al. 2017, 
 Autoregressive Models"), by the layers of training, which are given windows instead of whole maps:
 
 * at the beginning of row i, `above` at row i in all layers, and what it gives to `left`;
+* what a label or a context adds to both stacks, once for the whole map;
 * at each position (i, j), `left` at that pixel in all layers, then the logits and the value.
 
 All passes together do the work of one pass over the whole map.
@@ -49,6 +50,9 @@ class Network(Protocol):
     def features(self, maps: Tensor) -> Tensor:
         """Integers (...) -> (..., C)."""
 
+    def biases(self, y: Tensor | None) -> list[Any]:
+        """What a label or a context adds to both stacks in each layer."""
+
 
 class Sampler:
     """Draws maps, with one draw of minivae's generator for each position.
@@ -64,10 +68,13 @@ class Sampler:
 
     @no_grad()
     def __call__(self, n: int, y: np.ndarray | None) -> np.ndarray:
-        """n maps (n, H, W), int64, on the host; y: labels (n,) or None. FloatingPointError if logits are not finite."""
+        """n maps (n, H, W), int64, on the host; y: labels (n,), contexts (n, M, h, w) or None.
+
+        Raises FloatingPointError if logits are not finite.
+        """
         H, W = self.model.map_shape
         C = self.model.channels
-        self.y = None if y is None else self.model.tensor(y)
+        self.biases = self.model.biases(None if y is None else self.model.tensor(y))
         self.maps = self.kernels.xp.zeros((n, H, W), np.int64)
         self.above = [self._zeros(n, H + layer.reach, W + 2 * layer.reach, C) for layer in self.layers]
         self.finite = self.kernels.xp.ones((n,), bool)  # all logits so far
@@ -86,14 +93,14 @@ class Sampler:
             self._keep_above(0, i, self._features(self.maps[:, i - 1]))
         links = []  # what `above` gives to `left` at row i, (n, 1, W, 2 C) for each layer
         for k, layer in enumerate(self.layers):
-            above, link = layer.rows(Tensor.wrap(self.above[k][:, i : i + layer.reach + 1]), self.y)
+            above, link = layer.rows(Tensor.wrap(self.above[k][:, i : i + layer.reach + 1]), _at(self.biases[k][0], i))
             self._keep_above(k + 1, i, above.data[:, 0])
             links.append(link)
         left = [self._zeros(n, 1, W + layer.reach, self.model.channels) for layer in self.layers]
         for j in range(W):
             if j > 0:
                 left[0][:, 0, j + self.layers[0].reach] = self._features(self.maps[:, i, j - 1])
-            logits = self._logits_at(j, left, links)
+            logits = self._logits_at(i, j, left, links)
             self.finite &= self.kernels.xp.isfinite(logits).all(axis=1)
             noise = gumbel(self.kernels, logits.shape)
             self.maps[:, i, j] = (logits + self.temperature * noise).argmax(axis=1)
@@ -104,10 +111,11 @@ class Sampler:
             reach = self.layers[k].reach
             self.above[k][:, i + reach, reach : reach + row.shape[1]] = row
 
-    def _logits_at(self, j: int, left: list[Array], links: list[Tensor]) -> Array:
-        """`left` at column j in all layers -> the logits (n, values) there."""
+    def _logits_at(self, i: int, j: int, left: list[Array], links: list[Tensor]) -> Array:
+        """`left` at pixel (i, j) in all layers -> the logits (n, values) there."""
         for k, layer in enumerate(self.layers):
-            pixel = layer.pixels(Tensor.wrap(left[k][:, :, j : j + layer.reach + 1]), links[k][:, :, j : j + 1], self.y)
+            window, link = Tensor.wrap(left[k][:, :, j : j + layer.reach + 1]), links[k][:, :, j : j + 1]
+            pixel = layer.pixels(window, link, _at(self.biases[k][1], i, j))
             if k + 1 < len(self.layers):
                 left[k + 1][:, 0, j + self.layers[k + 1].reach] = pixel.data[:, 0, 0]
         return self.model.output(pixel).data[:, 0, 0]
@@ -115,6 +123,13 @@ class Sampler:
     def _features(self, values: Array) -> Array:
         """(...) -> (..., C)."""
         return self.model.features(Tensor.wrap(values)).data
+
+
+def _at(bias: Tensor | None, i: int, j: int | None = None) -> Tensor | None:
+    """Row i or pixel (i, j) of what a context adds (n, H, W, 2 C); a label adds the same (n, 1, 1, 2 C) everywhere."""
+    if bias is None or bias.shape[1:3] == (1, 1):
+        return bias
+    return bias[:, i : i + 1] if j is None else bias[:, i : i + 1, j : j + 1]
 
 
 def gumbel(kernels: Any, shape: tuple[int, ...]) -> Array:

@@ -6,23 +6,12 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-from pixelcnns import CONFIGURATIONS, SMALL, TINY, labels, model_of
-from strategies import host
+from pixelcnns import CONFIGURATIONS, SMALL, TINY, drawn_one_by_one, labels, model_of
 
 import minivae as mv
 from minivae.kernels import reference
 from minivae.models import PixelCNN
 from minivae.models.pixelcnn_sampling import gumbel
-
-
-def drawn_one_by_one(model, n, temperature, y=None):
-    """The definition of sampling: the whole network again for each position."""
-    drawn = np.zeros((n, *model.map_shape), np.int64)
-    for i, j in product(*map(range, model.map_shape)):
-        logits = model.logits(drawn, y).numpy()[:, i, j]
-        u = host(mv.random.default_generator.uniform(logits.shape, np.float64))
-        drawn[:, i, j] = (logits - temperature * np.log(-np.log(u))).argmax(axis=1)
-    return drawn
 
 
 class TestSampling:
