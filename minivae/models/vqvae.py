@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 from math import ceil, log, prod
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,25 +48,12 @@ from minivae.nn.quantizer import VectorQuantizer
 from minivae.random import current_generator
 
 from .arrays import shaped
-from .base import LikelihoodCodec
+from .codes import CodeModel, Prior
 
 STRIDE = 4  # of the encoder: two convolutions of stride 2
 OF_BUILT_NETWORKS = ("channels", "residual_channels", "residual_blocks")
 MOST_BLOCKS = 1000
 VECTORS_PER_CODE = 64  # that k-means sees
-
-
-class Prior(Protocol):
-    """A distribution P over maps of codes, such as a PixelCNN.
-
-    If it has an attribute codebook_digest that is not None, this must equal VQVAE.codebook_digest.
-    """
-
-    def sample(self, n: int, temperature: float = 1.0, y: Any = None) -> np.ndarray:
-        """n maps (n, h, w) of integers; y: labels, for a conditional prior."""
-
-    def score_samples(self, maps: np.ndarray, y: Any = None) -> np.ndarray:
-        """log P of each map (N, h, w) in nats, (N,)."""
 
 
 class VQVAELoss(NamedTuple):
@@ -104,7 +91,7 @@ class ResidualBlock(Module):
         return x + self.project(F.relu(self.conv(F.relu(x))))
 
 
-class VQVAE(LikelihoodCodec):
+class VQVAE(CodeModel):
     """Vector-quantised autoencoder over images.
 
     image_shape: (C, H, W), H and W multiples of 4. codes: K, the size of the codebook. code_dim: D, the length of its
@@ -285,38 +272,9 @@ class VQVAE(LikelihoodCodec):
             raise ValueError(f"codes must be in [0, {self.codes}), got {codes.min()} to {codes.max()}")
         return codes.astype(np.int64, copy=False)
 
-    def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None) -> np.ndarray:
-        """n images (n, C, H, W): the decoder's means for maps of codes drawn from the prior.
-
-        temperature: of the prior, below 1 for likelier maps. y: labels, for a conditional prior. Raises ValueError for
-        n < 1, for a prior over the codes of another codebook, and for maps of another size.
-        """
-        checks.elements("an array of samples", (checks.integer("n", n, 1), *self.image_shape))
-        self._check_prior(prior, "sample")
-        return self.decode(prior.sample(n, temperature=temperature, **_label_argument(y)))
-
-    def code_cost(self, codes: np.ndarray, prior: Prior | None = None, y: Any = None) -> np.ndarray:
-        """-log P of maps of codes (N, h, w), in nats (N,); without a prior it is the uniform one's, h w log K.
-
-        Raises TypeError and ValueError for codes as decode() does, ValueError for a prior over the codes of another
-        codebook and for labels y without a prior.
-        """
-        codes = self.check_codes(codes)
-        if prior is None:
-            if y is not None:
-                raise ValueError(
-                    f"labels y belong to a conditional prior, and there is no prior, got {checks.shown(y)}"
-                )
-            return np.full(len(codes), prod(self.code_shape) * log(self.codes))
-        self._check_prior(prior, "score_samples")
-        return -np.asarray(prior.score_samples(codes, **_label_argument(y)), np.float64)
-
-    def score_samples(self, x: np.ndarray, prior: Prior | None = None, y: Any = None) -> np.ndarray:
-        """The lower bound of log p(x) of images (N, C, H, W), in nats (N,): -nll - code_cost of their codes.
-
-        Raises what encode() and code_cost() raise.
-        """
-        return -self._nll(x) - self.code_cost(self.encode(x), prior, y)
+    def _uniform_cost(self, codes: np.ndarray) -> np.ndarray:
+        """h w log K for each map of codes (N, h, w), (N,)."""
+        return np.full(len(codes), prod(self.code_shape) * log(self.codes))
 
     def bound(self, x: np.ndarray, prior: Prior | None = None, y: Any = None) -> VQVAEBound:
         """The upper bound of -log p(x) and its parts, averaged over images (N, C, H, W).
@@ -329,28 +287,9 @@ class VQVAE(LikelihoodCodec):
         nll, codes = float(self._nll(x).mean()), float(self.code_cost(self.encode(x), prior, y).mean())
         return VQVAEBound(nll + codes, nll, codes, self.bits_per_dim(nll + codes))
 
-    def _nll(self, x: np.ndarray) -> np.ndarray:
+    def _coded_nll(self, x: Tensor) -> Tensor:
         """-log p(x | k(x)) of images (N, C, H, W), in nats (N,)."""
-
-        def nll(x: Tensor) -> Tensor:
-            return self.observation.nll(self._output(self._codes(x)), x)
-
-        return self.batched(nll, self.check_images(x)).astype(np.float64)
-
-    def _check_prior(self, prior: Prior, method: str) -> None:
-        """TypeError for what has no such method, ValueError for a prior over the codes of another codebook."""
-        checks.offers("prior", prior, method)
-        digest = getattr(prior, "codebook_digest", None)
-        if digest is not None and digest != self.codebook_digest:
-            raise ValueError(
-                f"the prior was trained on the codes of another codebook ({digest[:12]}), not of this one "
-                f"({self.codebook_digest[:12]})"
-            )
-
-
-def _label_argument(y: Any) -> dict[str, Any]:
-    """y as a keyword argument, which is left out for a prior that knows no labels."""
-    return {} if y is None else {"y": y}
+        return self.observation.nll(self._output(self._codes(x)), x)
 
 
 def _check_multiples(image_shape: Sequence[int]) -> None:
