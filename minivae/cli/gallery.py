@@ -9,7 +9,7 @@ import numpy as np
 
 from minivae import figures, uses
 from minivae.data import Dataset
-from minivae.models import VAE, VQVAE, Autoencoder
+from minivae.models import VAE, VQVAE, VQVAE2, Autoencoder
 from minivae.models.autoencoder import LEVEL
 from minivae.models.base import Estimator
 
@@ -27,7 +27,7 @@ MANIFOLD = 20  # images along a side of the manifold
 
 def unit_of(model: Estimator) -> str:
     """Name the unit of the model's loss."""
-    return "nats per image" if isinstance(model, (VAE, VQVAE)) else "squared error per image"
+    return "nats per image" if isinstance(model, (VAE, VQVAE, VQVAE2)) else "squared error per image"
 
 
 def draw(model: Any, data: Dataset, folder: Path) -> None:
@@ -36,6 +36,9 @@ def draw(model: Any, data: Dataset, folder: Path) -> None:
     if isinstance(model, VQVAE):
         counts = np.bincount(model.encode(data.x_test).ravel(), minlength=model.codes)
         figures.save_code_usage(folder / "codes.png", counts)
+        return
+    if isinstance(model, VQVAE2):
+        _draw_levels(model, data.x_test, folder)
         return
     codes = model.transform(data.x_test)
     figures.save_latent(folder / "latent.png", codes, data.y_test, data.class_names)
@@ -56,6 +59,18 @@ def _draw_vae(model: VAE, data: Dataset, folder: Path) -> None:
     draw_traversal(model, data.x_test, None, ROWS, folder / "traversal.png")
     if model.latent_dim == 2:
         figures.save_manifold(folder / "manifold.png", model.manifold(MANIFOLD))
+
+
+def _draw_levels(model: VQVAE2, x: np.ndarray, folder: Path) -> None:
+    """Draw how evenly the codes of both levels are used, and what each level holds."""
+    for level, codes, count in zip(("top", "bottom"), model.encode(x), (model.top_codes, model.codes), strict=True):
+        figures.save_code_usage(folder / f"codes_{level}.png", np.bincount(codes.ravel(), minlength=count))
+    x = model.check_images(x[:10])
+    codes = model.encode(x)
+    groups = [x, model.decode(codes), model.decode(codes, without="bottom"), model.decode(codes, without="top")]
+    images = figures.interleave([figures.contrast(group, x) for group in groups], len(x))
+    title = "test images, their reconstructions, and those from one level with the mean code in the other"
+    figures.save_sheet(folder / "levels.png", images, len(x), title, ["image", "both", "top alone", "bottom alone"])
 
 
 def draw_reconstructions(model: Any, x: np.ndarray, path: Path) -> None:
@@ -95,12 +110,12 @@ def draw_samples(run: Run, count: int, path: Path, temperature: float = 1.0, lab
     if isinstance(model, VAE):
         figures.save_sheet(path, model.sample(count), columns, "samples from the prior")
         return
-    if not isinstance(model, VQVAE):
+    if not isinstance(model, (VQVAE, VQVAE2)):
         raise ValueError(f"{type(model).__name__} is no distribution; there is nothing to draw samples from")
     prior = run.prior()
     if prior is None:
         raise ValueError(
-            f"the VQ-VAE in {str(run.folder)!r} has no prior to draw codes from yet; "
+            f"the {type(model).__name__} in {str(run.folder)!r} has no prior to draw codes from yet; "
             f"`minivae train prior {run.folder}` trains one"
         )
     if label is not None and prior.classes is None:

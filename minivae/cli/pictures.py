@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minivae import figures, manual_seed
-from minivae.models import VAE, VQVAE
+from minivae.models import VAE, VQVAE, VQVAE2
 
 from . import gallery, options
 from .runs import Run
@@ -53,7 +53,7 @@ def add_commands(commands: Any) -> None:
 
 def _sample(args: argparse.Namespace) -> None:
     run = Run.open(args.run, args.device)
-    if not isinstance(run.model, VQVAE):
+    if not isinstance(run.model, (VQVAE, VQVAE2)):
         options.refuse(args, type(run.model).__name__, "temperature", "label")
     manual_seed(args.seed)
     temperature = 1.0 if args.temperature is None else args.temperature

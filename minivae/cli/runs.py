@@ -13,7 +13,7 @@ from typing import Any
 from minivae import __version__, models
 from minivae.data import Dataset
 from minivae.kernels import cpu_choice
-from minivae.models import VQVAE, PixelCNN
+from minivae.models import VQVAE, VQVAE2, PixelCNN, VQVAE2Prior
 from minivae.models.base import Estimator
 from minivae.training.checkpoint import atomic_write
 
@@ -24,9 +24,10 @@ from .pixels import check_pixels
 OVERWRITING = "overwriting"  # the mark in config.json while what an older run left is removed
 OF_A_RUN = ("model", "versions", "contents", OVERWRITING)  # what config.json holds besides options
 PICTURES = (
-    *("anomalies", "codes", "compression", "denoised", "interpolation", "latent", "manifold", "reconstructions"),
-    *("samples", "training", "traversal"),
+    *("anomalies", "codes", "codes_bottom", "codes_top", "compression", "denoised", "interpolation", "latent"),
+    *("levels", "manifold", "reconstructions", "samples", "training", "traversal"),
 )
+PRIOR, TOP, BOTTOM = "prior_", "prior_top_", "prior_bottom_"  # prefixes of the files of priors
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Files:
 
     @property
     def model(self) -> Path:
-        return self.folder / "prior.npz" if self.prefix else self.folder / "model.npz"
+        return self.folder / f"{self.prefix.removesuffix('_') or 'model'}.npz"
 
     @property
     def checkpoint(self) -> Path:
@@ -54,12 +55,15 @@ class Files:
         return any(path.name != LOCK for path in self.folder.iterdir())
 
     def clear(self) -> None:
-        """Remove what a training has made except its config.json; the prior of a model is removed with it."""
+        """Remove what a training has made except its config.json.
+
+        The prior of a model is removed with it, and with the prior of top codes that of the bottom codes.
+        """
         names = ["checkpoint.npz", "metrics.jsonl", "results.json", *(f"{picture}.png" for picture in PICTURES)]
         for path in (self.model, self.folder / "samples.png", *map(self.path, names)):
             path.unlink(missing_ok=True)
-        if not self.prefix:
-            Files(self.folder, "prior_").forget()
+        for prefix in {"": (PRIOR, TOP), TOP: (BOTTOM,)}.get(self.prefix, ()):
+            Files(self.folder, prefix).forget()
 
     def forget(self) -> None:
         """Remove all that a training has made."""
@@ -108,27 +112,39 @@ class Run:
         self.model.check_images(data.x_test[:1])
         return images.set_aside(data, config.get("validation"), config.get("seed", 0))[0] if own else data
 
-    def prior(self) -> PixelCNN | None:
-        """Load the prior of this VQ-VAE's codes, None if there is none; ValueError for that of another codebook."""
-        path = Files(self.folder, "prior_").model
-        if not isinstance(self.model, VQVAE) or not path.exists():
+    def prior(self) -> Any:
+        """Load the prior of this model's codes, a PixelCNN or of a VQ-VAE-2 a VQVAE2Prior; None if there is none.
+
+        Raises ValueError for a prior of the codes of another codebook.
+        """
+        parts = [self._prior_in(files) for files in self._prior_files()]
+        if not parts or any(part is None for part in parts):
             return None
-        prior = PixelCNN.load(path)
-        prior.to(device=self.device)
+        return VQVAE2Prior(*parts) if isinstance(self.model, VQVAE2) else parts[0]
+
+    def _prior_files(self) -> list[Files]:
+        """Of the PixelCNNs that the prior of this model is made of."""
+        prefixes = {VQVAE: [PRIOR], VQVAE2: [TOP, BOTTOM]}.get(type(self.model), [])
+        return [Files(self.folder, prefix) for prefix in prefixes]
+
+    def _prior_in(self, files: Files) -> PixelCNN | None:
+        if not files.model.exists():
+            return None
+        prior = PixelCNN.load(files.model).to(device=self.device)
         if prior.codebook_digest != self.model.codebook_digest:
             raise ValueError(
-                f"{str(path)!r} was trained on the codes of another codebook; `minivae train prior {self.folder} "
-                "--force` makes one for this model"
+                f"{str(files.model)!r} was trained on the codes of another codebook; `minivae train prior "
+                f"{self.folder} --force` makes one for this model"
             )
         return prior
 
     def drop_other_prior(self) -> None:
-        """Remove a prior of codes that this VQ-VAE had before its training went on, and say so."""
-        files = Files(self.folder, "prior_")
-        if not isinstance(self.model, VQVAE) or not files.model.exists():
-            return
-        if PixelCNN.load(files.model).codebook_digest != self.model.codebook_digest:
+        """Remove a prior of codes that this model had before its training went on, and say so."""
+        found = [files for files in self._prior_files() if files.model.exists()]
+        other = [f for f in found if PixelCNN.load(f.model).codebook_digest != self.model.codebook_digest]
+        for files in other:
             files.forget()
+        if other:
             print(
                 f"removed the prior: its codes are those of before; `minivae train prior {self.folder}` trains another"
             )

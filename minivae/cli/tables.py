@@ -11,7 +11,7 @@ import numpy as np
 
 from minivae import uses
 from minivae.data import Dataset
-from minivae.models import VAE, VQVAE, Autoencoder, PixelCNN
+from minivae.models import VAE, VQVAE, VQVAE2, Autoencoder, PixelCNN, VQVAE2Prior
 from minivae.models.autoencoder import LEVEL
 from minivae.models.base import Estimator
 from minivae.random import fork
@@ -53,6 +53,8 @@ def report(run: Run, data: Dataset, images: int = IMAGES, samples: int = SAMPLES
         return _checked(_vae(model, data, images, samples))
     if isinstance(model, VQVAE):
         return _checked(_vqvae(model, run.prior(), data))
+    if isinstance(model, VQVAE2):
+        return _checked(_vqvae2(model, run.prior(), data))
     if isinstance(model, Autoencoder):
         return _checked(_autoencoder(model, data))
     raise TypeError(f"there is no table for a {type(model).__name__}")
@@ -121,6 +123,39 @@ def _vqvae(model: VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
     if prior is not None:
         test["codes_saved"] = 1 - test["pixelcnn"]["codes"] / test["uniform"]["codes"]
         print(f"the prior makes the codes of the test images {test['codes_saved']:.1%} cheaper than uniform ones")
+    return numbers
+
+
+# ---- VQ-VAE-2 ----
+
+
+def _vqvae2(model: VQVAE2, prior: VQVAE2Prior | None, data: Dataset) -> Numbers:
+    numbers: Numbers = {}
+    rows = []
+    for name, images in (("train", data.x_train), ("test", data.x_test)):
+        x = model.check_images(images)
+        terms = evaluate(model, x)
+        numbers[name] = {key: v for key, v in terms.items() if key == "nll" or key.startswith(("perplexity", "usage"))}
+        codes, nll = model.encode(x), terms["nll"]
+        for kind, distribution in {"uniform": None, "PixelCNN": prior}.items():
+            if kind == "PixelCNN" and (prior is None or name == "train"):
+                continue
+            y = data.y_test if distribution is not None and distribution.classes is not None else None
+            top, bottom = (float(cost.mean()) for cost in model.level_costs(codes, distribution, y))
+            bits, bound = model.bits_per_dim(nll + top + bottom), nll + top + bottom
+            numbers[name][kind.lower()] = {"top": top, "bottom": bottom, "bound": bound, "bits_per_dim": bits}
+            rows.append([name, kind, *fixed(bound, nll, top, bottom), f"{bits:.4f}"])
+    print_table(["data", "prior of the codes", "bound", "nll", "top", "bottom", "bits/dim"], rows)
+    print(f"bound on -log p(x) = nll + cost of top and bottom codes, in nats per image{_scale(data)}")
+    test = numbers["test"]
+    x = model.check_images(data.x_test)
+    rows = []
+    for level, other, count in (("top", "bottom", model.top_codes), ("bottom", "top", model.codes)):
+        test[f"nll_{level}_alone"] = model.nll_without(x, other)
+        used, perplexity = test[f"usage_{level}"], test[f"perplexity_{level}"]
+        rows.append([level, f"{count:,}", f"{used:.1%}", f"{perplexity:.1f}", *fixed(test[f"nll_{level}_alone"])])
+    print_table(["level", "codes", "used", "perplexity", "nll from it alone"], rows)
+    print("on the test images; alone: with the mean code in the place of the other level's codes")
     return numbers
 
 

@@ -1,4 +1,4 @@
-"""`minivae train ae|dae|vae|vqvae` trains a model from nothing, `minivae train prior RUN` the prior of a VQ-VAE."""
+"""`minivae train ae|dae|vae|vqvae|vqvae2` trains a model from nothing, `minivae train prior RUN` a prior of codes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from minivae.models.base import Estimator
 from . import gallery, images, options
 from .parser import Parser
 from .pixels import check_pixels
-from .runs import Files, Run, write_json
+from .runs import BOTTOM, PRIOR, TOP, Files, Run, write_json
 from .tables import report
 from .training import Training, training
 
+TOP_CODES, BOTTOM_CODES = 64, 4  # of a VQ-VAE-2: with these the codes of the embedded images cost least for their nll
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
 
 
@@ -35,7 +36,8 @@ def add_commands(commands: Any) -> None:
     dae.add_argument("--level", type=float, default=LEVEL, help=level)
     _vae_options(_new(kinds, "vae", _vae, 15, "train a variational autoencoder"))
     _vqvae_options(_new(kinds, "vqvae", _vqvae, 15, "train a vector-quantised autoencoder"))
-    text = "train a PixelCNN as the prior of a VQ-VAE's codes"
+    _vqvae2_options(_new(kinds, "vqvae2", _vqvae2, 15, "train a vector-quantised autoencoder of two levels"))
+    text = "train a PixelCNN as the prior of a VQ-VAE's codes, two of them for those of a VQ-VAE-2"
     _prior_options(options.add_command(kinds, "prior", _train_prior, text))
 
 
@@ -76,23 +78,31 @@ def _train(args: argparse.Namespace) -> None:
     print(f"model, metrics and pictures are in {args.out}/")
 
 
-def _finish(done: Training, args: argparse.Namespace, trained: Estimator, run: Run, data: Dataset) -> None:
-    """Draw the course of training, print the final table and write its numbers."""
+def _finish(
+    done: Training, args: argparse.Namespace, trained: Estimator, run: Run, data: Dataset, *others: Estimator
+) -> None:
+    """Draw the course of training, print the final table and write its numbers; others were trained before it."""
     files, history = done.files, trained.history
-    unit = "nats per map of codes" if files.prefix else gallery.unit_of(trained)
-    seen = "test" if args.validation is None else "validation"
-    figures.save_training(files.path("training.png"), history, unit, seen)
+    _draw_course(done, args, trained)
     print()
     results = report(run, data)
-    seconds = sum(record["seconds"] for record in history)  # however often it was interrupted
+    records = [record for model in (trained, *others) for record in model.history]
+    seconds = sum(record["seconds"] for record in records)  # however often it was interrupted
     speed = float(np.mean([record["images_per_second"] for record in history]))
-    numbers = {"parameters": trained.num_parameters(), "seconds": round(seconds, 1), "images_per_second": round(speed)}
+    parameters = sum(model.num_parameters() for model in (trained, *others))
+    numbers = {"parameters": parameters, "seconds": round(seconds, 1), "images_per_second": round(speed)}
     if done.best_epoch is not None:
         numbers |= {"epochs": len(history), "best_epoch": done.best_epoch}
         end = "stopped after epoch {}" if len(history) < args.epochs else "trained for {} epochs"
         print(f"{end.format(len(history))}; the weights are those of epoch {done.best_epoch}")
     print(f"{seconds:.1f} s, {speed:,.0f} images/s in training")
     write_json(files.path("results.json"), {**numbers, **results})
+
+
+def _draw_course(done: Training, args: argparse.Namespace, trained: Estimator) -> None:
+    unit = "nats per map of codes" if done.files.prefix else gallery.unit_of(trained)
+    seen = "test" if args.validation is None else "validation"
+    figures.save_training(done.files.path("training.png"), trained.history, unit, seen)
 
 
 # ---- autoencoders ----
@@ -180,6 +190,28 @@ def _vqvae(args: argparse.Namespace, data: Dataset) -> Estimator:
     )
 
 
+def _vqvae2_options(parser: Parser) -> None:
+    options.count(parser, "--top-codes", TOP_CODES, "number of codes in the codebook of the top", most=2**16)
+    stride = "pixels along a side of what a bottom code stands for: 2, 4, 8 or 16; a top code's are twice as many"
+    options.count(parser, "--stride", 4, stride)
+    _vqvae_options(parser)
+    parser.set_defaults(codes=BOTTOM_CODES)
+
+
+def _vqvae2(args: argparse.Namespace, data: Dataset) -> Estimator:
+    return models.VQVAE2(
+        data.x_train.shape[1:],
+        codes=args.codes,
+        top_codes=args.top_codes,
+        code_dim=args.code_dim,
+        stride=args.stride,
+        channels=args.channels,
+        likelihood=args.likelihood,
+        update=args.update,
+        commitment=args.commitment,
+    )
+
+
 def _prior_options(parser: Parser) -> None:
     options.run(parser)
     options.training(parser, 15)
@@ -193,9 +225,12 @@ def _prior_options(parser: Parser) -> None:
 def _train_prior(args: argparse.Namespace) -> None:
     run = Run.open(args.run, args.device)
     model = run.model
+    if isinstance(model, models.VQVAE2):
+        _train_priors_of_levels(args, run, model)
+        return
     if not isinstance(model, models.VQVAE):
         raise ValueError(f"{str(args.run)!r} holds {type(model).__name__}; a prior is for the codes of a VQVAE")
-    files = Files(run.folder, "prior_")
+    files = Files(run.folder, PRIOR)
     with training(files, args) as of_prior:
         whole = of_prior.checked(run.data())
         _check_labels(whole, args.conditional)
@@ -214,13 +249,54 @@ def _train_prior(args: argparse.Namespace) -> None:
     print(f"prior, metrics and samples are in {run.folder}/")
 
 
+def _train_priors_of_levels(args: argparse.Namespace, run: Run, model: models.VQVAE2) -> None:
+    """Train the two PixelCNNs of a VQVAE2Prior one after the other, each with a checkpoint of its own."""
+    trained: list[Estimator] = []
+    for prefix in (TOP, BOTTOM):
+        files = Files(run.folder, prefix)
+        begun = files.path("config.json").is_file()  # of a level that is not, --resume trains it from the beginning
+        with training(files, argparse.Namespace(**{**vars(args), "resume": args.resume and begun})) as part:
+            whole = part.checked(run.data())
+            _check_labels(whole, args.conditional)
+            data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
+            manual_seed(args.seed)
+            settings = {"channels": args.channels, "layers": args.layers}
+            prior = models.VQVAE2Prior.of(model, _classes(args, whole), **settings)
+            learning, validation = (
+                _of_level(prior, prefix, model.encode(x), y if args.conditional else None)
+                for x, y in ((data.x_train, data.y_train), (x_validation, y_validation))
+            )
+            level = prior.top if prefix == TOP else prior.bottom
+            (h, w), parameters = level.map_shape, level.num_parameters()
+            print(f"{files.model.stem} with {parameters:,} parameters on {h} x {w} codes of {run.folder}: ", end="")
+            print(f"{images.sizes(args.validation, learning[0], validation[0], whole.x_test)} maps", flush=True)
+            part.begin()
+            part.fit(level, args, *learning, validation=validation if level.conditional else validation[0])
+            if prefix == TOP:
+                _draw_course(part, args, level)
+            else:
+                _finish(part, args, level, run, whole, *trained)
+                gallery.draw_samples(run, gallery.SHEET, run.folder / "samples.png")
+            trained.append(level)
+    print(f"priors, metrics and samples are in {run.folder}/")
+
+
+def _of_level(prior: models.VQVAE2Prior, prefix: str, codes: Any, y: Any) -> tuple[np.ndarray, Any]:
+    """Collect the maps that the PixelCNN of a level learns, and what they are given."""
+    return (codes.top, y) if prefix == TOP else (codes.bottom, prior.context(codes.top, y))
+
+
+def _classes(args: argparse.Namespace, data: Dataset) -> int | None:
+    return int(data.y_train.max()) + 1 if args.conditional and data.y_train is not None else None
+
+
 def _prior(args: argparse.Namespace, model: models.VQVAE, data: Dataset) -> models.PixelCNN:
     return models.PixelCNN(
         model.code_shape,
         model.codes,
         channels=args.channels,
         layers=args.layers,
-        classes=int(data.y_train.max()) + 1 if args.conditional and data.y_train is not None else None,
+        classes=_classes(args, data),
         codebook_digest=model.codebook_digest,
     )
 
