@@ -63,8 +63,8 @@ def _draw_vae(model: VAE, data: Dataset, folder: Path) -> None:
 
 def _draw_levels(model: VQVAE2, x: np.ndarray, folder: Path) -> None:
     """Draw how evenly the codes of both levels are used, and what each level holds."""
-    for level, codes, count in zip(("top", "bottom"), model.encode(x), (model.top_codes, model.codes), strict=True):
-        figures.save_code_usage(folder / f"codes_{level}.png", np.bincount(codes.ravel(), minlength=count))
+    for level, used, count in zip(("top", "bottom"), model.encode(x), (model.top_codes, model.codes), strict=True):
+        figures.save_code_usage(folder / f"codes_{level}.png", np.bincount(used.ravel(), minlength=count))
     x = model.check_images(x[:10])
     codes = model.encode(x)
     groups = [x, model.decode(codes), model.decode(codes, without="bottom"), model.decode(codes, without="top")]

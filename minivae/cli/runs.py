@@ -117,9 +117,10 @@ class Run:
 
         Raises ValueError for a prior of the codes of another codebook.
         """
-        parts = [self._prior_in(files) for files in self._prior_files()]
-        if not parts or any(part is None for part in parts):
+        files = self._prior_files()
+        if not files or not all(part.model.exists() for part in files):
             return None
+        parts = [self._prior_in(part) for part in files]
         return VQVAE2Prior(*parts) if isinstance(self.model, VQVAE2) else parts[0]
 
     def _prior_files(self) -> list[Files]:
@@ -127,11 +128,14 @@ class Run:
         prefixes = {VQVAE: [PRIOR], VQVAE2: [TOP, BOTTOM]}.get(type(self.model), [])
         return [Files(self.folder, prefix) for prefix in prefixes]
 
-    def _prior_in(self, files: Files) -> PixelCNN | None:
-        if not files.model.exists():
-            return None
+    @property
+    def _digest(self) -> str | None:
+        """The codebook_digest of the model, None if it has no codes."""
+        return self.model.codebook_digest if isinstance(self.model, (VQVAE, VQVAE2)) else None
+
+    def _prior_in(self, files: Files) -> PixelCNN:
         prior = PixelCNN.load(files.model).to(device=self.device)
-        if prior.codebook_digest != self.model.codebook_digest:
+        if prior.codebook_digest != self._digest:
             raise ValueError(
                 f"{str(files.model)!r} was trained on the codes of another codebook; `minivae train prior "
                 f"{self.folder} --force` makes one for this model"
@@ -141,7 +145,7 @@ class Run:
     def drop_other_prior(self) -> None:
         """Remove a prior of codes that this model had before its training went on, and say so."""
         found = [files for files in self._prior_files() if files.model.exists()]
-        other = [f for f in found if PixelCNN.load(f.model).codebook_digest != self.model.codebook_digest]
+        other = [f for f in found if PixelCNN.load(f.model).codebook_digest != self._digest]
         for files in other:
             files.forget()
         if other:

@@ -253,10 +253,11 @@ class PixelCNN(Estimator):
         """V y for each layer, of labels y (N,) or contexts y (N, M, h, w); None in its place where there is no y."""
         if y is None:
             return [(None, None)] * self.layers
+        layers: list[Any] = list(self.stack)
         if self.context_values is None:
-            return [layer.class_bias(y) for layer in self.stack]
+            return [layer.class_bias(y) for layer in layers]
         context = self.context(y)  # (N, H, W, C)
-        return [layer.context_bias(context) for layer in self.stack]
+        return [layer.context_bias(context) for layer in layers]
 
     def nll(self, maps: Any, y: Any = None) -> Tensor:
         """-log P of each map in nats: (N, H, W) -> (N,). Raises what score_samples() raises."""

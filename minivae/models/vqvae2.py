@@ -51,7 +51,7 @@ from minivae.random import current_generator
 
 from .codes import CodeModel
 from .vqvae import MOST_BLOCKS, VECTORS_PER_CODE, ResidualBlock
-from .vqvae2_prior import Codes, LevelPrior
+from .vqvae2_prior import Codes, LevelPrior, check_pair
 
 STRIDES = (2, 4, 8, 16)
 LEVELS = ("top", "bottom")
@@ -148,7 +148,7 @@ class VQVAE2(CodeModel):
     def build(self) -> None:
         """Encoders, quantisers, decoders and likelihood, in the order in which an image meets them."""
         C, channels, D = int(self.image_shape[0]), self.channels, self.code_dim
-        strides = self.stride.bit_length() - 1  # how many convolutions of stride 2
+        strides = int(self.stride).bit_length() - 1  # how many convolutions of stride 2
         self.encoder = Sequential(*_halving([C, *[channels] * strides]), *self._blocks(), ReLU())
         self.encoder_top = Sequential(*_halving([channels] * 2), *self._blocks(), ReLU(), Conv2d(channels, D, 1))
         self.quantizer_top = self._quantizer(self.top_codes)
@@ -283,10 +283,9 @@ class VQVAE2(CodeModel):
 
     def check_codes(self, codes: Any) -> Codes:
         """codes as Codes of int64 arrays, or an error as decode() says."""
-        if not isinstance(codes, (tuple, list)) or len(codes) != 2:
-            raise TypeError(f"codes must be a pair (top, bottom) of arrays of integers, got {checks.shown(codes)}")
-        top = _check_map("top", codes[0], self.top_shape, self.top_codes)
-        bottom = _check_map("bottom", codes[1], self.code_shape, self.codes)
+        top, bottom = check_pair(codes)
+        top = _check_map("top", top, self.top_shape, self.top_codes)
+        bottom = _check_map("bottom", bottom, self.code_shape, self.codes)
         if len(top) != len(bottom):
             raise ValueError(f"codes must be of as many images in both levels, got {len(top)} and {len(bottom)}")
         return Codes(top, bottom)

@@ -81,8 +81,11 @@ class VQVAE2Prior:
         return self.top.codebook_digest
 
     def fit(self, codes: Any, y: Any = None, **options: Any) -> VQVAE2Prior:
-        """Train both on codes (top, bottom), with labels y (N,) if the prior has classes; options: of Estimator.fit."""
-        top, bottom = codes
+        """Train both on codes (top, bottom), with labels y (N,) if the prior has classes; options: of Estimator.fit.
+
+        Raises what that raises.
+        """
+        top, bottom = check_pair(codes)
         self.top.fit(top, y, **options)
         self.bottom.fit(bottom, self.context(top, y), **options)
         return self
@@ -111,9 +114,7 @@ class VQVAE2Prior:
 
         Raises what PixelCNN.score_samples() raises.
         """
-        if not isinstance(codes, (tuple, list)) or len(codes) != 2:
-            raise TypeError(f"codes must be a pair (top, bottom), got {checks.shown(codes)}")
-        top, bottom = codes
+        top, bottom = check_pair(codes)
         of_top = self.top.score_samples(top, y)
         return of_top, self.bottom.score_samples(bottom, self.context(top, y))
 
@@ -123,7 +124,15 @@ class VQVAE2Prior:
         return top + bottom
 
 
-def _context_of(top: PixelCNN) -> dict[str, tuple[int, ...]]:
+def check_pair(codes: Any) -> tuple[Any, Any]:
+    """codes as they are, (top, bottom); TypeError if they are no pair."""
+    if not isinstance(codes, (tuple, list)) or len(codes) != 2:
+        raise TypeError(f"codes must be a pair (top, bottom) of arrays of integers, got {checks.shown(codes)}")
+    top, bottom = codes
+    return top, bottom
+
+
+def _context_of(top: PixelCNN) -> dict[str, Any]:
     """The settings of the bottom's context that belong to a prior of the top."""
     labels = () if top.classes is None else (top.classes,)
     return {"context_shape": tuple(top.map_shape), "context_values": (top.values, *labels)}

@@ -96,6 +96,11 @@ SETTINGS: dict[str, Argument] = {
     "first_kernel": Argument(3, integer(1)),
     "kernel": Argument(3, integer(1)),
     "classes": Argument(2, integer(1) | NONE),
+    "top_codes": Argument(2, integer(1)),
+    "stride": Argument(2, integer(2, 16)),
+    "context_shape": Argument(None, NONE),  # with context_values in tests/models/test_pixelcnn_context.py
+    "context_values": Argument(None, NONE),
+    "context_blocks": Argument(1, integer(0, 1000)),
     "codebook_digest": Argument("abc", Kind("str", lambda value: value if isinstance(value, str) else REFUSED) | NONE),
     "random_state": Argument(3, SEED | NONE),
     "warm_start": Argument(True, FLAG),
@@ -126,6 +131,7 @@ SETTINGS: dict[str, Argument] = {
 }
 OWN: dict[str, dict[str, Argument]] = {
     "VQVAE": {"channels": Argument(2, integer(1))},
+    "VQVAE2": {"channels": Argument(2, integer(1))},
     "PixelCNN": {
         "channels": Argument(2, integer(1)),
         "hidden": Argument(2, integer(1)),
@@ -134,7 +140,9 @@ OWN: dict[str, dict[str, Argument]] = {
 }
 # The squared error of huge images is beyond float32.
 OVERFLOWS = {("Autoencoder", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform")}
-CLASSES: dict[str, type] = {name: getattr(models, name) for name in ("VAE", "VQVAE", "Autoencoder", "PixelCNN")}
+CLASSES: dict[str, type] = {
+    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE2", "Autoencoder", "PixelCNN")
+}
 DATA = {name: (MAPS, MAP_KIND) if name == "PixelCNN" else (IMAGES, IMAGE_KIND) for name in CLASSES}
 
 
