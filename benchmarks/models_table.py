@@ -2,9 +2,9 @@
 
     python benchmarks/models_table.py --runs runs --readme README.md
 
-The script runs `minivae train` for the five models on the embedded data, one after the other, then `minivae evaluate`
-with --samples importance samples for each test image. It writes the results and a description of the machine to --json,
-and the table between the two marks in --readme. A run that exists in --runs already is not repeated.
+The script runs `minivae train` for the models and priors of COMMANDS on the embedded data, one after the other, then
+`minivae evaluate` with --samples importance samples for each test image. It writes the results and a description of the
+machine to --json, and the table between the two marks in --readme. A run that exists in --runs already is not repeated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-COMMANDS = ["ae", "dae", "vae", "vqvae", "prior"]
+COMMANDS = ["ae", "dae", "vae", "vqvae", "prior", "vqvae2", "prior of vqvae2"]
+PRIORS = {"prior": ("vqvae", "prior_results.json"), "prior of vqvae2": ("vqvae2", "prior_bottom_results.json")}
 BEGIN, END = "<!-- table of models -->", "<!-- end of the table -->"
 HEADER = ["command", "parameters", "on the 1,000 test images", "bits/dim", "training"]
 
@@ -55,10 +56,10 @@ def arguments() -> argparse.Namespace:
 
 def train(name: str, runs: Path) -> dict[str, Any]:
     """The results of the default command of a model, which is run unless its results exist already."""
-    folder = runs / ("vqvae" if name == "prior" else name)
-    results = folder / ("prior_results.json" if name == "prior" else "results.json")
+    model, file = PRIORS.get(name, (name, "results.json"))
+    folder, results = runs / model, runs / model / file
     if not results.is_file():
-        minivae("train", name, *([folder] if name == "prior" else ["--out", folder]))
+        minivae("train", *(["prior", folder] if name in PRIORS else [name, "--out", folder]))
     found: dict[str, Any] = json.loads(results.read_text())
     return found
 
@@ -79,8 +80,8 @@ def markdown(results: dict[str, dict[str, Any]]) -> str:
     """The table: one line for each command, from its results."""
     lines = [HEADER, ["---"] * len(HEADER)]
     for name, result in results.items():
-        command = "train prior runs/vqvae" if name == "prior" else f"train {name}"
-        said, bits = {"ae": _ae, "dae": _dae, "vae": _vae, "vqvae": _vqvae, "prior": _prior}[name](result)
+        command = f"train prior runs/{PRIORS[name][0]}" if name in PRIORS else f"train {name}"
+        said, bits = SAY[name](result)
         lines.append([f"`{command}`", f"{result['parameters']:,}", said, bits, f"{result['seconds']:.0f} s"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -118,6 +119,27 @@ def _prior(result: dict[str, Any]) -> tuple[str, str]:
     cost = f"codes {test['pixelcnn']['codes']:.2f} ({test['codes_saved']:.0%} saved)"
     return f"{cost}, bound {test['pixelcnn']['bound']:.2f}", f"{test['pixelcnn']['bits_per_dim']:.4f}"
 
+
+def _vqvae2(result: dict[str, Any]) -> tuple[str, str]:
+    test = result["test"]
+    spread = f"perplexity {test['perplexity_top']:.0f} and {test['perplexity_bottom']:.1f}"
+    return f"{_levels(test, 'uniform')}; {spread}", f"{test['uniform']['bits_per_dim']:.4f}"
+
+
+def _prior_of_levels(result: dict[str, Any]) -> tuple[str, str]:
+    test = result["test"]
+    return _levels(test, "pixelcnn"), f"{test['pixelcnn']['bits_per_dim']:.4f}"
+
+
+def _levels(test: dict[str, Any], prior: str) -> str:
+    found = test[prior]
+    return f"nll {test['nll']:.2f} + top {found['top']:.2f} + bottom {found['bottom']:.2f} = bound {found['bound']:.2f}"
+
+
+SAY = {
+    **{"ae": _ae, "dae": _dae, "vae": _vae, "vqvae": _vqvae, "prior": _prior},
+    **{"vqvae2": _vqvae2, "prior of vqvae2": _prior_of_levels},
+}
 
 if __name__ == "__main__":
     main()

@@ -65,13 +65,13 @@ def shrunk(photo: np.ndarray, factor: int) -> np.ndarray:
 
 
 def split(photos: list[np.ndarray], size: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Patches (N, 3, size, size) of the left parts of photographs, overlapping, and of their right parts, apart."""
+    """Patches (N, 3, size, size) of the left parts of photographs, and of their right parts, which overlap less."""
     training: list[np.ndarray] = []
     test: list[np.ndarray] = []
     for photo in photos:
         border = min(round((1 - TEST) * photo.shape[2]), photo.shape[2] - size)
         training += patches(photo[:, :, : max(border, 0)], size, step)
-        test += patches(photo[:, :, max(border, 0) :], size, size)
+        test += patches(photo[:, :, max(border, 0) :], size, size // 4)
     if not training or not test:
         raise SystemExit(f"no photograph is large enough for patches of {size} x {size} on both sides")
     return np.stack(training), np.stack(test)

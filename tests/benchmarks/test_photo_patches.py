@@ -17,7 +17,7 @@ def test_no_pixel_is_in_both_parts():
     training, test = photo_patches.split(photos, 8, 2)
     assert training.shape[1:] == test.shape[1:] == (3, 8, 8)
     assert not np.isin(test, training).any()  # every number is that of one pixel
-    assert len(test) == 2 + 2
+    assert len(test) == 7 * 2 + 5
 
 
 def test_shrinking_takes_means():
