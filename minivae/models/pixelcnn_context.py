@@ -17,7 +17,6 @@ A label is also a context: a map of size 1 x 1, or another map in the stack with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -51,16 +50,17 @@ class ContextNetwork(Module):
 
     def __init__(self, map_shape: Sequence[int], values: Sequence[int], channels: int, blocks: int) -> None:
         self.map_shape = tuple(map_shape)
-        self.first_rows = list(accumulate(values, initial=0))[:-1]  # of each map's table in the one that has them all
-        self.embedding = Embedding(sum(values), channels)
+        self.embeddings = ModuleList(Embedding(K, channels) for K in values)
         self.blocks = ModuleList(ContextBlock(channels) for _ in range(blocks))
 
     def forward(self, context: Tensor) -> Tensor:
         (H, W), (_, _, h, w), xp = self.map_shape, context.shape, context.backend.xp
-        first_rows = context.backend.asarray(np.array(self.first_rows, np.int64).reshape(-1, 1, 1))
         rows, columns = xp.arange(H) * h // H, xp.arange(W) * w // W
-        index = (context.data + first_rows)[:, :, rows][:, :, :, columns]  # (N, M, H, W)
-        x = lookup(self.embedding.weight, Tensor.wrap(index)).sum(axis=1)  # (N, H, W, C)
+        enlarged = context.data[:, :, rows][:, :, :, columns]  # (N, M, H, W)
+        tables: list[Any] = list(self.embeddings)
+        x = lookup(tables[0].weight, Tensor.wrap(enlarged[:, 0]))  # (N, H, W, C)
+        for m, table in enumerate(tables[1:], 1):
+            x = x + lookup(table.weight, Tensor.wrap(enlarged[:, m]))
         x = F.transpose(x, (0, 3, 1, 2))  # (N, C, H, W)
         for block in self.blocks:
             x = block(x)

@@ -93,7 +93,8 @@ class TestLikelihood:
         """Equal functions where the tables are equal."""
         model = model_of({**TINY, "classes": 3})
         given = model_of({**TINY, "context_shape": (1, 1), "context_values": (3,), "context_blocks": 0, "channels": 4})
-        given.context.embedding.weight.inplace()[...] = given.context.embedding.weight.backend.asarray(np.eye(3, 4))
+        table = given.context.embeddings[0].weight
+        table.inplace()[...] = table.backend.asarray(np.eye(3, 4))
         own = dict(given.named_parameters())
         for name, parameter in model.named_parameters():
             if name.endswith("_class"):

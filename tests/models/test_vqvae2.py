@@ -254,6 +254,7 @@ class TestPrior:
         np.testing.assert_array_equal(codes.top, prior.top.sample(6))
         np.testing.assert_array_equal(codes.bottom, prior.bottom.sample(6, y=codes.top[:, None]))
 
+    @pytest.mark.cpu_only("a long training, of what the other tests try on each device")
     def test_what_the_bottom_owes_to_the_top_is_learned(self):
         mv.manual_seed(0)
         model = vqvae2()
