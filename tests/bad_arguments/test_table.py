@@ -30,6 +30,7 @@ EXEMPT = {
     "Function.backward": "written by the user",
     "Function.save": "of what forward() has got or made",
     "Function.checked": "called by the backward pass with what backward() gave",
+    "Tensor.__reduce_ex__": "called by copy and pickle",
     "Tensor.__format__": "called by format(), which takes nothing but a str",
     "Tensor.wrap": "for code that has just made the array; it trusts its caller",
     "nn.Module.forward": "abstract",
