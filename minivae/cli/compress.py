@@ -135,9 +135,9 @@ def _decompress(args: argparse.Namespace) -> None:
         _check_distinct(args.source, path)
     if args.codes is not None:
         _check_distinct(args.out, args.codes)
-    data = args.source.read_bytes()
+    data, prior = args.source.read_bytes(), run.prior()
     try:
-        codes, _ = uses.unpack_codes(model, data, run.prior())
+        codes, _ = uses.unpack_codes(model, data, prior)
     except ValueError as error:
         raise ValueError(f"{str(args.source)!r}: {error}") from error
     x = model.decode(codes)

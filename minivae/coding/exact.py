@@ -19,7 +19,7 @@ sixteenths, and as a feature that is 1 quarter (3/4, rounded).
 **The bound.** A sum sum_j w_j x_j + b stays below sum_j |w_j| B_j + |b|, where B_j bounds |x_j|, and so does every part
 of it. Gates are at most 1, hence their product is; everything else follows layer by layer from the weights. The
 constructor computes these bounds and refuses a network that may exceed LIMIT = 2^52. Those of a prior trained with the
-defaults stay below BOUND_HERE.
+defaults stay below 2^43.
 
 **Frequencies.** The coder takes integers f_k that are in proportion to the probabilities, and no division by their sum
 is needed. With logits l_k in units of 2^-12 and the largest logit m,

@@ -105,7 +105,7 @@ def unpack_codes(model: VQVAE, data: bytes, prior: PixelCNN | None = None) -> Un
         raise TypeError(f"data must be bytes, got {checks.shown(data)}")
     header, payload = _parted(bytes(data))
     if header.prior and prior is None:
-        raise ValueError("it was made with a PixelCNN prior, and there is none")
+        raise ValueError("it was made with a PixelCNN prior, and the prior given is None")
     distribution = _distribution(model, prior if header.prior else None)
     _check_made_with(header, _digest(model), "model", header.model_digest)
     if header.prior:
@@ -148,7 +148,7 @@ def _described(model: VQVAE, distribution: ExactPixelCNN | Uniform) -> tuple[int
 def _parted(data: bytes) -> tuple[Header, bytes]:
     """Header and payload; ValueError unless they are whole."""
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
-        raise ValueError(f"a file of codes begins with {MAGIC.hex()}, this one with {data[:8].hex() or 'nothing'}")
+        raise ValueError(f"a file of codes begins with {MAGIC!r}, this one with {data[: len(MAGIC)]!r}")
     if len(data) < HEADER:
         raise ValueError(f"it ends after {len(data)} bytes, in its header of {HEADER}")
     _, version, *fields = FIELDS.unpack_from(data)
