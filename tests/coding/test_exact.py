@@ -76,6 +76,20 @@ class TestBits:
         with shuffled(seed):
             np.testing.assert_array_equal(frequencies(prior, values, y), table)
 
+    @CONFIGURED
+    def test_are_those_of_pythons_integers(self, configuration):
+        """Every number is an integer, and every sum equals that of integers without a limit."""
+        prior, values = ExactPixelCNN(model_of(configuration)), maps(3, configuration)
+        y = labels(3, configuration)
+        table = frequencies(prior, values, y)
+        whole = np.vectorize(lambda number: int(number) if number.is_integer() else pytest.fail(f"{number}"), "O")
+
+        def affine(self, x):
+            return (whole(x) @ whole(self.weight) + whole(self.bias)).astype(np.float64)
+
+        with patch.object(exact.Affine, "__call__", affine):
+            np.testing.assert_array_equal(frequencies(prior, values, y), table)
+
     def test_do_not_depend_on_the_other_maps_of_a_group(self):
         prior, values = ExactPixelCNN(model_of(SMALL)), maps(9, SMALL)
         table = frequencies(prior, values)
