@@ -137,6 +137,7 @@ class ExactPixelCNN:
         state = model.state_dict()
         for name, array in state.items():
             checks.check_finite(np.atleast_1d(array), name)
+            self._check_size(f"{name} in units of 2^-32", float(np.abs(array).max()) * 2.0 ** (2 * BITS))
         self._embedding = rounded(state.pop("embedding.weight"), BITS)  # (K, C)
         self._layers = [Layer(state, f"stack.{k}") for k in range(len(model.stack))]
         self._hidden, self._logits = _affine(state, "output.1"), _affine(state, "output.3")
@@ -153,10 +154,13 @@ class ExactPixelCNN:
             sums += [*found, left]
         sums.append(self._hidden.bound(left))
         sums.append(self._logits.bound(_feature(sums[-1])))
-        if (largest := max(bound.max() for bound in sums)) > LIMIT:
+        self._check_size("sums in units of 2^-32", max(bound.max() for bound in sums))
+
+    def _check_size(self, name: str, largest: float) -> None:
+        if largest > LIMIT:
             raise ValueError(
-                f"the prior's weights are too large to be evaluated exactly: its sums may reach "
-                f"{largest:.1e} units of 2^-32, and the limit is {LIMIT:.1e}"
+                f"the prior's weights are too large to be evaluated exactly: {name} may reach {largest:.1e}, and the "
+                f"limit is {LIMIT:.1e}"
             )
 
     def walk(self, count: int, y: np.ndarray | None, choose: Choose) -> np.ndarray:

@@ -6,14 +6,13 @@ the coder takes the values of the maps one after the other. To keep memory small
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
 
+from .exact import Choose
 from .range_coder import RangeDecoder, RangeEncoder
-
-Choose = Callable[[int, int, np.ndarray], np.ndarray]
 
 
 class Distribution(Protocol):

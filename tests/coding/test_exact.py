@@ -87,7 +87,11 @@ class TestBits:
         def affine(self, x):
             return (whole(x) @ whole(self.weight) + whole(self.bias)).astype(np.float64)
 
-        with patch.object(exact.Affine, "__call__", affine):
+        def rounded(x, bits):
+            return own(whole(x).astype(np.float64), bits)
+
+        own = exact.rounded
+        with patch.object(exact.Affine, "__call__", affine), patch.object(exact, "rounded", rounded):
             np.testing.assert_array_equal(frequencies(prior, values, y), table)
 
     def test_do_not_depend_on_the_other_maps_of_a_group(self):
@@ -159,6 +163,16 @@ class TestBounds:
         model = model_of(SMALL)
         dict(model.named_parameters())[name].inplace()[...] *= 1e8
         with pytest.raises(ValueError, match="weights are too large to be evaluated exactly"):
+            ExactPixelCNN(model)
+
+    def test_weights_beyond_float64_are_refused(self):
+        model = model_of(SMALL)
+        model.stack[0].project.weight.inplace()[...] = 1e306
+        model.embedding.weight.inplace()[...] = 0  # infinity times zero is no number
+        with pytest.raises(ValueError, match="too large"):
+            ExactPixelCNN(model)
+        model.stack[0].above.weight.inplace()[...] = 1e306
+        with pytest.raises(ValueError, match="too large"):
             ExactPixelCNN(model)
 
     def test_class_biases_count(self):
