@@ -72,13 +72,21 @@ def _compress(args: argparse.Namespace) -> None:
     print()
     _print(rows, x, len(data))
     nats = float(model.code_cost(codes, prior, y).sum())
-    payload, ideal = len(data) - HEADER, nats / NATS_PER_BYTE
-    print(
-        f"{HEADER} bytes are header, {payload:,} codes; their {nats:,.1f} nats under the "
-        f"{'uniform' if prior is None else 'PixelCNN'} prior are {ideal:,.1f} bytes ({payload / ideal - 1:+.3%})"
-    )
+    if prior is not None and prior.classes is not None:
+        nats += len(x) * log(prior.classes)  # labels are coded uniformly
+    _print_cost(len(data) - HEADER, nats, "uniform" if prior is None else "PixelCNN", labelled=y is not None)
     if prior is None:
         print(f"there is no prior; `minivae train prior {run.folder}` trains one, which makes files smaller")
+
+
+def _print_cost(payload: int, nats: float, prior: str, labelled: bool) -> None:
+    """Print the bytes of the payload beside the nats of codes and labels."""
+    what, ideal = "codes and labels" if labelled else "codes", nats / NATS_PER_BYTE
+    excess = f" ({payload / ideal - 1:+.3%})" if ideal else ""  # there is none with a single code
+    print(
+        f"{HEADER} bytes are header, {payload:,} {what}; their {nats:,.1f} nats under the {prior} prior are "
+        f"{ideal:,.1f} bytes{excess}"
+    )
 
 
 def _images(run: Run, name: str) -> tuple[np.ndarray, np.ndarray | None]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from command_line import minivae_command, refused, succeeded, table
+from command_line import QUICK, minivae_command, refused, succeeded, table
 
 from minivae.models import load
 from minivae.uses.code_files import HEADER
@@ -49,6 +49,30 @@ class TestCompress:
         assert [row["images as"] for row in table(text, "images as")] == ["codes, uniform prior"]
         assert "minivae train prior" in text
         assert int(table(text, "images as")[0]["bytes"]) == (tmp_path / "c").stat().st_size
+        succeeded("decompress", run, tmp_path / "c", tmp_path / "x.npy")
+
+    def test_labels_of_a_conditional_prior_travel_in_the_file(self, with_prior, data, tmp_path):
+        run = tmp_path / "run"
+        run.mkdir()
+        for name in ("model.npz", "config.json"):
+            (run / name).write_bytes((with_prior[0] / name).read_bytes())
+        succeeded("train", "prior", run, *QUICK["prior"], "--conditional")
+        text = succeeded("compress", run, data, tmp_path / "c").stdout
+        succeeded("decompress", run, tmp_path / "c", tmp_path / "x.npy")
+        np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), load(run / "model.npz").reconstruct(images(data)))
+        model, prior, y = load(run / "model.npz"), load(run / "prior.npz"), np.load(data)["y_test"]
+        nats = model.code_cost(model.encode(images(data)), prior, y).sum() + 20 * np.log(3)
+        assert f"codes and labels; their {nats:,.1f} nats" in text
+        assert abs((tmp_path / "c").stat().st_size - HEADER - nats / (8 * np.log(2))) < 3
+        np.save(tmp_path / "unlabelled.npy", images(data))
+        refused(minivae_command("compress", run, tmp_path / "unlabelled.npy", tmp_path / "d"), "needs labels")
+        assert not (tmp_path / "d").exists()
+
+    def test_a_single_code_takes_no_bytes(self, data, tmp_path):
+        run = tmp_path / "run"
+        succeeded("train", "vqvae", "--data", data, "--out", run, *QUICK["vqvae"], "--codes", "1", "--epochs", "1")
+        succeeded("compress", run, data, tmp_path / "c")
+        assert (tmp_path / "c").stat().st_size == HEADER
         succeeded("decompress", run, tmp_path / "c", tmp_path / "x.npy")
 
     def test_takes_all_images_of_a_folder_in_order(self, with_prior, data, tmp_path):
