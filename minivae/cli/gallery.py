@@ -69,7 +69,7 @@ def _draw_levels(model: VQVAE2, x: np.ndarray, folder: Path) -> None:
     codes = model.encode(x)
     groups = [x, model.decode(codes), model.decode(codes, without="bottom"), model.decode(codes, without="top")]
     images = figures.interleave([figures.contrast(group, x) for group in groups], len(x))
-    title = "test images, their reconstructions, and those from one level with the mean code in the other"
+    title = "test images, and reconstructions from both levels and from one, the other at its mean code"
     figures.save_sheet(folder / "levels.png", images, len(x), title, ["image", "both", "top alone", "bottom alone"])
 
 

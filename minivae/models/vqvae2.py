@@ -27,7 +27,11 @@ for each code. With 49 bottom codes out of 8 and 9 top codes out of 16 that is 4
 **What each level holds.** Nothing in the loss makes the decoder use the top. If the bottom codes suffice, the top may
 well hold nothing: its codes cost nats, and the images do not change with them. To see it, nll_without() replaces the
 codes of one level by their mean vector and gives the nll of the same images. Where this is the nll of both levels, the
-level is idle. With one top code, `top_codes=1`, there is one level and the model is a VQ-VAE.
+level that was replaced is idle. Measured on the embedded images: with 2 bottom and 16 top codes the nll of 234 nats
+becomes 357 without the top and 303 without the bottom. On 64 x 64 photographs with 128 codes in each, after ten epochs,
+5698 becomes 5839 without the top and 7424 without the bottom, which holds nearly all. Fewer bottom codes move more into
+the top: without the top, the embedded images' nll rises by 60 nats with 4 bottom codes and by 161 with 2 (64 top
+codes). With one top code, `top_codes=1`, the top holds nothing and costs nothing, and the model is a VQ-VAE.
 """
 
 from __future__ import annotations
