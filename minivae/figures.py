@@ -334,7 +334,7 @@ def save_training(
                 axes.plot(epochs, [record[f"validation_{term}"] for record in history], marker=".", label=held_out)
             axes.set_title(term, fontsize=10)
             axes.set_xlabel("epoch")
-            axes.set_ylabel(UNITS.get(term, unit))
+            axes.set_ylabel(UNITS.get(term.split("_")[0], unit))
             axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
             axes.grid(alpha=0.3)
         figure.axes[0].legend(fontsize=8)

@@ -21,7 +21,7 @@ from .runs import BOTTOM, PRIOR, TOP, Files, Run, write_json
 from .tables import report
 from .training import Training, training
 
-TOP_CODES, BOTTOM_CODES = 64, 4  # of a VQ-VAE-2: with these the codes of the embedded images cost least for their nll
+TOP_CODES, BOTTOM_CODES = 64, 4  # 16 and 2 lower the bound of the embedded images by 5 nats more, and blur them more
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
 
 

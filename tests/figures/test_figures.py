@@ -237,6 +237,12 @@ class TestPlots:
         (axes,) = figure().axes
         assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training", held_out]
 
+    def test_units_of_two_levels(self, tmp_path, figure):
+        record = {"epoch": 1, "nll": 3.0, "vq_top": 1.0, "perplexity_top": 4.0, "usage_bottom": 1.0}
+        figures.save_training(tmp_path / "a.png", [record])
+        units = ["nats per image", "squared distance per code", "codes", "share of the codes"]
+        assert [axes.get_ylabel() for axes in figure().axes] == units
+
     @pytest.mark.parametrize("epochs", [1, 2, 30])
     def test_epochs_are_whole(self, tmp_path, figure, epochs):
         figures.save_training(tmp_path / "a.png", [{"epoch": e, "loss": 1 / e} for e in range(1, epochs + 1)])
