@@ -44,7 +44,7 @@ import numpy as np
 from minivae import ops as F
 from minivae.autograd import Tensor
 from minivae.kernels import checks
-from minivae.nn import Conv2d, ConvTranspose2d, Module, ReLU, Sequential
+from minivae.nn import BatchNorm2d, Conv2d, ConvTranspose2d, Module, ReLU, Sequential
 from minivae.nn.likelihoods import LIKELIHOODS
 from minivae.nn.module import not_finite
 from minivae.nn.networks import check_image_shape
@@ -189,6 +189,7 @@ class VQVAE(LikelihoodCodec):
             *(ResidualBlock(channels, self.residual_channels) for _ in range(self.residual_blocks)),
             ReLU(),
             Conv2d(channels, self._latent_length, 1),  # (N, D, H / 4, W / 4)
+            *([BatchNorm2d(self._latent_length)] if self.given["quantizer"] == "fsq" else []),  # see finite_scalar.py
         )
 
     def _make_decoder(self) -> Sequential:
