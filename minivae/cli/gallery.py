@@ -70,7 +70,7 @@ def draw_reconstructions(model: Any, x: np.ndarray, path: Path) -> None:
 
 
 def draw_stages(model: VQVAE, x: np.ndarray, path: Path) -> None:
-    """Draw images, and below them what is decoded from the first stage of their codes, from the first two, and so on."""
+    """Draw images, and below them what is decoded from the first stage of their codes, the first two, and so on."""
     x = model.check_images(x)
     codes = model.encode(x)  # (N, stages, h, w)
     lengths = range(1, codes.shape[1] + 1)

@@ -104,7 +104,7 @@ def _vqvae(model: VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
     for name, images in (("train", data.x_train), ("test", data.x_test)):
         x = model.check_images(images)
         terms = evaluate(model, x)
-        numbers[name] = {key: value for key, value in terms.items() if key.split("_")[0] in ("nll", "perplexity", "usage")}
+        numbers[name] = {key: value for key, value in terms.items() if key.startswith(("nll", "perplexity", "usage"))}
         codes = model.encode(x)
         for kind, distribution in {"uniform": None, "PixelCNN": prior}.items():
             if kind == "PixelCNN" and (prior is None or name == "train"):
@@ -117,7 +117,8 @@ def _vqvae(model: VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
     print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/dim"], rows)
     print(f"bound on -log p(x) = nll + cost of the codes, in nats per image{_scale(data)}")
     test = numbers["test"]
-    print(f"{test['usage']:.1%} of {model.quantizer.codes} codes used on the test images, perplexity {test['perplexity']:.1f}")
+    used = f"{test['usage']:.1%} of {model.quantizer.codes} codes used"
+    print(f"{used} on the test images, perplexity {test['perplexity']:.1f}")
     if model.given["quantizer"] == "rvq":
         test["stages"] = _stages(model, data.x_test, test)
     if prior is not None:
@@ -138,7 +139,7 @@ def _stages(model: VQVAE, images: np.ndarray, test: Numbers) -> Numbers:
     print()
     rows = [[s, *fixed(of["squared_error"], of["perplexity"]), f"{of['usage']:.1%}"] for s, of in found.items()]
     print_table(["stage", "squared error", "perplexity", "codes used"], rows)
-    print("squared error per test image, decoded from the stages up to this one; perplexity and usage of this one alone")
+    print("squared error per test image, decoded from the stages up to this one; perplexity and use are its own")
     return found
 
 

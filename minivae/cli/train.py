@@ -22,6 +22,7 @@ from .tables import report
 from .training import Training, training
 
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
+CODES, CODES_OF_STAGE = 256, 16  # two stages of 16 codes tell as many vectors apart as one codebook of 256
 
 
 def add_commands(commands: Any) -> None:
@@ -52,6 +53,8 @@ def _new(kinds: Any, name: str, build: Build, epochs: int, text: str) -> Parser:
 
 
 def _train(args: argparse.Namespace) -> None:
+    if vars(args).get("codes", 0) is None:
+        args.codes = CODES_OF_STAGE if args.quantizer == "rvq" else CODES
     files = Files(args.out)
     with training(files, args) as run:
         manual_seed(args.seed)
@@ -158,7 +161,8 @@ def _vae(args: argparse.Namespace, data: Dataset) -> Estimator:
 
 
 def _vqvae_options(parser: Parser) -> None:
-    options.count(parser, "--codes", 256, "number of codes in the codebook", most=2**16)
+    codes = "number of codes in the codebook, or in that of each stage of rvq (default: 256, for rvq 16)"
+    options.count(parser, "--codes", None, codes, most=2**16)
     options.count(parser, "--code-dim", 16, "length of a code", most=options.WIDE)
     options.count(parser, "--channels", 64, "number of channels of each convolution", most=options.CHANNELS)
     _likelihood(parser)

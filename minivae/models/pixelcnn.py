@@ -151,11 +151,12 @@ class PixelCNN(Estimator):
     """Gated PixelCNN over maps of integers: the codes of a VQ-VAE, or binary images (values=2).
 
     map_shape: (H, W), or (stages, H, W) of maps with several integers at a position, which are drawn one after the
-    other; these maps are (N, stages, H, W) wherever (N, H, W) stands below. values: the integers are 0, ..., values - 1. channels: C of each stack. layers: how many gated
-    layers. first_kernel, kernel: the odd width 2 r + 1 of the first layer's kernels and of the others'. hidden: units
-    between the two 1 x 1 convolutions that make the logits from the last layer. classes: the number of labels of a
-    conditional model, or None. codebook_digest: VQVAE.codebook_digest of the model whose codes these are, or None; it
-    is kept in the file, and a VQVAE with another codebook refuses this prior. For the other parameters see Estimator.
+    other; these maps are (N, stages, H, W) wherever (N, H, W) stands below. values: the integers are
+    0, ..., values - 1. channels: C of each stack. layers: how many gated layers. first_kernel, kernel: the odd width
+    2 r + 1 of the first layer's kernels and of the others'. hidden: units between the two 1 x 1 convolutions that make
+    the logits from the last layer. classes: the number of labels of a conditional model, or None. codebook_digest:
+    VQVAE.codebook_digest of the model whose codes these are, or None; it is kept in the file, and a VQVAE with another
+    codebook refuses this prior. For the other parameters see Estimator.
 
     Raises TypeError and ValueError for arguments of other types and ranges, and for even kernels.
     """
@@ -222,8 +223,8 @@ class PixelCNN(Estimator):
     def features(self, maps: Tensor, *later: Tensor) -> Tensor:
         """The values of maps, of each stage, as vectors that the layers read: integers (...) -> (..., C)."""
         x = _lookup(self.embedding.weight, maps)
-        for stage, codes in zip(self.later, later, strict=True):
-            x = x + stage.features(codes)
+        for s, codes in enumerate(later):
+            x = x + self.later[s].features(codes)
         return x
 
     def _stacks(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ class Network(Protocol):
     def tensor(self, x: Any) -> Tensor:
         """Integers on the model's device."""
 
-    def features(self, *stages: Tensor) -> Tensor:
+    def features(self, maps: Tensor, *later: Tensor) -> Tensor:
         """Integers (...) of each stage -> (..., C)."""
 
     def logits_of_stage(self, left: Tensor, *before: Tensor) -> Tensor:
@@ -69,7 +69,10 @@ class Sampler:
 
     @no_grad()
     def __call__(self, n: int, y: np.ndarray | None) -> np.ndarray:
-        """n maps (n, *map_shape), int64, on the host; y: labels (n,) or None. FloatingPointError if logits are not finite."""
+        """n maps (n, *map_shape), int64, on the host; y: labels (n,) or None.
+
+        FloatingPointError if logits are not finite.
+        """
         *stages, H, W = self.model.map_shape
         C = self.model.channels
         self.y = None if y is None else self.model.tensor(y)

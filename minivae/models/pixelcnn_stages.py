@@ -5,8 +5,8 @@ is positions first and stages inside of them, so that nothing is left out and lo
 
     log P(k) = sum over (i, j), then s, of log P(k_sij | all stages of the earlier positions, k_1ij, ..., k_s-1,ij)
 
-For a map of 1 x 2 positions with two stages the order is k_1 and k_2 of the left position, then k_1 and k_2 of the right
-one; with K codes a stage these are four distributions over K values, and the P of all K^4 maps sum to 1.
+For a map of 1 x 2 positions with two stages the order is k_1 and k_2 of the left position, then k_1 and k_2 of the
+right one; with K codes a stage these are four distributions over K values, and the P of all K^4 maps sum to 1.
 
 The gated layers see of a position the sum of S vectors, one from a table for each stage, so they cost no more than for
 one stage. Their last feature, `left` at (i, j), depends on earlier positions alone. A stage after the first adds to it
@@ -45,8 +45,8 @@ class LaterStage(Module):
 
     def forward(self, left: Tensor, *before: Tensor) -> Tensor:
         """left (..., C) and the codes of each stage before, integers (...) -> logits (..., values)."""
-        for table, codes in zip(self.given, before, strict=True):
-            left = left + Lookup.apply(table.weight, codes)
+        for s, codes in enumerate(before):
+            left = left + Lookup.apply(self.given[s].weight, codes)
         return self.output(left)
 
 

@@ -6,8 +6,8 @@ K vectors replaces each of them by the nearest one (equations 1 and 2 of the pap
     x (C, H, W)  ->  z_e(x) (D, H/4, W/4)  ->  codes k(x) (H/4, W/4)  ->  z_q(x) (D, H/4, W/4)  ->  p(x | z_q(x))
 
 The vectors may be quantised in two other ways (`quantizer`): by a sum of vectors from several codebooks, each of which
-adds what is still missing ('rvq'), or number by number without a codebook ('fsq'); see nn/quantizers/. What follows holds
-for all of them.
+adds what is still missing ('rvq'), or number by number without a codebook ('fsq'); see nn/quantizers/. What follows
+holds for all of them.
 
 Each code stands for 4 x 4 pixels, but its vector depends on more: with the default two residual blocks on the 26 x 26
 pixels around them (10 x 10 for the two strided convolutions, and 8 more for each block).
@@ -17,8 +17,8 @@ pixels around them (10 x 10 for the two strided convolutions, and 8 more for eac
     -log p(x | z_q(x))  +  ||sg[z_e(x)] - e||^2  +  commitment ||z_e(x) - sg[e]||^2.
 
 The first term is the nll in nats per image. The other two are `vq`, the quantiser's terms. They make codebook and
-encoder agree; nn/quantizers/vector.py explains them, sg[] and how gradients pass the quantiser. They are squared distances, not
-nats, and no part of the bound.
+encoder agree; nn/quantizers/vector.py explains them, sg[] and how gradients pass the quantiser. They are squared
+distances, not nats, and no part of the bound.
 
 **The bound** (section 3.2). With any prior P over maps of codes the model is p(x) = sum_k p(x | k) P(k), over all maps
 k. No term of the sum is negative, so the one of k(x) alone is a lower bound:
@@ -111,15 +111,15 @@ class ResidualBlock(Module):
 class VQVAE(LikelihoodCodec):
     """Vector-quantised autoencoder over images.
 
-    image_shape: (C, H, W), H and W multiples of 4. quantizer: 'vq' (one codebook), 'rvq' (residual, `stages` codebooks; 2
-    unless given) or 'fsq' (finite scalar, `levels`; (8, 6, 5) unless given). The parameters of codebooks are those of 'vq'
-    and of each stage of 'rvq': codes, K, their size; code_dim, D, the length of their vectors; update, commitment, decay,
-    restart, see nn.VectorQuantizer. A parameter of another quantiser that is not at its default is a ValueError;
-    model.quantizer.codes and .dim are K and D of each of them. channels: of all convolutions but those inside of the residual blocks, which have residual_channels.
-    residual_blocks: how many the encoder has, and the decoder. likelihood: 'bernoulli' (pixels in [0, 1]) or 'gaussian'
-    (one learned variance). encoder, decoder: Modules of
-    your own, (N, C, H, W) -> (N, D, h, w) and (N, D, h, w) -> (N, C, H, W), logits or means by likelihood, in place of
-    those that channels, residual_channels and residual_blocks describe; if both are given, H, W, h and w are free. See
+    image_shape: (C, H, W), H and W multiples of 4. quantizer: 'vq' (one codebook), 'rvq' (residual, `stages` codebooks;
+    2 unless given) or 'fsq' (finite scalar, `levels`; (8, 6, 5) unless given). The parameters of codebooks are those of
+    'vq' and of each stage of 'rvq': codes, K, their size; code_dim, D, the length of their vectors; update, commitment,
+    decay, restart, see nn.VectorQuantizer. A parameter of another quantiser that is not at its default is a ValueError;
+    model.quantizer.codes and .dim are K and D of each of them. channels: of all convolutions but those inside of the
+    residual blocks, which have residual_channels. residual_blocks: how many the encoder has, and the decoder.
+    likelihood: 'bernoulli' (pixels in [0, 1]) or 'gaussian' (one learned variance). encoder, decoder: Modules of your
+    own, (N, C, H, W) -> (N, D, h, w) and (N, D, h, w) -> (N, C, H, W), logits or means by likelihood, in place of those
+    that channels, residual_channels and residual_blocks describe; if both are given, H, W, h and w are free. See
     Estimator, as for the others. Raises TypeError and ValueError for arguments of other types and ranges.
 
     The first fit() starts the codebook from the encoder's outputs for a sample of the training images, by k-means. The
@@ -301,7 +301,7 @@ class VQVAE(LikelihoodCodec):
         return self.batched(lambda k: self.observation.mean(self._output(k)), self._check_codes(codes, prefix=True))
 
     def _output(self, codes: Tensor) -> Tensor:
-        """Codes (N, *code_shape) -> the decoder's output (N, C, H, W). batched() gives them as floats, which are exact."""
+        """Codes (N, *code_shape) -> the decoder's output. batched() gives them as floats, which are exact."""
         return self._decoded(self.quantizer.decode(codes.astype(np.int64)))
 
     def check_codes(self, codes: Any) -> np.ndarray:

@@ -48,7 +48,7 @@ class TestGradients:
         self.compare(model, surrogate, x)
 
     def test_the_whole_loss_of_a_finite_scalar_one(self):
-        """In evaluation mode: the encoder's batch normalisation is then a constant scale. See test_gradients.py for it."""
+        """In evaluation mode the encoder's batch normalisation is a constant scale; ops/test_gradients.py trains it."""
         model, x = self.tiny(FSQ)
         z0 = model.encoder(mv.Tensor(x)).detach()
         added = model.quantizer(z0).quantized.detach() - F.tanh(z0)
@@ -88,7 +88,7 @@ class TestCodes:
         codes, K = model.encode(x), model.quantizer.codes
         assert model.code_shape == ((3, 2, 3) if settings is RVQ else (2, 3))
         assert codes.shape == (5, *model.code_shape)
-        assert K == (12 if settings is FSQ else 6)
+        assert model.quantizer.codes == (12 if settings is FSQ else 6)
         np.testing.assert_array_equal(model.decode(codes), model.reconstruct(x))
         assert model.bound(x).codes == pytest.approx(np.prod(model.code_shape) * log(K), rel=1e-12)
         with pytest.raises(ValueError, match=rf"\[0, {K}\), got"):
@@ -103,7 +103,7 @@ class TestCodes:
         assert bound.codes == pytest.approx(-prior.score_samples(model.encode(x)).mean(), rel=1e-9)
         np.testing.assert_allclose(model.score_samples(x, prior).mean(), -bound.nats, rtol=1e-9)
 
-    @pytest.mark.parametrize("settings", [{**FSQ, "levels": (3, 2)}, {**RVQ, "stages": 2, "codes": 3}], ids=["fsq", "rvq"])
+    @pytest.mark.parametrize("settings", [{**FSQ, "levels": (3, 2)}, {**RVQ, "codes": 3}], ids=["fsq", "rvq"])
     def test_it_is_a_bound(self, settings):
         """Of images with one position p(x) is a sum over all codes, of which the bound keeps a term."""
         shape = (1, 4, 4)
@@ -199,12 +199,12 @@ class TestFiles:
         ({"stages": 2}, "stages belongs to quantizer='rvq', and this one is 'vq', got stages=2"),
         ({"quantizer": "rvq", "levels": (4, 4)}, "levels belongs to quantizer='fsq'"),
         ({"quantizer": "fsq", "stages": 2}, "stages belongs to quantizer='rvq'"),
-        ({"quantizer": "fsq", "codes": 12}, "codes belongs to quantizer='vq' or 'rvq', and this one is 'fsq', got codes=12"),
+        ({"quantizer": "fsq", "codes": 12}, "codes belongs to quantizer='vq' or 'rvq', and .* 'fsq', got codes=12"),
         ({"quantizer": "fsq", "code_dim": 2}, "code_dim belongs to"),
         ({"quantizer": "fsq", "commitment": 1.0}, "commitment belongs to"),
-        ({"quantizer": "fsq", "levels": ()}, "levels must be at least one int, got none"),
+        ({"quantizer": "fsq", "levels": ()}, r"levels must be at least one int, got \(\)"),
         ({"quantizer": "fsq", "levels": (4, 1)}, r"levels\[1\] must be at least 2, got 1"),
-        ({"quantizer": "fsq", "levels": (999, 999)}, "at most 65,536 codes, got 998,001"),
+        ({"quantizer": "fsq", "levels": (999, 999)}, r"at most 65,536 codes .*, got \(999, 999\)"),
         ({"quantizer": "rvq", "stages": 0}, "stages must be at least 1, got 0"),
     ],
 )

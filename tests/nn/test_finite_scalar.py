@@ -144,9 +144,9 @@ def test_usage_of_a_batch_and_of_a_pass():
     ("levels", "error", "message"),
     [
         ((8, 1), ValueError, r"levels\[1\] must be at least 2, got 1"),
-        ((), ValueError, "levels must be at least one int, got none"),
-        ((2,) * 17, ValueError, "at most 65,536 codes, got 131,072 from 17 of them"),
-        ((300, 300), ValueError, "at most 65,536 codes, got 90,000 from 300 x 300"),
+        ((), ValueError, r"levels must be at least one int, got \(\)"),
+        ((2,) * 17, ValueError, "at most 65,536 codes"),
+        ((300, 300), ValueError, r"at most 65,536 codes .*, got \(300, 300\)"),
         ((2.5,), TypeError, r"levels\[0\] must be an int, got 2.5"),
         (8, TypeError, "levels must be a sequence of ints, got 8"),
     ],

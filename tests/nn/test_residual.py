@@ -3,6 +3,8 @@
 The bugs named in the tests are ones that other implementations had.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -100,7 +102,7 @@ class TestPrefix:
         layer.initialize(rows)
         indices = layer.eval().encode(rows).numpy()
         errors = [((layer.decode(indices[:, :s]).numpy() - rows) ** 2).mean() for s in range(1, 5)]
-        assert all(later < 0.7 * before for before, later in zip(errors, errors[1:], strict=False))
+        assert all(later < 0.7 * before for before, later in pairwise(errors))
 
     @pytest.mark.parametrize("shape", [(2, 0, 3), (2, 4, 3), (2,)])
     def test_no_stage_and_too_many(self, shape):

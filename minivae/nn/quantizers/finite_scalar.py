@@ -1,29 +1,36 @@
 """Finite scalar quantisation, FSQ (Mentzer, Minnen, Agustsson & Tschannen 2023): codes without a codebook.
 
-A latent has few numbers, z_1, ..., z_D, and each of them is rounded by itself to one of L_d levels. tanh makes it lie in
-(-1, 1), half (L_d - 1) spreads it over a range of L_d levels at distance 1, and rounding chooses one:
+A latent has few numbers, z_1, ..., z_D, and each of them is rounded by itself to one of L_d levels. tanh makes it lie
+in (-1, 1), half (L_d - 1) spreads it over a range of L_d levels at distance 1, and rounding chooses one:
 
-    digit_d = round(h tanh(z_d) + h),  h = (L_d - 1) / 2,  in {0, ..., L_d - 1},       z_q,d = digit_d / h - 1  in [-1, 1].
+    digit_d = round(h tanh(z_d) + h)  in {0, ..., L_d - 1},    z_q,d = digit_d / h - 1  in [-1, 1],    h = (L_d - 1) / 2.
 
 For L = 5 (h = 2) and z = 0.4: h tanh(z) = 0.76, the digit is round(2.76) = 3 and z_q = 0.5, the level next above 0. For
 L = 4 (h = 1.5): h tanh(z) = 0.57, the digit is round(2.07) = 2 and z_q = 1 / 3.
 
 An even number of levels has none at 0. Adding h before rounding makes the offset of half a level that this takes, and
 keeps the levels symmetric: -z has the level opposite to that of z. The paper's code moves z instead, so that 0 lies
-amid a level. It writes the shift tan(0.5 / h), where the inverse of tanh is meant; and even the right one, atanh(0.5 / h),
-is infinite for L = 2. The first author proposes a symmetric form in issue 94 of lucidrains/vector-quantize-pytorch.
+amid a level. It writes the shift tan(0.5 / h), where the inverse of tanh is meant; and even the right one, atanh(0.5 /
+h), is infinite for L = 2. The first author proposes a symmetric form in issue 94 of lucidrains/vector-quantize-pytorch.
 
 **Index.** The digits are those of a number whose places have the values 1, L_1, L_1 L_2, ...: with levels (8, 6, 5) the
 digits (3, 5, 2) are the index 3 + 5 * 8 + 2 * 48 = 139, and dividing gives them back. So indices and vectors of levels
 correspond one to one, and there are L_1 L_2 ... L_D = 240 codes.
 
-**Gradient.** Rounding is passed straight through (see vector.py), tanh is differentiated: z_d gets the gradient at z_q,d
-times 1 - tanh(z_d)^2. In the example, 0.5 at z_q becomes 0.5 * (1 - 0.38^2) = 0.43 at z.
+**Gradient.** Rounding is passed straight through (see vector.py), tanh is differentiated: z_d gets the gradient at
+z_q,d times 1 - tanh(z_d)^2. In the example, 0.5 at z_q becomes 0.5 * (1 - 0.38^2) = 0.43 at z.
 
-As the levels do not move, there is nothing to learn, no code to restart and no term of the loss: a latent cannot run away
-from levels, because tanh is bounded, so it needs no commitment. What spreads the latents over the levels is the
-reconstruction alone. (8, 6, 5) are the paper's levels for about 2^8 codes; it has (8, 5, 5, 5) for 2^10, (7, 5, 5, 5, 5)
-for 2^12 and (8, 8, 8, 6, 5) for 2^14, and finds at least 5 levels in each place best.
+As the levels do not move, there is nothing to learn, no code to restart and no term of the loss: a latent cannot run
+away from levels, because tanh is bounded, so it needs no commitment.
+
+**Scale.** What spreads the latents over the levels is the reconstruction alone, and it may drive them into the flat
+ends of tanh, where only the outermost levels are left and no gradient. So the encoder of VQVAE ends in a batch
+normalisation here: its outputs have mean 0 and variance 1 at first, of which the levels take about equal shares. On the
+embedded data the default model uses 96 % of its 240 codes, and 42 % without it. An encoder of your own should end
+likewise.
+
+(8, 6, 5) are the paper's levels for about 2^8 codes; it has (8, 5, 5, 5) for 2^10, (7, 5, 5, 5, 5) for 2^12 and
+(8, 8, 8, 6, 5) for 2^14 (table 1), and advises at least 5 levels for each number.
 """
 
 from __future__ import annotations
@@ -94,10 +101,8 @@ class FiniteScalarQuantizer(CountingQuantizer):
             raise TypeError(f"FiniteScalarQuantizer needs integers as indices, got {checks.shown(indices)}")
         if indices.ndim < 1:
             raise ValueError(f"FiniteScalarQuantizer needs indices (N, ...), got shape {indices.shape}")
-        if indices.size and not (0 <= indices.data.min() and indices.data.max() < self.codes):
-            raise ValueError(
-                f"indices must be in [0, {self.codes}), got {indices.data.min()} to {indices.data.max()}"
-            )
+        if indices.size and (indices.data.min() < 0 or indices.data.max() >= self.codes):
+            raise ValueError(f"indices must be in [0, {self.codes}), got {indices.data.min()} to {indices.data.max()}")
         index = indices.data.astype(np.int64).reshape(-1, 1)
         digits = index // self.places.data % self.counts_of_levels.data  # (M, D)
         rows = Tensor.wrap(self._levels_of(digits.astype(self.halves.dtype)))
@@ -134,14 +139,9 @@ class FiniteScalarQuantizer(CountingQuantizer):
 
 def check_levels(levels: Any) -> tuple[int, ...]:
     """levels as a tuple of ints; TypeError and ValueError as FiniteScalarQuantizer says."""
-    levels = checks.integers("levels", levels, 2)
-    if not levels:
-        raise ValueError("levels must be at least one int, got none")
-    if prod(levels) > MOST_CODES:
-        raise ValueError(f"levels must make at most {MOST_CODES:,} codes, got {prod(levels):,} from {shown(levels)}")
-    return levels
-
-
-def shown(levels: Sequence[int]) -> str:
-    """The levels as an error message shows them: 8 x 6 x 5."""
-    return " x ".join(map(str, levels)) if len(levels) <= 10 else f"{len(levels)} of them"
+    checked = checks.integers("levels", levels, 2)
+    if not checked:
+        raise ValueError(f"levels must be at least one int, got {checks.shown(levels)}")
+    if prod(checked) > MOST_CODES:
+        raise ValueError(f"levels must make at most {MOST_CODES:,} codes (their product), got {checks.shown(levels)}")
+    return checked
