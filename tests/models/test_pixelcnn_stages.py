@@ -44,16 +44,16 @@ def test_by_perturbation_a_value_changes_all_later_logits_in_reach_and_no_other(
             assert expected or change[place] == 0  # not even by rounding
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 2), (2, 2, 1), (4, 1, 1)])
+@pytest.mark.parametrize("shape", [(2, 1, 2), (2, 2, 1), (3, 1, 1)])
 def test_the_probabilities_of_all_maps_sum_to_one(shape):
     """Also after training on maps whose stages are equal, where a leak would show: it would put more than 1 on them."""
     mv.manual_seed(0)
-    settings = {**TINY, "map_shape": shape}
+    settings = {**TINY, "map_shape": shape, "layers": 1}
     x = maps(60, settings)
     x[:, 1:] = x[:, :1]
-    model = PixelCNN(**settings).fit(x, epochs=15, batch_size=20, lr=1e-2)
+    model = PixelCNN(**settings).fit(x, epochs=6, batch_size=20, lr=3e-2)
     assert model.history[-1]["nll"] < 0.8 * model.history[0]["nll"]
-    every = np.array(list(product(range(2), repeat=4))).reshape(-1, *shape)
+    every = np.array(list(product(range(2), repeat=np.prod(shape)))).reshape(-1, *shape)
     assert np.exp(model.score_samples(every)).sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -84,7 +84,7 @@ def test_samples_are_drawn_as_the_whole_network_would(temperature, classes):
 
 
 def test_the_whole_loss_is_differentiated_right_and_every_weight_is_used():
-    settings = {**TINY, "map_shape": (3, 2, 2), "channels": 2, "hidden": 3}
+    settings = {**TINY, "map_shape": (3, 1, 2), "channels": 2, "hidden": 3, "layers": 1}
     model, x = model_of(settings).train(), maps(3, settings)
     assert mv.gradcheck(lambda *_: model.loss(x).loss, model.parameters(), rtol=1e-4)
     model = model_of(STAGED)

@@ -3,7 +3,7 @@
 A latent has few numbers, z_1, ..., z_D, and each of them is rounded by itself to one of L_d levels. tanh makes it lie
 in (-1, 1), half (L_d - 1) spreads it over a range of L_d levels at distance 1, and rounding chooses one:
 
-    digit_d = round(h tanh(z_d) + h)  in {0, ..., L_d - 1},    z_q,d = digit_d / h - 1  in [-1, 1],    h = (L_d - 1) / 2.
+    digit_d = round(h tanh(z_d) + h)  in {0, ..., L_d - 1},   z_q,d = digit_d / h - 1  in [-1, 1],   h = (L_d - 1) / 2.
 
 For L = 5 (h = 2) and z = 0.4: h tanh(z) = 0.76, the digit is round(2.76) = 3 and z_q = 0.5, the level next above 0. For
 L = 4 (h = 1.5): h tanh(z) = 0.57, the digit is round(2.07) = 2 and z_q = 1 / 3.
