@@ -73,6 +73,20 @@ def test_sample_and_reconstruct(trained, data, tmp_path):
         assert is_picture(tmp_path / f"{name}.png")
 
 
+def test_files_hold_finite_scalar_codes_and_refuse_those_of_several_stages(trained, data, tmp_path):
+    kind, out, *_ = trained
+    result = minivae_command("compress", out, data, tmp_path / "c")
+    if kind == "rvq":
+        refused(result, "residual quantiser", "(3, 2, 2)")
+        assert not (tmp_path / "c").exists()
+        return
+    succeeded("decompress", out, tmp_path / "c", tmp_path / "x.npy", "--codes", tmp_path / "k.npy")
+    model = load(out / "model.npz")
+    np.testing.assert_array_equal(np.load(tmp_path / "k.npy"), model.encode(np.load(data)["x_test"]))
+    nats = model.code_cost(np.load(tmp_path / "k.npy"), load(out / "prior.npz")).sum()
+    assert f"{nats:,.1f} nats" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
