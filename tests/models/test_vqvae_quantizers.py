@@ -47,8 +47,9 @@ class TestGradients:
         self.compare(model, surrogate, x)
 
     def test_the_whole_loss_of_a_finite_scalar_one(self):
-        """In evaluation mode the encoder's batch normalisation is a constant scale; ops/test_gradients.py trains it."""
+        """In training mode, through the batch normalisation too."""
         model, x = self.tiny(FSQ)
+        model.train()
         z0 = model.encoder(mv.Tensor(x)).detach()
         added = model.quantizer(z0).quantized.detach() - F.tanh(z0)
 
@@ -78,6 +79,17 @@ class TestGradients:
         assert loss.item() == pytest.approx(surrogate().item(), rel=1e-12)
         for name, p in model.named_parameters():
             np.testing.assert_allclose(host(p.grad), expected[name], rtol=1e-8, atol=1e-11, err_msg=name)
+
+
+@each
+def test_the_loss_is_the_mean_over_examples(settings):
+    model, x = vqvae(settings, np.float64), images(4, dtype=np.float64)
+    loss = model.loss(x)
+    one_by_one = [model.loss(x[i : i + 1]) for i in range(4)]
+    for name in loss._fields:
+        mean = np.mean([getattr(one, name).item() for one in one_by_one])
+        assert getattr(loss, name).item() == pytest.approx(mean, rel=1e-12)
+        assert getattr(model.loss(np.concatenate([x, x])), name).item() == pytest.approx(mean, rel=1e-12)
 
 
 class TestCodes:
@@ -183,6 +195,23 @@ class TestFiles:
         first = model.fit(images(40)).state_dict()
         for name, array in model.fit(images(40)).state_dict().items():
             np.testing.assert_array_equal(array, first[name])
+
+    @each
+    def test_an_interrupted_run_resumes_bit_by_bit(self, settings, tmp_path):
+        def fitted(epochs, **fit):
+            mv.manual_seed(0)
+            return VQVAE(**settings).fit(images(40), epochs=epochs, batch_size=16, **fit)
+
+        def stop(record):
+            if record["epoch"] == 1:
+                raise KeyboardInterrupt
+
+        file = {"checkpoint": tmp_path / "checkpoint.npz"}
+        with pytest.raises(KeyboardInterrupt):
+            fitted(2, on_epoch=stop, **file)
+        whole, resumed = fitted(2).state_dict(), fitted(2, resume=True, **file).state_dict()
+        for name, array in whole.items():
+            np.testing.assert_array_equal(resumed[name], array)
 
     def test_set_params_changes_the_quantiser(self):
         model = VQVAE(**SIZES).set_params(quantizer="fsq")
