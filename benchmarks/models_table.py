@@ -20,8 +20,20 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-COMMANDS = ["ae", "dae", "vae", "vqvae", "prior", "vqvae2", "prior of vqvae2"]
-PRIORS = {"prior": ("vqvae", "prior_results.json"), "prior of vqvae2": ("vqvae2", "prior_bottom_results.json")}
+# The words after `minivae train`, by the name of the folder in --runs; of a prior by a name of its own.
+COMMANDS = {
+    "ae": ["ae"],
+    "dae": ["dae"],
+    "vae": ["vae"],
+    "vqvae": ["vqvae"],
+    "prior": ["prior", "vqvae"],
+    "fsq": ["vqvae", "--quantizer", "fsq"],
+    "fsq-prior": ["prior", "fsq"],
+    "rvq": ["vqvae", "--quantizer", "rvq"],
+    "rvq-prior": ["prior", "rvq"],
+    "vqvae2": ["vqvae2"],
+    "vqvae2-prior": ["prior", "vqvae2"],
+}
 BEGIN, END = "<!-- table of models -->", "<!-- end of the table -->"
 HEADER = ["command", "parameters", "on the 1,000 test images", "bits/dim", "training"]
 
@@ -56,10 +68,12 @@ def arguments() -> argparse.Namespace:
 
 def train(name: str, runs: Path) -> dict[str, Any]:
     """The results of the default command of a model, which is run unless its results exist already."""
-    model, file = PRIORS.get(name, (name, "results.json"))
-    folder, results = runs / model, runs / model / file
+    kind, *words = COMMANDS[name]
+    folder = runs / (words[0] if kind == "prior" else name)
+    of_prior = "prior_bottom_results.json" if name == "vqvae2-prior" else "prior_results.json"
+    results = folder / (of_prior if kind == "prior" else "results.json")
     if not results.is_file():
-        minivae("train", *(["prior", folder] if name in PRIORS else [name, "--out", folder]))
+        minivae("train", kind, *([folder] if kind == "prior" else [*words, "--out", folder]))
     found: dict[str, Any] = json.loads(results.read_text())
     return found
 
@@ -80,8 +94,9 @@ def markdown(results: dict[str, dict[str, Any]]) -> str:
     """The table: one line for each command, from its results."""
     lines = [HEADER, ["---"] * len(HEADER)]
     for name, result in results.items():
-        command = f"train prior runs/{PRIORS[name][0]}" if name in PRIORS else f"train {name}"
-        said, bits = SAY[name](result)
+        kind, *words = COMMANDS[name]
+        command = " ".join(["train", kind, *(f"runs/{word}" if kind == "prior" else word for word in words)])
+        said, bits = SAY["vqvae2-prior" if name == "vqvae2-prior" else kind](result)
         lines.append([f"`{command}`", f"{result['parameters']:,}", said, bits, f"{result['seconds']:.0f} s"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -138,7 +153,7 @@ def _levels(test: dict[str, Any], prior: str) -> str:
 
 SAY = {
     **{"ae": _ae, "dae": _dae, "vae": _vae, "vqvae": _vqvae, "prior": _prior},
-    **{"vqvae2": _vqvae2, "prior of vqvae2": _prior_of_levels},
+    **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels},
 }
 
 if __name__ == "__main__":

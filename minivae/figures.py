@@ -286,14 +286,16 @@ def save_curves(
 
 
 def save_code_usage(path: str | Path, counts: np.ndarray) -> None:
-    """A bar for each code of a codebook, the most frequent first, and a line where all would be equally frequent.
+    """Shares of the codes of each codebook, the most frequent first, and a line where all would be equally frequent.
 
-    counts: (K,), how often each code was chosen.
+    counts: (K,), how often each code was chosen, or (stages, K) of several codebooks.
     """
-    shares, used, perplexity = code_usage(counts)
-    title = f"{used} of {len(shares)} codes used, perplexity {perplexity:.1f}"
+    stages = [code_usage(of_stage) for of_stage in np.atleast_2d(counts)]
+    texts = [f"{used} of {len(shares)} codes used, perplexity {perplexity:.1f}" for shares, used, perplexity in stages]
+    title, labels = (texts[0], [None]) if len(texts) == 1 else (f"use of the codes of {len(texts)} stages", texts)
     with _plot(path, 5.4, 3.4, title, "code, sorted by use", "share of all codes in %") as axes:
-        axes.bar(np.arange(len(shares)), shares, width=1.0)
+        for i, ((shares, _, _), label) in enumerate(zip(stages, labels, strict=True), 1):
+            axes.stairs(shares, fill=label is None, label=label and f"stage {i}: {label}")
         axes.axhline(100 / len(shares), color="black", linewidth=0.8, linestyle="--", label="uniform")
         axes.legend(fontsize=8)
 

@@ -25,7 +25,7 @@ OVERWRITING = "overwriting"  # the mark in config.json while what an older run l
 OF_A_RUN = ("model", "versions", "contents", OVERWRITING)  # what config.json holds besides options
 PICTURES = (
     *("anomalies", "codes", "codes_bottom", "codes_top", "compression", "denoised", "interpolation", "latent"),
-    *("levels", "manifold", "reconstructions", "samples", "training", "traversal"),
+    *("levels", "manifold", "reconstructions", "samples", "stages", "training", "traversal"),
 )
 PRIOR, TOP, BOTTOM = "prior_", "prior_top_", "prior_bottom_"  # prefixes of the files of priors
 

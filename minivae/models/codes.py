@@ -56,7 +56,7 @@ class CodeModel(LikelihoodCodec):
         """
         checks.elements("an array of samples", (checks.integer("n", n, 1), *self.image_shape))
         self._check_prior(prior, "sample")
-        return self.decode(prior.sample(n, temperature=temperature, **label_argument(y)))
+        return self.decode(self.check_codes(prior.sample(n, temperature=temperature, **label_argument(y))))
 
     def code_cost(self, codes: Any, prior: Prior | None = None, y: Any = None) -> np.ndarray:
         """-log P of the codes of images, in nats (N,); without a prior it is the uniform one's.

@@ -52,6 +52,8 @@ on maps with zeros around them.
 In place of the class there may be a context, maps of integers that the PixelCNN is given besides and may see all of,
 such as the top codes of a VQ-VAE-2: then V y is another vector at each position (equation 5). See pixelcnn_context.py.
 
+**Stages.** A position may also hold several integers, the codes of a residual quantiser: see pixelcnn_stages.py.
+
 **Sampling** takes a pass for each position, because the logits at (i, j) need the values drawn before: see
 pixelcnn_sampling.py.
 
@@ -76,6 +78,7 @@ from minivae.ops.likelihood import CrossEntropy
 from .base import Estimator
 from .pixelcnn_context import ContextNetwork, check_context, check_context_settings, lookup
 from .pixelcnn_sampling import Sampler
+from .pixelcnn_stages import by_stage, check_map_shape, later_stages
 
 SAMPLES_AT_A_TIME = 256
 MOST_LAYERS = 1000
@@ -158,11 +161,13 @@ def _row(table: Tensor, y: Tensor) -> Tensor:
 class PixelCNN(Estimator):
     """Gated PixelCNN over maps of integers: the codes of a VQ-VAE, or binary images (values=2).
 
-    map_shape: (H, W). values: the integers are 0, ..., values - 1. channels: C of each stack. layers: how many gated
-    layers. first_kernel, kernel: the odd width 2 r + 1 of the first layer's kernels and of the others'. hidden: units
-    between the two 1 x 1 convolutions that make the logits from the last layer. classes: the number of labels of a
-    conditional model, or None. codebook_digest: VQVAE.codebook_digest of the model whose codes these are, or None; it
-    is kept in the file, and a VQVAE with another codebook refuses this prior. For the other parameters see Estimator.
+    map_shape: (H, W), or (stages, H, W) of maps with several integers at a position, which are drawn one after the
+    other; these maps are (N, stages, H, W) wherever (N, H, W) stands below. values: the integers are
+    0, ..., values - 1. channels: C of each stack. layers: how many gated layers. first_kernel, kernel: the odd width
+    2 r + 1 of the first layer's kernels and of the others'. hidden: units between the two 1 x 1 convolutions that make
+    the logits from the last layer. classes: the number of labels of a conditional model, or None. codebook_digest:
+    VQVAE.codebook_digest of the model whose codes these are, or None; it is kept in the file, and a VQVAE with another
+    codebook refuses this prior. For the other parameters see Estimator.
 
     context_shape, context_values: of a model of maps given other maps, its context: their size (h, w), and for each of
     M maps the number K_m of its values, integers in [0, K_m). Or None. context_blocks: residual blocks that read it.
@@ -192,7 +197,7 @@ class PixelCNN(Estimator):
         random_state: int | None = None,
         warm_start: bool = False,
     ) -> None:
-        checks.integers("map_shape (H, W)", map_shape, 1, count=2)
+        check_map_shape(map_shape)
         checks.integer("values", values, 2)
         checks.integer("channels", channels, 1)
         checks.integer("layers", layers, 1, MOST_LAYERS)
@@ -217,8 +222,9 @@ class PixelCNN(Estimator):
         given = self.context_values is not None
         self.stack = ModuleList(GatedLayer(C, reach, self.classes, given) for reach in reaches)
         self.output = Sequential(ReLU(), Linear(C, self.hidden), ReLU(), Linear(self.hidden, self.values))
+        self.later = later_stages(self.map_shape, self.values, C, self.hidden)
         if self.context_values is not None:
-            self.context = ContextNetwork(self.map_shape, self.context_values, C, self.context_blocks)
+            self.context = ContextNetwork(self.map_shape[-2:], self.context_values, C, self.context_blocks)
 
     @property
     def conditional(self) -> bool:
@@ -234,12 +240,21 @@ class PixelCNN(Estimator):
         raises.
         """
         maps = self._maps(maps)
-        _, left = self._stacks(self.features(maps), self._condition(y, len(maps)))
-        return self.output(left)
+        stages = by_stage(maps)
+        _, left = self._stacks(self.features(*stages), self._condition(y, len(maps)))
+        logits = [self.logits_of_stage(left, *stages[:s]) for s in range(len(stages))]
+        return logits[0] if maps.ndim == 3 else F.stack(logits, axis=1)
 
-    def features(self, maps: Tensor) -> Tensor:
-        """The values of maps as vectors that the layers read: integers (...) -> (..., C)."""
-        return lookup(self.embedding.weight, maps)
+    def logits_of_stage(self, left: Tensor, *before: Tensor) -> Tensor:
+        """`left` of the last layer (..., C) and the integers (...) of the stages before -> logits (..., values)."""
+        return self.later[len(before) - 1](left, *before) if before else self.output(left)
+
+    def features(self, maps: Tensor, *later: Tensor) -> Tensor:
+        """The values of maps, of each stage, as vectors that the layers read: integers (...) -> (..., C)."""
+        x = lookup(self.embedding.weight, maps)
+        for s, codes in enumerate(later):
+            x = x + self.later[s].features(codes)
+        return x
 
     def _stacks(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """features() of maps, x (N, H, W, C) -> `above` and `left` of the last layer, (N, H, W, C) both."""
@@ -308,7 +323,7 @@ class PixelCNN(Estimator):
             self.train(training)
 
     def bits_per_dim(self, nats: float) -> float:
-        """nats per map -> bits per position, nats / (H W log 2)."""
+        """nats per map -> bits per integer of a map, nats / (H W log 2), or / (stages H W log 2)."""
         return checks.number("nats", nats) / (prod(self.map_shape) * log(2))
 
     # ---- what comes in ----
@@ -319,9 +334,8 @@ class PixelCNN(Estimator):
         Raises TypeError unless they are integers (or booleans), ValueError for another shape or values out of range.
         """
         x = checks.array(f"maps of integers in [0, {self.values})", x, "biu")
-        H, W = self.map_shape
-        if x.ndim != 3 or x.shape[1:] != (H, W):
-            raise ValueError(f"maps must have shape (N, {H}, {W}), got {x.shape}")
+        if x.ndim < 3 or x.shape[1:] != tuple(self.map_shape):
+            raise ValueError(f"maps must have shape (N, {', '.join(map(str, self.map_shape))}), got {x.shape}")
         if x.size and (x.min() < 0 or x.max() >= self.values):
             raise ValueError(f"the values of maps must be in [0, {self.values}), got {x.min()} to {x.max()}")
         return x.astype(np.int64, copy=False)

@@ -54,7 +54,7 @@ from minivae.nn.networks import check_image_shape
 from minivae.random import current_generator
 
 from .codes import CodeModel
-from .vqvae import MOST_BLOCKS, VECTORS_PER_CODE, ResidualBlock
+from .vqvae import MOST_BLOCKS, ResidualBlock
 from .vqvae2_prior import Codes, LevelPrior, check_pair
 
 STRIDES = (2, 4, 8, 16)
@@ -203,9 +203,9 @@ class VQVAE2(CodeModel):
             (self.quantizer_top, lambda x: self.encoder_top(self.encoder(x)), self.top_shape),
             (self.quantizer_bottom, lambda x: self._all_latents(x)[1], self.code_shape),
         ):
-            if quantizer.initialized.item():
+            wanted = ceil(quantizer.vectors_wanted() / prod(shape))
+            if not wanted:
                 continue
-            wanted = ceil(VECTORS_PER_CODE * quantizer.codes / prod(shape))
             chosen = np.argsort(current_generator().uniform((len(x),), np.float64), kind="stable")[:wanted]
             z = self.batched(latents, x[chosen])  # (n, D, h, w)
             quantizer.initialize(z.transpose(0, 2, 3, 1).reshape(-1, self.code_dim))
