@@ -128,6 +128,14 @@ class TestSampling:
         mv.manual_seed(5)
         np.testing.assert_array_equal(model.sample(7, temperature, c), expected)
 
+    def test_maps_of_several_stages_take_a_context_too(self):
+        """At temperature 0 each value is the likeliest given those before it and the context."""
+        settings = {**GIVEN, "map_shape": (2, 4, 5)}
+        model, c = model_of(settings), contexts(3, settings)
+        x = model.sample(3, temperature=0, y=c)
+        np.testing.assert_array_equal(model.logits(x, c).numpy().argmax(axis=-1), x)
+        assert not np.array_equal(model.score_samples(x, c), model.score_samples(x, c[::-1]))
+
     def test_one_context_for_all_and_parts(self, monkeypatch):
         model, c = model_of(GIVEN), contexts(5, GIVEN)
         mv.manual_seed(1)
