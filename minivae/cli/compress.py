@@ -47,7 +47,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _file(*suffixes: str) -> Callable[[str], Path]:
-    """The type of an argument that is the name of a file with one of these suffixes."""
+    """Return the type of an argument that is the name of a file with one of these suffixes."""
 
     def path(text: str) -> Path:
         if Path(text).suffix not in suffixes:
@@ -90,7 +90,7 @@ def _print_cost(payload: int, nats: float, prior: str, labelled: bool) -> None:
 
 
 def _images(run: Run, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images to compress and their labels: the test images of a data set, else all that a folder or file holds."""
+    """Return images to compress and their labels: the test images of a data set, else all of a folder or file."""
     path = Path(name)
     if name in datasets.names() or not path.exists():
         data = run.data(name)
@@ -102,7 +102,7 @@ def _images(run: Run, name: str) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _sizes(model: VQVAE, x: np.ndarray, codes: np.ndarray, size: int | None, compare: bool) -> list[Row]:
-    """Ways to write the images x: name, bytes and PSNR (None for pixels outside [0, 1]).
+    """Return ways to write the images x: name, bytes and PSNR (None for pixels outside [0, 1]).
 
     size: bytes of the file under the prior, None without one. compare: whether other formats are tried too.
     """
@@ -166,7 +166,7 @@ def _write_images(file: IO[bytes], x: np.ndarray, suffix: str) -> None:
 
 
 def _open(args: argparse.Namespace) -> tuple[Run, VQVAE]:
-    """Open the run; ValueError unless it holds a VQ-VAE, whose codes are integers."""
+    """Open the run. Raise ValueError unless it holds a VQ-VAE, whose codes are integers."""
     run = Run.open(args.run, args.device)
     if not isinstance(run.model, VQVAE):
         kind = type(run.model).__name__
@@ -177,6 +177,6 @@ def _open(args: argparse.Namespace) -> tuple[Run, VQVAE]:
 
 
 def _check_distinct(source: Path, out: Path) -> None:
-    """ValueError for an output that would replace what is read, or another output."""
+    """Raise ValueError for an output that would replace what is read, or another output."""
     if source.resolve() == out.resolve():
         raise ValueError(f"{str(out)!r} cannot be written and read, or written twice, by one command")
