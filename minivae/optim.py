@@ -112,7 +112,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum."""
+    """SGD is stochastic gradient descent with momentum."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam, with weight_decay times the parameter added to the gradient."""
+    """Adam adds weight_decay times the parameter to the gradient."""
 
     decoupled = False
     state_names = ("m", "v")
@@ -166,7 +166,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay."""
+    """AdamW is Adam with decoupled weight decay."""
 
     decoupled = True
 

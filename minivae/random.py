@@ -5,9 +5,9 @@ draw of a Generator, and what it gets is a name, `Noise(seed, draw)`. Whoever ho
 again, on any device. The state of a generator is therefore two integers, and a backward pass draws its noise again
 instead of saving it.
 
-Noise comes from the default generator, which manual_seed() seeds and all threads share, unless the code that runs is
-inside of use_generator() or fork(). Those hold for the thread that is inside (and for an asyncio task) and for no
-other: threads with generators of their own do not disturb each other.
+Noise comes from the default generator, which manual_seed() seeds and all threads share, unless the code runs
+inside use_generator() or fork(). Those hold only for the thread (or the asyncio task) that is inside: threads with
+generators of their own do not disturb each other.
 """
 
 from __future__ import annotations

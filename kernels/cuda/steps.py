@@ -56,7 +56,7 @@ class CudaSession(Session):
 
 
 class CapturedStep:
-    """A training step that takes a batch of host arrays, with bitwise the results of the step itself.
+    """It is a training step that takes a batch of host arrays, with bitwise the results of the step itself.
 
     The first call with a batch of given shapes runs the step as it is, for what happens only once, such as compiling
     kernels. The second captures it; from then on it is replayed. The results are the caller's own.

@@ -34,7 +34,7 @@ from .version import Version, versions_of
 
 
 class Function(Node):
-    """Base class of the differentiable operations; a subclass defines forward() and backward().
+    """It is the base class of the differentiable operations; a subclass defines forward() and backward().
 
     backend: the module of kernels that the arrays belong to. needs: for each input, whether it needs a gradient.
     inputs: shape and dtype of each input, dtype None for a Python number.

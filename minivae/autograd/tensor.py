@@ -7,7 +7,7 @@ Function that computed it. The class defines no operations itself: `minivae.ops`
 The arrays are values: what `.data` and `.grad` hand out is read-only on the CPU, `Tensor(array)` copies, and no
 operation writes into an array that another one may have saved. The one way to change a Tensor in place is `inplace()`,
 meant for optimisers and for loading weights. It counts the change (see version.py), so that a backward pass that needs
-the old values refuses to run. (CuPy's arrays have no read-only flag; there the rule is the same, and nobody enforces
+the old values refuses to run. (CuPy's arrays have no read-only flag; there the rule is the same, and nothing enforces
 it.)
 """
 
@@ -33,7 +33,7 @@ class Tensor:
 
     array: anything numpy.asarray takes, or an array of a backend; it is copied, its dtype is kept, in the machine's own
     byte order. requires_grad: collect the gradient of this Tensor in `.grad`, for which it must be float32 or float64.
-    Raises TypeError for other dtypes than booleans, integers, float32 and float64, for masked arrays, and for arrays of
+    Raises TypeError for dtypes other than booleans, integers, float32 and float64, for masked arrays, and for arrays of
     other libraries.
     """
 
@@ -131,7 +131,7 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        """False for the result of an operation in the graph, True for everything else: weights, inputs, constants."""
+        """Whether this is a leaf: not the result of an operation in the graph, but a weight, an input or a constant."""
         return self._node is None or isinstance(self._node, Leaf)
 
     @property

@@ -82,7 +82,7 @@ class Affine:
 
 
 class Layer:
-    """A GatedLayer in integers. It takes its weights out of `state`; see models/pixelcnn.py."""
+    """It is a GatedLayer in integers, and takes its weights out of `state`; see models/pixelcnn.py."""
 
     def __init__(self, state: dict[str, np.ndarray], name: str) -> None:
         self.reach = state[f"{name}.above.weight"].shape[2] - 1  # kernels of `above` have r + 1 rows

@@ -16,7 +16,7 @@ from .range_coder import RangeDecoder, RangeEncoder
 
 
 class Distribution(Protocol):
-    """A distribution over maps (H, W) of integers in [0, values), such as an ExactPixelCNN."""
+    """It is a distribution over maps (H, W) of integers in [0, values), such as an ExactPixelCNN."""
 
     map_shape: tuple[int, int]
     values: int

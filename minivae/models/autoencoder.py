@@ -53,7 +53,7 @@ class AutoencoderLoss(NamedTuple):
 
 
 class Autoencoder(Codec):
-    """An autoencoder of images.
+    """An Autoencoder maps images to codes and back.
 
     image_shape: (C, H, W). latent_dim: D. arch: 'dense', or 'conv' (strided convolutions down, transposed ones up).
     corruption: 'gaussian', 'masking' or 'salt-and-pepper' makes it a denoising autoencoder, see corrupt(); level: how

@@ -159,9 +159,9 @@ class Estimator(WithModules):
         optimizer: makes the Optimizer, a function of the parameters such as mv.optim.SGD, partial(mv.optim.AdamW,
         weight_decay=0.1) or lambda params: mv.optim.SGD(params, lr=0.1). It gets the learning rate too if it has a
         parameter `lr`; if not, as in the lambda, it sets its own, and giving one to fit() is an error. None is Adam.
-        schedule: makes the Schedule, a function of the optimizer and, if it has a parameter `total_steps`, of their
-        number: CosineSchedule, partial(CosineSchedule, warmup_steps=100), partial(StepSchedule, step_size=500). None
-        keeps the learning rate as it is. clip_norm: bound on the norm of the gradients.
+        schedule: makes the Schedule, a function of the optimizer and, if it has a parameter `total_steps`, of the
+        number of steps: CosineSchedule, partial(CosineSchedule, warmup_steps=100), partial(StepSchedule,
+        step_size=500). None keeps the learning rate as it is. clip_norm: bound on the norm of the gradients.
 
         progress: True for a bar on stderr, or a Progress of one's own. checkpoint: a .npz written after each epoch.
         resume: go on from it, bit by bit as if never interrupted, with the arguments and the data of the training that
@@ -344,7 +344,7 @@ class Codec(Estimator):
 
 
 class LikelihoodCodec(Codec):
-    """A Codec whose decoder gives the parameters of a distribution over images, `observation` (nn.likelihoods)."""
+    """It is a Codec whose decoder gives the parameters of a distribution over images, its `observation`."""
 
     likelihood: str
     observation: Bernoulli | Gaussian

@@ -32,7 +32,7 @@ class Beside(UserDict[str, Any]):
 
 
 class WithModules(ArrayModel):
-    """A model whose constructor's parameters may be Modules."""
+    """It is a model whose constructor's parameters may be Modules."""
 
     given: Mapping[str, Module | None] = {}  # those parameters; None where build() makes the module
     _first: Mapping[str, Module] = {}  # copies of them with the weights that they came with

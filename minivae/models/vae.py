@@ -96,7 +96,7 @@ class VAELoss(NamedTuple):
 
 
 class VAE(LatentSpace, LikelihoodCodec):
-    """A variational autoencoder of images.
+    """A VAE is a variational autoencoder of images.
 
     image_shape: (C, H, W). latent_dim: D. arch: 'conv' or 'dense'. likelihood: 'bernoulli' (pixels in [0, 1]) or
     'gaussian' (one learned variance). beta: weight of the KL term, >= 0. channels: of the strided convolutions,

@@ -26,11 +26,10 @@ from .checkpoint import check_suffix, remove_leftovers
 
 
 class Callback:
-    """Base class of callbacks that need the model or have a state. A subclass defines after_epoch().
+    """It is the base class of callbacks that need the model or have a state. A subclass defines after_epoch().
 
-    A training that is resumed must have callbacks of the same classes in the same order. Those of their constructors'
-    arguments that are numbers, strings or tuples and that the callback keeps as attributes of the same names must be
-    the same too.
+    A training that is resumed must have callbacks of the same classes in the same order, made with the same arguments.
+    (This is checked for numbers, strings and tuples that a callback keeps under the names of the arguments.)
     """
 
     def begin(self, model: Any, validated: bool) -> None:
@@ -60,7 +59,7 @@ class Callback:
 
 
 class BestSoFar(Callback):
-    """Base of the callbacks that look for the epoch in which `monitor` is lowest.
+    """It is the base class of the callbacks that look for the epoch in which `monitor` is lowest.
 
     monitor: the name of a number in the epoch's record. A number is better if it is lower than the best by more than
     min_delta. best, best_epoch: that number and its epoch, None and 0 before the first epoch.

@@ -76,7 +76,7 @@ def digest(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """An open checkpoint. meta holds its plain values, headers the shape and the dtype of each of its arrays."""
+    """It is an open checkpoint. meta holds its plain values, headers the shape and the dtype of each of its arrays."""
 
     path: Path
     meta: dict[str, Any]

@@ -22,7 +22,7 @@ BEST = 95  # quality above which JPEG only grows
 
 
 class FormatRow(NamedTuple):
-    """Images in one format: bytes of all files together, PSNR in dB (infinite without loss), quality (None for PNG)."""
+    """It describes images in one format: bytes of all files, PSNR in dB (infinite without loss), quality or None."""
 
     format: str
     sheet: bool
