@@ -4,9 +4,10 @@
     compression         the PSNR (peak signal-to-noise ratio) by dimension of the code
     denoising           the PSNR gained over the noisy images
     detect_anomalies    the AUROC (area under the ROC curve) of the reconstruction error, and a threshold for it
+    WholenessJudge      the share of samples that show one whole thing, by a classifier that knows torn ones too
 
-Each function takes any object that has the method it needs: transform(x), reconstruct(x) or score_samples(x). PCA has
-all three. It is the best linear autoencoder and needs no training, so it is the baseline of every use.
+Each function takes any object that has the method it needs: transform(x), reconstruct(x) or score_samples(x); the judge
+takes images. PCA has all three. It is the best linear autoencoder and needs no training, so it is the baseline of every use.
 """
 
 from .anomaly import AnomalySplit, Detection, anomaly_split, detect_anomalies
@@ -15,6 +16,7 @@ from .denoising import Denoising, denoising
 from .metrics import psnr, roc_auc, squared_error
 from .pca import PCA
 from .probe import LogisticRegression, ProbeRow, probe
+from .wholeness import Wholeness, WholenessJudge
 
 __all__ = [
     "PCA",
@@ -24,6 +26,8 @@ __all__ = [
     "Detection",
     "LogisticRegression",
     "ProbeRow",
+    "Wholeness",
+    "WholenessJudge",
     "anomaly_split",
     "compression",
     "denoising",
