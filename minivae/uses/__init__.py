@@ -6,8 +6,9 @@
     detect_anomalies    the AUROC (area under the ROC curve) of the reconstruction error, and a threshold for it
     WholenessJudge      the share of samples that show one whole thing, by a classifier that knows torn ones too
 
-Each function takes any object that has the method it needs: transform(x), reconstruct(x) or score_samples(x); the judge
-takes images. PCA has all three. It is the best linear autoencoder and needs no training, so it is the baseline of every use.
+Each function takes any object that has the method it needs: transform(x), reconstruct(x) or score_samples(x). PCA has
+all three. It is the best linear autoencoder and needs no training, so it is the baseline of every use. The judge takes
+images.
 """
 
 from .anomaly import AnomalySplit, Detection, anomaly_split, detect_anomalies

@@ -4,8 +4,8 @@ A sample can have a likely code at every place and be torn all the same: a trous
 eye sees little, so samples get a number of their own. Three ways to count whole images, the second of which is used:
 
 1. The share to which a classifier of the K classes gives some class with at least 90 %. It does not tell whole from
-   torn: on fashion-mini such a classifier is as sure of noise (codes drawn uniformly, 33 %) as of samples (32 %). It has
-   seen nothing but clothes, so whatever is no shirt and no shoe must be a bag.
+   torn: on fashion-mini such a classifier is as sure of noise (codes drawn uniformly, 33 %) as of samples (32 %). As it
+   has seen nothing but clothes, what is no shirt and no shoe must be a bag.
 2. The classifier has K + 1 classes. The last one, "torn", is trained on patchworks: two training images of different
    classes, joined along a random smooth border. An image counts as whole if "torn" has less than half of the
    probability: then it looks more like one of the data than like a patchwork. Noise is torn to 99.9 %, test images are
@@ -28,7 +28,6 @@ from minivae import ops as F
 from minivae.autograd import Tensor
 from minivae.data.batches import images_as_floats
 from minivae.kernels import checks
-from minivae.kernels.contract import Noise
 from minivae.kernels.reference import random_bits
 from minivae.models.base import Estimator
 from minivae.nn import Conv2d, Flatten, Linear, Sequential

@@ -181,9 +181,10 @@ class TestLikelihood:
         assert all(p.grad is not None and host(p.grad).any() for p in model.parameters())
 
 
-class TestDropout:
-    DROPOUT = {**SMALL, "classes": 3, "dropout": 0.3}
+DROPOUT = {**SMALL, "classes": 3, "dropout": 0.3}
 
+
+class TestDropout:
     def test_it_zeroes_gated_features_of_both_stacks_and_keeps_their_mean(self):
         layer = GatedLayer(8, 1, None, 0.3)
         window = mv.Tensor(np.random.default_rng(0).normal(size=(40, 9, 10, 8)).astype(np.float32))
@@ -199,9 +200,9 @@ class TestDropout:
 
     def test_it_is_off_outside_of_training(self):
         """Scores and samples are those of a model without dropout that has the same weights, bit by bit."""
-        model, plain = model_of(self.DROPOUT), PixelCNN(**{**self.DROPOUT, "dropout": 0.0}).to(dtype=np.float64)
+        model, plain = model_of(DROPOUT), PixelCNN(**{**DROPOUT, "dropout": 0.0}).to(dtype=np.float64)
         plain.load_state_dict(model.state_dict())
-        x, y = maps(5, SMALL), labels(5, self.DROPOUT)
+        x, y = maps(5, SMALL), labels(5, DROPOUT)
         np.testing.assert_array_equal(model.train().score_samples(x, y), plain.score_samples(x, y))
         with fork(1):
             drawn = model.sample(5, y=y)
@@ -209,8 +210,8 @@ class TestDropout:
             np.testing.assert_array_equal(drawn, plain.sample(5, y=y))
 
     def test_no_logit_sees_later_values_in_training(self):
-        model = model_of(self.DROPOUT).train()
-        x, y = maps(4, SMALL), labels(4, self.DROPOUT)
+        model = model_of(DROPOUT).train()
+        x, y = maps(4, SMALL), labels(4, DROPOUT)
 
         def logits(x):
             with fork(5):
