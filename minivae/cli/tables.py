@@ -118,6 +118,8 @@ def _vqvae(model: VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
             rows.append([name, kind, *fixed(bound, terms["nll"], cost), f"{model.bits_per_dim(bound):.4f}"])
     print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/dim"], rows)
     print(f"bound on -log p(x) = nll + cost of the codes, in nats per image{_scale(data)}")
+    if prior is not None and prior.classes is not None:
+        print("the PixelCNN knows the class y of each image: its bound is one on -log p(x | y)")
     test = numbers["test"]
     print(f"{test['usage']:.1%} of {model.codes} codes used on the test images, perplexity {test['perplexity']:.1f}")
     if prior is not None:

@@ -37,6 +37,7 @@ EXEMPT = {
     "models.PixelCNN.features": "takes the Tensor that the model has made",
     **{f"nn.{name}": RESULT for name in ("Quantized",)},
     **{f"uses.{name}": RESULT for name in ("AnomalySplit", "CompressionRow", "Denoising", "Detection", "ProbeRow")},
+    "uses.Wholeness": RESULT,
     **{f"models.{m}.{n}": LOOP for m in MODELS for n in ("prepare", "before_step", "batched", "tensor")},
     **{f"training.{name}": LOOP for name in ("Trainer", "Trainer.run", "Trainer.step", "evaluate")},
     **{f"training.{c}.{m}": LOOP for c in CALLBACKS for m in ("begin", "after_epoch", "end")},
