@@ -21,6 +21,7 @@ from .runs import Files, Run, write_json
 from .tables import report
 from .training import Training, training
 
+MIRRORED = ("fashion-mini", "fashion-mnist")  # data whose mirror images are as good: no digits, no letters
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
 
 
@@ -158,7 +159,7 @@ def _vae(args: argparse.Namespace, data: Dataset) -> Estimator:
 
 
 def _vqvae_options(parser: Parser) -> None:
-    options.count(parser, "--codes", 256, "number of codes in the codebook", most=2**16)
+    options.count(parser, "--codes", 32, "number of codes in the codebook", most=2**16)
     options.count(parser, "--code-dim", 16, "length of a code", most=options.WIDE)
     options.count(parser, "--channels", 64, "number of channels of each convolution", most=options.CHANNELS)
     _likelihood(parser)
@@ -182,15 +183,15 @@ def _vqvae(args: argparse.Namespace, data: Dataset) -> Estimator:
 
 def _prior_options(parser: Parser) -> None:
     options.run(parser)
-    options.training(parser, 15)
+    options.training(parser, 20)
     options.validation(parser)
     options.count(parser, "--channels", 32, "number of channels of each convolution", most=options.CHANNELS)
     options.count(parser, "--layers", 5, "number of layers of the PixelCNN", most=100)
     dropout = "probability that a feature of a layer is zero in a step of the training"
     parser.add_argument("--dropout", type=options.probability, default=0.1, metavar="P", help=dropout)
-    conditional = (
-        "learn one distribution for each class (default: where training and test images have labels 0, 1, ...)"
-    )
+    mirrored = f"train on the codes of mirror images too (default: for {' and '.join(MIRRORED)})"
+    options.flag(parser, "--mirrored", mirrored, default=None)
+    conditional = "learn one distribution for each class (default: where the classes are numbered 0, 1, ...)"
     options.flag(parser, "--conditional", conditional, default=None)
     options.keeping(parser)
 
@@ -206,14 +207,19 @@ def _train_prior(args: argparse.Namespace) -> None:
         conditional = _conditional(whole, args.conditional)
         data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
         manual_seed(args.seed)
-        prior = _prior(args, model, 1 + int(np.max(whole.y_train)) if conditional else None)
+        prior = _prior(args, model, 1 + max(_labels(whole.y_train)) if conditional else None)
         h, w = model.code_shape
         print(f"prior with {prior.num_parameters():,} parameters on the {h} x {w} codes of {run.folder}: ", end="")
-        maps, validation_maps = model.encode(data.x_train), model.encode(x_validation)
-        print(f"{images.sizes(args.validation, maps, validation_maps, data.x_test)} maps", flush=True)
+        mirrored = whole.name in MIRRORED if args.mirrored is None else args.mirrored
+        x, y = model.check_images(data.x_train), data.y_train
+        if mirrored:
+            x, y = np.concatenate([x, x[..., ::-1]]), None if y is None else np.concatenate([y, y])
+        maps, validation_maps = model.encode(x), model.encode(x_validation)
+        sizes = images.sizes(args.validation, maps, validation_maps, data.x_test)
+        print(f"{sizes} maps{', one half of the training maps of mirror images' if mirrored else ''}", flush=True)
         of_prior.begin()
         validation = (validation_maps, y_validation) if conditional else validation_maps
-        of_prior.fit(prior, args, maps, data.y_train if conditional else None, validation=validation)
+        of_prior.fit(prior, args, maps, y if conditional else None, validation=validation)
         _finish(of_prior, args, prior, run, whole)
         gallery.draw_samples(run, gallery.SHEET, run.folder / "samples.png")
     print(f"prior, metrics and samples are in {run.folder}/")
@@ -246,12 +252,17 @@ def _obstacle(data: Dataset) -> str | None:
     """Say what is wrong with the labels for a conditional prior; None if nothing is."""
     if data.y_train is None or data.y_test is None:
         return f"--conditional needs labels, and {data.name!r} has none"
-    known, found = np.unique(data.y_train).tolist(), np.unique(data.y_test).tolist()
+    known, found = _labels(data.y_train), _labels(data.y_test)
     if known != list(range(len(known))):
         return f"--conditional needs classes that are numbered 0, 1, 2, ..., those of training are {_some(known)}"
     if other := sorted({*found} - {*known}):
         return f"no training image of {data.name!r} has the labels {_some(other)} of its test images"
     return None
+
+
+def _labels(y: np.ndarray | None) -> list[int]:
+    """List the labels that occur, in order."""
+    return [] if y is None else np.unique(y).tolist()
 
 
 def _some(labels: list[int]) -> str:

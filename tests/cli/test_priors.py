@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from command_line import QUICK, is_picture, minivae_command, refused, run_until, same_models, succeeded, table
 
+from minivae import datasets, manual_seed
+from minivae.cli import train
 from minivae.cli.gallery import TEMPERATURE
 from minivae.models import VQVAE, PixelCNN, load
 
@@ -92,6 +94,25 @@ class TestPrior:
             result = succeeded("train", "prior", out, *QUICK["prior"], *options)
             assert load(out / "prior.npz").classes is None
             assert "p(x | y)" not in result.stdout
+
+    def test_mirror_images_are_trained_on_where_asked_or_known_to_be_as_good(self, runs, data, tmp_path, monkeypatch):
+        assert {*train.MIRRORED} <= {*datasets.names()}
+        monkeypatch.setattr(train, "MIRRORED", (datasets.load(data).name,))
+        for name, options in (("usual", []), ("asked", ["--mirrored"]), ("not", ["--no-mirrored"])):
+            out = copy(runs("vqvae")[0], tmp_path / name, "model.npz", "config.json")
+            result = succeeded("train", "prior", out, *QUICK["prior"], *options)
+            assert ("mirror images" in result.stdout) == (name != "not")
+            assert ("120 training" if name != "not" else "60 training") in result.stdout
+        same_models(tmp_path / "usual" / "prior.npz", tmp_path / "asked" / "prior.npz")
+
+        model, dropout, arrays = load(out / "model.npz"), load(out / "prior.npz").dropout, np.load(data)
+        x, y = model.check_images(arrays["x_train"]), arrays["y_train"]
+        maps = np.concatenate([model.encode(x), model.encode(np.flip(x, axis=3))])
+        manual_seed(0)
+        settings = {"channels": 4, "layers": 2, "classes": 3, "codebook_digest": model.codebook_digest}
+        prior = PixelCNN(model.code_shape, 6, **settings, dropout=dropout)
+        prior.fit(maps, np.tile(y, 2), epochs=2, batch_size=16, lr=2e-3).save(tmp_path / "by hand.npz")
+        same_models(tmp_path / "by hand.npz", tmp_path / "asked" / "prior.npz")
 
     def test_dropout_is_that_of_the_option(self, with_prior, runs, tmp_path):
         out = copy(runs("vqvae")[0], tmp_path / "run", "model.npz", "config.json")
