@@ -79,7 +79,8 @@ class Function(Node):
 
         Raises ValueError for numbers that the arrays' dtype cannot hold, TypeError where forward() returns no array.
         """
-        numbers = () if SCALARS.issuperset(map(type, inputs)) else SCALARS  # numbers alone become arrays
+        # Beside an array a number stays one, so that the array's dtype wins; numbers alone become arrays.
+        numbers = () if SCALARS.issuperset(map(type, inputs)) else SCALARS
         operands = [x if type(x) in numbers else as_tensor(x) for x in inputs]
         tensors = [x for x in operands if type(x) not in SCALARS]
         function = cls()
@@ -97,7 +98,7 @@ class Function(Node):
             check_dtype(f"the result of {cls.__name__}", y.dtype)
 
         xp = function.backend.xp
-        views = versions_of(y, tensors, xp) if y.base is not None else ()
+        views = versions_of(y, tensors, xp) if y.base is not None else ()  # a view shares its input's Version
         result = Tensor.wrap(y, views[0] if views else None)
         if True in function.needs and y.dtype in DIFFERENTIABLE:
             result._node = function

@@ -1,8 +1,8 @@
 """Tensor: an array that remembers which operation made it.
 
 A Tensor holds one array of one backend and, if gradients are to flow through it, its node in the graph: a Leaf, or the
-Function that computed it. It knows no operation. `minivae.ops` assigns the operators (`a + b`, `a.sum()`), so that ops
-stand on autograd and not the other way round.
+Function that computed it. The class defines no operations itself: `minivae.ops` assigns the operators (`a + b`,
+`a.sum()`), so that ops stand on autograd and not the other way round.
 
 The arrays are values: what `.data` and `.grad` hand out is read-only on the CPU, `Tensor(array)` copies, and no
 operation writes into an array that another one may have saved. The one way to change a Tensor in place is `inplace()`,
@@ -131,7 +131,7 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        """Whether no operation entered this Tensor into the graph: weights, inputs and constants are leaves."""
+        """False for the result of an operation in the graph, True for all else: weights, inputs, constants."""
         return self._node is None or isinstance(self._node, Leaf)
 
     @property

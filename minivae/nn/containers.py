@@ -18,7 +18,7 @@ N = TypeVar("N", bound="Numbered")
 
 
 class Numbered(Module):
-    """Modules by number, as a sequence: len(), iteration, [i] with negative i, and slices."""
+    """A Module that behaves like a list of Modules: it has len(), iteration, indices and slices."""
 
     def append(self: N, module: Module) -> N:
         """Add a Module at the end and return this one. TypeError for what is no Module."""

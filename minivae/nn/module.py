@@ -91,7 +91,7 @@ class Module:
         return (value for value in vars(self).values() if isinstance(value, Module))
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """(path, Module) for this Module, whose path is "", and for all below; one in two places comes once."""
+        """(path, Module) for this Module, whose path is "", and all below; one that is used twice is listed once."""
         return self._named_modules("", set())
 
     def _named_modules(self, path: str, seen: set[Module]) -> Iterator[tuple[str, Module]]:
@@ -106,7 +106,7 @@ class Module:
                 yield from value._named_modules(f"{path}.{name}" if path else name, seen)
 
     def modules(self) -> Iterator[Module]:
-        """This Module and all below it; one in two places comes once."""
+        """This Module and all below it; one that is used twice is listed once."""
         return (module for _, module in self.named_modules())
 
     def named_tensors(
@@ -124,7 +124,7 @@ class Module:
     def _check_filled(self) -> None:
         """TypeError for a container that has been filled with Modules or Tensors since it was set.
 
-        Dictionaries inside of others are not looked into again: a model's history is a long list of them.
+        Dictionaries in other containers are skipped: a model's history is a long list of them.
         """
         for name in self._fillable:
             value = vars(self).get(name)

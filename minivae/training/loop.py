@@ -103,6 +103,7 @@ class Trainer:
         """
         model, progress, total_steps = self.model, progress or Silent(), epochs * len(self.batches)
         with self._session() as session:
+            # On a CPU `step` is self.step, on a GPU a recording of it.
             step = session.prepare(partial(self.step, watched=session.lag == 1), StepState(model, [self.optimizer]))
             if not self.steps:
                 model.prepare(self.batches.x)
@@ -129,7 +130,7 @@ class Trainer:
         return self.history
 
     def step(self, *batch: Any, watched: bool) -> Any:
-        """One step of the optimiser, which a session may capture: Python may run it once and the GPU a thousand times.
+        """One step of the optimiser. On a GPU the session records it once and then replays it without Python.
 
         watched: look at the loss on the way, so that one that is not finite leaves the weights as they are. Where the
         results of steps lag behind, nothing here may wait for the device.
@@ -178,7 +179,7 @@ class Trainer:
             raise FloatingPointError(f"{names[0]} has become NaN or infinite in {where}")
 
     def _asked_to_stop(self, record: dict[str, Any], on_epoch: Sequence[Callable[[dict[str, Any]], Any]]) -> bool:
-        """Call all of them. Callbacks come first, so that a checkpoint has seen what they have, also that they stop."""
+        """Call all of them, Callbacks first: the checkpoint, which one of the functions writes, has their new state."""
         for callback in self.callbacks:
             self.stopped |= _is_true(callback, callback.after_epoch(self.model, record))
         return any([self.stopped, *[_is_true(function, function(record)) for function in on_epoch]])

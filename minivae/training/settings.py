@@ -1,4 +1,4 @@
-"""Settings: what fit() is told besides its data, checked before anything is changed, and what is made of it."""
+"""Settings checks the arguments of fit() before anything changes, and makes the Trainer from them."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _called_after_epochs(on_epoch: Any) -> list[Any]:
 
 
 def _takes(function: Any, name: str) -> bool:
-    """Whether the function has a parameter of this name that functools.partial has not given a value yet."""
+    """Whether a function, such as the class SGD, has a parameter of this name that partial() has not given a value."""
     return name in signature(function).parameters and name not in getattr(function, "keywords", {})
 
 
