@@ -122,8 +122,8 @@ def _prior(result: dict[str, Any]) -> tuple[str, str]:
 
 def _whole(result: dict[str, Any]) -> str:
     """The share of whole images among the samples as the model draws them by default, which stand last."""
-    name, shares = list(result["wholeness"].items())[-1]
-    return f"{shares['whole']:.0%} of the {name} are whole"
+    *_, samples = result["wholeness"].values()
+    return f"{samples['whole']:.0%} of its samples whole"
 
 
 if __name__ == "__main__":

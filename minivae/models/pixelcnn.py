@@ -152,7 +152,7 @@ class PixelCNN(Estimator):
     between the two 1 x 1 convolutions that make the logits from the last layer. classes: the number of labels of a
     conditional model, or None. codebook_digest: VQVAE.codebook_digest of the model whose codes these are, or None; it
     is kept in the file, and a VQVAE with another codebook refuses this prior. dropout: the probability in [0, 1) that a
-    gated feature is zero in training, where few maps would be learned by heart. For the other parameters see Estimator.
+    gated feature is zero in a step of training, against learning maps by heart. For the other parameters see Estimator.
 
     Raises TypeError and ValueError for arguments of other types and ranges, and for even kernels.
     """
