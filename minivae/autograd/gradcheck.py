@@ -41,7 +41,7 @@ from minivae.kernels import backend_of, checks
 from minivae.kernels import reference as host
 from minivae.kernels.contract import Array, Noise
 
-from .graph import no_grad
+from .graph import enable_grad, no_grad
 from .tensor import Tensor
 
 ENTRY_BY_ENTRY = 128  # inputs up to this size are tested exhaustively
@@ -104,7 +104,8 @@ def _variables(tensors: Sequence[Tensor]) -> dict[int, Tensor]:
 
 
 def _backward(fn: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Array:
-    y = fn(*tensors)
+    with enable_grad():
+        y = fn(*tensors)
     if not isinstance(y, Tensor) or y.dtype != np.float64:
         raise TypeError(f"gradcheck: fn must return a float64 Tensor, got {getattr(y, 'dtype', type(y).__name__)}")
     with no_grad():

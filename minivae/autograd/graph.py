@@ -81,7 +81,7 @@ def backward(result: Node, dy: Array, retain_graph: bool = False) -> None:
     gradients = {result: dy}
     for node in reversed(topological_order(result)):
         if node in gradients:  # otherwise no user of it had a gradient to send
-            add_up(gradients, node.edges, node.checked(node.backward(gradients.pop(node))))
+            add_up(gradients, node.edges, node.checked(node.backward(read_only(gradients.pop(node)))))
         if not retain_graph:
             node.release()
 
@@ -116,6 +116,14 @@ def topological_order(result: Node) -> list[Node]:
 def as_array(value: Any) -> Array:
     """NumPy makes numbers of results without axes; here they become arrays again."""
     return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def read_only(array: Array) -> Array:
+    """A view that cannot be written through, since others may hold the array; those of a GPU have no such flag."""
+    if isinstance(array, np.ndarray) and array.flags.writeable:
+        array = array.view()
+        array.flags.writeable = False
+    return array
 
 
 # ---- switching the graph off ----

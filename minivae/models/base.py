@@ -30,8 +30,9 @@ from minivae.optim import CosineSchedule
 from minivae.random import Generator, current_generator, default_generator, fork, use_generator
 from minivae.training.checkpoint import CheckpointFile, open_checkpoint, save_checkpoint
 from minivae.training.loop import EVALUATION_SEED
+from minivae.training.plain import plain
 from minivae.training.progress import Progress
-from minivae.training.resume import OF_FIT, TrainingFile, plain, tuples
+from minivae.training.resume import OF_FIT, TrainingFile, tuples
 from minivae.training.settings import MakeOptimizer, MakeSchedule, OnEpoch, Settings
 
 from .arrays import shaped
@@ -59,6 +60,7 @@ class Estimator(WithModules):
     """
 
     history: list[dict[str, Any]]
+    _records = ("history",)
     generator: Generator | None = None  # of a random_state
 
     def __init__(
@@ -211,7 +213,10 @@ class Estimator(WithModules):
     def _start_anew(self) -> None:
         """Weights and noise as the constructor left them, where the weights are now and in their dtype."""
         device, dtype = self.parameters()[0].device, self.parameters()[0].dtype
+        frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
         self._build_anew()
+        for name, p in self.named_parameters():
+            p.requires_grad = p.requires_grad and name not in frozen
         self.to(device, dtype)
 
     # ---- scores ----

@@ -65,6 +65,7 @@ class Module:
 
     training: bool = True
     _fillable: tuple[str, ...] = ()  # names of the attributes that were set to a list, dict or set
+    _records: tuple[str, ...] = ()  # names of attributes that hold no Modules, whatever is put into them later
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define forward()")
@@ -76,7 +77,7 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, CONTAINERS):
             _check_container(self, name, value, CONTAINERS)
-            if isinstance(value, FILLABLE) and name not in self._fillable:
+            if isinstance(value, FILLABLE) and name not in (*self._fillable, *self._records):
                 super().__setattr__("_fillable", (*self._fillable, name))
         super().__setattr__(name, value)
 

@@ -84,6 +84,8 @@ class BestSoFar(Callback):
         """Whether this epoch is better than all before; then it is the best."""
         if self.monitor not in record:
             raise ValueError(f"there is no {self.monitor!r} in the record of an epoch, which has {', '.join(record)}")
+        if not np.isfinite(record[self.monitor]):
+            raise ValueError(f"{self.monitor!r} must be finite to be monitored, got {record[self.monitor]}")
         if self.best is not None and not record[self.monitor] < self.best - self.min_delta:
             return False
         self.best, self.best_epoch = record[self.monitor], record["epoch"]

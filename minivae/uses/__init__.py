@@ -3,6 +3,8 @@
     probe               transfer: the accuracy of a classifier on the codes, with few labels and with many
     compression         the PSNR (peak signal-to-noise ratio) by dimension of the code
     denoising           the PSNR gained over the noisy images
+    pack_codes          images in few bytes: the codes of a VQ-VAE, entropy-coded under its prior; unpack_codes
+    image_formats       what PNG, JPEG and WebP make of the same images
     detect_anomalies    the AUROC (area under the ROC curve) of the reconstruction error, and a threshold for it
     WholenessJudge      the share of samples that show one whole thing, by a classifier that knows torn ones too
 
@@ -12,8 +14,10 @@ images.
 """
 
 from .anomaly import AnomalySplit, Detection, anomaly_split, detect_anomalies
+from .code_files import Unpacked, pack_codes, unpack_codes
 from .compression import CompressionRow, compression
 from .denoising import Denoising, denoising
+from .image_formats import FormatRow, image_formats
 from .metrics import psnr, roc_auc, squared_error
 from .pca import PCA
 from .probe import LogisticRegression, ProbeRow, probe
@@ -25,16 +29,21 @@ __all__ = [
     "CompressionRow",
     "Denoising",
     "Detection",
+    "FormatRow",
     "LogisticRegression",
     "ProbeRow",
+    "Unpacked",
     "Wholeness",
     "WholenessJudge",
     "anomaly_split",
     "compression",
     "denoising",
     "detect_anomalies",
+    "image_formats",
+    "pack_codes",
     "probe",
     "psnr",
     "roc_auc",
     "squared_error",
+    "unpack_codes",
 ]
