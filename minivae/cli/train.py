@@ -23,6 +23,7 @@ from .training import Training, training
 
 MIRRORED = ("fashion-mini", "fashion-mnist")  # data whose mirror images are as good: no digits, no letters
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
+CODES, CODES_OF_STAGE = 32, 16  # few, so that a prior learns them from few images; of rvq in each stage
 
 
 def add_commands(commands: Any) -> None:
@@ -53,6 +54,8 @@ def _new(kinds: Any, name: str, build: Build, epochs: int, text: str) -> Parser:
 
 
 def _train(args: argparse.Namespace) -> None:
+    if vars(args).get("codes", 0) is None:
+        args.codes = CODES_OF_STAGE if args.quantizer == "rvq" else CODES
     files = Files(args.out)
     with training(files, args) as run:
         manual_seed(args.seed)
@@ -159,7 +162,8 @@ def _vae(args: argparse.Namespace, data: Dataset) -> Estimator:
 
 
 def _vqvae_options(parser: Parser) -> None:
-    options.count(parser, "--codes", 32, "number of codes in the codebook", most=2**16)
+    codes = "number of codes in the codebook, or in that of each stage of rvq (default: 32, for rvq 16)"
+    options.count(parser, "--codes", None, codes, most=2**16)
     options.count(parser, "--code-dim", 16, "length of a code", most=options.WIDE)
     options.count(parser, "--channels", 64, "number of channels of each convolution", most=options.CHANNELS)
     _likelihood(parser)
@@ -167,6 +171,11 @@ def _vqvae_options(parser: Parser) -> None:
     parser.add_argument("--update", choices=["ema", "gradient"], default="ema", help=update)
     commitment = "weight of the commitment term in the loss"
     parser.add_argument("--commitment", type=float, default=0.25, help=commitment)
+    kind = "vq: one codebook; rvq: residual, a codebook for each of several stages; fsq: finite scalar, no codebook"
+    parser.add_argument("--quantizer", choices=["vq", "rvq", "fsq"], default="vq", help=kind)
+    levels = "numbers of levels of fsq, one for each number of a code (default: 8 6 5)"
+    options.counts(parser, "--levels", None, "L", levels, least=2, most=2**16)
+    options.count(parser, "--stages", None, "number of codebooks of rvq (default: 2)", most=64)
 
 
 def _vqvae(args: argparse.Namespace, data: Dataset) -> Estimator:
@@ -178,6 +187,9 @@ def _vqvae(args: argparse.Namespace, data: Dataset) -> Estimator:
         likelihood=args.likelihood,
         update=args.update,
         commitment=args.commitment,
+        quantizer=args.quantizer,
+        levels=args.levels,
+        stages=args.stages,
     )
 
 
@@ -208,8 +220,8 @@ def _train_prior(args: argparse.Namespace) -> None:
         data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
         manual_seed(args.seed)
         prior = _prior(args, model, 1 + max(_labels(whole.y_train)) if conditional else None)
-        h, w = model.code_shape
-        print(f"prior with {prior.num_parameters():,} parameters on the {h} x {w} codes of {run.folder}: ", end="")
+        shape = " x ".join(map(str, model.code_shape))
+        print(f"prior with {prior.num_parameters():,} parameters on the {shape} codes of {run.folder}: ", end="")
         mirrored = whole.name in MIRRORED if args.mirrored is None else args.mirrored
         x, y = model.check_images(data.x_train), data.y_train
         if mirrored:
@@ -228,7 +240,7 @@ def _train_prior(args: argparse.Namespace) -> None:
 def _prior(args: argparse.Namespace, model: models.VQVAE, classes: int | None) -> models.PixelCNN:
     return models.PixelCNN(
         model.code_shape,
-        model.codes,
+        model.quantizer.codes,
         channels=args.channels,
         layers=args.layers,
         classes=classes,

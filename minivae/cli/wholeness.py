@@ -41,7 +41,7 @@ def _samples(model: VAE | VQVAE, prior: PixelCNN | None) -> dict[str, np.ndarray
     if isinstance(model, VAE):
         return {"samples": model.sample(COUNT)}
     uniform = current_generator().uniform((COUNT, *model.code_shape), np.float64)
-    samples = {"samples, uniform prior": model.decode((uniform * model.codes).astype(np.int64))}
+    samples = {"samples, uniform prior": model.decode((uniform * model.quantizer.codes).astype(np.int64))}
     if prior is not None:
         for temperature in dict.fromkeys((1.0, TEMPERATURE)):
             samples[f"samples, temperature {temperature:g}"] = of_prior(model, prior, COUNT, temperature)
