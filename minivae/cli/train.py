@@ -23,7 +23,8 @@ from .training import Training, training
 
 MIRRORED = ("fashion-mini", "fashion-mnist")  # data whose mirror images are as good: no digits, no letters
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
-CODES, CODES_OF_STAGE = 32, 16  # few, so that a prior learns them from few images; of rvq in each stage
+# Few codes, whose prior can be learned from few images. rvq: of each stage. fsq has none: VQVAE's own default.
+CODES = {"vq": 32, "rvq": 16, "fsq": 256}
 
 
 def add_commands(commands: Any) -> None:
@@ -55,7 +56,7 @@ def _new(kinds: Any, name: str, build: Build, epochs: int, text: str) -> Parser:
 
 def _train(args: argparse.Namespace) -> None:
     if vars(args).get("codes", 0) is None:
-        args.codes = CODES_OF_STAGE if args.quantizer == "rvq" else CODES
+        args.codes = CODES[args.quantizer]
     files = Files(args.out)
     with training(files, args) as run:
         manual_seed(args.seed)
