@@ -13,7 +13,7 @@ import numpy as np
 from minivae import data as datasets
 from minivae import uses
 from minivae.data.files import load_array, load_png_folder
-from minivae.models import VQVAE
+from minivae.models import VQVAE, PixelCNN
 from minivae.training.checkpoint import atomic_write
 from minivae.uses.code_files import HEADER
 from minivae.uses.image_formats import as_bytes, sheet, write_png
@@ -63,8 +63,10 @@ def _compress(args: argparse.Namespace) -> None:
     x, y = _images(run, args.source)
     x = model.check_images(x)
     prior = run.prior()
-    y = None if prior is None else prior.check_labels(y, len(x))
     codes = model.encode(x)
+    if prior is not None and prior.classes is not None and y is None:
+        y = _cheapest_labels(model, codes, prior)
+    y = None if prior is None else prior.check_labels(y, len(x))
     data = uses.pack_codes(model, codes, prior, y)
     rows = _sizes(model, x, codes, None if prior is None else len(data), args.compare)
     atomic_write(args.out, lambda file: file.write(data))
@@ -77,6 +79,12 @@ def _compress(args: argparse.Namespace) -> None:
     _print_cost(len(data) - HEADER, nats, "uniform" if prior is None else "PixelCNN", labelled=y is not None)
     if prior is None:
         print(f"there is no prior; `minivae train prior {run.folder}` trains one, which makes files smaller")
+
+
+def _cheapest_labels(model: VQVAE, codes: np.ndarray, prior: PixelCNN) -> np.ndarray:
+    """Labels (N,) for images that have none: for each the class under which its codes (N, h, w) cost least."""
+    costs = [model.code_cost(codes, prior, np.full(len(codes), label)) for label in range(prior.classes or 0)]
+    return np.argmin(costs, axis=0)
 
 
 def _print_cost(payload: int, nats: float, prior: str, labelled: bool) -> None:
