@@ -21,6 +21,7 @@ from minivae.uses import Denoising
 from . import options
 from .pixels import check_unit_interval, in_unit_interval
 from .runs import Run, write_json
+from .wholeness import judged
 
 IMAGES, SAMPLES = 1000, 100  # for the quick estimate of log p(x)
 SEED = 0x5A  # for the noise of that estimate
@@ -50,9 +51,10 @@ def report(run: Run, data: Dataset, images: int = IMAGES, samples: int = SAMPLES
     """Print the table of a model on a data set, and return what stands in it."""
     model = run.model
     if isinstance(model, VAE):
-        return _checked(_vae(model, data, images, samples))
+        return _checked({**_vae(model, data, images, samples), **_wholeness(model, None, data)})
     if isinstance(model, VQVAE):
-        return _checked(_vqvae(model, run.prior(), data))
+        prior = run.prior()
+        return _checked({**_vqvae(model, prior, data), **_wholeness(model, prior, data)})
     if isinstance(model, VQVAE2):
         return _checked(_vqvae2(model, run.prior(), data))
     if isinstance(model, Autoencoder):
@@ -118,6 +120,8 @@ def _vqvae(model: VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
             rows.append([name, kind, *fixed(bound, terms["nll"], cost), f"{model.bits_per_dim(bound):.4f}"])
     print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/dim"], rows)
     print(f"bound on -log p(x) = nll + cost of the codes, in nats per image{_scale(data)}")
+    if prior is not None and prior.classes is not None:
+        print("the PixelCNN knows the class y of each image: its bound is one on -log p(x | y)")
     test = numbers["test"]
     used = f"{test['usage']:.1%} of {model.quantizer.codes} codes used"
     print(f"{used} on the test images, perplexity {test['perplexity']:.1f}")
@@ -176,6 +180,21 @@ def _vqvae2(model: VQVAE2, prior: VQVAE2Prior | None, data: Dataset) -> Numbers:
     print_table(["level", "codes", "used", "perplexity", "nll from it alone"], rows)
     print("on the test images; alone: with the mean code in the place of the other level's codes")
     return numbers
+
+
+# ---- samples ----
+
+
+def _wholeness(model: VAE | VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
+    """Print which share of the samples a classifier takes for whole, beside the share of the test images."""
+    found = judged(model, prior, data)
+    if not found:
+        return {}
+    print()
+    rows = [[name, *(f"{share:.1%}" for share in shares)] for name, shares in found.items()]
+    print_table(["images", "whole", "of a certain class"], rows)
+    print("whole: a classifier finds it more like the data than like patchworks of them")
+    return {"wholeness": {name: shares._asdict() for name, shares in found.items()}}
 
 
 # ---- autoencoder ----

@@ -100,8 +100,8 @@ class GatedLayer(Module):
     Training gives them whole maps with a border of zeros, sampling gives them one row and one pixel at a time.
     """
 
-    def __init__(self, channels: int, reach: int, classes: int | None, context: bool) -> None:
-        self.reach = reach
+    def __init__(self, channels: int, reach: int, classes: int | None, dropout: float, context: bool = False) -> None:
+        self.reach, self.dropout = reach, dropout
         self.above = Conv2d(channels, 2 * channels, (reach + 1, 2 * reach + 1))
         self.left = Conv2d(channels, 2 * channels, (1, reach + 1))
         self.above_to_left = Linear(2 * channels, 2 * channels)
@@ -124,14 +124,19 @@ class GatedLayer(Module):
         x = _convolve(self.above, window)  # (N, H, W, 2 C)
         if bias is not None:
             x = x + bias
-        return _gate(x), self.above_to_left(x)
+        return self._gated(x), self.above_to_left(x)
 
     def pixels(self, window: Tensor, link: Tensor, bias: Tensor | None) -> Tensor:
         """(N, H, r + W, C) and what `above` gives (N, H, W, 2 C) -> `left` (N, H, W, C), a residual connection."""
         x = _convolve(self.left, window) + link  # (N, H, W, 2 C)
         if bias is not None:
             x = x + bias
-        return window[:, :, self.reach :] + self.project(_gate(x))
+        return window[:, :, self.reach :] + self.project(self._gated(x))
+
+    def _gated(self, x: Tensor) -> Tensor:
+        """Equation 2, in training with dropout: (N, H, W, 2 C) -> (N, H, W, C)."""
+        C = x.shape[-1] // 2
+        return F.dropout(F.tanh(x[..., :C]) * F.sigmoid(x[..., C:]), self.dropout, self.training)
 
     def class_bias(self, y: Tensor) -> Bias:
         """V y of labels y (N,)."""
@@ -140,12 +145,6 @@ class GatedLayer(Module):
     def context_bias(self, context: Tensor) -> Bias:
         """V h of a context's features h (N, H, W, C)."""
         return self.above_context(context), self.left_context(context)
-
-
-def _gate(x: Tensor) -> Tensor:
-    """Equation 2: (N, H, W, 2 C) -> (N, H, W, C)."""
-    C = x.shape[-1] // 2
-    return F.tanh(x[..., :C]) * F.sigmoid(x[..., C:])
 
 
 def _convolve(conv: Conv2d, x: Tensor) -> Tensor:
@@ -167,7 +166,8 @@ class PixelCNN(Estimator):
     2 r + 1 of the first layer's kernels and of the others'. hidden: units between the two 1 x 1 convolutions that make
     the logits from the last layer. classes: the number of labels of a conditional model, or None. codebook_digest:
     VQVAE.codebook_digest of the model whose codes these are, or None; it is kept in the file, and a VQVAE with another
-    codebook refuses this prior. For the other parameters see Estimator.
+    codebook refuses this prior. dropout: the probability in [0, 1) that a gated feature is zero in a step of training,
+    against learning maps by heart. For the other parameters see Estimator.
 
     context_shape, context_values: of a model of maps given other maps, its context: their size (h, w), and for each of
     M maps the number K_m of its values, integers in [0, K_m). Or None. context_blocks: residual blocks that read it.
@@ -187,6 +187,7 @@ class PixelCNN(Estimator):
         hidden: int = 128,
         classes: int | None = None,
         codebook_digest: str | None = None,
+        dropout: float = 0.0,
         context_shape: Sequence[int] | None = None,
         context_values: Sequence[int] | None = None,
         context_blocks: int = 2,
@@ -209,9 +210,10 @@ class PixelCNN(Estimator):
             raise TypeError(f"codebook_digest must be a str or None, got {checks.shown(codebook_digest)}")
         check_context_settings(context_shape, context_values, context_blocks, classes)
         self.context_shape, self.context_values, self.context_blocks = context_shape, context_values, context_blocks
+        checks.number("dropout", dropout, "[0, 1)")
         self.map_shape, self.values, self.channels, self.layers = map_shape, values, channels, layers
         self.first_kernel, self.kernel, self.hidden = first_kernel, kernel, hidden
-        self.classes, self.codebook_digest = classes, codebook_digest
+        self.classes, self.codebook_digest, self.dropout = classes, codebook_digest, dropout
         super().__init__(epochs, lr, batch_size, random_state, warm_start)
 
     def build(self) -> None:
@@ -220,7 +222,7 @@ class PixelCNN(Estimator):
         self.embedding = Embedding(self.values, C)
         reaches = ((self.kernel if layer else self.first_kernel) // 2 for layer in range(self.layers))
         given = self.context_values is not None
-        self.stack = ModuleList(GatedLayer(C, reach, self.classes, given) for reach in reaches)
+        self.stack = ModuleList(GatedLayer(C, reach, self.classes, self.dropout, given) for reach in reaches)
         self.output = Sequential(ReLU(), Linear(C, self.hidden), ReLU(), Linear(self.hidden, self.values))
         self.later = later_stages(self.map_shape, self.values, C, self.hidden)
         if self.context_values is not None:

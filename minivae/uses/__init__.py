@@ -6,9 +6,11 @@
     pack_codes          images in few bytes: the codes of a VQ-VAE, entropy-coded under its prior; unpack_codes
     image_formats       what PNG, JPEG and WebP make of the same images
     detect_anomalies    the AUROC (area under the ROC curve) of the reconstruction error, and a threshold for it
+    WholenessJudge      the share of samples that show one whole thing, by a classifier that knows torn ones too
 
 Each function takes any object that has the method it needs: transform(x), reconstruct(x) or score_samples(x). PCA has
-all three. It is the best linear autoencoder and needs no training, so it is the baseline of every use.
+all three. It is the best linear autoencoder and needs no training, so it is the baseline of every use. The judge takes
+images.
 """
 
 from .anomaly import AnomalySplit, Detection, anomaly_split, detect_anomalies
@@ -19,6 +21,7 @@ from .image_formats import FormatRow, image_formats
 from .metrics import psnr, roc_auc, squared_error
 from .pca import PCA
 from .probe import LogisticRegression, ProbeRow, probe
+from .wholeness import Wholeness, WholenessJudge
 
 __all__ = [
     "PCA",
@@ -30,6 +33,8 @@ __all__ = [
     "LogisticRegression",
     "ProbeRow",
     "Unpacked",
+    "Wholeness",
+    "WholenessJudge",
     "anomaly_split",
     "compression",
     "denoising",

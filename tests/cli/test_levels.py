@@ -56,7 +56,8 @@ def test_the_prior_has_two_parts(levels, data):
     for name in ("samples", "prior_top_training", "prior_bottom_training"):
         assert is_picture(out / f"{name}.png")
     (row,) = [row for row in table(result.stdout) if row["prior of the codes"] == "PixelCNN"]
-    bound = model.bound(np.load(data)["x_test"], prior)
+    arrays = np.load(data)
+    bound = model.bound(arrays["x_test"], prior, arrays["y_test"])
     for column, value in (("bound", bound.nats), ("top", bound.top), ("bottom", bound.bottom)):
         assert float(row[column]) == pytest.approx(value, abs=0.01)
     assert succeeded("evaluate", out).stdout.strip() in result.stdout
@@ -76,6 +77,9 @@ def test_a_conditional_prior(runs, tmp_path):
     out = copy(runs("vqvae2")[0], tmp_path / "run", "model.npz", "config.json")
     succeeded("train", "prior", out, "--conditional", *QUICK["prior"])
     assert (prior_of(out).classes, prior_of(out).bottom.context_values) == (3, (5, 3))
+    succeeded("train", "prior", out, "--no-conditional", "--mirrored", "--force", *QUICK["prior"])
+    assert (prior_of(out).classes, prior_of(out).bottom.context_values) == (None, (5,))
+    succeeded("train", "prior", out, "--conditional", "--force", *QUICK["prior"])
     succeeded("sample", out, "-n", "6", "--label", "2")
     refused(minivae_command("sample", out, "--label", "3"), "[0, 3)")
 
