@@ -40,6 +40,7 @@ setup(
         "cuda12": ["cupy-cuda12x[ctk]>=14.2"],
         "cuda13": ["cupy-cuda13x[ctk]>=14.2"],
         "uses": USES,
+        "audio": ["soundfile>=0.12"],  # .flac, .ogg and .wav of floating numbers
         "cli": CLI,
         "test": [
             *CLI,

@@ -23,6 +23,7 @@ QUICK = {
     "dae": ["--epochs", "2", "--batch-size", "16", "--latent-dim", "4"],
     "vae": ["--epochs", "2", "--batch-size", "16", "--arch", "dense", "--latent-dim", "4"],
     "vqvae": ["--epochs", "2", "--batch-size", "16", "--codes", "6", "--code-dim", "3", "--channels", "4"],
+    "vqvae1d": ["--epochs", "2", "--batch-size", "8", "--codes", "6", "--code-dim", "3", "--channels", "4"],
     "prior": ["--epochs", "2", "--batch-size", "16", "--channels", "4", "--layers", "2"],
 }
 

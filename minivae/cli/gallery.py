@@ -9,10 +9,11 @@ import numpy as np
 
 from minivae import figures, uses
 from minivae.data import Dataset
-from minivae.models import VAE, VQVAE, Autoencoder
+from minivae.models import VAE, VQVAE, Autoencoder, VQVAE1d
 from minivae.models.autoencoder import LEVEL
 from minivae.models.base import Estimator
 
+from . import sounds
 from .pixels import in_unit_interval
 from .runs import Run
 
@@ -27,12 +28,17 @@ MANIFOLD = 20  # images along a side of the manifold
 
 def unit_of(model: Estimator) -> str:
     """Name the unit of the model's loss."""
+    if isinstance(model, VQVAE1d):
+        return "nats per segment"
     return "nats per image" if isinstance(model, (VAE, VQVAE)) else "squared error per image"
 
 
 def draw(model: Any, data: Dataset, folder: Path) -> None:
     """Draw all pictures of a model that has just been trained, except samples that need a prior."""
-    draw_reconstructions(model, data.x_test[:PAIRS], folder / "reconstructions.png")
+    if isinstance(model, VQVAE1d):
+        sounds.draw(model, data, folder)
+    else:
+        draw_reconstructions(model, data.x_test[:PAIRS], folder / "reconstructions.png")
     if isinstance(model, VQVAE):
         counts = np.bincount(model.encode(data.x_test).ravel(), minlength=model.codes)
         figures.save_code_usage(folder / "codes.png", counts)
@@ -103,8 +109,11 @@ def draw_samples(run: Run, count: int, path: Path, temperature: float = 1.0, lab
             f"the VQ-VAE in {str(run.folder)!r} has no prior to draw codes from yet; "
             f"`minivae train prior {run.folder}` trains one"
         )
-    if label is not None and prior.classes is None:
+    if label is not None and prior.classes is None and model.classes is None:
         raise ValueError("--label is for a prior that was trained with --conditional")
+    if isinstance(model, VQVAE1d):
+        sounds.draw_samples(model, prior, count, path, temperature, label)
+        return
     title, y, names = "samples from the PixelCNN prior and the decoder", None, None
     if label is not None:
         y, title = np.full(count, label), f"{title}, class {label}"

@@ -25,8 +25,9 @@ OVERWRITING = "overwriting"  # the mark in config.json while what an older run l
 OF_A_RUN = ("model", "versions", "contents", OVERWRITING)  # what config.json holds besides options
 PICTURES = (
     *("anomalies", "codes", "compression", "denoised", "interpolation", "latent", "manifold", "reconstructions"),
-    *("samples", "training", "traversal"),
+    *("samples", "training", "traversal", "voices"),
 )
+SOUNDS = ("reconstructions", "samples", "voices")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ class Files:
     def clear(self) -> None:
         """Remove what a training has made except its config.json; the prior of a model is removed with it."""
         names = ["checkpoint.npz", "metrics.jsonl", "results.json", *(f"{picture}.png" for picture in PICTURES)]
-        for path in (self.model, self.folder / "samples.png", *map(self.path, names)):
+        names += [f"{sound}.wav" for sound in SOUNDS]
+        samples = [self.folder / f"samples{suffix}" for suffix in (".png", ".wav")]
+        for path in (self.model, *samples, *map(self.path, names)):
             path.unlink(missing_ok=True)
         if not self.prefix:
             Files(self.folder, "prior_").forget()
@@ -103,8 +106,11 @@ class Run:
                 raise ValueError(f"there is no {self.folder / 'config.json'}; say with --data which images to use")
             if not isinstance(name, str):
                 raise ValueError(f"{self.folder / 'config.json'} names no data set, but {name!r}")
-        data = images.load(name, self.model.image_shape if own or images.is_file(name) else None)
+        data = images.load(name, self.model.image_shape if own or images.takes_shape(name) else None)
         check_pixels(self.model, data)
+        rate = getattr(self.model, "sample_rate", None)
+        if rate != data.sample_rate and None not in (rate, data.sample_rate):
+            raise ValueError(f"{data.name!r} has {data.sample_rate} samples a second, the model was made for {rate}")
         self.model.check_images(data.x_test[:1])
         return images.set_aside(data, config.get("validation"), config.get("seed", 0))[0] if own else data
 

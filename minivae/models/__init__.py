@@ -14,10 +14,11 @@ from .base import Codec, Estimator
 from .pixelcnn import PixelCNN
 from .vae import VAE
 from .vqvae import VQVAE
+from .vqvae1d import VQVAE1d
 
-__all__ = ["VAE", "VQVAE", "Autoencoder", "Codec", "Estimator", "PixelCNN", "corrupt", "load"]
+__all__ = ["VAE", "VQVAE", "Autoencoder", "Codec", "Estimator", "PixelCNN", "VQVAE1d", "corrupt", "load"]
 
-MODELS: dict[str, type[Estimator]] = {"Autoencoder": Autoencoder, "PixelCNN": PixelCNN, "VAE": VAE, "VQVAE": VQVAE}
+MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VQVAE, VQVAE1d)}
 
 
 def load(path: str | Path, classes: Sequence[type[Estimator]] = (), **modules: Module) -> Estimator:

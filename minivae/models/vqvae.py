@@ -144,7 +144,7 @@ class VQVAE(LikelihoodCodec):
     ) -> None:
         check_image_shape(image_shape)
         if encoder is None or decoder is None:
-            _check_multiples(image_shape)
+            self._check_sizes(image_shape)
         checks.integer("codes", codes, 1)
         checks.integer("code_dim", code_dim, 1)
         checks.integer("channels", channels, 1)
@@ -157,6 +157,10 @@ class VQVAE(LikelihoodCodec):
         self.update, self.commitment, self.decay, self.restart = update, commitment, decay, restart
         self.keep_modules({"encoder": encoder, "decoder": decoder}, OF_BUILT_NETWORKS)
         super().__init__(epochs, lr, batch_size, random_state, warm_start)
+
+    def _check_sizes(self, image_shape: Sequence[int]) -> None:
+        """Raise ValueError for images that the networks of build() do not take."""
+        _check_multiples(image_shape)
 
     def build(self) -> None:
         """Encoder, quantiser, decoder and likelihood."""
