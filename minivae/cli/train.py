@@ -22,6 +22,7 @@ from .runs import Files, Run, write_json
 from .tables import report
 from .training import Training, training
 
+WIDE_KERNELS = {"first_kernel": 9, "kernel": 9}  # of a prior of sequences, which has to see far back
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
 
 
@@ -258,6 +259,7 @@ def _prior(args: argparse.Namespace, model: models.VQVAE, data: Dataset) -> mode
         model.codes,
         channels=args.channels,
         layers=args.layers,
+        **(WIDE_KERNELS if model.code_shape[0] == 1 else {}),
         classes=int(data.y_train.max()) + 1 if args.conditional and data.y_train is not None else None,
         codebook_digest=model.codebook_digest,
     )

@@ -38,7 +38,7 @@ VOICE, HISS = np.array([0.0, 0.0, 0.0, 0.35, 0.45]), np.array([0.0, 0.9, 0.8, 0.
 BANDWIDTHS = np.array([70.0, 100.0, 150.0])  # Hz
 PARTS = np.array([0.0, 0.15, 0.5, 0.65])  # where consonant, vowel, consonant, vowel begin, as a share of the segment
 GLIDE = 0.03  # seconds from one target to the next
-HIGHEST = 0.47  # of the sampling rate: no formant is higher
+HIGHEST = np.array([2600.0, 3100.0, 3600.0])  # Hz: no formant is higher, so that none falls on another
 LOUDNESS = 0.1  # root mean square of a segment
 
 
@@ -65,7 +65,7 @@ def generate(count: int, length: int, seed: int = SEED) -> tuple[np.ndarray, np.
     source = track(VOICE, ones) * _glottis(pitch, u[:, 6])
     source += 0.02 * track(HISS, 0 * ones) * normal((count, length), np.dtype(np.float64), Noise(seed, 1)).T
     formants = [track(CONSONANTS[:, k], VOWELS[:, k]) * TRACT[speaker] for k in range(3)]
-    x = _resonate(source, np.minimum(formants, HIGHEST * RATE))
+    x = _resonate(source, np.minimum(formants, HIGHEST[:, None, None]))
     x *= np.minimum(1, 20 * np.minimum(t, 1 - t))  # silence at both ends
     x *= LOUDNESS * (0.7 + 0.6 * u[:, 7]) / np.sqrt((x * x).mean(axis=0) + 1e-12)
     return np.clip(x, -1, 1).T.astype(np.float32, order="C"), speaker

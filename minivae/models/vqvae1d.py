@@ -159,7 +159,8 @@ class VQVAE1d(VQVAE):
         random_state: int | None = None,
         warm_start: bool = False,
     ) -> None:
-        checks.integers("strides", strides, 2)
+        if not checks.integers("strides", strides, 2):
+            raise ValueError(f"strides must be at least one int, got {strides}")
         checks.integers("dilations", dilations, 1)
         self.sample_rate, self.strides, self.dilations = (
             checks.integer("sample_rate", sample_rate, 1),
@@ -251,6 +252,10 @@ class VQVAE1d(VQVAE):
         """
         codes = self.check_codes(codes)
         return self.batched(lambda *of: self.observation.mean(self._output(*of)), codes, *self._given(y, len(codes)))
+
+    def inverse_transform(self, z: np.ndarray, y: Any = None) -> np.ndarray:
+        """decode(z, y)."""
+        return self.decode(z, y)
 
     def reconstruct(self, x: np.ndarray, y: Any = None) -> np.ndarray:
         """decode(encode(x), y). Raises what these raise."""

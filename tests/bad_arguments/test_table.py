@@ -10,7 +10,7 @@ import pytest
 from .judge import Row, cases, wrong
 from .names import parameters, public
 
-MODELS = ("VAE", "VQVAE", "Autoencoder", "PixelCNN")
+MODELS = ("VAE", "VQVAE", "VQVAE1d", "Autoencoder", "PixelCNN")
 BASES = ("models.Estimator", "models.Codec")
 CALLBACKS = ("Callback", "EarlyStopping", "BestCheckpoint")
 TABLES = sorted(p.stem for p in Path(__file__).parent.glob("table_*.py"))
@@ -49,9 +49,11 @@ EXEMPT = {
         for m in MODELS
     },
     **{
-        f"models.{m}.check_labels": "of a model without labels, which takes anything" for m in MODELS if m != "PixelCNN"
+        f"models.{m}.check_labels": "of a model without labels, which takes anything"
+        for m in MODELS
+        if m not in ("PixelCNN", "VQVAE1d")
     },
-    "models.VQVAE.check_latents": "of a model without latents",
+    **{f"models.{m}.check_latents": "of a model without latents" for m in ("VQVAE", "VQVAE1d")},
     **{
         f"models.{m}.{n}": "for constructors and build() of models, tests/models/test_own_networks.py"
         for m in MODELS
