@@ -65,8 +65,8 @@ def _reconstruct(args: argparse.Namespace) -> None:
     data = run.data(args.data)
     x = data.x_test[: args.n]
     if isinstance(run.model, VQVAE1d):
-        y = None if run.model.classes is None else run.model.check_labels(data.y_test, len(data.x_test))[: args.n]
-        model = run.model
+        model, y = run.model, run.model.check_labels(data.y_test, len(data.x_test))
+        y = None if y is None else y[: args.n]
         write(args, run, "reconstructions.png", lambda path: sounds.draw_reconstructions(model, x, y, path))
         return
     write(args, run, "reconstructions.png", lambda path: gallery.draw_reconstructions(run.model, x, path))

@@ -22,7 +22,7 @@ from .runs import Files, Run, write_json
 from .tables import report
 from .training import Training, training
 
-WIDE_KERNELS = {"first_kernel": 9, "kernel": 9}  # of a prior of sequences, which has to see far back
+KERNELS, WIDE_KERNELS = (5, 3), (9, 7)  # of a prior's layers; it has to see far back in sequences, maps of one row
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
 
 
@@ -254,12 +254,14 @@ def _train_prior(args: argparse.Namespace) -> None:
 
 
 def _prior(args: argparse.Namespace, model: models.VQVAE, data: Dataset) -> models.PixelCNN:
+    first_kernel, kernel = WIDE_KERNELS if model.code_shape[0] == 1 else KERNELS
     return models.PixelCNN(
         model.code_shape,
         model.codes,
         channels=args.channels,
         layers=args.layers,
-        **(WIDE_KERNELS if model.code_shape[0] == 1 else {}),
+        first_kernel=first_kernel,
+        kernel=kernel,
         classes=int(data.y_train.max()) + 1 if args.conditional and data.y_train is not None else None,
         codebook_digest=model.codebook_digest,
     )

@@ -184,8 +184,8 @@ def _shapes(image_shape: Sequence[int]) -> Dataset:
 def _syllables(image_shape: Sequence[int]) -> Dataset:
     x, y = syllables.generate(SYLLABLES_TRAIN + SYLLABLES_TEST, _segment_length(image_shape))
     x, cut = x[:, None, None], SYLLABLES_TRAIN
-    named = {"class_names": syllables.SPEAKERS, "sample_rate": syllables.RATE}
-    return Dataset("syllables", x[:cut], x[cut:], y[:cut], y[cut:], **named)
+    parts = x[:cut], x[cut:], y[:cut], y[cut:]
+    return Dataset("syllables", *parts, syllables.SPEAKERS, sample_rate=syllables.RATE)
 
 
 def _segment_length(image_shape: Sequence[int]) -> int:
@@ -200,8 +200,8 @@ def _segment_length(image_shape: Sequence[int]) -> int:
 def _own(path: Path, image_shape: Sequence[int] | None) -> Dataset:
     if sound.is_folder_of_sounds(path):
         T = _segment_length(SEGMENT if image_shape is None else image_shape)
-        (x, y), (x_test, y_test), names, rate = sound.load_folder(path, T)
-        return Dataset(path.name, x, x_test, y, y_test, names, sample_rate=rate)
+        (x, y), (x_test, y_test), class_names, rate = sound.load_folder(path, T)
+        return Dataset(path.name, x, x_test, y, y_test, class_names, sample_rate=rate)
     if path.is_dir():
         if image_shape is not None:
             raise ValueError(f"image_shape is for arrays; {str(path)!r} is a folder of PNGs, which state their shape")

@@ -41,12 +41,12 @@ def load_folder(folder: Path, length: int) -> tuple[Segments, Segments, tuple[st
     loose, by_class = _sounds(folder), {f.name: _sounds(f) for f in _folders(folder)}
     by_class = {name: paths for name, paths in by_class.items() if paths}
     if bool(loose) == bool(by_class):
-        held = "both" if loose else "no sounds"
-        raise ValueError(f"{str(folder)!r} must hold sounds, or sub-folders of sounds; it holds {held}")
-    paths = loose or [path for found in by_class.values() for path in found]
+        found = "both" if loose else "no sounds"
+        raise ValueError(f"{str(folder)!r} must hold sounds, or sub-folders of sounds; it holds {found}")
+    paths = loose or [path for own in by_class.values() for path in own]
     recordings, rate = _read_all(paths, length)
     pieces = [x[: len(x) // length * length].reshape(-1, 1, 1, length) for x in recordings]
-    classes = np.repeat(np.arange(len(by_class)), [len(found) for found in by_class.values()])
+    classes = np.repeat(np.arange(len(by_class)), [len(own) for own in by_class.values()])
     y = np.repeat(classes, [len(piece) for piece in pieces]) if by_class else None
     x, held = np.concatenate(pieces), np.concatenate(_held_out(pieces))
     if held.all() or not held.any():

@@ -172,7 +172,7 @@ class VQVAE(LikelihoodCodec):
         self.build_observation()
         self._code_shape: tuple[int, int] | None = None
 
-    def _make_encoder(self) -> Sequential:
+    def _make_encoder(self) -> Module:
         """(N, C, H, W) -> (N, D, H / 4, W / 4)."""
         C, channels = int(self.image_shape[0]), self.channels
         return Sequential(
@@ -184,7 +184,7 @@ class VQVAE(LikelihoodCodec):
             Conv2d(channels, self.code_dim, 1),  # (N, D, H / 4, W / 4)
         )
 
-    def _make_decoder(self) -> Sequential:
+    def _make_decoder(self) -> Module:
         """(N, D, H / 4, W / 4) -> (N, C, H, W): the encoder's mirror image."""
         C, channels = int(self.image_shape[0]), self.channels
         return Sequential(

@@ -78,6 +78,8 @@ class Encoder(Module):
         self.layers = Sequential(*layers, ReLU(), Conv1d(channels, dim, 1))
 
     def forward(self, x: Any) -> Tensor:
+        if x.ndim != 4 or x.shape[1:3] != (1, 1):
+            raise ValueError(f"waveforms must have shape (N, 1, 1, T), got {x.shape}")
         z = self.layers(F.reshape(x, (len(x), 1, x.shape[3])))  # (N, D, T/S)
         return F.reshape(z, (*z.shape[:2], 1, z.shape[2]))
 
@@ -104,7 +106,8 @@ class Decoder(Module):
 
     def forward(self, z: Any, y: Tensor | None = None) -> Tensor:
         h = self.first(F.reshape(z, (*z.shape[:2], z.shape[3])))  # (N, channels, T/S)
-        for blocks, up in zip(self.stages, self.up, strict=True):
+        stages: list[Any] = list(self.stages)  # of ModuleLists
+        for blocks, up in zip(stages, self.up, strict=True):
             for block in blocks:
                 h = block(h, y)
             h = up(F.relu(h))  # (N, channels, s times as long)

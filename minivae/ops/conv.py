@@ -15,6 +15,8 @@ gradients.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from minivae.autograd import Function, Tensor
@@ -132,7 +134,8 @@ def conv1d(
     """
     x, w = _as_row("conv1d: x", x), _as_row("conv1d: w", w)
     stride, padding, dilation = _in_row(stride=(stride, 1), padding=(padding, 0), dilation=(dilation, 1))
-    return _from_row(conv2d(x, w, b, (1, stride), (0, padding), (1, dilation), groups, relu))
+    with _of_signals("conv1d", x, w):
+        return _from_row(conv2d(x, w, b, (1, stride), (0, padding), (1, dilation), groups, relu))
 
 
 def conv_transpose1d(
@@ -154,7 +157,8 @@ def conv_transpose1d(
     stride, padding, dilation, more = _in_row(
         stride=(stride, 1), padding=(padding, 0), dilation=(dilation, 1), output_padding=(output_padding, 0)
     )
-    return _from_row(conv_transpose2d(x, w, b, (1, stride), (0, padding), (0, more), groups, (1, dilation), relu))
+    with _of_signals("conv_transpose1d", x, w):
+        return _from_row(conv_transpose2d(x, w, b, (1, stride), (0, padding), (0, more), groups, (1, dilation), relu))
 
 
 def _as_row(name: str, x: Any) -> Tensor:
@@ -163,6 +167,16 @@ def _as_row(name: str, x: Any) -> Tensor:
     if x.ndim != 3:
         raise ValueError(f"{name} must have 3 axes, the last of them the signal's, got shape {x.shape}")
     return reshape(x, (*x.shape[:2], 1, x.shape[2]))
+
+
+@contextmanager
+def _of_signals(name: str, x: Tensor, w: Tensor) -> Iterator[None]:
+    """Inside, a ValueError about images of one row says which signals (N, C, L) and weight they are."""
+    try:
+        yield
+    except ValueError as error:
+        shapes = " and weight ".join(str((*t.shape[:2], t.shape[3])) for t in (x, w))
+        raise ValueError(f"{name} of signals {shapes}, as images of one row: {error}") from None
 
 
 def _from_row(y: Tensor) -> Tensor:

@@ -70,7 +70,8 @@ def mu_law(x: np.ndarray, bits: int = 8) -> np.ndarray:
     TypeError for arrays of anything but floating numbers.
     """
     x, bits = checks.array("x", x, "f"), checks.integer("bits", bits, 1, DEEPEST)
-    if x.size and not np.abs(x).max() <= 1:
+    checks.check_finite(x, "x")
+    if x.size and np.abs(x).max() > 1:
         raise ValueError(f"samples must lie in [-1, 1], got up to {np.abs(x).max():.6g}")
     half = 2 ** (bits - 1)
     level = np.abs(x) if x.dtype != np.float16 else np.abs(x).astype(np.float32)
@@ -86,7 +87,8 @@ def mu_law_at(x: np.ndarray, bits_a_sample: float) -> tuple[np.ndarray, int]:
     of the spectrum before. The b of the highest segmental SNR is taken. Errors as for segmental_snr() and mu_law().
     """
     rate = checks.number("bits_a_sample", bits_a_sample, "(0, inf)")
-    x, T = checks.array("x", x, "f"), np.shape(x)[-1] if np.ndim(x) else 0
+    _frames(x, x)  # for its errors
+    x, T = checks.array("x", x, "f"), np.shape(x)[1]
     tries = []
     for bits in range(max(1, ceil(rate)), DEEPEST + 1):
         kept = max(1, int(T * rate / bits))

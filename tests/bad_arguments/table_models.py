@@ -143,6 +143,7 @@ OWN: dict[str, dict[str, Argument]] = {
 }
 # The squared error of huge images is beyond float32.
 OVERFLOWS = {("Autoencoder", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform")}
+OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 CLASSES: dict[str, type] = {
     name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE1d", "Autoencoder", "PixelCNN")
 }

@@ -53,6 +53,7 @@ LABELS = array("labels", ("bool", *INDEX_ARRAY.dtypes), tensors=False, strings="
 HAS_METHOD = Kind("object with a method", lambda value: REFUSED)
 seed = Argument(1, SEED)
 WAVES = RNG.uniform(-0.5, 0.5, (2, 512)).astype(np.float32)
+EACH_SAMPLE = array("samples", EXTENDED, tensors=False, not_finite="refused")
 SOUNDS = array("waveforms", EXTENDED, scalars=False, tensors=False, not_finite="refused")
 
 
@@ -99,6 +100,11 @@ def _quick_probe(*arguments: Any) -> Any:
 def _strings(value: Any) -> Any:
     right = value is None or (isinstance(value, tuple) and all(isinstance(v, str) for v in value))
     return EITHER if right else REFUSED
+
+
+def _rates(value: Any) -> Any:
+    """None and positive integers, which are kept as they are."""
+    return REFUSED if (integer(1) | NONE).meaning(value) is REFUSED else EITHER
 
 
 def _names(value: Any) -> Any:
@@ -198,7 +204,10 @@ USES = {
         name: Row(getattr(uses, name), {"x": Argument(WAVES, SOUNDS), "y": Argument(WAVES * 0.9, SOUNDS)})
         for name in ("segmental_snr", "log_spectral_distance")
     },
-    "mu_law": Row(uses.mu_law, {"x": Argument(WAVES, SOUNDS), "bits": Argument(8, integer(1, 16))}),
+    "mu_law": Row(
+        uses.mu_law,
+        {"x": Argument(WAVES, EACH_SAMPLE), "bits": Argument(8, integer(1, 16))},
+    ),
     "mu_law_at": Row(
         uses.mu_law_at, {"x": Argument(WAVES, SOUNDS), "bits_a_sample": Argument(0.5, number(0, np.inf, "()"))}
     ),
@@ -248,7 +257,7 @@ DATASETS = {
             "factors_train": Argument(ROWS, TABLE_FIELD | NONE),
             "factors_test": Argument(ROWS, TABLE_FIELD | NONE),
             "factor_names": Argument(("a", "b", "c", "d"), Kind("names", _strings)),
-            "sample_rate": Argument(8000, integer(1) | NONE),
+            "sample_rate": Argument(8000, Kind("rate", _rates)),
         },
     ),
     "check_finite": Row(datasets.check_finite, {"x": Argument(IMAGES, FINITE), "name": Argument("x", ANYTHING)}),
