@@ -2,7 +2,7 @@
 
     python benchmarks/models_table.py --runs runs --readme README.md
 
-The script runs `minivae train` for the five models on the embedded data, one after the other, then `minivae evaluate`
+The script runs `minivae train` for the models on the embedded and generated data, one after the other, then `minivae evaluate`
 with --samples importance samples for each test image. It writes the results and a description of the machine to --json,
 and the table between the two marks in --readme. A run that exists in --runs already is not repeated.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-COMMANDS = ["ae", "dae", "vae", "vqvae", "prior"]
+COMMANDS = ["ae", "dae", "vae", "vqvae", "prior", "vqvae1d"]
 BEGIN, END = "<!-- table of models -->", "<!-- end of the table -->"
 HEADER = ["command", "parameters", "on the 1,000 test images", "bits/dim", "training"]
 
@@ -80,7 +80,7 @@ def markdown(results: dict[str, dict[str, Any]]) -> str:
     lines = [HEADER, ["---"] * len(HEADER)]
     for name, result in results.items():
         command = "train prior runs/vqvae" if name == "prior" else f"train {name}"
-        said, bits = {"ae": _ae, "dae": _dae, "vae": _vae, "vqvae": _vqvae, "prior": _prior}[name](result)
+        said, bits = {"ae": _ae, "dae": _dae, "vae": _vae, "vqvae": _vqvae, "prior": _prior, "vqvae1d": _vqvae1d}[name](result)
         lines.append([f"`{command}`", f"{result['parameters']:,}", said, bits, f"{result['seconds']:.0f} s"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -111,6 +111,13 @@ def _vqvae(result: dict[str, Any]) -> tuple[str, str]:
     text = f"nll {test['nll']:.2f} + codes {test['uniform']['codes']:.2f} = bound {test['uniform']['bound']:.2f}"
     spread = f"perplexity {test['perplexity']:.0f}, {test['usage']:.0%} of the codes used"
     return f"{text}; {spread}", f"{test['uniform']['bits_per_dim']:.4f}"
+
+
+def _vqvae1d(result: dict[str, Any]) -> tuple[str, str]:
+    test = result["test"]
+    ours, equal, rate = test["coding"], test["mu_law_equal"], test["uniform"]["bits_a_second"]
+    text = f"{rate:,.0f} bits/s, segmental SNR {ours['snr']:.2f} dB, spectral distance {ours['distance']:.2f} dB"
+    return f"{text} (mu-law at equal bits: {equal['snr']:.2f} and {equal['distance']:.2f}); generated syllables", ""
 
 
 def _prior(result: dict[str, Any]) -> tuple[str, str]:
