@@ -2,8 +2,8 @@
 
     python benchmarks/models_table.py --runs runs --readme README.md
 
-The script runs `minivae train` for the models on the embedded and generated data, one after the other, then `minivae evaluate`
-with --samples importance samples for each test image. It writes the results and a description of the machine to --json,
+The script runs `minivae train` for the models on their default data, one after the other, then `minivae evaluate` with
+--samples importance samples for each test image. It writes the results and a description of the machine to --json,
 and the table between the two marks in --readme. A run that exists in --runs already is not repeated.
 """
 
@@ -80,7 +80,7 @@ def markdown(results: dict[str, dict[str, Any]]) -> str:
     lines = [HEADER, ["---"] * len(HEADER)]
     for name, result in results.items():
         command = "train prior runs/vqvae" if name == "prior" else f"train {name}"
-        said, bits = {"ae": _ae, "dae": _dae, "vae": _vae, "vqvae": _vqvae, "prior": _prior, "vqvae1d": _vqvae1d}[name](result)
+        said, bits = ROWS[name](result)
         lines.append([f"`{command}`", f"{result['parameters']:,}", said, bits, f"{result['seconds']:.0f} s"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -125,6 +125,8 @@ def _prior(result: dict[str, Any]) -> tuple[str, str]:
     cost = f"codes {test['pixelcnn']['codes']:.2f} ({test['codes_saved']:.0%} saved)"
     return f"{cost}, bound {test['pixelcnn']['bound']:.2f}", f"{test['pixelcnn']['bits_per_dim']:.4f}"
 
+
+ROWS = {"ae": _ae, "dae": _dae, "vae": _vae, "vqvae": _vqvae, "prior": _prior, "vqvae1d": _vqvae1d}
 
 if __name__ == "__main__":
     main()

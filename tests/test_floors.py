@@ -18,6 +18,7 @@ FLOORS = [
     ["training"],
     ["cuda"],
     ["models"],
+    ["coding"],
     ["uses"],
     ["figures"],
     ["cli"],

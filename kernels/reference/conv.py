@@ -1,5 +1,9 @@
 """Convolution, its input gradient and its weight gradient: three products of the same matrices.
 
+Notation (see geometry.py): x (N, C, H, W), w (OC, C/G, KH, KW), y (N, OC, OH, OW), G groups, stride (sh, sw), padding
+(ph, pw), dilation (dh, dw). The groups are independent convolutions of C / G channels each; in the matrices they are a
+leading axis.
+
 Each output pixel of a convolution is a weighted sum of one *patch* of the input, the KH x KW x C/G numbers that lie
 under the kernel there. Write every patch as a row of a matrix P (this rearrangement is called *im2col*) and the weights
 as a matrix W. Then the three passes are
@@ -14,9 +18,9 @@ im2col copies the window of each tap into P. *col2im* is its transpose: it adds 
 it was read from, because the gradient of an element that was read several times is the sum over all those reads.
 Padding is a border of zeros around the input; its gradient is dropped.
 
-**The input gradient is a transposed convolution.** If y_j = sum of A_ji x_i, then dx_i = sum of A_ji dy_j over j: the
-gradient is the product with the transposed matrix. Take one row of four inputs, a kernel (a, b) and stride 2. The
-convolution is the product with a matrix A, and its input gradient the product with A^T:
+**The input gradient is a transposed convolution.** If y_j is the sum of A_ji x_i over i, then dx_i is the sum of A_ji
+dy_j over j: the gradient is the product with the transposed matrix. Take one row of four inputs, a kernel (a, b) and
+stride 2. The convolution is the product with a matrix A, and its input gradient the product with A^T:
 
     [y0]   [a b 0 0] [x0]          [dx0]   [a 0]             [a dy0]
     [y1] = [0 0 a b] [x1]          [dx1]   [b 0] [dy0]       [b dy0]
@@ -27,10 +31,6 @@ The second product turns two numbers into four: it enlarges by the stride, which
 convolution* for. So `conv2d_input_grad` is both the backward pass of the convolution and, with a bias, the forward pass
 of the transposed convolution. The input gradient of the transposed convolution is `conv2d`, and its weight gradient is
 `conv2d_weight_grad` with x and dy exchanged.
-
-Notation (see geometry.py): x (N, C, H, W), w (OC, C/G, KH, KW), y (N, OC, OH, OW), G groups, stride (sh, sw), padding
-(ph, pw), dilation (dh, dw). The groups are independent convolutions of C / G channels each; in the matrices they are a
-leading axis.
 """
 
 from __future__ import annotations

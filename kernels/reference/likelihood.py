@@ -5,11 +5,11 @@ A nat is the unit of -log p with the natural logarithm: 1 nat = 1 / log 2 = 1.44
 **Why logits.** The logit of a probability p is l = log(p / (1 - p)), any real number, and p = sigmoid(l). A network
 that outputs l need not keep to [0, 1]. For a Bernoulli pixel x, which is 1 with probability p and otherwise 0,
 
-    -log p(x) = -x log p - (1 - x) log(1 - p) = softplus(l) - x l,
+    -log p(x) = -x log p - (1 - x) log(1 - p) = softplus(l) - x l        with softplus(l) = log(1 + exp(l)),
 
-since log p = l - softplus(l) and log(1 - p) = -softplus(l), where softplus(l) = log(1 + exp(l)). So no logarithm is
-taken of a number that may have been rounded to 0. The derivative with respect to l is sigmoid(l) - x. For a grey pixel,
-x between 0 and 1, the same formula is the usual cross-entropy.
+as minivae/nn/likelihoods.py derives. So no logarithm is taken of a number that may have been rounded to 0. The
+derivative with respect to l is sigmoid(l) - x. For a grey pixel, x between 0 and 1, the same formula is the usual
+cross-entropy.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from minivae.kernels.checks import shown
 from minivae.kernels.contract import Array
 
 from .dtypes import DIFFERENTIABLE, SCALARS, check_dtype
-from .graph import Node, as_array, is_grad_enabled
+from .graph import Node, as_array, is_grad_enabled, read_only
 from .tensor import Tensor, as_tensor
 from .version import Version, versions_of
 
@@ -47,13 +47,22 @@ class Function(Node):
     _saved: tuple[Array, ...] | None = ()
     _watched: Sequence[tuple[Version, int]] = ()
 
+    _of_minivae = True
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls._of_minivae = cls.__module__.startswith("minivae.")
+
     def forward(self, *inputs: Any, **options: Any) -> Array:
-        """The inputs as arrays, Python numbers as they are -> a new array, or a view of an input."""
+        """The inputs as arrays, Python numbers as they are -> a new array, or a view of an input.
+
+        The arrays are read and not written into; those of the CPU are read-only.
+        """
         raise NotImplementedError
 
     def backward(self, dy: Array) -> Any:
         """dy, of the shape and dtype of the result -> a gradient or None for each input, of that input's shape and
-        dtype: a tuple, or a bare array where there is one input."""
+        dtype: a tuple, or a bare array where there is one input. dy is read and not written into."""
         raise NotImplementedError
 
     def save(self, *arrays: Array) -> None:
@@ -79,7 +88,8 @@ class Function(Node):
 
         Raises ValueError for numbers that the arrays' dtype cannot hold, TypeError where forward() returns no array.
         """
-        numbers = () if SCALARS.issuperset(map(type, inputs)) else SCALARS  # numbers alone become arrays
+        # Beside an array a number stays one, so that the array's dtype wins; numbers alone become arrays.
+        numbers = () if SCALARS.issuperset(map(type, inputs)) else SCALARS
         operands = [x if type(x) in numbers else as_tensor(x) for x in inputs]
         tensors = [x for x in operands if type(x) not in SCALARS]
         function = cls()
@@ -88,6 +98,8 @@ class Function(Node):
         function.edges = tuple([getattr(x, "_node", None) if tracked else None for x in operands])
         function.needs = tuple([edge is not None for edge in function.edges])
         arrays = [getattr(x, "_array", x) for x in operands]
+        if not cls._of_minivae:
+            arrays = [read_only(array) for array in arrays]
         try:
             y = as_array(function.forward(*arrays, **options))
         except OverflowError as error:
@@ -97,7 +109,7 @@ class Function(Node):
             check_dtype(f"the result of {cls.__name__}", y.dtype)
 
         xp = function.backend.xp
-        views = versions_of(y, tensors, xp) if y.base is not None else ()
+        views = versions_of(y, tensors, xp) if y.base is not None else ()  # a view shares its input's Version
         result = Tensor.wrap(y, views[0] if views else None)
         if True in function.needs and y.dtype in DIFFERENTIABLE:
             result._node = function

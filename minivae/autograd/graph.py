@@ -4,7 +4,7 @@ Every operation that was applied is a *node*. Its *edges* lead to where its inpu
 end, *leaves*, which no operation made, such as the weights of a model. For a = 3,
 
     b = a + a  =  6            a ---> b ---> c            c = 2 a^2, so that dc/da = 4 a = 12
-    c = a * b  = 18            `------------>^
+    c = a * b  = 18            `------------>^            (arrows: forward; the edges run against them)
 
 **What dy is.** Let L be the one number whose derivatives are wanted. The backward pass brings to each node dy = dL/dy,
 an array with the shape of the node's result y: how fast L grows with each element of y. The node answers with the same
@@ -17,7 +17,7 @@ matrix itself is never made: for y = a * b the answer is simply (dy * b, dy * a)
 dL/dL = 1.
 
 **Why gradients add.** If a grows by a little da, b grows by da + da, and c by b da + a (2 da) = (6 + 6) da: what a does
-to c through each of its uses adds up, to first order in da (the sum rule). So the gradient of something that was used
+to c through each of its uses adds up, to first order in da. So the gradient of something that was used
 several times is the sum of what its uses send back: c sends dy * b = 6 to a and dy * a = 3 to b, and b passes its 3 on
 to a twice. 6 + 3 + 3 = 12.
 
@@ -55,7 +55,10 @@ class Node:
         raise NotImplementedError
 
     def checked(self, gradients: Any) -> Sequence[Array | None]:
-        """What backward() returned, one gradient or None for each edge; RuntimeError if it does not fit."""
+        """What backward() returned, one gradient or None for each edge; RuntimeError if it does not fit.
+
+        It is apart from backward(), which a user writes, so that the mathematics stands there alone.
+        """
         raise NotImplementedError
 
     def release(self) -> None:
@@ -78,13 +81,13 @@ def backward(result: Node, dy: Array, retain_graph: bool = False) -> None:
     gradients = {result: dy}
     for node in reversed(topological_order(result)):
         if node in gradients:  # otherwise no user of it had a gradient to send
-            add_up(gradients, node.edges, node.checked(node.backward(gradients.pop(node))))
+            add_up(gradients, node.edges, node.checked(node.backward(read_only(gradients.pop(node)))))
         if not retain_graph:
             node.release()
 
 
 def add_up(gradients: dict[Node, Array], edges: Sequence[Node | None], sent: Sequence[Array | None]) -> None:
-    """The sum rule: add what a node sends along its edges to what the nodes at their ends have already."""
+    """Add what a node sends along its edges to what the nodes at their ends have already."""
     for edge, g in zip(edges, sent, strict=True):
         if edge is not None and g is not None:
             gradients[edge] = as_array(gradients[edge] + g) if edge in gradients else g
@@ -115,6 +118,14 @@ def as_array(value: Any) -> Array:
     return np.asarray(value) if isinstance(value, np.generic) else value
 
 
+def read_only(array: Array) -> Array:
+    """A view that cannot be written through, since others may hold the array; those of a GPU have no such flag."""
+    if isinstance(array, np.ndarray) and array.flags.writeable:
+        array = array.view()
+        array.flags.writeable = False
+    return array
+
+
 # ---- switching the graph off ----
 
 _state = threading.local()
@@ -129,7 +140,7 @@ class _GradMode(ContextDecorator):
     enabled: bool
 
     def __enter__(self) -> None:
-        _state.before = [*getattr(_state, "before", ()), is_grad_enabled()]  # of this thread: a decorator is shared
+        _state.before = [*getattr(_state, "before", ()), is_grad_enabled()]  # for each thread: they share a decorator
         _state.enabled = self.enabled
 
     def __exit__(self, *_: object) -> None:

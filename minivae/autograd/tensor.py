@@ -1,8 +1,8 @@
 """Tensor: an array that remembers which operation made it.
 
 A Tensor holds one array of one backend and, if gradients are to flow through it, its node in the graph: a Leaf, or the
-Function that computed it. It knows no operation. `minivae.ops` assigns the operators (`a + b`, `a.sum()`), so that ops
-stand on autograd and not the other way round.
+Function that computed it. The class defines no operations itself: `minivae.ops` assigns the operators (`a + b`,
+`a.sum()`), so that ops stand on autograd and not the other way round.
 
 The arrays are values: what `.data` and `.grad` hand out is read-only on the CPU, `Tensor(array)` copies, and no
 operation writes into an array that another one may have saved. The one way to change a Tensor in place is `inplace()`,
@@ -24,7 +24,7 @@ from minivae.kernels.contract import Array
 
 from . import graph
 from .dtypes import DIFFERENTIABLE, as_dtype, check_dtype
-from .graph import Leaf, Node
+from .graph import Leaf, Node, read_only
 from .version import Version
 
 
@@ -64,7 +64,7 @@ class Tensor:
     @property
     def data(self) -> Array:
         """The array, read-only. Assigning another one of the same shape, dtype and device replaces the value."""
-        return _read_only(self._array)
+        return read_only(self._array)
 
     @data.setter
     def data(self, array: Array) -> None:
@@ -131,7 +131,7 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        """Whether no operation entered this Tensor into the graph: weights, inputs and constants are leaves."""
+        """False for the result of an operation in the graph, True for all else: weights, inputs, constants."""
         return self._node is None or isinstance(self._node, Leaf)
 
     @property
@@ -154,7 +154,7 @@ class Tensor:
         """The gradient collected by backward(), read-only; None until there is one. Only leaves have one."""
         if self._node is None or self._node.grad is None:
             return None
-        self._node.grad = _read_only(self._node.grad)
+        self._node.grad = read_only(self._node.grad)
         return self._node.grad
 
     @grad.setter
@@ -166,7 +166,7 @@ class Tensor:
                     f"grad must have shape {self.shape} and dtype {self.dtype}, got {array.shape} and {array.dtype}"
                 )
         if isinstance(self._node, Leaf):
-            self._node.grad = array
+            self._node.grad = None if array is None else array.copy(order="K")
         elif array is not None:
             raise ValueError("only a leaf with requires_grad=True has a grad")
 
@@ -197,7 +197,7 @@ class Tensor:
             raise ValueError(f"dy must have the result's shape {self.shape}, got {dy.shape}")
         if dy.dtype != self.dtype:
             raise TypeError(f"dy must have the result's dtype {self.dtype}, got {dy.dtype}")
-        return dy
+        return dy.copy()  # a leaf may keep it
 
     def detach(self) -> Tensor:
         """The same value without history: a constant for whatever is computed from it."""
@@ -232,6 +232,13 @@ class Tensor:
     def __format__(self, spec: str) -> str:
         """f"{loss:.3f}": the one element by Python's rules. ValueError for a spec where there is not one element."""
         return format(self.item(), spec) if spec else str(self)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Leaves are copied and pickled. TypeError for the result of an operation, whose graph would have to come."""
+        if not self.is_leaf:
+            what = f"the result of an operation, here of shape {self.shape},"
+            raise TypeError(f"{what} keeps its graph and cannot be copied or pickled; use detach()")
+        return super().__reduce_ex__(protocol)
 
     def __bool__(self) -> bool:
         if self.size != 1:
@@ -306,11 +313,3 @@ def _plain(array: Any) -> Array:
         backend_of(array)  # raises TypeError for the arrays of other libraries
         return array
     return checks.array("what a Tensor holds", array)
-
-
-def _read_only(array: Array) -> Array:
-    """A view that cannot be written through, of NumPy's arrays; others as they are."""
-    if isinstance(array, np.ndarray) and array.flags.writeable:
-        array = array.view()
-        array.flags.writeable = False
-    return array

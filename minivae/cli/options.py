@@ -31,9 +31,9 @@ def training(parser: Parser, epochs: int) -> None:
     count(parser, "--epochs", epochs, "number of passes over the training images")
     count(parser, "--batch-size", 128, "number of images in a training step")
     lr = "learning rate of Adam at the start; it falls to 0 along a cosine"
-    parser.add_argument("--lr", type=_positive, default=2e-3, help=lr)
+    parser.add_argument("--lr", type=positive, default=2e-3, help=lr)
     clip = "scale the gradients of a step down to this norm where theirs is larger (default: no limit)"
-    parser.add_argument("--clip-norm", type=_positive, metavar="NORM", help=clip)
+    parser.add_argument("--clip-norm", type=positive, metavar="NORM", help=clip)
     seed(parser, "seed of the first weights, the noise, the order of the images and the choice of validation images")
     device(parser)
 
@@ -157,7 +157,7 @@ def _png(text: str) -> Path:
     return Path(text)
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
     if not 0 < (value := float(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
     return value
@@ -170,7 +170,7 @@ def share(text: str) -> float:
     return value
 
 
-_positive.__name__ = share.__name__ = "float"  # for argparse's messages
+positive.__name__ = share.__name__ = "float"  # for argparse's messages
 
 
 def of_training(args: argparse.Namespace) -> dict[str, Any]:

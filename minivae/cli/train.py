@@ -34,7 +34,7 @@ def add_commands(commands: Any) -> None:
     _ae_options(dae, 64)
     dae.add_argument("--corruption", choices=CORRUPTIONS, default="gaussian", help="kind of noise in training")
     level = "level of the noise: its standard deviation, or the probability that a pixel is hit"
-    dae.add_argument("--level", type=float, default=LEVEL, help=level)
+    dae.add_argument("--level", type=options.positive, default=LEVEL, help=level)
     _vae_options(_new(kinds, "vae", _vae, 15, "train a variational autoencoder"))
     _vqvae_options(_new(kinds, "vqvae", _vqvae, 15, "train a vector-quantised autoencoder"))
     _vqvae1d_options(_new(kinds, "vqvae1d", _vqvae1d, 12, "train a vector-quantised autoencoder of sounds"))

@@ -70,7 +70,13 @@ class ArrayModel(Trainable):
 
     def _check_validation(self, validation: Any) -> Any:
         """Images or, for a conditional model, a pair of them and their labels."""
+        if isinstance(validation, tuple) and len(validation) != 2:
+            raise ValueError(
+                f"validation must be images, or a pair of images and labels, got {checks.shown(validation)}"
+            )
         x, y = self._check_data(*(validation if isinstance(validation, tuple) else (validation, None)))
+        if not len(x):
+            raise ValueError(f"validation must have at least one example, got shape {x.shape}")
         return x if y is None else (x, y)
 
     def tensor(self, x: Any) -> Tensor:

@@ -30,8 +30,9 @@ from minivae.optim import CosineSchedule
 from minivae.random import Generator, current_generator, default_generator, fork, use_generator
 from minivae.training.checkpoint import CheckpointFile, open_checkpoint, save_checkpoint
 from minivae.training.loop import EVALUATION_SEED
+from minivae.training.plain import plain
 from minivae.training.progress import Progress
-from minivae.training.resume import OF_FIT, TrainingFile, plain, tuples
+from minivae.training.resume import OF_FIT, TrainingFile, tuples
 from minivae.training.settings import MakeOptimizer, MakeSchedule, OnEpoch, Settings
 
 from .arrays import shaped
@@ -55,12 +56,11 @@ class Estimator(WithModules):
     process. warm_start=True keeps the weights. Without a seed all is drawn from minivae's generator (manual_seed), and
     fit() always goes on from the present weights, as after load().
 
-    Modules among the parameters (an encoder of one's own) are never changed: the model trains copies of them, which
-    start with the weights that they have now. A fit() that starts anew starts there, and so does a clone; random_state
-    has no say in weights that the caller has made. The model takes their dtype. See given.py.
+    Modules among the parameters (an encoder of one's own) are copied and never changed: see given.py.
     """
 
     history: list[dict[str, Any]]
+    _records = ("history",)
     generator: Generator | None = None  # of a random_state
 
     def __init__(
@@ -79,7 +79,7 @@ class Estimator(WithModules):
         self._build_anew()
 
     def _build_anew(self) -> None:
-        """New weights, drawn from the seed if there is one; of given modules, those that they came with."""
+        """Make new weights, drawn from the seed if there is one; given modules start again from their own."""
         self.history = []
         self.generator = None if self.random_state is None else Generator(self.random_state)
         with use_generator(self.generator or current_generator()), self.copied_modules():
@@ -92,7 +92,7 @@ class Estimator(WithModules):
         raise NotImplementedError(f"{type(self).__name__} does not define build()")
 
     def own_noise(self) -> AbstractContextManager[None]:
-        """Inside, noise is the model's own, if it has a random_state; in a fork() or a training it stays theirs."""
+        """Inside, a model with a random_state draws its own noise, unless fork() or a training has set a generator."""
         if self.generator is None or current_generator() is not default_generator:
             return nullcontext()
         return use_generator(self.generator)
@@ -116,7 +116,8 @@ class Estimator(WithModules):
             _check_fit(*(params.get(name, getattr(self, name)) for name in OF_FIT))
             vars(self).update(params)
         else:
-            vars(self).update(vars(type(self)(**{**known, **params})))
+            changed = type(self)(**{**known, **params})  # all is checked before anything of this model changes
+            vars(self).update(vars(changed))
         return self
 
     def __sklearn_tags__(self) -> Any:
@@ -168,7 +169,7 @@ class Estimator(WithModules):
         the checkpoint on, the learning rate is on the cosine of the longer training. It rises at that point, and the
         model is not the one that so many epochs make in one go.
         on_epoch: a function of the epoch's record, a mv.training.Callback such as EarlyStopping, or a list of them,
-        called after each epoch. One that returns True stops the training when that epoch's checkpoint is written.
+        called after each epoch. One that returns True stops the training, after that epoch's checkpoint is written.
         A resume of a training that a Callback has stopped changes nothing; after a function's True it goes on.
         `history` has the records. The weights are the last, unless EarlyStopping restores those of its best_epoch.
 
@@ -177,7 +178,7 @@ class Estimator(WithModules):
         FloatingPointError if a loss, weight or gradient stops being finite, before it is written anywhere.
         """
         settings = Settings(
-            *self._of_fit(epochs, lr, batch_size, None),
+            *self._of_fit(epochs, lr, batch_size, warm_start=None),
             given_lr=lr,
             optimizer=optimizer,
             schedule=schedule,
@@ -204,15 +205,18 @@ class Estimator(WithModules):
         trainer.run(settings.epochs, settings.reporter, after_epoch)
         return self
 
-    def _of_fit(self, *given: Any) -> tuple[int, float, int, bool]:
+    def _of_fit(self, epochs: Any, lr: Any, batch_size: Any, warm_start: Any) -> tuple[int, float, int, bool]:
         """The parameters OF_FIT that were given to fit(); in the place of None the model's own."""
-        own = (getattr(self, name) for name in OF_FIT)
+        own, given = (getattr(self, name) for name in OF_FIT), (epochs, lr, batch_size, warm_start)
         return _check_fit(*(mine if value is None else value for mine, value in zip(own, given, strict=True)))
 
     def _start_anew(self) -> None:
         """Weights and noise as the constructor left them, where the weights are now and in their dtype."""
         device, dtype = self.parameters()[0].device, self.parameters()[0].dtype
+        frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
         self._build_anew()
+        for name, p in self.named_parameters():
+            p.requires_grad = p.requires_grad and name not in frozen
         self.to(device, dtype)
 
     # ---- scores ----

@@ -3,9 +3,10 @@
     VAE(encoder=my_encoder, decoder=my_decoder)
 
 The given modules are never changed. The model trains copies of them, which start with the weights that the modules had
-when the model was made. So what scikit-learn asks of a parameter holds: fit() leaves it alone, a clone starts where the
-model started, and a model with a random_state starts there in each fit(). (random_state has no say in weights that the
-caller has made.)
+when the model was made. So fit() leaves them alone, as scikit-learn asks of a parameter, and a model with a
+random_state starts there in each fit(). (random_state has no say in weights that the caller has made.) scikit-learn's
+clone() copies each parameter by itself: a weight that encoder and decoder share becomes two, and the copies are of the
+modules as they are then.
 
 A file holds the weights of the copies and a description of their layers, but no code: load() is given such modules
 again, and compares them with the description.
@@ -45,6 +46,9 @@ class WithModules(ArrayModel):
         for name, module in modules.items():
             if not isinstance(module, (Module, type(None))):
                 raise TypeError(f"{name} must be a Module or None, got {checks.shown(module)}")
+            if replaced := [m for m in (module.modules() if module else ()) if "forward" in vars(m)]:
+                kind = type(replaced[0]).__name__
+                raise ValueError(f"{name} is copied, which a replaced forward() does not survive, got that of a {kind}")
         if None not in modules.values():
             parameters = self._parameters()
             for name in (name for name in of_built if name in parameters):

@@ -8,10 +8,10 @@ so that the logarithm of their average
 
     L_k = log( (w_1 + ... + w_k) / k )                                                                              (8)
 
-estimates log p(x): from below on average, by Jensen; L_1 is the one-sample estimate of the ELBO. It rises with k
-(theorem 1): the average of k weights is the mean of the averages over all their subsets of m < k, and the logarithm of
-that mean is at least the mean of the logarithms, whose expectation is that of L_m. And it rises to log p(x), as the
-average of ever more weights tends to p(x). With weights 1 or 3, equally likely, p(x) = 2:
+estimates log p(x): from below on average, by Jensen; L_1 is the one-sample estimate of the ELBO. Its expectation rises
+with k (theorem 1). For the average of k weights is also the mean of the averages over all their subsets of m < k, and
+the logarithm of a mean is at least the mean of the logarithms, each of which has the expectation of L_m. And it rises
+to log p(x), as the average of ever more weights tends to p(x). With weights 1 or 3, equally likely, p(x) = 2:
 
     E[L_1] = (log 1 + log 3) / 2 = 0.549     E[L_2] = (log 1 + 2 log 2 + log 3) / 4 = 0.621     log p(x) = 0.693
 

@@ -20,7 +20,7 @@ of earlier values, so they may read it.
               . . .              . . .
 
 **The blind spot** (section 2.2, figure 1). Masked square kernels see too little. The pictures show, for five layers of
-3 x 3 kernels, which values (#) the features at X depend on, as the backward pass says: where their gradient is not 0.
+3 x 3 kernels, which values (#) the features at X depend on: those by which their gradient is not 0.
 
     one masked stack    `above`             `left`, which makes the logits
     # # # # # # #       # # # # # # #       # # # # # # #
@@ -40,11 +40,12 @@ stacks:
 * `left` (the horizontal stack) reads row i left of X and, in each layer, `above` at X.
 
 No kernel here has a mask. Mask A is a shift of the input, by a row down for `above` and by a column to the right for
-`left`, so that X holds an earlier value. Mask B is the shape of the kernels, which end at X: (r + 1) x (2 r + 1) pixels
-for `above` and 1 x (r + 1) for `left`, where r is their reach, on maps with zeros around them.
+`left`. After it the cell at X holds the value of an earlier position, which kernels may read. Mask B is the shape of
+the kernels, which end at X: (r + 1) x (2 r + 1) pixels for `above` and 1 x (r + 1) for `left`, where r is their reach,
+on maps with zeros around them.
 
 **Gates.** A layer multiplies features by gates in (0, 1) and adds a bias for the class y of the map to both (equation
-2, with y equation 4):
+2, with y equation 4; `*` is a convolution, `.` the product of elements):
 
     tanh(W_f * x + V_f y) . sigmoid(W_g * x + V_g y)
 

@@ -2,7 +2,7 @@
 
 log P(k) is a sum of conditionals, and the one at (i, j) needs the values before it. In training all values are known,
 and one pass of the network gives all conditionals at once. In sampling k_ij has to be drawn before the next logits can
-be computed. So a map takes H W passes, one a position, and by its definition each is a pass of the whole network:
+be computed. So a map takes H W passes, one for each position, and taken literally each runs the whole network:
 
     for i, j in raster order:    k_ij ~ softmax(logits(k)_ij / temperature)
 

@@ -35,8 +35,8 @@ It is 0 for mu = 0, sigma = 1; a shift of the mean to mu = 1 costs 0.5 nats, a d
 
 **The gradient through a sample.** For F(mu) = E_q[f(z)] there are two estimators by one sample of z, both unbiased:
 
-    pathwise:        f'(mu + sigma eps)                     as z = mu + sigma eps with noise eps that knows no mu    (4)
-    score function:  f(z) d log q(z) / dmu = f(z) eps / sigma
+    pathwise:        f'(mu + sigma eps)           as z = mu + sigma eps, where the noise eps does not depend on mu   (4)
+    score function:  f(z) eps / sigma             as dF/dmu = integral of f dq/dmu = E_q[f(z) d log q(z)/dmu]
 
 The second multiplies noise by the value of f, the first looks at its slope. For f(z) = z^2, mu = sigma = 1, where the
 gradient is 2, the first has variance 4 and the second 30 (200,000 draws: 3.99 and 29.9). If f is the sum of z_j^2 over
@@ -44,8 +44,8 @@ gradient is 2, the first has variance 4 and the second 30 (200,000 draws: 3.99 a
 in. A VAE's f has the size of hundreds of nats. Hence z = mu + exp(log_var / 2) * eps, "the reparameterisation trick".
 
 **Why log_var and logits.** A layer gives any real numbers; as log_var or as a logit each of them is allowed, and no
-logarithm of a rounded 0 is ever taken. sigmoid(20) is 1 in float32 and log(1 - 1) infinite, while the same nll written
-with the logit is softplus(20) = 20 (nn/likelihoods.py has the derivation).
+logarithm of a rounded 0 is ever taken. For a black pixel and the logit 20 the nll is -log(1 - sigmoid(20)). In float32
+sigmoid(20) is 1 and this is infinite; written with the logit it is softplus(20) = 20 (nn/likelihoods.py derives it).
 
 **Posterior collapse.** A latent that the decoder does not use yet lowers no nll, but pays its KL. The quickest way down
 is q(z_j | x) = N(0, 1) for all x, at a KL of 0. Then z_j is noise that says nothing of x, the decoder learns to ignore
@@ -58,6 +58,7 @@ it, and no gradient leads back. Two remedies change the loss, in training mode o
   2.3: nothing pushes the first two further down, and whatever a latent says for less than 0.1 nats is free.
 
 In evaluation mode the loss is nll + beta * kl, whatever was done in training: its numbers compare between models.
+importance.py estimates log p(x) itself.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ N = TypeVar("N", bound="Numbered")
 
 
 class Numbered(Module):
-    """Modules by number, as a sequence: len(), iteration, [i] with negative i, and slices."""
+    """A Module that behaves like a list of Modules: it has len(), iteration, indices and slices."""
 
     def append(self: N, module: Module) -> N:
         """Add a Module at the end and return this one. TypeError for what is no Module."""
@@ -35,7 +35,8 @@ class Numbered(Module):
         for i, module in enumerate(added, len(self)):
             if not isinstance(module, Module):
                 raise TypeError(f"{name}: layer {i} must be a Module, got {shown(module)} in {shown(modules)}")
-        for i, module in enumerate(added, len(self)):
+        numbers = [int(name) for name, _ in self.named_children() if name.isdigit()]
+        for i, module in enumerate(added, max(numbers, default=-1) + 1):
             setattr(self, str(i), module)
         return self
 
@@ -71,6 +72,13 @@ class ModuleList(Numbered):
         self.extend(modules)
 
 
+def _takes_relu(layer: Module) -> bool:
+    """Whether a call of the layer is a call of a function with the mark takes_relu, not of a wrapper around it."""
+    forward = getattr(layer.forward, "__func__", None)
+    marked = forward is not None and getattr(forward, "takes_relu", None) is forward
+    return marked and type(layer).__call__ is Module.__call__
+
+
 class Sequential(Numbered):
     """Layers that are applied one after another. Raises TypeError for what is no Module."""
 
@@ -82,7 +90,7 @@ class Sequential(Numbered):
         waiting = list(self.children())[::-1]
         while waiting:
             layer = waiting.pop()
-            if waiting and type(waiting[-1]) is ReLU and hasattr(layer.forward, "takes_relu"):
+            if waiting and type(waiting[-1]) is ReLU and _takes_relu(layer):
                 waiting.pop()
                 x = layer(x, relu=True)
             else:

@@ -32,7 +32,7 @@ def takes_relu(forward: Forward) -> Forward:
     nn.Sequential lets such a layer do the ReLU behind it. The mark is on the function and not on the class, so that a
     subclass with a forward() of its own is without it.
     """
-    forward.takes_relu = True  # type: ignore[attr-defined]
+    forward.takes_relu = forward  # type: ignore[attr-defined]  # itself: functools.wraps copies attributes
     return forward
 
 

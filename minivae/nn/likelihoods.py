@@ -8,7 +8,7 @@ softplus(l) = log(1 + exp(l)), hence log p = -softplus(-l) and log(1 - p) = -sof
               = softplus(l) - x l,                        because softplus(-l) = softplus(l) - l.
 
 No logarithm of a p that may have been rounded to 0 is left in it. For example l = 2 means p = 0.881; x = 1 costs
-2.127 - 2 = 0.127 nats, which is -log 0.881, and x = 0 costs 2.127 nats, which is -log 0.119.
+2.127 - 2 = 0.127 nats, which is -log 0.881, and x = 0 costs 2.127 nats, which is -log 0.1192.
 
 **Nats and bits.** A nat is the unit of -log p with the natural logarithm and a bit that with base 2: a bit is
 log 2 = 0.693 nats. An ideal code made for p spends -log2 p(x) bits on the image x. Bits per dimension divide this by

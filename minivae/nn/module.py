@@ -65,6 +65,7 @@ class Module:
 
     training: bool = True
     _fillable: tuple[str, ...] = ()  # names of the attributes that were set to a list, dict or set
+    _records: tuple[str, ...] = ()  # names of attributes that hold no Modules, whatever is put into them later
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define forward()")
@@ -76,7 +77,7 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, CONTAINERS):
             _check_container(self, name, value, CONTAINERS)
-            if isinstance(value, FILLABLE) and name not in self._fillable:
+            if isinstance(value, FILLABLE) and name not in (*self._fillable, *self._records):
                 super().__setattr__("_fillable", (*self._fillable, name))
         super().__setattr__(name, value)
 
@@ -91,7 +92,7 @@ class Module:
         return (value for value in vars(self).values() if isinstance(value, Module))
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """(path, Module) for this Module, whose path is "", and for all below; one in two places comes once."""
+        """(path, Module) for this Module, whose path is "", and all below; one that is used twice is listed once."""
         return self._named_modules("", set())
 
     def _named_modules(self, path: str, seen: set[Module]) -> Iterator[tuple[str, Module]]:
@@ -106,7 +107,7 @@ class Module:
                 yield from value._named_modules(f"{path}.{name}" if path else name, seen)
 
     def modules(self) -> Iterator[Module]:
-        """This Module and all below it; one in two places comes once."""
+        """This Module and all below it; one that is used twice is listed once."""
         return (module for _, module in self.named_modules())
 
     def named_tensors(
@@ -124,7 +125,7 @@ class Module:
     def _check_filled(self) -> None:
         """TypeError for a container that has been filled with Modules or Tensors since it was set.
 
-        Dictionaries inside of others are not looked into again: a model's history is a long list of them.
+        Dictionaries in other containers are skipped: a model's history is a long list of them.
         """
         for name in self._fillable:
             value = vars(self).get(name)

@@ -3,7 +3,7 @@
 The codebook holds K vectors e_1, ..., e_K of length D, the codes. Each latent z, a vector of length D that the encoder
 made, is replaced by the code that is nearest to it (equations 1 and 2 of the paper):
 
-    k(z) = argmin_j ||z - e_j||,    z_q = e_k(z).
+    k(z) = argmin_j ||z - e_j||,    z_q = e_{k(z)}.
 
 **Straight-through.** The decoder sees z_q, and the encoder that made z has to learn from the decoder's gradient. But
 argmin passes none on: a small step of z does not change the integer k, so the derivative of z_q by z is zero wherever
@@ -27,7 +27,7 @@ sg[.], stop gradient, is the number itself in the forward pass and a constant in
 In the example, with commitment 0.25: the code 1 gets the gradient 2 (1 - 0.8) = 0.4, which moves it down towards z;
 z gets 0.5 from the decoder and 0.25 * 2 (0.8 - 1) = -0.1 from the commitment, 0.4 together. The models call the sum of
 the two terms `vq`, for vector quantisation. ||.||^2 is a sum over the D numbers of a latent, and a mean over the
-latents of an image, as in the paper, and over the images of the batch: neither size scales it.
+latents of an image, as in the paper, and over the images of the batch, so it depends on neither size.
 
 **Moving averages.** update='gradient' trains the codebook by the codebook term. update='ema' leaves that term out of
 the loss and uses its solution: sum_i ||z_i - e||^2 over the latents that chose a code is least where e is their mean.

@@ -4,7 +4,7 @@ logsumexp(x) = log sum exp(x) is computed as m + log sum exp(x - m) with m = max
 nothing overflows, and the sum cannot underflow to 0. Its derivative is softmax(x) = exp(x) / sum exp(x), and
 log_softmax(x) = x - logsumexp(x).
 
-`axis` is NumPy's word, and `dim`, PyTorch's, means the same; whoever gives both gets a TypeError.
+`axis` is NumPy's word, and `dim`, PyTorch's, means the same. To give both is a TypeError, unless axis is its default.
 """
 
 from __future__ import annotations

@@ -186,9 +186,9 @@ def _index_array(x: Tensor, index: Any) -> Array:
         return x.backend.asarray(np.zeros(0, np.int64))
     if isinstance(index, Tensor):
         backend_of(x._array, index._array)  # raises TypeError for arrays of different devices
-        index = index._array
+        index = index._array.copy()  # the caller may change it before the backward pass
     if isinstance(index, (np.ndarray, list)):
-        return x.backend.asarray(checks.array("an index", index, "biu"))
+        return x.backend.asarray(checks.array("an index", index, "biu").copy())
     if backend_of(x._array, index) and index.dtype.kind in "biu":
         return index
     raise TypeError(f"an index must be of integers or booleans, got {checks.shown(index)}")

@@ -5,7 +5,7 @@
     stop.best_epoch                         # the epoch whose weights the model has
 
 A plain function gets the record of each epoch. A Callback gets the model too and has a state, which is part of the
-training's checkpoint: it counts on after a resume where it was. With patience 2 the validation losses
+training's checkpoint: after a resume it goes on counting where it stopped. With patience 2 the validation losses
 
     epoch               1     2     3     4     5
     validation_loss   9.0   7.0   8.0   7.5         never trained
@@ -43,7 +43,7 @@ class Callback:
     def after_epoch(self, model: Any, record: dict[str, Any]) -> bool | None:
         """The loop calls this after each epoch, before the checkpoint is written. True stops the training.
 
-        record: of the epoch, the last one in model.history.
+        record: that of the epoch, the last one in model.history.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define after_epoch()")
 
@@ -64,7 +64,8 @@ class BestSoFar(Callback):
 
     monitor: the name of a number in the epoch's record. A number is better if it is lower than the best by more than
     min_delta. best, best_epoch: that number and its epoch, None and 0 before the first epoch.
-    Raises ValueError if the record has no such number; before the training for one of validation data without such.
+    Raises ValueError if the record has no such number. For a number of the validation data it is raised before the
+    training if there is no validation data.
     """
 
     def __init__(self, monitor: str, min_delta: float = 0.0) -> None:
@@ -83,6 +84,8 @@ class BestSoFar(Callback):
         """Whether this epoch is better than all before; then it is the best."""
         if self.monitor not in record:
             raise ValueError(f"there is no {self.monitor!r} in the record of an epoch, which has {', '.join(record)}")
+        if not np.isfinite(record[self.monitor]):
+            raise ValueError(f"{self.monitor!r} must be finite to be monitored, got {record[self.monitor]}")
         if self.best is not None and not record[self.monitor] < self.best - self.min_delta:
             return False
         self.best, self.best_epoch = record[self.monitor], record["epoch"]
@@ -146,7 +149,7 @@ class BestCheckpoint(BestSoFar):
     """Saves the model to `path` after each epoch in which `monitor` is the lowest so far, for Model.load(path).
 
     path: a .npz or .safetensors file, which is written over. Raises as BestSoFar does, ValueError for another path, and
-    OSError where it cannot be written, before the training for a folder that is not there.
+    OSError where it cannot be written; a folder that is not there is noticed before the training.
     """
 
     def __init__(self, path: str | Path, monitor: str = "validation_loss") -> None:

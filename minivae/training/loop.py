@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minivae.autograd import no_grad
+from minivae.autograd import Tensor, no_grad
 from minivae.data.batches import Batches
 from minivae.kernels import checks
 from minivae.kernels.session import Session
@@ -25,6 +25,7 @@ from minivae.random import Generator, current_generator, fork, use_generator
 
 from .averages import Averages
 from .callbacks import Callback
+from .plain import plain
 from .progress import Progress, Silent
 from .step_state import StepState
 
@@ -39,7 +40,7 @@ class Trainable(Module):
 
         batch: (x,) or (x, labels).
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define loss()")
 
     def prepare(self, x: np.ndarray) -> None:
         """The loop calls this once with all training images, before the first step, unless a training is resumed."""
@@ -103,6 +104,7 @@ class Trainer:
         """
         model, progress, total_steps = self.model, progress or Silent(), epochs * len(self.batches)
         with self._session() as session:
+            # On a CPU `step` is self.step, on a GPU a recording of it.
             step = session.prepare(partial(self.step, watched=session.lag == 1), StepState(model, [self.optimizer]))
             if not self.steps:
                 model.prepare(self.batches.x)
@@ -129,13 +131,13 @@ class Trainer:
         return self.history
 
     def step(self, *batch: Any, watched: bool) -> Any:
-        """One step of the optimiser, which a session may capture: Python may run it once and the GPU a thousand times.
+        """One step of the optimiser. On a GPU the session records it once and then replays it without Python.
 
         watched: look at the loss on the way, so that one that is not finite leaves the weights as they are. Where the
         results of steps lag behind, nothing here may wait for the device.
         """
         self.zero_grad()
-        result = self.model.loss(*batch)
+        result = _checked_loss(self.model, self.model.loss(*batch))
         if watched and not isfinite(float(result.loss)):
             return result  # at which Averages raise an error
         result.loss.backward()
@@ -178,10 +180,13 @@ class Trainer:
             raise FloatingPointError(f"{names[0]} has become NaN or infinite in {where}")
 
     def _asked_to_stop(self, record: dict[str, Any], on_epoch: Sequence[Callable[[dict[str, Any]], Any]]) -> bool:
-        """Call all of them. Callbacks come first, so that a checkpoint has seen what they have, also that they stop."""
+        """Call all of them, Callbacks first: the checkpoint, which one of the functions writes, has their new state."""
+        draw = self.generator.draw
         for callback in self.callbacks:
             self.stopped |= _is_true(callback, callback.after_epoch(self.model, record))
-        return any([self.stopped, *[_is_true(function, function(record)) for function in on_epoch]])
+        asked = [_is_true(function, function(record)) for function in on_epoch]
+        self.generator.draw = draw  # training goes on with the noise that it would have had without them
+        return self.stopped or any(asked)
 
     # ---- saving and going on ----
 
@@ -196,10 +201,10 @@ class Trainer:
             "batches": self.batches.state_dict(),
             "generator": self.generator.state_dict(),
             "schedule": self.schedule.state_dict(),
-            "callbacks": [{k: v for k, v in s.items() if not isinstance(v, np.ndarray)} for s in callbacks],
+            "callbacks": [{k: plain(v) for k, v in s.items() if not isinstance(v, np.ndarray)} for s in callbacks],
             "steps": self.steps,
             "stopped": self.stopped,
-            "history": self.history,
+            "history": plain(self.history),
         }
 
     def load_state(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
@@ -221,6 +226,15 @@ class Trainer:
             callback.load_state_dict({**state, **part(f"callbacks/{i}/")})
         self.model.load_state_dict(part("model/"))  # last: the model is as it was if anything else is refused
         self.history, self.steps, self.stopped = history, steps, stopped
+
+
+def _checked_loss(model: Trainable, result: Any) -> Any:
+    """What loss() returned. TypeError unless it is a named tuple that begins with `loss`, a Tensor of one element."""
+    names = getattr(type(result), "_fields", ("",))
+    if names[0] != "loss" or not isinstance(result[0], Tensor) or result[0].size != 1:
+        expected = "a named tuple whose first field is `loss`, a Tensor with one element"
+        raise TypeError(f"{type(model).__name__}.loss() must return {expected}, got {checks.shown(result)}")
+    return result
 
 
 def _as_tuple(data: Any) -> tuple[Any, ...]:
@@ -249,7 +263,7 @@ def evaluate(model: Trainable, x: np.ndarray, y: np.ndarray | None = None, batch
             averages = Averages("evaluation", session.lag)
             for start in range(0, len(x), batch_size):
                 batch = tuple(a[start : start + batch_size] for a in (x, y) if a is not None)
-                averages.add(model.loss(*batch), len(batch[0]))
+                averages.add(_checked_loss(model, model.loss(*batch)), len(batch[0]))
         averages.fetch()
         return {**averages.means(), **model.end_pass()}
     finally:

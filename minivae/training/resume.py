@@ -18,10 +18,11 @@ from minivae.data.batches import digest
 
 from .checkpoint import open_checkpoint, remove_leftovers, save_checkpoint
 from .loop import Trainer
+from .plain import plain
 
 OF_FIT = ("epochs", "lr", "batch_size", "warm_start")  # parameters of a model that no layer depends on
 KIND = "state of a training"
-PLAIN = (type(None), bool, int, float, str, tuple, np.generic)
+PLAIN = (type(None), bool, int, float, str, tuple, np.generic, Path)
 
 
 class TrainingFile:
@@ -126,15 +127,6 @@ def check_same(what: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> 
     """Raise ValueError, whose message begins with `what`, if values differ, and name them."""
     if changed := sorted(k for k in before.keys() | now.keys() if tuples(before.get(k)) != tuples(now.get(k))):
         raise ValueError(f"{what}: " + ", ".join(f"{k} was {before.get(k)}, not {now.get(k)}" for k in changed))
-
-
-def plain(value: Any) -> Any:
-    """Turn values of NumPy into those of Python, for JSON."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [plain(v) for v in value]
-    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
 def tuples(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Settings: what fit() is told besides its data, checked before anything is changed, and what is made of it."""
+"""Settings checks the arguments of fit() before anything changes, and makes the Trainer from them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from minivae.data.batches import Batches
 from minivae.kernels import checks
 from minivae.optim import Adam, ConstantSchedule, Optimizer, Schedule
 
-from .callbacks import Callback
+from .callbacks import BestCheckpoint, Callback, EarlyStopping
 from .loop import Trainer
 from .progress import Progress, progress_for
 
@@ -57,6 +57,7 @@ class Settings:
         called = _called_after_epochs(self.on_epoch)
         self.callbacks = [each for each in called if isinstance(each, Callback)]
         self.functions = [each for each in called if not isinstance(each, Callback)]
+        _check_together(self.callbacks, self.checkpoint)
 
     def trainer(self, model: Any, batches: Batches, validation: Any) -> Trainer:
         """A Trainer of the model with a new optimiser."""
@@ -89,9 +90,22 @@ def _called_after_epochs(on_epoch: Any) -> list[Any]:
     return called
 
 
+def _check_together(callbacks: Sequence[Callback], checkpoint: str | Path | None) -> None:
+    """ValueError for two that would write one file, or restore different weights."""
+    paths = [c.path for c in callbacks if isinstance(c, BestCheckpoint)]
+    paths += [] if checkpoint is None else [Path(checkpoint)]
+    resolved = [path.resolve() for path in paths]
+    if twice := [path for path in paths if resolved.count(path.resolve()) > 1]:
+        raise ValueError(f"checkpoint and BestCheckpoint must be different files, got {str(twice[0])!r} twice")
+    if sum(isinstance(c, EarlyStopping) and c.restore_best for c in callbacks) > 1:
+        raise ValueError("only one EarlyStopping can restore the best weights, got several; use restore_best=False")
+
+
 def _takes(function: Any, name: str) -> bool:
-    """Whether the function has a parameter of this name that functools.partial has not given a value yet."""
-    return name in signature(function).parameters and name not in getattr(function, "keywords", {})
+    """Whether a function, such as the class SGD, takes this keyword, and partial() has not given it a value."""
+    parameters = signature(function).parameters
+    taken = name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return taken and name not in getattr(function, "keywords", {})
 
 
 def _made(name: str, kind: Any, make: Any, value: Any, **offered: Any) -> Any:

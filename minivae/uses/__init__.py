@@ -3,6 +3,8 @@
     probe               transfer: the accuracy of a classifier on the codes, with few labels and with many
     compression         the PSNR (peak signal-to-noise ratio) by dimension of the code
     denoising           the PSNR gained over the noisy images
+    pack_codes          images in few bytes: the codes of a VQ-VAE, entropy-coded under its prior; unpack_codes
+    image_formats       what PNG, JPEG and WebP make of the same images
     detect_anomalies    the AUROC (area under the ROC curve) of the reconstruction error, and a threshold for it
     segmental_snr, log_spectral_distance    how near sounds are to others; mu_law and mu_law_at, what they compare with
 
@@ -11,8 +13,10 @@ all three. It is the best linear autoencoder and needs no training, so it is the
 """
 
 from .anomaly import AnomalySplit, Detection, anomaly_split, detect_anomalies
+from .code_files import Unpacked, pack_codes, unpack_codes
 from .compression import CompressionRow, compression
 from .denoising import Denoising, denoising
+from .image_formats import FormatRow, image_formats
 from .metrics import psnr, roc_auc, squared_error
 from .pca import PCA
 from .probe import LogisticRegression, ProbeRow, probe
@@ -24,18 +28,23 @@ __all__ = [
     "CompressionRow",
     "Denoising",
     "Detection",
+    "FormatRow",
     "LogisticRegression",
     "ProbeRow",
+    "Unpacked",
     "anomaly_split",
     "compression",
     "denoising",
     "detect_anomalies",
+    "image_formats",
     "log_spectral_distance",
     "mu_law",
     "mu_law_at",
+    "pack_codes",
     "probe",
     "psnr",
     "roc_auc",
     "segmental_snr",
     "squared_error",
+    "unpack_codes",
 ]

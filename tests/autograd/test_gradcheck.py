@@ -142,6 +142,23 @@ def test_integers_are_constants():
     assert mv.gradcheck(lambda i, t: mv.functional.embedding(i, t), [index, table])
 
 
+@pytest.mark.parametrize("size", [200, 3_000, 100_000])
+def test_one_wrong_entry_of_many_is_found(size):
+    """Also where it is one of 100,000: the errors of all the others must not make room for it."""
+
+    class Doubles(Function):
+        def forward(self, x):
+            return x * 1.0
+
+        def backward(self, dy):
+            g = dy.copy()
+            g[size // 3] *= 2
+            return g
+
+    with pytest.raises(GradientError, match=rf"index \({size // 3},\)"):
+        mv.gradcheck(Doubles.apply, [numbers(size)])
+
+
 def test_the_errors_in_its_docstring_are_those_of_softplus():
     lines = [line.split() for line in str(docstring).splitlines() if line.startswith("    ")]
     (steps,) = [numbers for name, *numbers in lines if name == "eps"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
-from minivae import cuda, datasets, nn, optim, uses
+from minivae import cuda, datasets, models, nn, optim, uses
 
 from .judge import Argument, Made, Row, method
 from .kinds import (
@@ -33,7 +34,7 @@ from .kinds import (
     integers,
     number,
 )
-from .table_models import EXTENDED, LATENT_KIND
+from .table_models import EXTENDED, LATENT_KIND, codes, new, prior
 
 RNG = np.random.default_rng(3)
 IMAGES = RNG.uniform(0.1, 0.9, (12, 1, 3, 3)).astype(np.float32)
@@ -97,6 +98,14 @@ def _quick_probe(*arguments: Any) -> Any:
         return uses.probe(*arguments)
 
 
+def _packed(*arguments: Any) -> np.ndarray:
+    return np.frombuffer(uses.pack_codes(*arguments), np.uint8)
+
+
+def _sizes(*arguments: Any) -> list[int]:
+    return [row.bytes for row in uses.image_formats(*arguments)]
+
+
 def _strings(value: Any) -> Any:
     right = value is None or (isinstance(value, tuple) and all(isinstance(v, str) for v in value))
     return EITHER if right else REFUSED
@@ -122,6 +131,9 @@ X_FIELD, Y_FIELD, TABLE_FIELD = (
 state = datasets.Batches(IMAGES, 5).state_dict()
 BAD_STATES = {f"{name} = {value}": {**state, name: value} for name in state for value in (-1, 1.5, None, "a", 10**12)}
 linear = nn.Linear(2, 2)
+vqvae = new("VQVAE")
+vqvae_argument, prior_argument = Argument(vqvae, instance(models.VQVAE)), Argument(prior(), instance(models.PixelCNN))
+packed = uses.pack_codes(vqvae, codes.valid, prior())
 
 USES = {
     "PCA": Row(uses.PCA, {"x": x, "dim": Argument(2, integer(1, 9))}),
@@ -182,6 +194,26 @@ USES = {
             "anomalous": Argument(POSITIVE, BOOL_ARRAY_ONLY := replace(BOOL_ARRAY, tensors=False)),
             "false_alarms": Argument(0.3, number(0, 1, "()")),
         },
+    ),
+    "pack_codes": Row(
+        _packed,
+        {
+            "model": vqvae_argument,
+            "codes": codes,
+            "prior": prior_argument._replace(kind=prior_argument.kind | Kind("None", lambda value: EITHER)),
+            "y": Argument(None, NONE),
+        },
+        public=uses.pack_codes,
+    ),
+    "unpack_codes": Row(
+        uses.unpack_codes,
+        {"model": vqvae_argument, "data": Argument(packed, instance(bytes)), "prior": prior_argument},
+        extra={"data": {"cut": packed[:-1], "longer": packed + b"0", "other": b"\x89PNG" + packed, "empty": b""}},
+    ),
+    "image_formats": Row(
+        _sizes,
+        {"x": Argument(IMAGES, ANY_FLOATS), "least_psnr": Argument(20.0, number(0, inf, "[i"))},
+        public=uses.image_formats,
     ),
     "probe": Row(
         _quick_probe,

@@ -165,3 +165,7 @@ def test_a_wav_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(OSError, match="missing"):
         sounds.write_wav(tmp_path / "missing" / "a.wav", x, 8000)
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_compress_is_for_images(run, tmp_path):
+    refused(minivae_command("compress", run[0], "syllables", tmp_path / "a.mvc"), "VQ-VAE of images", "VQVAE1d")

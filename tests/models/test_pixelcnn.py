@@ -300,7 +300,7 @@ X, Y = maps(2, SMALL), np.array([0, 2])
         (lambda m, c: m.loss(X + 1), ValueError, r"\[0, 3\)"),
         (lambda m, c: m.fit(X[:, None]), ValueError, r"\(N, 4, 5\), got \(2, 1, 4, 5\)"),
         (lambda m, c: m.fit(X[0]), ValueError, r"\(N, 4, 5\), got \(4, 5\)"),
-        (lambda m, c: m.fit(X[:0]), ValueError, "nothing"),
+        (lambda m, c: m.fit(X[:0]), ValueError, "at least one example"),
         (lambda m, c: m.fit(X, validation=X + 1), ValueError, r"\[0, 3\)"),
         (lambda m, c: m.score_samples(X, Y), ValueError, "classes=None"),
         (lambda m, c: m.loss(X, Y), ValueError, "classes=None"),

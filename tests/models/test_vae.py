@@ -299,7 +299,7 @@ def test_settings_out_of_range(settings, message):
         (lambda m: m.encode(np.zeros((2, 1, 6, 5), np.uint8)), TypeError, "uint8"),
         (lambda m: m.encode(images(2) + 1), ValueError, r"\[0, 1\], got"),
         (lambda m: m.fit(np.full((2, 1, 6, 5), np.nan)), ValueError, "images.*0"),
-        (lambda m: m.fit(images(0)), ValueError, "nothing"),
+        (lambda m: m.fit(images(0)), ValueError, "at least one example"),
         (lambda m: m.fit(images(2), epochs=0), ValueError, "epochs"),
         (lambda m: m.fit(images(2), batch_size=0), ValueError, "batch_size"),
         (lambda m: m.fit(images(2), resume=True), ValueError, "checkpoint"),
