@@ -171,7 +171,8 @@ def _open(args: argparse.Namespace) -> tuple[Run, VQVAE]:
     if not isinstance(run.model, VQVAE) or isinstance(run.model, VQVAE1d):
         kind = type(run.model).__name__
         raise ValueError(
-            f"{args.parser.command} is for a VQ-VAE of images, whose codes are integers; {str(run.folder)!r} holds {kind}"
+            f"{args.parser.command} is for a VQ-VAE of images, whose codes are integers; {str(run.folder)!r} holds "
+            f"{kind}"
         )
     return run, run.model
 
