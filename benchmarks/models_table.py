@@ -2,9 +2,9 @@
 
     python benchmarks/models_table.py --runs runs --readme README.md
 
-The script runs `minivae train` for the models on their default data, one after the other, then `minivae evaluate` with
---samples importance samples for each test image. It writes the results and a description of the machine to --json,
-and the table between the two marks in --readme. A run that exists in --runs already is not repeated.
+The script runs `minivae train` for the models in COMMANDS on their default data, one after the other, then `minivae
+evaluate` with --samples importance samples for each test image. It writes the results and a description of the machine
+to --json, and the table between the two marks in --readme. A run that exists in --runs already is not repeated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,19 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-COMMANDS = ["ae", "dae", "vae", "vqvae", "prior", "vqvae1d"]
+# The words after `minivae train`, by the name of the folder in --runs; of a prior by a name of its own.
+COMMANDS = {
+    "ae": ["ae"],
+    "dae": ["dae"],
+    "vae": ["vae"],
+    "vqvae": ["vqvae"],
+    "prior": ["prior", "vqvae"],
+    "fsq": ["vqvae", "--quantizer", "fsq"],
+    "fsq-prior": ["prior", "fsq"],
+    "rvq": ["vqvae", "--quantizer", "rvq"],
+    "rvq-prior": ["prior", "rvq"],
+    "vqvae1d": ["vqvae1d"],
+}
 BEGIN, END = "<!-- table of models -->", "<!-- end of the table -->"
 HEADER = ["command", "parameters", "on the 1,000 test images", "bits/dim", "training"]
 
@@ -55,10 +67,11 @@ def arguments() -> argparse.Namespace:
 
 def train(name: str, runs: Path) -> dict[str, Any]:
     """The results of the default command of a model, which is run unless its results exist already."""
-    folder = runs / ("vqvae" if name == "prior" else name)
-    results = folder / ("prior_results.json" if name == "prior" else "results.json")
+    kind, *words = COMMANDS[name]
+    folder = runs / (words[0] if kind == "prior" else name)
+    results = folder / ("prior_results.json" if kind == "prior" else "results.json")
     if not results.is_file():
-        minivae("train", name, *([folder] if name == "prior" else ["--out", folder]))
+        minivae("train", kind, *([folder] if kind == "prior" else [*words, "--out", folder]))
     found: dict[str, Any] = json.loads(results.read_text())
     return found
 
@@ -79,8 +92,9 @@ def markdown(results: dict[str, dict[str, Any]]) -> str:
     """The table: one line for each command, from its results."""
     lines = [HEADER, ["---"] * len(HEADER)]
     for name, result in results.items():
-        command = "train prior runs/vqvae" if name == "prior" else f"train {name}"
-        said, bits = ROWS[name](result)
+        kind, *words = COMMANDS[name]
+        command = " ".join(["train", kind, *(f"runs/{word}" if kind == "prior" else word for word in words)])
+        said, bits = ROWS[kind](result)
         lines.append([f"`{command}`", f"{result['parameters']:,}", said, bits, f"{result['seconds']:.0f} s"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

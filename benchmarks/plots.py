@@ -18,7 +18,7 @@ PARTS = {  # the parts of a training step, and the files whose time counts as th
     "bias and ReLU": ("native/activation.py",),
     "dense products": ("native/matrix.py", "minivae/ops/linear.py"),
     "likelihood and noise": ("native/likelihood.py", "native/random.py"),
-    "quantisation": ("native/quantize.py", "minivae/nn/quantizer.py"),
+    "quantisation": ("native/quantize.py", "minivae/nn/quantizers/vector.py"),
     "optimiser": ("native/optim.py", "minivae/optim.py"),
     "other operations": ("minivae/ops/", "native/norm.py", "native/resample.py"),
     "engine": ("minivae/autograd/",),

@@ -286,14 +286,16 @@ def save_curves(
 
 
 def save_code_usage(path: str | Path, counts: np.ndarray) -> None:
-    """A bar for each code of a codebook, the most frequent first, and a line where all would be equally frequent.
+    """Shares of the codes of each codebook, the most frequent first, and a line where all would be equally frequent.
 
-    counts: (K,), how often each code was chosen.
+    counts: (K,), how often each code was chosen, or (stages, K) of several codebooks.
     """
-    shares, used, perplexity = code_usage(counts)
-    title = f"{used} of {len(shares)} codes used, perplexity {perplexity:.1f}"
+    stages = [code_usage(of_stage) for of_stage in np.atleast_2d(counts)]
+    texts = [f"{used} of {len(shares)} codes used, perplexity {perplexity:.1f}" for shares, used, perplexity in stages]
+    title, labels = (texts[0], [None]) if len(texts) == 1 else (f"use of the codes of {len(texts)} stages", texts)
     with _plot(path, 5.4, 3.4, title, "code, sorted by use", "share of all codes in %") as axes:
-        axes.bar(np.arange(len(shares)), shares, width=1.0)
+        for i, ((shares, _, _), label) in enumerate(zip(stages, labels, strict=True), 1):
+            axes.stairs(shares, fill=label is None, label=label and f"stage {i}: {label}")
         axes.axhline(100 / len(shares), color="black", linewidth=0.8, linestyle="--", label="uniform")
         axes.legend(fontsize=8)
 
@@ -334,7 +336,7 @@ def save_training(
                 axes.plot(epochs, [record[f"validation_{term}"] for record in history], marker=".", label=held_out)
             axes.set_title(term, fontsize=10)
             axes.set_xlabel("epoch")
-            axes.set_ylabel(UNITS.get(term, unit))
+            axes.set_ylabel(UNITS.get(term.split("_")[0], unit))
             axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
             axes.grid(alpha=0.3)
         figure.axes[0].legend(fontsize=8)

@@ -115,6 +115,7 @@ def test_a_circle_inside_a_package_is_found(text: str, tmp_path: Path) -> None:
 # The files in minivae/models/ that hold no paper but what the papers share.
 SAME_PAPER = {"vqvae1d": {"vqvae"}}  # section 4.3 of its paper
 SHARED = {"base", "arrays", "given", "importance", "latent_space", "pixelcnn_sampling"}
+SHARED |= {"pixelcnn_stages", "quantizer_choice"}
 
 
 def test_a_paper_does_not_import_another() -> None:

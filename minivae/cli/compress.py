@@ -111,7 +111,7 @@ def _sizes(model: VQVAE, x: np.ndarray, codes: np.ndarray, size: int | None, com
         raise ValueError("--compare is for images with pixels in [0, 1]")
     quality = uses.psnr(x, as_bytes(model.decode(codes)).transpose(0, 3, 1, 2) / 255) if in_range else None
     rows = [] if size is None else [("codes, PixelCNN prior", size, quality)]
-    rows.append(("codes, uniform prior", HEADER + ceil(codes.size * log2(model.codes) / 8), quality))
+    rows.append(("codes, uniform prior", HEADER + ceil(codes.size * log2(model.quantizer.codes) / 8), quality))
     for row in uses.image_formats(x, quality) if compare and quality is not None else []:
         name = row.format if row.quality is None else f"{row.format} of quality {row.quality}"
         rows.append((f"{name}, {'one sheet' if row.sheet else 'a file each'}", row.bytes, row.psnr))

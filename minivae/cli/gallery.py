@@ -19,6 +19,7 @@ from .runs import Run
 
 SHEET = 64  # images on a sheet of samples
 CLASSES = 20  # the most classes that get a column each on that sheet
+STAGES = 10  # images on the sheet of stages
 PAIRS = 20  # images on a sheet of reconstructions
 WAYS, STEPS = 8, 10  # interpolations on a sheet, and images on each, the ends included
 SPAN, VALUES = 3.0, 11  # a traversal moves a latent from -SPAN to SPAN in so many images
@@ -40,8 +41,12 @@ def draw(model: Any, data: Dataset, folder: Path) -> None:
     else:
         draw_reconstructions(model, data.x_test[:PAIRS], folder / "reconstructions.png")
     if isinstance(model, VQVAE):
-        counts = np.bincount(model.encode(data.x_test).ravel(), minlength=model.codes)
-        figures.save_code_usage(folder / "codes.png", counts)
+        codes = model.encode(data.x_test)  # (N, h, w) or (N, stages, h, w)
+        stages = codes.swapaxes(0, 1) if codes.ndim == 4 else [codes]
+        counts = [np.bincount(stage.ravel(), minlength=model.quantizer.codes) for stage in stages]
+        figures.save_code_usage(folder / "codes.png", np.array(counts))
+        if codes.ndim == 4:
+            draw_stages(model, data.x_test[:STAGES], folder / "stages.png")
         return
     codes = model.transform(data.x_test)
     figures.save_latent(folder / "latent.png", codes, data.y_test, data.class_names)
@@ -68,6 +73,17 @@ def draw_reconstructions(model: Any, x: np.ndarray, path: Path) -> None:
     """Draw images beside the model's reconstructions of them."""
     x = model.check_images(x)
     figures.save_reconstructions(path, x, model.reconstruct(x), min(10, len(x)))
+
+
+def draw_stages(model: VQVAE, x: np.ndarray, path: Path) -> None:
+    """Draw images, and below them what is decoded from the first stage of their codes, the first two, and so on."""
+    x = model.check_images(x)
+    codes = model.encode(x)  # (N, stages, h, w)
+    lengths = range(1, codes.shape[1] + 1)
+    rows = [x, *(model.decode(codes[:, :s]) for s in lengths)]
+    images = np.concatenate([figures.contrast(row, x) for row in rows])
+    labels = ["image", *("stage 1" if s == 1 else f"stages 1 to {s}" for s in lengths)]
+    figures.save_sheet(path, images, len(x), "test images, decoded from the first stages of their codes", labels)
 
 
 def draw_denoising(clean: np.ndarray, result: uses.Denoising, count: int, path: Path) -> None:

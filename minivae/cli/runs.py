@@ -25,7 +25,7 @@ OVERWRITING = "overwriting"  # the mark in config.json while what an older run l
 OF_A_RUN = ("model", "versions", "contents", OVERWRITING)  # what config.json holds besides options
 PICTURES = (
     *("anomalies", "codes", "compression", "denoised", "interpolation", "latent", "manifold", "reconstructions"),
-    *("samples", "training", "traversal", "voices"),
+    *("samples", "stages", "training", "traversal", "voices"),
 )
 SOUNDS = ("reconstructions", "samples", "voices")
 

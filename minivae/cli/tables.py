@@ -107,7 +107,7 @@ def _vqvae(model: VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
     for name, images in (("train", data.x_train), ("test", data.x_test)):
         x = model.check_images(images)
         terms = evaluate(model, x)
-        numbers[name] = {key: terms[key] for key in ("nll", "perplexity", "usage")}
+        numbers[name] = {key: value for key, value in terms.items() if key.startswith(("nll", "perplexity", "usage"))}
         codes = model.encode(x)
         for kind, distribution in {"uniform": None, "PixelCNN": prior}.items():
             if kind == "PixelCNN" and (prior is None or name == "train"):
@@ -120,11 +120,30 @@ def _vqvae(model: VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
     print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/dim"], rows)
     print(f"bound on -log p(x) = nll + cost of the codes, in nats per image{_scale(data)}")
     test = numbers["test"]
-    print(f"{test['usage']:.1%} of {model.codes} codes used on the test images, perplexity {test['perplexity']:.1f}")
+    used = f"{test['usage']:.1%} of {model.quantizer.codes} codes used"
+    print(f"{used} on the test images, perplexity {test['perplexity']:.1f}")
+    if model.given["quantizer"] == "rvq":
+        test["stages"] = _stages(model, data.x_test, test)
     if prior is not None:
         test["codes_saved"] = 1 - test["pixelcnn"]["codes"] / test["uniform"]["codes"]
         print(f"the prior makes the codes of the test images {test['codes_saved']:.1%} cheaper than uniform ones")
     return numbers
+
+
+def _stages(model: VQVAE, images: np.ndarray, test: Numbers) -> Numbers:
+    """Print and return how well the first stages alone reconstruct images, and how their codes are used."""
+    x = model.check_images(images)
+    codes = model.encode(x)  # (N, S, h, w)
+    found: Numbers = {}
+    for s in range(1, codes.shape[1] + 1):
+        error = float(uses.squared_error(x, model.decode(codes[:, :s])).mean())
+        use = {name: test[f"{name}_{s}"] for name in ("perplexity", "usage")}
+        found[str(s)] = {"squared_error": error, **use}
+    print()
+    rows = [[s, *fixed(of["squared_error"], of["perplexity"]), f"{of['usage']:.1%}"] for s, of in found.items()]
+    print_table(["stage", "squared error", "perplexity", "codes used"], rows)
+    print("squared error per test image, decoded from the stages up to this one; perplexity and use are its own")
+    return found
 
 
 # ---- VQ-VAE of sounds ----

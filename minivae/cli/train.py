@@ -24,6 +24,7 @@ from .training import Training, training
 
 KERNELS, WIDE_KERNELS = (5, 3), (9, 7)  # of a prior's layers; it has to see far back in sequences, maps of one row
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
+CODES, CODES_OF_STAGE = 256, 16  # two stages of 16 codes tell as many vectors apart as one codebook of 256
 
 
 def add_commands(commands: Any) -> None:
@@ -55,6 +56,8 @@ def _new(kinds: Any, name: str, build: Build, epochs: int, text: str) -> Parser:
 
 
 def _train(args: argparse.Namespace) -> None:
+    if vars(args).get("codes", 0) is None:
+        args.codes = CODES_OF_STAGE if args.quantizer == "rvq" else CODES
     files = Files(args.out)
     with training(files, args) as run:
         manual_seed(args.seed)
@@ -164,7 +167,8 @@ def _vae(args: argparse.Namespace, data: Dataset) -> Estimator:
 
 
 def _vqvae_options(parser: Parser) -> None:
-    options.count(parser, "--codes", 256, "number of codes in the codebook", most=2**16)
+    codes = "number of codes in the codebook, or in that of each stage of rvq (default: 256, for rvq 16)"
+    options.count(parser, "--codes", None, codes, most=2**16)
     options.count(parser, "--code-dim", 16, "length of a code", most=options.WIDE)
     options.count(parser, "--channels", 64, "number of channels of each convolution", most=options.CHANNELS)
     _likelihood(parser)
@@ -172,6 +176,11 @@ def _vqvae_options(parser: Parser) -> None:
     parser.add_argument("--update", choices=["ema", "gradient"], default="ema", help=update)
     commitment = "weight of the commitment term in the loss"
     parser.add_argument("--commitment", type=float, default=0.25, help=commitment)
+    kind = "vq: one codebook; rvq: residual, a codebook for each of several stages; fsq: finite scalar, no codebook"
+    parser.add_argument("--quantizer", choices=["vq", "rvq", "fsq"], default="vq", help=kind)
+    levels = "numbers of levels of fsq, one for each number of a code (default: 8 6 5)"
+    options.counts(parser, "--levels", None, "L", levels, least=2, most=2**16)
+    options.count(parser, "--stages", None, "number of codebooks of rvq (default: 2)", most=64)
 
 
 def _vqvae(args: argparse.Namespace, data: Dataset) -> Estimator:
@@ -185,6 +194,9 @@ def _vqvae(args: argparse.Namespace, data: Dataset) -> Estimator:
         likelihood=args.likelihood,
         update=args.update,
         commitment=args.commitment,
+        quantizer=args.quantizer,
+        levels=args.levels,
+        stages=args.stages,
     )
 
 
@@ -241,8 +253,8 @@ def _train_prior(args: argparse.Namespace) -> None:
         data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
         manual_seed(args.seed)
         prior = _prior(args, model, whole)
-        h, w = model.code_shape
-        print(f"prior with {prior.num_parameters():,} parameters on the {h} x {w} codes of {run.folder}: ", end="")
+        shape = " x ".join(map(str, model.code_shape))
+        print(f"prior with {prior.num_parameters():,} parameters on the {shape} codes of {run.folder}: ", end="")
         maps, validation_maps = model.encode(data.x_train), model.encode(x_validation)
         print(f"{images.sizes(args.validation, maps, validation_maps, data.x_test)} maps", flush=True)
         of_prior.begin()
@@ -254,10 +266,10 @@ def _train_prior(args: argparse.Namespace) -> None:
 
 
 def _prior(args: argparse.Namespace, model: models.VQVAE, data: Dataset) -> models.PixelCNN:
-    first_kernel, kernel = WIDE_KERNELS if model.code_shape[0] == 1 else KERNELS
+    first_kernel, kernel = WIDE_KERNELS if model.map_size[0] == 1 else KERNELS
     return models.PixelCNN(
         model.code_shape,
-        model.codes,
+        model.quantizer.codes,
         channels=args.channels,
         layers=args.layers,
         first_kernel=first_kernel,

@@ -124,7 +124,8 @@ def training(files: Files, args: argparse.Namespace) -> Iterator[Training]:
     with locked(files.folder) as killed:
         remove_leftovers(files.folder)
         if resume:
-            goes_on = _goes_on(files, options, killed)
+            defaults = {name: args.parser.get_default(name) for name in options.keys() - {"model"}}
+            goes_on = _goes_on(files, options, defaults, killed)
         else:
             goes_on = False
             _check_free(files, args.force, resume is not None)
@@ -140,7 +141,7 @@ def _check_free(files: Files, force: bool, resumable: bool) -> None:
         raise ValueError(f"{where}; --force overwrites it{', --resume goes on with it' if resumable else ''}")
 
 
-def _goes_on(files: Files, options: dict[str, Any], killed: bool) -> bool:
+def _goes_on(files: Files, options: dict[str, Any], defaults: dict[str, Any], killed: bool) -> bool:
     """Say whether --resume goes on from a checkpoint; if not, the training was killed before its first one."""
     config = read_json(files.path("config.json"))
     kept = files.checkpoint.exists() or files.model.exists()
@@ -149,7 +150,7 @@ def _goes_on(files: Files, options: dict[str, Any], killed: bool) -> bool:
         return False
     if config is None or not files.checkpoint.is_file():
         raise ValueError(f"{str(files.folder)!r} holds no {'prior' if files.prefix else 'run'} to resume")
-    _check_options(config, options)
+    _check_options({**defaults, **config}, options)  # older versions have noted fewer options
     if (before := config.get("versions", {}).get("kernels")) not in (None, now := cpu_choice().name):
         print(f"the run was begun on the {before} kernels, the {now} ones give the same but for rounding", flush=True)
     return True

@@ -132,6 +132,8 @@ class ExactPixelCNN:
         if not isinstance(model, PixelCNN):
             raise TypeError(f"the prior must be a PixelCNN, got {checks.shown(model)}")
         checks.integer("values of the prior", model.values, 2, MOST_VALUES)
+        if len(model.map_shape) != 2:
+            raise ValueError(f"the prior must be one of maps (H, W), got map_shape={model.map_shape}")
         H, W = (int(size) for size in model.map_shape)
         self.map_shape, self.values, self.classes = (H, W), int(model.values), model.classes
         state = model.state_dict()

@@ -34,7 +34,8 @@ class Beside(UserDict[str, Any]):
 class WithModules(ArrayModel):
     """A model whose constructor's parameters may be Modules."""
 
-    given: Mapping[str, Module | None] = {}  # those parameters; None where build() makes the module
+    # Those parameters, None where build() makes the module; and others that have the name of a layer: `quantizer`.
+    given: Mapping[str, Any] = {}
     _first: Mapping[str, Module] = {}  # copies of them with the weights that they came with
 
     def keep_modules(self, modules: Mapping[str, Module | None], of_built: Sequence[str] = ()) -> None:

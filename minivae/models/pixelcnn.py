@@ -49,6 +49,8 @@ on maps with zeros around them.
 
     tanh(W_f * x + V_f y) . sigmoid(W_g * x + V_g y)
 
+**Stages.** A position may also hold several integers, the codes of a residual quantiser: see pixelcnn_stages.py.
+
 **Sampling** takes a pass for each position, because the logits at (i, j) need the values drawn before: see
 pixelcnn_sampling.py.
 
@@ -73,6 +75,7 @@ from minivae.ops.linear import Embedding as Lookup
 
 from .base import Estimator
 from .pixelcnn_sampling import Sampler
+from .pixelcnn_stages import by_stage, check_map_shape, later_stages
 
 SAMPLES_AT_A_TIME = 256
 MOST_LAYERS = 1000
@@ -148,11 +151,13 @@ def _lookup(table: Tensor, index: Tensor) -> Tensor:
 class PixelCNN(Estimator):
     """Gated PixelCNN over maps of integers: the codes of a VQ-VAE, or binary images (values=2).
 
-    map_shape: (H, W). values: the integers are 0, ..., values - 1. channels: C of each stack. layers: how many gated
-    layers. first_kernel, kernel: the odd width 2 r + 1 of the first layer's kernels and of the others'. hidden: units
-    between the two 1 x 1 convolutions that make the logits from the last layer. classes: the number of labels of a
-    conditional model, or None. codebook_digest: VQVAE.codebook_digest of the model whose codes these are, or None; it
-    is kept in the file, and a VQVAE with another codebook refuses this prior. For the other parameters see Estimator.
+    map_shape: (H, W), or (stages, H, W) of maps with several integers at a position, which are drawn one after the
+    other; these maps are (N, stages, H, W) wherever (N, H, W) stands below. values: the integers are
+    0, ..., values - 1. channels: C of each stack. layers: how many gated layers. first_kernel, kernel: the odd width
+    2 r + 1 of the first layer's kernels and of the others'. hidden: units between the two 1 x 1 convolutions that make
+    the logits from the last layer. classes: the number of labels of a conditional model, or None. codebook_digest:
+    VQVAE.codebook_digest of the model whose codes these are, or None; it is kept in the file, and a VQVAE with another
+    codebook refuses this prior. For the other parameters see Estimator.
 
     Raises TypeError and ValueError for arguments of other types and ranges, and for even kernels.
     """
@@ -175,7 +180,7 @@ class PixelCNN(Estimator):
         random_state: int | None = None,
         warm_start: bool = False,
     ) -> None:
-        checks.integers("map_shape (H, W)", map_shape, 1, count=2)
+        check_map_shape(map_shape)
         checks.integer("values", values, 2)
         checks.integer("channels", channels, 1)
         checks.integer("layers", layers, 1, MOST_LAYERS)
@@ -197,6 +202,7 @@ class PixelCNN(Estimator):
         reaches = ((self.kernel if layer else self.first_kernel) // 2 for layer in range(self.layers))
         self.stack = ModuleList(GatedLayer(C, reach, self.classes) for reach in reaches)
         self.output = Sequential(ReLU(), Linear(C, self.hidden), ReLU(), Linear(self.hidden, self.values))
+        self.later = later_stages(self.map_shape, self.values, C, self.hidden)
 
     # ---- the model ----
 
@@ -206,12 +212,21 @@ class PixelCNN(Estimator):
         y: labels (N,), for a conditional model and only there. Raises what score_samples() raises.
         """
         maps = self._maps(maps)
-        _, left = self._stacks(self.features(maps), self._labels(y, len(maps)))
-        return self.output(left)
+        stages = by_stage(maps)
+        _, left = self._stacks(self.features(*stages), self._labels(y, len(maps)))
+        logits = [self.logits_of_stage(left, *stages[:s]) for s in range(len(stages))]
+        return logits[0] if maps.ndim == 3 else F.stack(logits, axis=1)
 
-    def features(self, maps: Tensor) -> Tensor:
-        """The values of maps as vectors that the layers read: integers (...) -> (..., C)."""
-        return _lookup(self.embedding.weight, maps)
+    def logits_of_stage(self, left: Tensor, *before: Tensor) -> Tensor:
+        """`left` of the last layer (..., C) and the integers (...) of the stages before -> logits (..., values)."""
+        return self.later[len(before) - 1](left, *before) if before else self.output(left)
+
+    def features(self, maps: Tensor, *later: Tensor) -> Tensor:
+        """The values of maps, of each stage, as vectors that the layers read: integers (...) -> (..., C)."""
+        x = _lookup(self.embedding.weight, maps)
+        for s, codes in enumerate(later):
+            x = x + self.later[s].features(codes)
+        return x
 
     def _stacks(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """features() of maps, x (N, H, W, C) -> `above` and `left` of the last layer, (N, H, W, C) both."""
@@ -270,7 +285,7 @@ class PixelCNN(Estimator):
             self.train(training)
 
     def bits_per_dim(self, nats: float) -> float:
-        """nats per map -> bits per position, nats / (H W log 2)."""
+        """nats per map -> bits per integer of a map, nats / (H W log 2), or / (stages H W log 2)."""
         return checks.number("nats", nats) / (prod(self.map_shape) * log(2))
 
     # ---- what comes in ----
@@ -281,9 +296,8 @@ class PixelCNN(Estimator):
         Raises TypeError unless they are integers (or booleans), ValueError for another shape or values out of range.
         """
         x = checks.array(f"maps of integers in [0, {self.values})", x, "biu")
-        H, W = self.map_shape
-        if x.ndim != 3 or x.shape[1:] != (H, W):
-            raise ValueError(f"maps must have shape (N, {H}, {W}), got {x.shape}")
+        if x.ndim < 3 or x.shape[1:] != tuple(self.map_shape):
+            raise ValueError(f"maps must have shape (N, {', '.join(map(str, self.map_shape))}), got {x.shape}")
         if x.size and (x.min() < 0 or x.max() >= self.values):
             raise ValueError(f"the values of maps must be in [0, {self.values}), got {x.min()} to {x.max()}")
         return x.astype(np.int64, copy=False)

@@ -15,6 +15,8 @@ Autoregressive Models"), by the layers of training, which are given windows inst
 
 All passes together do the work of one pass over the whole map.
 
+Where a position holds the integers of several stages, they are drawn one after the other from the same `left`.
+
 A value is drawn as argmax(logits + temperature * g) with independent g from the Gumbel distribution. Its distribution
 is softmax(logits / temperature) (Maddison et al. 2014), for any temperature > 0; at 0 it is the likeliest value.
 """
@@ -46,8 +48,11 @@ class Network(Protocol):
     def tensor(self, x: Any) -> Tensor:
         """Integers on the model's device."""
 
-    def features(self, maps: Tensor) -> Tensor:
-        """Integers (...) -> (..., C)."""
+    def features(self, maps: Tensor, *later: Tensor) -> Tensor:
+        """Integers (...) of each stage -> (..., C)."""
+
+    def logits_of_stage(self, left: Tensor, *before: Tensor) -> Tensor:
+        """`left` (..., C) and the integers (...) of the stages before -> logits (..., values)."""
 
 
 class Sampler:
@@ -64,26 +69,29 @@ class Sampler:
 
     @no_grad()
     def __call__(self, n: int, y: np.ndarray | None) -> np.ndarray:
-        """n maps (n, H, W), int64, on the host; y: labels (n,) or None. FloatingPointError if logits are not finite."""
-        H, W = self.model.map_shape
+        """n maps (n, *map_shape), int64, on the host; y: labels (n,) or None.
+
+        FloatingPointError if logits are not finite.
+        """
+        *stages, H, W = self.model.map_shape
         C = self.model.channels
         self.y = None if y is None else self.model.tensor(y)
-        self.maps = self.kernels.xp.zeros((n, H, W), np.int64)
+        self.maps = self.kernels.xp.zeros((n, *(stages or (1,)), H, W), np.int64)
         self.above = [self._zeros(n, H + layer.reach, W + 2 * layer.reach, C) for layer in self.layers]
         self.finite = self.kernels.xp.ones((n,), bool)  # all logits so far
         for i in range(H):
             self._draw_row(i)
         if not self.kernels.to_host(self.finite).all():
             raise FloatingPointError("PixelCNN has no samples: its logits are NaN or infinite")
-        return self.kernels.to_host(self.maps)
+        return self.kernels.to_host(self.maps).reshape(n, *stages, H, W)
 
     def _zeros(self, *shape: int) -> Array:
         return self.kernels.xp.zeros(shape, self.dtype)
 
     def _draw_row(self, i: int) -> None:
-        n, _, W = self.maps.shape
+        n, _, _, W = self.maps.shape
         if i > 0:
-            self._keep_above(0, i, self._features(self.maps[:, i - 1]))
+            self._keep_above(0, i, self._features(self.maps[:, :, i - 1]))
         links = []  # what `above` gives to `left` at row i, (n, 1, W, 2 C) for each layer
         for k, layer in enumerate(self.layers):
             above, link = layer.rows(Tensor.wrap(self.above[k][:, i : i + layer.reach + 1]), self.y)
@@ -92,11 +100,17 @@ class Sampler:
         left = [self._zeros(n, 1, W + layer.reach, self.model.channels) for layer in self.layers]
         for j in range(W):
             if j > 0:
-                left[0][:, 0, j + self.layers[0].reach] = self._features(self.maps[:, i, j - 1])
-            logits = self._logits_at(j, left, links)
+                left[0][:, 0, j + self.layers[0].reach] = self._features(self.maps[:, :, i, j - 1])
+            self._draw_position(i, j, self._left_at(j, left, links))
+
+    def _draw_position(self, i: int, j: int, left: Tensor) -> None:
+        """Draw the value of each stage at (i, j); left: (n, C)."""
+        stages = self._by_stage(self.maps[:, :, i, j])  # views, which see what is drawn below
+        for s in range(len(stages)):
+            logits = self.model.logits_of_stage(left, *stages[:s]).data  # (n, values)
             self.finite &= self.kernels.xp.isfinite(logits).all(axis=1)
             noise = gumbel(self.kernels, logits.shape)
-            self.maps[:, i, j] = (logits + self.temperature * noise).argmax(axis=1)
+            self.maps[:, s, i, j] = (logits + self.temperature * noise).argmax(axis=1)
 
     def _keep_above(self, k: int, i: int, row: Array) -> None:
         """Keep row i (n, W, C) of the input of layer k in the stack `above`."""
@@ -104,17 +118,21 @@ class Sampler:
             reach = self.layers[k].reach
             self.above[k][:, i + reach, reach : reach + row.shape[1]] = row
 
-    def _logits_at(self, j: int, left: list[Array], links: list[Tensor]) -> Array:
-        """`left` at column j in all layers -> the logits (n, values) there."""
+    def _left_at(self, j: int, left: list[Array], links: list[Tensor]) -> Tensor:
+        """`left` at column j in all layers -> that of the last layer there, (n, C)."""
         for k, layer in enumerate(self.layers):
             pixel = layer.pixels(Tensor.wrap(left[k][:, :, j : j + layer.reach + 1]), links[k][:, :, j : j + 1], self.y)
             if k + 1 < len(self.layers):
                 left[k + 1][:, 0, j + self.layers[k + 1].reach] = pixel.data[:, 0, 0]
-        return self.model.output(pixel).data[:, 0, 0]
+        return pixel[:, 0, 0]
 
     def _features(self, values: Array) -> Array:
-        """(...) -> (..., C)."""
-        return self.model.features(Tensor.wrap(values)).data
+        """(n, stages, ...) -> (n, ..., C)."""
+        return self.model.features(*self._by_stage(values)).data
+
+    def _by_stage(self, values: Array) -> list[Tensor]:
+        """(n, stages, ...) -> (n, ...) of each stage."""
+        return [Tensor.wrap(values[:, s]) for s in range(values.shape[1])]
 
 
 def gumbel(kernels: Any, shape: tuple[int, ...]) -> Array:

@@ -5,6 +5,10 @@ K vectors replaces each of them by the nearest one (equations 1 and 2 of the pap
 
     x (C, H, W)  ->  z_e(x) (D, H/4, W/4)  ->  codes k(x) (H/4, W/4)  ->  z_q(x) (D, H/4, W/4)  ->  p(x | z_q(x))
 
+The vectors may be quantised in two other ways (`quantizer`): by a sum of vectors from several codebooks, each of which
+adds what is still missing ('rvq'), or number by number without a codebook ('fsq'); see nn/quantizers/. What follows
+holds for all of them.
+
 Each code stands for 4 x 4 pixels, but its vector depends on more: with the default two residual blocks on the 26 x 26
 pixels around them (10 x 10 for the two strided convolutions, and 8 more for each block).
 
@@ -13,8 +17,8 @@ pixels around them (10 x 10 for the two strided convolutions, and 8 more for eac
     -log p(x | z_q(x))  +  ||sg[z_e(x)] - e||^2  +  commitment ||z_e(x) - sg[e]||^2.
 
 The first term is the nll in nats per image. The other two are `vq`, the quantiser's terms. They make codebook and
-encoder agree; nn/quantizer.py explains them, sg[] and how gradients pass the quantiser. They are squared distances, not
-nats, and no part of the bound.
+encoder agree; nn/quantizers/vector.py explains them, sg[] and how gradients pass the quantiser. They are squared
+distances, not nats, and no part of the bound.
 
 **The bound** (section 3.2). With any prior P over maps of codes the model is p(x) = sum_k p(x | k) P(k), over all maps
 k. No term of the sum is negative, so the one of k(x) alone is a lower bound:
@@ -40,20 +44,20 @@ import numpy as np
 from minivae import ops as F
 from minivae.autograd import Tensor
 from minivae.kernels import checks
-from minivae.nn import Conv2d, ConvTranspose2d, Module, ReLU, Sequential
+from minivae.nn import BatchNorm2d, Conv2d, ConvTranspose2d, Module, ReLU, Sequential
 from minivae.nn.likelihoods import LIKELIHOODS
 from minivae.nn.module import not_finite
 from minivae.nn.networks import check_image_shape
-from minivae.nn.quantizer import VectorQuantizer
 from minivae.random import current_generator
 
 from .arrays import shaped
 from .base import LikelihoodCodec
+from .given import Beside
+from .quantizer_choice import PARAMETERS, check_parameters, latent_length, make_quantizer
 
 STRIDE = 4  # of the encoder: two convolutions of stride 2
 OF_BUILT_NETWORKS = ("channels", "residual_channels", "residual_blocks")
 MOST_BLOCKS = 1000
-VECTORS_PER_CODE = 64  # that k-means sees
 
 
 class Prior(Protocol):
@@ -107,12 +111,15 @@ class ResidualBlock(Module):
 class VQVAE(LikelihoodCodec):
     """Vector-quantised autoencoder over images.
 
-    image_shape: (C, H, W), H and W multiples of 4. codes: K, the size of the codebook. code_dim: D, the length of its
-    vectors. channels: of all convolutions but those inside of the residual blocks, which have residual_channels.
-    residual_blocks: how many the encoder has, and the decoder. likelihood: 'bernoulli' (pixels in [0, 1]) or 'gaussian'
-    (one learned variance). update, commitment, decay, restart: see nn.VectorQuantizer. encoder, decoder: Modules of
-    your own, (N, C, H, W) -> (N, D, h, w) and (N, D, h, w) -> (N, C, H, W), logits or means by likelihood, in place of
-    those that channels, residual_channels and residual_blocks describe; if both are given, H, W, h and w are free. See
+    image_shape: (C, H, W), H and W multiples of 4. quantizer: 'vq' (one codebook), 'rvq' (residual, `stages` codebooks;
+    2 unless given) or 'fsq' (finite scalar, `levels`; (8, 6, 5) unless given). The parameters of codebooks are those of
+    'vq' and of each stage of 'rvq': codes, K, their size; code_dim, D, the length of their vectors; update, commitment,
+    decay, restart, see nn.VectorQuantizer. A parameter of another quantiser that is not at its default is a ValueError;
+    model.quantizer.codes and .dim are K and D of each of them. channels: of all convolutions but those inside of the
+    residual blocks, which have residual_channels. residual_blocks: how many the encoder has, and the decoder.
+    likelihood: 'bernoulli' (pixels in [0, 1]) or 'gaussian' (one learned variance). encoder, decoder: Modules of your
+    own, (N, C, H, W) -> (N, D, h, w) and (N, D, h, w) -> (N, C, H, W), logits or means by likelihood, in place of those
+    that channels, residual_channels and residual_blocks describe; if both are given, H, W, h and w are free. See
     Estimator, as for the others. Raises TypeError and ValueError for arguments of other types and ranges.
 
     The first fit() starts the codebook from the encoder's outputs for a sample of the training images, by k-means. The
@@ -135,6 +142,9 @@ class VQVAE(LikelihoodCodec):
         restart: float = 0.05,
         encoder: Module | None = None,
         decoder: Module | None = None,
+        quantizer: str = "vq",
+        levels: Sequence[int] | None = None,
+        stages: int | None = None,
         *,
         epochs: int = 20,
         lr: float = 1e-3,
@@ -155,7 +165,10 @@ class VQVAE(LikelihoodCodec):
         self.codes, self.code_dim, self.likelihood = codes, code_dim, likelihood
         self.channels, self.residual_channels, self.residual_blocks = channels, residual_channels, residual_blocks
         self.update, self.commitment, self.decay, self.restart = update, commitment, decay, restart
+        self.levels, self.stages = levels, stages
         self.keep_modules({"encoder": encoder, "decoder": decoder}, OF_BUILT_NETWORKS)
+        self.given = Beside({**self.given, "quantizer": checks.choice("quantizer", quantizer, PARAMETERS)})
+        check_parameters(quantizer, vars(self), {name: p.default for name, p in VQVAE._parameters().items()})
         super().__init__(epochs, lr, batch_size, random_state, warm_start)
 
     def _check_sizes(self, image_shape: Sequence[int]) -> None:
@@ -165,12 +178,10 @@ class VQVAE(LikelihoodCodec):
     def build(self) -> None:
         """Encoder, quantiser, decoder and likelihood."""
         self.encoder = self.module("encoder", self._make_encoder)
-        self.quantizer = VectorQuantizer(
-            self.codes, self.code_dim, self.update, self.commitment, self.decay, self.restart
-        )
+        self.quantizer = make_quantizer(self.given["quantizer"], vars(self))
         self.decoder = self.module("decoder", self._make_decoder)
         self.build_observation()
-        self._code_shape: tuple[int, int] | None = None
+        self._map_size: tuple[int, int] | None = None
 
     def _make_encoder(self) -> Module:
         """(N, C, H, W) -> (N, D, H / 4, W / 4)."""
@@ -181,14 +192,15 @@ class VQVAE(LikelihoodCodec):
             Conv2d(channels, channels, 4, stride=2, padding=1),  # (N, channels, H / 4, W / 4)
             *(ResidualBlock(channels, self.residual_channels) for _ in range(self.residual_blocks)),
             ReLU(),
-            Conv2d(channels, self.code_dim, 1),  # (N, D, H / 4, W / 4)
+            Conv2d(channels, self._latent_length, 1),  # (N, D, H / 4, W / 4)
+            *([BatchNorm2d(self._latent_length)] if self.given["quantizer"] == "fsq" else []),  # see finite_scalar.py
         )
 
     def _make_decoder(self) -> Module:
         """(N, D, H / 4, W / 4) -> (N, C, H, W): the encoder's mirror image."""
         C, channels = int(self.image_shape[0]), self.channels
         return Sequential(
-            Conv2d(self.code_dim, channels, 1),  # (N, channels, H / 4, W / 4)
+            Conv2d(self._latent_length, channels, 1),  # (N, channels, H / 4, W / 4)
             *(ResidualBlock(channels, self.residual_channels) for _ in range(self.residual_blocks)),
             ReLU(),
             ConvTranspose2d(channels, channels, 4, stride=2, padding=1),  # (N, channels, H / 2, W / 2)
@@ -197,13 +209,23 @@ class VQVAE(LikelihoodCodec):
         )
 
     @property
-    def code_shape(self) -> tuple[int, int]:
-        """(h, w), the size of the map of codes of an image: (H / 4, W / 4), or what an encoder of your own makes."""
-        if self._code_shape is None:
-            self._code_shape = self._measure_code_shape()
-        return self._code_shape
+    def _latent_length(self) -> int:
+        """D. The encoder, which needs it, is made before the quantiser."""
+        return latent_length(self.given["quantizer"], vars(self))
 
-    def _measure_code_shape(self) -> tuple[int, int]:
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """The shape of the codes of an image: (h, w), or (stages, h, w) of 'rvq'; see map_size."""
+        return self.quantizer.code_shape(*self.map_size)
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """(h, w), the size of the map of latents: (H / 4, W / 4), or what an encoder of your own makes."""
+        if self._map_size is None:
+            self._map_size = self._measure_map_size()
+        return self._map_size
+
+    def _measure_map_size(self) -> tuple[int, int]:
         """(h, w) of the latents of an image of zeros; ValueError if there are none."""
         zeros = np.zeros((1, *self.image_shape), np.float32)
         _, _, h, w = self.batched(lambda x: Tensor(np.zeros(self._latents(x).shape)), zeros).shape
@@ -213,9 +235,14 @@ class VQVAE(LikelihoodCodec):
 
     @property
     def codebook_digest(self) -> str:
-        """SHA-256 of the codebook in hexadecimal. A prior keeps it, so that it is not used with other codes."""
-        codebook = self.quantizer.codebook.numpy()
-        return sha256(f"{codebook.shape} {codebook.dtype.str}".encode() + codebook.tobytes()).hexdigest()
+        """SHA-256, in hexadecimal, of what the codes mean: of the codebooks or, where there are none, of the encoder.
+
+        A prior keeps it, so that it is not used with other codes.
+        """
+        digest = sha256()
+        for array in self.quantizer.codebooks() or self.encoder.state_dict().values():
+            digest.update(f"{array.shape} {array.dtype.str}".encode() + array.tobytes())
+        return digest.hexdigest()
 
     # ---- the model ----
 
@@ -229,32 +256,34 @@ class VQVAE(LikelihoodCodec):
 
     def _latents(self, x: Tensor) -> Tensor:
         """z_e(x): (N, C, H, W) -> (N, D, h, w)."""
-        return shaped("encoder", self.encoder(x), len(x), self.code_dim, "h", "w")
+        return shaped("encoder", self.encoder(x), len(x), self.quantizer.dim, "h", "w")
 
     def prepare(self, x: np.ndarray) -> None:
-        """Start the codebook from the encoder's outputs for images (N, C, H, W), unless it has been trained.
+        """Start the codebooks from the encoder's outputs for images (N, C, H, W), unless they have been trained.
 
         Raises ValueError if all images together have fewer latents than there are codes.
         """
-        if self.quantizer.initialized.item():
+        vectors = self.quantizer.vectors_wanted()
+        if not vectors:
             return
-        wanted = ceil(VECTORS_PER_CODE * self.codes / prod(self.code_shape))
+        wanted = ceil(vectors / prod(self.map_size))
         chosen = np.argsort(current_generator().uniform((len(x),), np.float64), kind="stable")[:wanted]
         z = self.batched(self._latents, x[chosen])  # (n, D, h, w)
-        self.quantizer.initialize(z.transpose(0, 2, 3, 1).reshape(-1, self.code_dim))
+        self.quantizer.initialize(z.transpose(0, 2, 3, 1).reshape(-1, self.quantizer.dim))
 
     def begin_pass(self) -> None:
         """Called by the training before each pass over data."""
         self.quantizer.begin_pass()
 
     def end_pass(self) -> dict[str, float]:
-        """Of the pass that ends: the perplexity of the codes, and usage, the share of them that were chosen at all."""
+        """Of the pass that ends: the perplexity of the codes, and usage, the share of them that were chosen at all; of
+        'rvq' by stage as well."""
         return self.quantizer.end_pass()
 
     # ---- plain arrays ----
 
     def encode(self, x: np.ndarray) -> np.ndarray:
-        """Images (N, C, H, W) -> their codes k(x) (N, h, w), int64 in [0, codes).
+        """Images (N, C, H, W) -> their codes k(x) (N, *code_shape), int64 in [0, quantizer.codes).
 
         Raises TypeError and ValueError for images as check_images() does, FloatingPointError for an encoder that gives
         NaN or infinity.
@@ -269,24 +298,30 @@ class VQVAE(LikelihoodCodec):
         return self.quantizer.encode(z)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Codes (N, h, w) -> the expected images (N, C, H, W).
+        """Codes (N, *code_shape) -> the expected images (N, C, H, W); of 'rvq' also those of the first stages alone.
 
         Raises TypeError unless they are integers, ValueError for other shapes and for codes out of range.
         """
-        return self.batched(lambda k: self.observation.mean(self._output(k)), self.check_codes(codes))
+        return self.batched(lambda k: self.observation.mean(self._output(k)), self._check_codes(codes, prefix=True))
 
     def _output(self, codes: Tensor) -> Tensor:
-        """Codes (N, h, w) -> the decoder's output (N, C, H, W). batched() gives them as floats, which are exact."""
+        """Codes (N, *code_shape) -> the decoder's output. batched() gives them as floats, which are exact."""
         return self._decoded(self.quantizer.decode(codes.astype(np.int64)))
 
     def check_codes(self, codes: Any) -> np.ndarray:
-        """codes as an array (N, h, w) of int64 in [0, K), or an error as decode() says."""
+        """codes as an array (N, *code_shape) of int64 in [0, quantizer.codes), or an error as decode() says."""
+        return self._check_codes(codes, prefix=False)
+
+    def _check_codes(self, codes: Any, prefix: bool) -> np.ndarray:
+        """check_codes(); prefix: whether those of the first stages alone are enough."""
         codes = checks.array("codes", codes, "iu")
-        if codes.ndim != 3 or codes.shape[1:] != self.code_shape:
-            h, w = self.code_shape
-            raise ValueError(f"codes must have shape (N, {h}, {w}), got {codes.shape}")
-        if codes.size and (codes.min() < 0 or codes.max() >= self.codes):
-            raise ValueError(f"codes must be in [0, {self.codes}), got {codes.min()} to {codes.max()}")
+        whole, found = self.code_shape, codes.shape[1:]
+        if prefix and len(found) == len(whole) == 3 and 1 <= found[0] <= whole[0]:
+            whole = (found[0], *whole[1:])
+        if found != whole:
+            raise ValueError(f"codes must have shape (N, {', '.join(map(str, whole))}), got {codes.shape}")
+        if codes.size and (codes.min() < 0 or codes.max() >= self.quantizer.codes):
+            raise ValueError(f"codes must be in [0, {self.quantizer.codes}), got {codes.min()} to {codes.max()}")
         return codes.astype(np.int64, copy=False)
 
     def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None) -> np.ndarray:
@@ -297,10 +332,10 @@ class VQVAE(LikelihoodCodec):
         """
         checks.elements("an array of samples", (checks.integer("n", n, 1), *self.image_shape))
         self._check_prior(prior, "sample")
-        return self.decode(prior.sample(n, temperature=temperature, **_label_argument(y)))
+        return self.decode(self.check_codes(prior.sample(n, temperature=temperature, **_label_argument(y))))
 
     def code_cost(self, codes: np.ndarray, prior: Prior | None = None, y: Any = None) -> np.ndarray:
-        """-log P of maps of codes (N, h, w), in nats (N,); without a prior it is the uniform one's, h w log K.
+        """-log P of maps of codes (N, *code_shape), in nats (N,); without a prior the uniform one's, log K a code.
 
         Raises TypeError and ValueError for codes as decode() does, ValueError for a prior over the codes of another
         codebook and for labels y without a prior.
@@ -311,7 +346,7 @@ class VQVAE(LikelihoodCodec):
                 raise ValueError(
                     f"labels y belong to a conditional prior, and there is no prior, got {checks.shown(y)}"
                 )
-            return np.full(len(codes), prod(self.code_shape) * log(self.codes))
+            return np.full(len(codes), prod(self.code_shape) * log(self.quantizer.codes))
         self._check_prior(prior, "score_samples")
         return -np.asarray(prior.score_samples(codes, **_label_argument(y)), np.float64)
 

@@ -5,7 +5,7 @@ layers.py       the layers             containers.py   Sequential and ModuleList
 conv1d.py       convolutions of signals, plain, causal and transposed
 init.py         initial weights        networks.py     encoders and decoders that the models share
 likelihoods.py  what a decoder's output means, nats and bits per dimension
-quantizer.py    the codebook of the VQ-VAE
+quantizers/     what makes codes of latents: of the VQ-VAE, residual and finite scalar ones
 """
 
 from .containers import ModuleList, Sequential
@@ -31,7 +31,7 @@ from .layers import (
     Upsample,
 )
 from .module import Buffer, Module, Parameter
-from .quantizer import Quantized, VectorQuantizer
+from .quantizers import FiniteScalarQuantizer, Quantized, Quantizer, ResidualVectorQuantizer, VectorQuantizer
 
 __all__ = [
     "GELU",
@@ -44,6 +44,7 @@ __all__ = [
     "ConvTranspose2d",
     "Dropout",
     "Embedding",
+    "FiniteScalarQuantizer",
     "Flatten",
     "GroupNorm",
     "LeakyReLU",
@@ -53,7 +54,9 @@ __all__ = [
     "ModuleList",
     "Parameter",
     "Quantized",
+    "Quantizer",
     "ReLU",
+    "ResidualVectorQuantizer",
     "Sequential",
     "SiLU",
     "Sigmoid",

@@ -10,8 +10,9 @@ operations make something trainable of it:
 * `straight_through` is z_q in the forward pass. In the backward pass it hands the gradient to z unchanged, as if it
   were the identity (Bengio et al. 2013), and z_q gets none.
 
-nn/quantizer.py says why, with an example, and builds the quantiser of the VQ-VAE from both. The straight-through
-estimator is no derivative and finite differences do not confirm it, so its tests compare it with this definition.
+nn/quantizers/vector.py says why, with an example, and builds the quantiser of the VQ-VAE from both. The
+straight-through estimator is no derivative and finite differences do not confirm it, so its tests compare it with this
+definition.
 """
 
 from __future__ import annotations

@@ -125,15 +125,17 @@ def _distribution(model: VQVAE, prior: PixelCNN | None) -> ExactPixelCNN | Unifo
     """What the codes are coded under; TypeError, ValueError for a model and a prior that are none or do not fit."""
     if not isinstance(model, VQVAE):
         raise TypeError(f"codes belong to a VQVAE, got {checks.shown(model)}")
+    if len(model.code_shape) != 2:
+        raise ValueError(f"files hold maps (h, w) of codes, and a residual quantiser has {model.code_shape}")
+    shape, K = (model.code_shape[0], model.code_shape[1]), model.quantizer.codes
     if prior is None:
-        return Uniform(model.code_shape, model.codes)
+        return Uniform(shape, K)
     exact = ExactPixelCNN(prior)
     if prior.codebook_digest not in (None, model.codebook_digest):
         raise ValueError("the prior was trained on the codes of another codebook")
-    if (exact.map_shape, exact.values) != (tuple(model.code_shape), model.codes):
+    if (exact.map_shape, exact.values) != (shape, K):
         raise ValueError(
-            f"the prior is for maps {exact.map_shape} of {exact.values} codes, the model has maps "
-            f"{tuple(model.code_shape)} of {model.codes}"
+            f"the prior is for maps {exact.map_shape} of {exact.values} codes, the model has maps {shape} of {K}"
         )
     return exact
 
@@ -141,7 +143,7 @@ def _distribution(model: VQVAE, prior: PixelCNN | None) -> ExactPixelCNN | Unifo
 def _described(model: VQVAE, distribution: ExactPixelCNN | Uniform) -> tuple[int, ...]:
     """The fields of the header from `prior` to `classes`."""
     is_prior = int(isinstance(distribution, ExactPixelCNN))
-    sizes = map(int, (*model.image_shape, *model.code_shape, model.codes))
+    sizes = map(int, (*model.image_shape, *model.code_shape, model.quantizer.codes))
     return (is_prior, *sizes, distribution.classes or 0)
 
 

@@ -128,6 +128,12 @@ CONSTRUCTORS = {
     ),
     "ModuleList": Row(nn.ModuleList, {"modules": Argument([nn.Linear(4, 2), nn.ReLU()], SOME_MODULES)}),
     "VectorQuantizer": made(nn.VectorQuantizer, LATENTS, **QUANTIZER),
+    "ResidualVectorQuantizer": made(
+        nn.ResidualVectorQuantizer, LATENTS, **QUANTIZER, stages=Argument(2, integer(1, 64))
+    ),
+    "FiniteScalarQuantizer": made(
+        nn.FiniteScalarQuantizer, LATENTS, levels=Argument((3, 2, 3, 2), integers(2)), dtype=dtype
+    ),
 }
 FORWARD: dict[str, tuple[Callable[[], nn.Module], np.ndarray]] = {
     "Linear": (lambda: nn.Linear(4, 3), X),
@@ -156,14 +162,35 @@ def forward(name: str) -> Row:
     return method(cls, "forward", make, {"x": Argument(x, kind), **with_relu})
 
 
-def quantizer(name: str, **arguments: Argument) -> Row:
-    return method(nn.VectorQuantizer, name, lambda: nn.VectorQuantizer(3, 4), arguments)
+ROWS_KIND = array(
+    "rows",
+    ("float16", "float32", "float64", np.dtype(np.longdouble).name),
+    same=True,
+    tensors=False,
+    not_finite="refused",
+)
+QUANTIZERS: dict[str, Callable[[], nn.Quantizer]] = {
+    "VectorQuantizer": lambda: nn.VectorQuantizer(3, 4),
+    "ResidualVectorQuantizer": lambda: nn.ResidualVectorQuantizer(3, 4, 2),
+    "FiniteScalarQuantizer": lambda: nn.FiniteScalarQuantizer((3, 2, 3, 2)),
+}
 
 
-def _initialized(rows: Any) -> Any:
-    layer = nn.VectorQuantizer(3, 4)
-    layer.initialize(rows)
-    return layer
+def quantizer(name: str) -> dict[str, Row]:
+    make, latents = QUANTIZERS[name], {"z": Argument(LATENTS, FLOAT_ARRAY)}
+    indices = {"indices": Argument(np.array([[1, 0], [2, 2]]), INDEX_ARRAY)}
+
+    def initialized(rows: Any) -> Any:
+        layer = make()
+        layer.initialize(rows)
+        return layer
+
+    of_methods = {"forward": latents, "encode": latents, "decode": indices}
+    rows = {method_: method(getattr(nn, name), method_, make, found) for method_, found in of_methods.items()}
+    return {
+        f"nn.{name}.{m}": row
+        for m, row in {**rows, "initialize": Row(initialized, {"rows": Argument(ROWS, ROWS_KIND)})}.items()
+    }
 
 
 def _loaded(state: Any) -> Any:
@@ -213,24 +240,7 @@ TABLE = {
         nn.Embedding, "forward", lambda: nn.Embedding(3, 4), {"index": Argument(INDEX, INDEX_ARRAY)}
     ),
     "nn.Flatten.forward": method(nn.Flatten, "forward", nn.Flatten, {"x": Argument(IMAGE, NUMBER_ARRAY)}),
-    "nn.VectorQuantizer.forward": quantizer("forward", z=Argument(LATENTS, FLOAT_ARRAY)),
-    "nn.VectorQuantizer.encode": quantizer("encode", z=Argument(LATENTS, FLOAT_ARRAY)),
-    "nn.VectorQuantizer.decode": quantizer("decode", indices=Argument(np.array([[1, 0], [2, 2]]), INDEX_ARRAY)),
-    "nn.VectorQuantizer.initialize": Row(
-        _initialized,
-        {
-            "rows": Argument(
-                ROWS,
-                array(
-                    "rows",
-                    ("float16", "float32", "float64", np.dtype(np.longdouble).name),
-                    same=True,
-                    tensors=False,
-                    not_finite="refused",
-                ),
-            )
-        },
-    ),
+    **{row: value for name in QUANTIZERS for row, value in quantizer(name).items()},
     **{
         f"nn.{cls.__name__}.{name}": method(cls, name, cls, {argument: Argument(valid, kind)})
         for cls in (nn.ModuleList, nn.Sequential)

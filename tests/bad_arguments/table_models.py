@@ -70,7 +70,7 @@ CALLED = FUNCTION | Kind(
 OFFERS = Kind("object with methods", lambda value: REFUSED)
 SETTINGS: dict[str, Argument] = {
     "image_shape": Argument((1, 4, 4), integers(1, count=3)),
-    "map_shape": Argument((2, 2), integers(1, count=2)),
+    "map_shape": Argument((2, 2), integers(1, count=2) | integers(1, count=3)),
     "latent_dim": Argument(2, integer(1)),
     "arch": Argument("conv", choice("dense", "conv")),
     "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian")),
@@ -95,6 +95,9 @@ SETTINGS: dict[str, Argument] = {
     "sample_rate": Argument(8000, integer(1)),
     "strides": Argument((2, 2), integers(2)),
     "dilations": Argument((1,), SIZES),
+    "quantizer": Argument("vq", choice("vq", "fsq", "rvq")),
+    "levels": Argument(None, NONE),  # of other quantisers than "vq": in tests/models/test_vqvae_quantizers.py
+    "stages": Argument(None, NONE),
     "values": Argument(3, integer(2)),
     "layers": Argument(2, integer(1, 1000)),
     "first_kernel": Argument(3, integer(1)),

@@ -12,6 +12,7 @@ from .names import parameters, public
 
 MODELS = ("VAE", "VQVAE", "VQVAE1d", "Autoencoder", "PixelCNN")
 BASES = ("models.Estimator", "models.Codec")
+QUANTIZERS = ("VectorQuantizer", "ResidualVectorQuantizer", "FiniteScalarQuantizer")
 CALLBACKS = ("Callback", "EarlyStopping", "BestCheckpoint")
 TABLES = sorted(p.stem for p in Path(__file__).parent.glob("table_*.py"))
 TABLE: dict[str, Row] = {}
@@ -35,7 +36,9 @@ EXEMPT = {
     "Tensor.wrap": "for code that has just made the array; it trusts its caller",
     "nn.Module.forward": "abstract",
     "nn.Module.named_tensors": "takes a class, for the package's own use",
-    "models.PixelCNN.features": "takes the Tensor that the model has made",
+    **{f"models.PixelCNN.{n}": "takes Tensors that the model has made" for n in ("features", "logits_of_stage")},
+    **{n: "a base class, see the quantisers" for n in public() if n.startswith("nn.Quantizer")},
+    **{f"nn.{n}.code_shape": "called by the model with the size of its latents" for n in QUANTIZERS},
     **{f"nn.{name}": RESULT for name in ("Quantized",)},
     **{f"uses.{name}": RESULT for name in ("AnomalySplit", "CompressionRow", "Denoising", "Detection", "ProbeRow")},
     **{f"uses.{name}": RESULT for name in ("FormatRow", "Unpacked")},

@@ -33,8 +33,8 @@ from numpy import bool_, dtype, float32, float64, inf, int32, int64, uint32, uin
 
 FUNCTIONS = (
     *("abs", "arange", "broadcast_to", "concatenate", "copyto", "exp", "full"),
-    *("full_like", "isfinite", "log", "log1p", "maximum", "may_share_memory", "minimum", "ones", "ones_like", "sign"),
-    *("sqrt", "take_along_axis", "tanh", "where", "zeros", "zeros_like"),
+    *("full_like", "isfinite", "log", "log1p", "maximum", "may_share_memory", "minimum", "ones", "ones_like", "rint"),
+    *("sign", "sqrt", "take_along_axis", "tanh", "where", "zeros", "zeros_like"),
     *("equal", "greater", "greater_equal", "less", "less_equal", "not_equal"),
 )
 METHODS = (

@@ -271,7 +271,8 @@ class TestArrays:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"map_shape": (1, 7, 7)}, ValueError, r"\(H, W\).*, got \(1, 7, 7\)"),
+        ({"map_shape": (1, 1, 7, 7)}, ValueError, r"\(H, W\).*, got \(1, 1, 7, 7\)"),
+        ({"map_shape": (65, 7, 7)}, ValueError, "the stages of map_shape must be at most 64, got 65"),
         ({"map_shape": (0, 7)}, ValueError, "map_shape"),
         ({"values": 1}, ValueError, "values must be at least 2, got 1"),
         ({"channels": 0}, ValueError, "channels"),

@@ -9,7 +9,7 @@ from quantizers import UPDATES, D, K, distances, latents, quantizer, rows_of
 from strategies import numbers, on_device
 
 import minivae as mv
-from minivae.nn.quantizer import k_means
+from minivae.nn.quantizers.k_means import k_means
 
 
 class TestMovingAverages:

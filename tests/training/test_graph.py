@@ -33,8 +33,9 @@ def vae(**options: Any) -> mv.models.VAE:
     return mv.models.VAE((1, 8, 8), latent_dim=3, channels=(4,), hidden=(8,), **options)
 
 
-def vqvae() -> mv.models.VQVAE:
-    return mv.models.VQVAE((1, 8, 8), codes=6, code_dim=4, channels=4, residual_channels=2, residual_blocks=1)
+def vqvae(**options: Any) -> mv.models.VQVAE:
+    sizes: dict[str, Any] = {"channels": 4, "residual_channels": 2, "residual_blocks": 1}
+    return mv.models.VQVAE((1, 8, 8), **sizes, **options)
 
 
 def autoencoder(corruption: str, arch: str) -> mv.models.Autoencoder:
@@ -61,7 +62,9 @@ def trained(make: Callable[[], Any], x: np.ndarray, captured: bool, monkeypatch:
         (lambda: autoencoder("gaussian", "dense"), IMAGES),
         (lambda: autoencoder("masking", "conv"), IMAGES),
         (lambda: autoencoder("salt-and-pepper", "dense"), IMAGES),
-        (vqvae, IMAGES),
+        (lambda: vqvae(codes=6, code_dim=4), IMAGES),
+        (lambda: vqvae(quantizer="rvq", codes=6, code_dim=4), IMAGES),
+        (lambda: vqvae(quantizer="fsq", levels=(4, 3)), IMAGES),
         (
             lambda: mv.models.PixelCNN((3, 3), values=4, channels=4, layers=2, hidden=8),
             (IMAGES[:, 0, :3, :3] * 4).astype(int),
@@ -75,6 +78,8 @@ def trained(make: Callable[[], Any], x: np.ndarray, captured: bool, monkeypatch:
         "masking dae",
         "salt-and-pepper dae",
         "vqvae",
+        "residual vqvae",
+        "finite scalar vqvae",
         "pixelcnn",
     ],
 )

@@ -50,50 +50,31 @@ times the mean of all N_k and no latent of the batch chose it. It is restarted: 
 N_k becomes twice that bound and m_k = N_k e_k. A small N_k lets the next batches move the code far, and being above the
 bound gives it time to be chosen.
 
-**Perplexity** says how evenly the codes are used: exp of the entropy of p_k, the share of the latents that chose code
-k. It is the number of codes that, used equally often, would have the same entropy: 2 for two codes that are used half
-of the time each, 1 for one that is always used, 1.38 for shares of 0.9 and 0.1, and K at most.
-
 The training step can be captured as a CUDA graph: no number is read on the host, no shape depends on the data.
 """
 
 from __future__ import annotations
 
-from math import exp, log
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from minivae import ops as F
-from minivae.autograd import Tensor, as_tensor
-from minivae.kernels import backend, checks
+from minivae.autograd import Tensor
+from minivae.kernels import checks
 from minivae.kernels.contract import Array
+from minivae.nn import init
+from minivae.nn.module import Buffer
 from minivae.random import current_generator
 
-from . import init
-from .module import Buffer, Module
+from .base import CountingQuantizer, Quantized, perplexity_and_usage
+from .k_means import k_means
 
 UPDATES = ("ema", "gradient")
-LLOYD_STEPS = 10
+VECTORS_PER_CODE = 64  # that k-means should see
 
 
-class Quantized(NamedTuple):
-    """What a VectorQuantizer makes of latents z (N, D, ...).
-
-    quantized: (N, D, ...), the nearest codes, whose gradient goes straight through to z. indices: (N, ...), int64, in
-    [0, K). loss: (), the quantiser's terms of the loss. perplexity: (), from 1 to K. usage: (), the share of the codes
-    that were chosen at all. The last two are those of this batch, and larger batches use more codes:
-    for a whole pass over the data see begin_pass() and end_pass().
-    """
-
-    quantized: Tensor
-    indices: Tensor
-    loss: Tensor
-    perplexity: Tensor
-    usage: Tensor
-
-
-class VectorQuantizer(Module):
+class VectorQuantizer(CountingQuantizer):
     """A codebook of K = `codes` vectors of length D = `dim`, which replace latents (van den Oord et al. 2017).
 
     update: 'ema' (moving averages) or 'gradient'. commitment: weight of the commitment term, >= 0. decay: of the moving
@@ -140,8 +121,7 @@ class VectorQuantizer(Module):
         loss = self._loss(rows, codes)
         quantized = F.straight_through(rows, codes)  # (M, D), the codes in the forward pass, rows in the backward pass
         counts = self._count(index.data, rows.dtype)  # (K,)
-        self.pass_counts.inplace()[...] += counts.astype(np.int64)
-        perplexity, usage = self._perplexity_and_usage(counts)
+        perplexity, usage = perplexity_and_usage(counts, self.codebook.backend.xp)
         if self.training:
             self._learn(rows.data, index.data, counts)
         indices = index.reshape((z.shape[0], *z.shape[2:]))
@@ -170,36 +150,7 @@ class VectorQuantizer(Module):
             raise ValueError(f"VectorQuantizer needs indices (N, ...), got shape {codes.shape[:-1]}")
         return F.transpose(codes, (0, codes.ndim - 1, *range(1, codes.ndim - 1)))
 
-    def _check_latents(self, z: Any) -> Tensor:
-        z = as_tensor(z)
-        if z.ndim < 2 or z.shape[1] != self.dim:
-            raise ValueError(f"VectorQuantizer needs z (N, {self.dim}, ...), got {z.shape}")
-        return z
-
-    def _as_rows(self, z: Tensor) -> Tensor:
-        """(N, D, ...) -> (M, D): a row for each latent."""
-        return F.reshape(F.transpose(z, (0, *range(2, z.ndim), 1)), (-1, self.dim))
-
-    def _as_maps(self, rows: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """(M, D) -> shape (N, D, ...): the inverse of _as_rows()."""
-        last = F.reshape(rows, (shape[0], *shape[2:], shape[1]))  # (N, ..., D)
-        return F.transpose(last, (0, len(shape) - 1, *range(1, len(shape) - 1)))
-
     # ---- learning without gradients ----
-
-    def _count(self, index: Array, dtype: Any) -> Array:
-        """index (M,) -> how many latents chose each code, (K,)."""
-        kernels = self.codebook.backend
-        ones = kernels.xp.ones((len(index), 1), dtype)
-        return kernels.segment_sum(ones, index, self.codes).reshape(self.codes)
-
-    def _perplexity_and_usage(self, counts: Array) -> tuple[Tensor, Tensor]:
-        """Both () of counts (K,), on the device."""
-        xp = self.codebook.backend.xp
-        p = counts / xp.maximum(counts.sum(), 1)
-        entropy = -(p * xp.log(xp.where(p > 0, p, xp.ones_like(p)))).sum()
-        used = (counts > 0).astype(counts.dtype)
-        return Tensor.wrap(xp.asarray(xp.exp(entropy))), Tensor.wrap(xp.asarray(used.mean()))
 
     def _learn(self, rows: Array, index: Array, counts: Array) -> None:
         """Appendix A.1 for the latents `rows` (M, D) of a batch, then the restart of dead codes."""
@@ -233,18 +184,21 @@ class VectorQuantizer(Module):
 
     # ---- codes from data ----
 
+    def vectors_wanted(self) -> int:
+        """How many latents initialize() should be given: 64 a code, or 0 once the codebook has been started."""
+        return 0 if self.initialized.item() else VECTORS_PER_CODE * self.codes
+
+    def codebooks(self) -> list[np.ndarray]:
+        """The codebook (K, D), on the host."""
+        return [self.codebook.numpy()]
+
     def initialize(self, rows: np.ndarray) -> None:
         """Set the codebook to the k-means of latents, rows (M, D) on the host: N_k to 1 and m_k to e_k.
 
         Raises TypeError unless they are floating numbers, ValueError for fewer rows than codes, rows of another length,
         NaN or infinity.
         """
-        rows = checks.array("rows", rows, "f")
-        if rows.ndim != 2 or rows.shape[1] != self.dim:
-            raise ValueError(f"the codebook is made from vectors (M, {self.dim}), got {rows.shape}")
-        with np.errstate(over="ignore"):  # beyond the codebook's dtype becomes infinity, which is found
-            rows = np.ascontiguousarray(rows, self.codebook.dtype)
-        checks.check_finite(rows, "rows")
+        rows = self._check_rows(rows, self.codebook.dtype)
         codebook = self.codebook.backend.asarray(k_means(rows, self.codes))
         self.codebook.inplace()[...] = codebook
         self.counts.inplace()[...] = 1
@@ -252,51 +206,8 @@ class VectorQuantizer(Module):
             self.sums.inplace()[...] = codebook
         self.initialized.inplace()[...] = 1
 
-    # ---- over a whole pass ----
-
-    def begin_pass(self) -> None:
-        """Begin to count anew how often each code is chosen."""
-        self.pass_counts.inplace()[...] = 0
-
-    def end_pass(self) -> dict[str, float]:
-        """perplexity and usage of all latents since begin_pass(); an empty dictionary if there were none."""
-        counts = self.pass_counts.numpy()
-        if not counts.any():
-            return {}
-        p = counts[counts > 0] / counts.sum()
-        return {"perplexity": exp(-sum(q * log(q) for q in p.tolist())), "usage": len(p) / self.codes}
-
     def extra_repr(self) -> str:
         return f"{self.codes}, {self.dim}, update={self.update!r}, commitment={self.commitment}, decay={self.decay}"
-
-
-def k_means(rows: np.ndarray, k: int) -> np.ndarray:
-    """rows (M, D) -> k centres (k, D): k-means++ (Arthur & Vassilvitskii 2007), then LLOYD_STEPS of Lloyd.
-
-    k-means++ makes rows the first centres. It draws them with minivae's generator, one after the other, with a
-    probability proportional to the squared distance from the nearest centre so far. A step of Lloyd's algorithm moves
-    each centre to the mean of the rows that are nearest to it; a centre without rows stays. Raises ValueError for fewer
-    rows than centres.
-    """
-    M = len(rows)
-    if k > M:
-        raise ValueError(f"k-means needs at least as many vectors as codes, got {M} vectors for {k} codes; take fewer")
-    draws = current_generator().uniform((k,), np.float64)
-    centres = np.empty((k, rows.shape[1]), rows.dtype)
-    distance = np.ones(M)
-    for i, draw in enumerate(draws):
-        total = np.cumsum(distance)
-        chosen = min(int(np.searchsorted(total, draw * total[-1], side="right")), M - 1)
-        centres[i] = rows[chosen]
-        to_centre = ((rows - centres[i]) ** 2).sum(axis=1)
-        distance = np.minimum(distance, to_centre) if i else to_centre.astype(np.float64)
-    kernels, ones = backend("cpu"), np.ones((M, 1), rows.dtype)
-    for _ in range(LLOYD_STEPS):
-        index = kernels.nearest_code(rows, centres)
-        counts = kernels.segment_sum(ones, index, k)  # (k, 1)
-        means = kernels.segment_sum(rows, index, k) / np.maximum(counts, 1)
-        centres = np.where(counts > 0, means, centres)
-    return centres
 
 
 def mean_squared_distance(a: Tensor, b: Tensor) -> Tensor:
