@@ -117,7 +117,7 @@ def _vae(result: dict[str, Any]) -> tuple[str, str]:
     test, log_p = result["test"], result["log_likelihood"]
     text = f"ELBO {test['elbo']:.2f} (nll {test['nll']:.2f}, kl {test['kl']:.2f}), log p(x) {log_p:.2f}"
     text += f" ({result['samples']:,} samples)"
-    return f"{text}, {result['active']} active latents", f"{test['bits_per_dim']:.4f}"
+    return f"{text}, {result['active']} active latents; {_whole(result)}", f"{test['bits_per_dim']:.4f}"
 
 
 def _vqvae(result: dict[str, Any]) -> tuple[str, str]:
@@ -137,7 +137,14 @@ def _vqvae1d(result: dict[str, Any]) -> tuple[str, str]:
 def _prior(result: dict[str, Any]) -> tuple[str, str]:
     test = result["test"]
     cost = f"codes {test['pixelcnn']['codes']:.2f} ({test['codes_saved']:.0%} saved)"
-    return f"{cost}, bound {test['pixelcnn']['bound']:.2f}", f"{test['pixelcnn']['bits_per_dim']:.4f}"
+    text = f"{cost}, bound {test['pixelcnn']['bound']:.2f}; {_whole(result)}"
+    return text, f"{test['pixelcnn']['bits_per_dim']:.4f}"
+
+
+def _whole(result: dict[str, Any]) -> str:
+    """The share of whole images among the samples as the model draws them by default, which stand last."""
+    *_, samples = result["wholeness"].values()
+    return f"{samples['whole']:.0%} of its samples whole"
 
 
 ROWS = {"ae": _ae, "dae": _dae, "vae": _vae, "vqvae": _vqvae, "prior": _prior, "vqvae1d": _vqvae1d}

@@ -27,9 +27,9 @@ Besides the primitives a backend has
     xp               numpy or cupy, for what is not listed here (element-wise arithmetic, comparison, indexing, copies)
     asarray(array)   a NumPy array as an array of this backend
     to_host(array)   the way back
-    session()        a context manager around a training or an evaluation: the threads and the memory it needs. It gives
-                     a Session (session.py): prepare(step, state) is a training step as this backend wants it called,
-                     captured and replayed on a GPU; lag is how many steps' results may wait there to be looked at
+    session()        a context manager for a training or an evaluation, with the threads and the memory that it needs.
+                     It returns a Session (session.py): prepare(step, state) returns the step as this backend runs it,
+                     captured and replayed on a GPU; lag says how many steps' results may wait there to be looked at
 """
 
 from __future__ import annotations

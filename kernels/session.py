@@ -19,7 +19,7 @@ Step: TypeAlias = Callable[..., Any]
 
 
 class Session:
-    """A context manager whose value is itself.
+    """A Session is a context manager whose value is itself.
 
     lag: how many results of steps may stay on the device before somebody looks at them. With 1 the caller may look at
     the loss in the middle of a step; beyond 1 a step must not wait for the device.
@@ -31,47 +31,47 @@ class Session:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing is held that would have to be given back."""
+        """Do nothing, as a Session holds nothing that would have to be given back."""
 
     def prepare(self, step: Step, state: State) -> Step:
-        """The training step as it should be called, with a batch of host arrays: here the step itself."""
+        """Return the training step as it should be called, with a batch of host arrays: here the step itself."""
         return step
 
 
 class State(Protocol):
-    """What a training step changes and takes for granted, for backends that do not run its Python each time.
+    """It knows what a training step changes and takes for granted, for backends that do not run its Python each time.
 
-    The floors above, which know models, optimisers and generators, have one (training/step_state.py).
+    training/step_state.py, which knows models, optimisers and generators, implements it.
     """
 
     def snapshot(self) -> Snapshot:
-        """The training as it is now."""
+        """Return the training as it is now."""
 
     def restore(self, snapshot: Snapshot) -> None:
         """Put arrays, counters and gradients back to what they were."""
 
     def advance(self, snapshot: Snapshot, counts: Sequence[int], grads: Mapping[int, Any]) -> None:
-        """Move on as a step would. snapshot: of now. counts: to add to each counter. grads: new ones, by index."""
+        """Move on as a step would. snapshot: taken now. counts: to add to each counter. grads: new ones, by index."""
 
     def live(self, add: Callable[[str, Callable[[], float]], Array]) -> AbstractContextManager[None]:
-        """A context in which a step reads numbers that count, such as the learning rate, from arrays on the device.
+        """Return a context where a step reads changing numbers, such as the learning rate, from arrays on the device.
 
         It gets each array by add(dtype, function), where the function tells what the number is now.
         """
 
     def tensor(self, array: Array) -> Any:
-        """A Tensor around this array: steps take and return Tensors, which have their array as `data`."""
+        """Return a Tensor around this array: steps take and return Tensors, which have their array as `data`."""
 
     def names(self) -> list[str]:
-        """What an error message calls each of the arrays."""
+        """Return the name of each array for error messages."""
 
 
 class Snapshot(NamedTuple):
-    """A training between two steps."""
+    """A Snapshot is the state of a training between two steps."""
 
     arrays: list[Array]  # what a step writes to in place: parameters, buffers, moments of optimisers
     values: list[Any]  # Python values that a step takes for granted: seed, modes, settings
     counters: list[int]  # what a step moves on: draws of noise, steps of optimisers
-    tensors: list[Any]  # whose arrays the first of `arrays` are
+    tensors: list[Any]  # their arrays are the first of `arrays`
     leaves: list[Any]  # where gradients arrive, each in its `grad`
     grads: list[Any]  # those of the leaves

@@ -10,7 +10,7 @@
     mv.uses                                                 probe, compression, denoising, anomalies
     mv.cuda                                                 settings of the GPU, captured steps
 
-All of it is imported when it is first used.
+Each of these is imported when it is first used.
 """
 
 import os  # not pathlib, which takes longer to import than the rest of this file
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 
 
 class _KernelsBeside:
-    """Finds minivae.kernels in a checkout, where the folder lies beside this package. An install puts it inside."""
+    """It finds minivae.kernels in a checkout, where the folder lies beside this package; an install puts it inside."""
 
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -59,7 +59,7 @@ __all__ = [
     "uses",
 ]
 
-# Where each name is found when it is first used.
+# The module in which each name is found when it is first used.
 _OWN = ("cuda", "functional", "models", "nn", "optim", "training", "uses")
 _MODULES = {"datasets": "data", **{name: name for name in _OWN}}
 _NAMES = {
@@ -69,7 +69,7 @@ _NAMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for: `import minivae` costs little more than `import numpy`."""
+    """Import a name when it is first asked for, so that `import minivae` costs little more than `import numpy`."""
     if name in _MODULES:
         value: Any = import_module(f"minivae.{_MODULES[name]}")
     elif name in _NAMES:

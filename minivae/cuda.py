@@ -28,7 +28,7 @@ capture_steps: bool
 
 
 def graph(step: Callable[..., Any], model: Module, optimizers: Sequence[Optimizer] = ()) -> CapturedStep:
-    """`step` as a function that is captured into a CUDA graph and replayed, with bitwise the same results.
+    """Return `step` as a function that is captured into a CUDA graph and replayed, with bitwise the same results.
 
     step(*tensors): one training step, as it would run without a graph: zero_grad, loss, backward, optimizer.step() of
     the optimizers named here. It gets the batch as Tensors on the GPU and returns a named tuple of Tensors. Inside it
@@ -48,17 +48,17 @@ def graph(step: Callable[..., Any], model: Module, optimizers: Sequence[Optimize
     if not isinstance(optimizers, (list, tuple)) or not all(isinstance(o, Optimizer) for o in optimizers):
         raise TypeError(f"optimizers must be a list of Optimizers, got {checks.shown(optimizers)}")
     checks.function("step", step)
-    backend("cuda")  # or it says what is missing
+    backend("cuda")  # raises RuntimeError if something is missing
     return CapturedStep(step, StepState(model, optimizers))
 
 
 def _setting(name: str) -> property:
-    """The setting of this name, which `settings` checks when it is set."""
+    """Return a property for the setting of this name, which `settings` checks when it is set."""
     return property(lambda _: getattr(settings, name), lambda _, value: setattr(settings, name, value))
 
 
 class _Module(ModuleType):
-    """This module's class. Python runs code at an assignment to an attribute of a module only if its class says so."""
+    """This module's class. Python runs code when a module's attribute is set only if the module's class defines it."""
 
     allow_tf32, capture_steps = _setting("allow_tf32"), _setting("capture_steps")
 

@@ -29,12 +29,12 @@ from minivae.kernels import backend_of, checks
 from minivae.kernels.checks import flag, integer, number, shown
 from minivae.kernels.contract import Array
 
-WEIGHT = "[0, 1e30]"  # of learning rates and weight decays: beyond it float32 overflows
+WEIGHT = "[0, 1e30]"  # the range of learning rates and weight decays: beyond it float32 overflows
 MOST_STEPS = 2**53  # beyond it a float does not tell one step from the next
 
 
 class Optimizer:
-    """Base class. It holds the parameters, the learning rate, and the state: one list of arrays for each name.
+    """The base class holds the parameters, the learning rate and the state: one list of arrays for each name.
 
     live: while a step is captured into a CUDA graph (kernels/cuda/steps.py), this function gives step and learning rate
     of some parameters as arrays in the place of numbers.
@@ -86,7 +86,7 @@ class Optimizer:
             p.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Learning rate, steps and state arrays (copies on the host), flat: 'lr', 'steps', 'm.0', ..."""
+        """Return learning rate, steps and state arrays (copies on the host), flat: 'lr', 'steps', 'm.0', ..."""
         state: dict[str, Any] = {"lr": np.float64(self.lr), "steps": np.array(self.steps, np.int64)}
         for name, arrays in self.state.items():
             for i, array in enumerate(arrays):
@@ -94,7 +94,7 @@ class Optimizer:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state_dict() of the same kind of optimiser over the same shapes; ValueError otherwise."""
+        """Go on from a state_dict() of the same kind of optimiser over the same shapes; raise ValueError otherwise."""
         own = self.state_dict()
         checks.state(type(self).__name__, state, own)
         new = {name: checks.array(f"state: {name}", state[name]) for name in own}
@@ -112,7 +112,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum."""
+    """SGD is stochastic gradient descent with momentum."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam; weight_decay is added to the gradient."""
+    """Adam adds weight_decay times the parameter to the gradient."""
 
     decoupled = False
     state_names = ("m", "v")
@@ -166,7 +166,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay."""
+    """AdamW is Adam with decoupled weight decay."""
 
     decoupled = True
 
@@ -182,11 +182,11 @@ class AdamW(Adam):
 
 
 def clip_grad_norm(params: Iterable[Tensor], max_norm: float, error_if_nonfinite: bool = True) -> Any:
-    """Scale all gradients together so that their joint Euclidean norm is at most max_norm; returns the norm before.
+    """Scale all gradients together so that their joint Euclidean norm is at most max_norm; return the norm before.
 
-    Raises ValueError unless max_norm > 0. A norm that is not finite is a FloatingPointError; the gradients stay.
-    error_if_nonfinite=False: nothing waits for a GPU, as a step needs it that is captured into a CUDA graph. The norm
-    is then a float64 array without axes on the device, and infinite gradients and NaN become NaN.
+    Raises ValueError unless max_norm > 0. For a norm that is not finite it raises FloatingPointError and leaves the
+    gradients. error_if_nonfinite=False: nothing waits for a GPU, which a step in a CUDA graph must not do. The norm is
+    then a float64 array without axes on the device, and infinite gradients and NaN become NaN.
     """
     max_norm = number("max_norm", max_norm, "(0, inf]")
     look = flag("error_if_nonfinite", error_if_nonfinite)
@@ -207,7 +207,7 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float, error_if_nonfinite
 
 
 class Schedule:
-    """Sets the optimiser's learning rate to base_lr * factor(step); call step() after each step of the optimiser.
+    """It sets the optimiser's learning rate to base_lr * factor(step). Call step() after each step of the optimiser.
 
     base_lr is the learning rate that the optimiser had before. For the first warmup_steps the factor is further
     multiplied by (step + 1) / (warmup_steps + 1), so that the learning rate rises linearly.
@@ -216,7 +216,7 @@ class Schedule:
 
     def __init__(self, optimizer: Optimizer, factor: Callable[[int], float], warmup_steps: int = 0) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"a schedule is that of an Optimizer, got {shown(optimizer)}")
+            raise TypeError(f"a schedule needs an Optimizer, got {shown(optimizer)}")
         self.optimizer, self.factor = optimizer, checks.function("factor", factor)
         self.warmup_steps = integer("warmup_steps", warmup_steps, 0)
         self.base_lr, self.steps = optimizer.lr, 0
@@ -228,12 +228,12 @@ class Schedule:
         self.optimizer.lr = self.base_lr * factor * warmup
 
     def step(self) -> None:
-        """Count a step and set the learning rate of the next."""
+        """Count a step and set the learning rate of the next one."""
         self.steps += 1
         self._apply()
 
     def state_dict(self) -> dict[str, Any]:
-        """{'base_lr', 'steps'}."""
+        """Return base_lr and steps, by name."""
         return {"base_lr": self.base_lr, "steps": self.steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -280,7 +280,7 @@ class StepSchedule(Schedule):
 
 
 def _several(params: Any) -> list[Tensor]:
-    """The parameters as a list. TypeError for a single Tensor, whose rows are no parameters, and for other things."""
+    """Return the parameters as a list. Raise TypeError for anything else, a single Tensor included."""
     if isinstance(params, (Tensor, np.ndarray, str, bytes, Mapping)) or not isinstance(params, Iterable):
         raise TypeError(f"params must be a list of Tensors, got {shown(params)}")
     several = list(params)

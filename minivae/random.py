@@ -5,9 +5,9 @@ draw of a Generator, and what it gets is a name, `Noise(seed, draw)`. Whoever ho
 again, on any device. The state of a generator is therefore two integers, and a backward pass draws its noise again
 instead of saving it.
 
-Noise comes from the default generator, which manual_seed() seeds and all threads share, unless the code that runs is
-inside of use_generator() or fork(). Those hold for the thread that is inside (and for an asyncio task) and for no
-other: threads with generators of their own do not disturb each other.
+Noise comes from the default generator, which manual_seed() seeds and all threads share, unless the code runs
+inside use_generator() or fork(). Those hold only for the thread (or the asyncio task) that is inside: threads with
+generators of their own do not disturb each other.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ import numpy as np
 from minivae.kernels import backend, checks
 from minivae.kernels.contract import Array, Noise
 
-_lock = threading.RLock()  # no draw is handed out twice
+_lock = threading.RLock()  # so that no draw is handed out twice
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class Generator:
-    """Hands out draws 0, 1, 2, ... of a seed. seed: an int in [0, 2^64), ValueError otherwise.
+    """It hands out draws 0, 1, 2, ... of a seed. seed: an int in [0, 2^64), otherwise ValueError.
 
-    offset: what Noise calls so; set while a step is captured into a CUDA graph (kernels/cuda/steps.py).
+    offset: the offset of each Noise, set while a step is captured into a CUDA graph (kernels/cuda/steps.py).
     """
 
     offset: Array | None = None
@@ -45,14 +45,14 @@ class Generator:
         self.seed, self.draw = checks.seed("seed", seed), 0
 
     def next(self) -> Noise:
-        """The next draw."""
+        """Return the next draw."""
         with _lock:
             noise = Noise(self.seed, self.draw, self.offset)
             self.draw += 1
         return noise
 
     def state_dict(self) -> dict[str, int]:
-        """{'seed', 'draw'}: all there is."""
+        """Return seed and draw by name, which is the whole state."""
         return {"seed": self.seed, "draw": self.draw}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -62,21 +62,21 @@ class Generator:
         self.seed, self.draw = seed, draw
 
     def uniform(self, shape: tuple[int, ...], dtype: Any = np.float32, device: str = "cpu") -> Array:
-        """Uniform in [0, 1)."""
+        """Return uniform random numbers in [0, 1)."""
         return self._draw("uniform", shape, dtype, device)
 
     def normal(self, shape: tuple[int, ...], dtype: Any = np.float32, device: str = "cpu") -> Array:
-        """Standard normal."""
+        """Return standard normal random numbers."""
         return self._draw("normal", shape, dtype, device)
 
     def _draw(self, distribution: str, shape: tuple[int, ...], dtype: Any, device: str) -> Array:
-        """Raises TypeError or ValueError for a shape that is none, other dtypes than float32 and float64, devices."""
+        """Draw numbers. Raise TypeError or ValueError for a wrong shape, dtype (not float32 or float64) or device."""
         shape = checks.elements("an array", checks.integers("shape", shape, 0))
         dtype, kernels = checks.float_dtype("dtype", dtype), backend(device)
         return getattr(kernels, distribution)(shape, dtype, self.next())
 
     def bernoulli(self, p: Array | float, shape: tuple[int, ...] | None = None, device: str = "cpu") -> Array:
-        """True with probability p: a number for a given shape, or an array of probabilities, each for itself.
+        """Return booleans that are True with probability p: a number for a given shape, or an array of probabilities.
 
         An array on the host is brought to the device. Raises ValueError for p outside [0, 1] (on the host), or for both
         an array and a shape.
@@ -98,13 +98,13 @@ _chosen: ContextVar[Generator | None] = ContextVar("generator", default=None)
 
 
 def current_generator() -> Generator:
-    """Where noise comes from here: the generator of the innermost use_generator() or fork(), else the default one."""
+    """Return the generator that noise comes from here: of the innermost use_generator() or fork(), else the default."""
     chosen = _chosen.get()
     return default_generator if chosen is None else chosen
 
 
 def noise_or_next(noise: Noise | None) -> Noise:
-    """noise itself or, for None, the next draw of minivae's generator; TypeError for what is neither."""
+    """Return noise itself or, for None, the next draw of minivae's generator. Raise TypeError for anything else."""
     if noise is None:
         return current_generator().next()
     if not isinstance(noise, Noise):
@@ -123,7 +123,7 @@ def manual_seed(seed: int) -> None:
 
 @contextmanager
 def use_generator(generator: Generator) -> Iterator[None]:
-    """Inside, in this thread, noise comes from this generator."""
+    """Let the noise of a with block come from this generator, in this thread."""
     if not isinstance(generator, Generator):
         raise TypeError(f"generator must be a Generator, got {checks.shown(generator)}")
     token = _chosen.set(generator)
@@ -134,7 +134,7 @@ def use_generator(generator: Generator) -> Iterator[None]:
 
 
 def fork(seed: int) -> AbstractContextManager[None]:
-    """Inside, noise comes from draw 0 on of this seed; the generator outside does not notice.
+    """Let the noise of a with block come from draw 0 on of this seed; the generator outside is not affected.
 
     An evaluation in between training epochs thus always sees the same noise.
     """

@@ -27,7 +27,7 @@ def labels(n, settings, seed=1):
 
 
 def model_of(settings, seed=0, dtype=np.float64):
-    """In float64, its weights large enough that every influence is far above rounding, classes that differ."""
+    """Return a model with weights so large that every influence is far above rounding, and classes that differ."""
     mv.manual_seed(seed)
     model = PixelCNN(**settings).to(dtype=dtype)
     rng = np.random.default_rng(seed)

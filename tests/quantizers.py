@@ -20,7 +20,7 @@ def latents(n=4, dim=D, size=(2, 3), seed=0):
 
 
 def rows_of(z):
-    """(N, D, ...) -> (M, D) on the host."""
+    """Turn (N, D, ...) into rows (M, D) on the host."""
     return np.moveaxis(z.numpy(), 1, -1).reshape(-1, z.shape[1])
 
 

@@ -30,7 +30,7 @@ def images(n, shape=SHAPE, seed=0, dtype=np.float32):
 
 
 def vqvae(settings=SMALL, dtype=np.float32, x=None):
-    """A model whose codebook comes from images, as after the beginning of fit()."""
+    """Return a model whose codebook comes from images, as after the beginning of fit()."""
     mv.manual_seed(0)
     model = VQVAE(**settings).to(dtype=dtype)
     model.prepare(images(20, seed=8, dtype=dtype) if x is None else x)
@@ -38,7 +38,7 @@ def vqvae(settings=SMALL, dtype=np.float32, x=None):
 
 
 class Uniform:
-    """A prior: P = K^-hw for every map."""
+    """It is a prior with P = K^-hw for every map."""
 
     def __init__(self, model, **attributes):
         self.codes, self.shape = model.codes, model.code_shape

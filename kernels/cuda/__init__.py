@@ -1,8 +1,8 @@
 """The CUDA backend: every primitive of kernels/contract.py, and the names through which arrays come and go.
 
 Its arrays are CuPy's. Importing it imports neither CuPy nor a GPU's driver: both wait for the first array or launch
-(launcher.engine()). One difference to the CPU cannot be chosen: float32 numbers below 1.2e-38, subnormals, count as
-zero, since CuPy compiles with -ftz=true, its own kernels and these.
+(launcher.engine()). One difference from the CPU cannot be switched off: float32 numbers below 1.2e-38, subnormals,
+count as zero, since CuPy compiles all kernels, its own and these, with -ftz=true.
 """
 
 from __future__ import annotations
@@ -51,22 +51,22 @@ device = "cuda"
 
 
 def asarray(array: np.ndarray | Array) -> Array:
-    """A host array as an array of this backend: a copy on the current GPU. An array that is there already: itself."""
+    """Copy a host array to the current GPU. An array that is there already is returned as it is."""
     return launcher.engine().xp.asarray(array)
 
 
 def to_host(array: Array) -> np.ndarray:
-    """An array of this backend as a host array: a copy, for which the GPU's work so far is waited for."""
+    """Copy an array of this backend to the host, after waiting for the GPU's work so far."""
     return launcher.engine().xp.asnumpy(array)
 
 
 def session() -> Session:
-    """What this backend needs around a training: steps that are captured once and replayed. CuPy keeps freed memory."""
+    """Return the session of a training: steps are captured once and replayed. CuPy keeps freed memory by itself."""
     return CudaSession()
 
 
 def __getattr__(name: str) -> Any:
-    """`xp` is the engine's array module: CuPy, imported when it is first asked for."""
+    """Return the engine's array module as `xp`: CuPy, which is imported when it is first asked for."""
     if name == "xp":
         return launcher.engine().xp
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

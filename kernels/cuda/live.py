@@ -17,14 +17,17 @@ WORDS = 8
 
 
 class LiveNumbers:
-    """At most eight numbers that captured kernels read. Each comes with a function that tells what it is now."""
+    """It holds at most eight numbers that captured kernels read. A function for each tells what it is now."""
 
     def __init__(self) -> None:
         self._words = zeros(WORDS, "uint64")
         self._numbers: list[tuple[str, Callable[[], float]]] = []
 
     def add(self, dtype: str, now: Callable[[], float]) -> Array:
-        """A new number as an array of one element, 'uint64', 'int64' or 'float64'. RuntimeError after the eighth."""
+        """Add a number and return it as an array of one element, 'uint64', 'int64' or 'float64'.
+
+        Raises RuntimeError after the eighth.
+        """
         place = len(self._numbers)
         if place == WORDS:
             raise RuntimeError(f"a captured step can have {WORDS} live numbers, this one needs more")
@@ -32,7 +35,7 @@ class LiveNumbers:
         return self._words[place : place + 1].view(dtype)
 
     def update(self) -> None:
-        """Write what all of them are now, in the order of the current stream."""
+        """Write the present values of all of them, in the order of the current stream."""
         words = {f"w{i}": 0 for i in range(WORDS)}
         for i, (dtype, now) in enumerate(self._numbers):
             value = now()

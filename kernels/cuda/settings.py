@@ -1,10 +1,10 @@
-"""What a user may choose about the CUDA backend."""
+"""The settings of the CUDA backend that a user may choose."""
 
 from __future__ import annotations
 
 
 class Settings:
-    """The choices, each checked when it is made: TypeError if set to anything but a bool."""
+    """It checks each setting when it is set: anything but a bool raises TypeError."""
 
     def __init__(self) -> None:
         self._allow_tf32 = False
@@ -22,8 +22,8 @@ class Settings:
 
     @property
     def capture_steps(self) -> bool:
-        """Whether training on the GPU captures its steps into CUDA graphs. Results are bitwise the same. On by
-        default; off, each kernel is launched by itself, as debugging wants it."""
+        """Whether training on the GPU captures its steps into CUDA graphs. Results are bitwise the same. On by default.
+        If it is off, each kernel is launched by itself, which helps in debugging."""
         return self._capture_steps
 
     @capture_steps.setter

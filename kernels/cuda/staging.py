@@ -12,7 +12,7 @@ from .arrays import empty
 
 
 class Staging:
-    """An array on the device that is filled from the host again and again, while the device works on.
+    """It is an array on the device that is filled from the host again and again, while the device works on.
 
     The host writes into one of two staging arrays, and copies from there are asynchronous; before one is written again,
     its last copy is waited for.
@@ -26,7 +26,7 @@ class Staging:
         self._turn = 0
 
     def put(self, array: np.ndarray) -> Array:
-        """The array's values on the device, always at the same place."""
+        """Copy the array's values to the device, always to the same place, and return them there."""
         self._turn ^= 1
         wait, staged = self._waits[self._turn], self._staged[self._turn]
         if wait is not None:

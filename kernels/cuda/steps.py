@@ -46,22 +46,22 @@ from .staging import Staging
 
 
 class CudaSession(Session):
-    """A training on the GPU, which works behind the host; the host looks at results now and then."""
+    """It is a training on the GPU, which works behind the host; the host looks at results now and then."""
 
     lag = 64
 
     def prepare(self, step: Step, state: State) -> Step:
-        """The step captured and replayed, unless the user has chosen otherwise."""
+        """Return the step captured and replayed, unless the user has chosen otherwise."""
         return CapturedStep(step, state) if settings.capture_steps else step
 
 
 class CapturedStep:
-    """A training step that takes a batch of host arrays, with bitwise the results of the step itself.
+    """It is a training step that takes a batch of host arrays, with bitwise the results of the step itself.
 
     The first call with a batch of given shapes runs the step as it is, for what happens only once, such as compiling
     kernels. The second captures it; from then on it is replayed. The results are the caller's own.
 
-    fallback: None or, for a step that cannot be captured, why; it goes on running as it is, after a RuntimeWarning.
+    fallback: None or, for a step that cannot be captured, the reason; it then runs as it is, after a RuntimeWarning.
     """
 
     def __init__(self, step: Step, state: State) -> None:
@@ -84,11 +84,11 @@ class CapturedStep:
         return step() if graph is None else graph.replay(now)
 
     def _graph(self, signature: Any, step: Step, now: Snapshot) -> _Graph | None:
-        """The graph of the step on such a batch; None if it cannot be captured."""
+        """Return the graph of the step on such a batch, or None if it cannot be captured."""
         if signature in self._graphs:
             if self._graphs[signature].fits(now):
                 return self._graphs[signature]
-            del self._graphs[signature]  # its memory, before the next one asks for as much
+            del self._graphs[signature]  # frees its memory before the next one asks for as much
         try:
             self._graphs[signature] = _Graph(step, self._state, now)
         except Exception as error:
@@ -98,7 +98,7 @@ class CapturedStep:
 
 
 class _Graph:
-    """One captured step, and what Python has to do at a replay.
+    """It is one captured step, and does what Python has to do at a replay.
 
     A capture computes nothing, so when it is over the state is put back to where it was, whether it failed or not.
     """
@@ -122,7 +122,7 @@ class _Graph:
         self._grads = {i: grad for i, grad in enumerate(after.grads) if not isinstance(grad, _OldGradient)}
 
     def fits(self, now: Snapshot) -> bool:
-        """Whether all that the graph takes for granted is as it was."""
+        """Return whether all that the graph takes for granted is as it was."""
         return (
             len(now.arrays) == len(self._arrays)
             and all(map(operator.is_, now.arrays, self._arrays))
@@ -131,7 +131,7 @@ class _Graph:
         )
 
     def replay(self, now: Snapshot) -> Any:
-        """One step. Its results are copied, as the next replay writes to the same memory."""
+        """Run one step. Its results are copied, as the next replay writes to the same memory."""
         self._live.update()
         self._launches.launch()
         self._state.advance(now, self._counts, self._grads)
@@ -139,7 +139,7 @@ class _Graph:
 
 
 class _OldGradient:
-    """In the place of a gradient while a step is captured: a replay would add to the same old array each time."""
+    """It stands for a gradient while a step is captured: a replay would add to the same old array each time."""
 
     def __add__(self, other: Array) -> Array:
         raise RuntimeError("the step adds to gradients of the step before; it must begin with zero_grad()")

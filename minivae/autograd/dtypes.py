@@ -14,18 +14,19 @@ from minivae.kernels.checks import shown
 DIFFERENTIABLE = (np.dtype(np.float32), np.dtype(np.float64))
 DTYPES = frozenset((*map(np.dtype, "?bhilqBHILQ"), *DIFFERENTIABLE))  # in the machine's own byte order
 
-# Numbers stay what they are: they belong to no device, and NumPy lets Python's take the dtype of the array they meet.
+# A number on its own has no device, and beside an array NumPy gives Python's numbers the dtype of that array. So
+# numbers stay as they are.
 SCALARS = frozenset((bool, int, float, *(dtype.type for dtype in DTYPES)))
 
 
 def check_dtype(name: str, dtype: np.dtype) -> None:
-    """TypeError unless it is the dtype of a Tensor: booleans, integers, float32 or float64."""
+    """Raise TypeError unless it is the dtype of a Tensor: booleans, integers, float32 or float64."""
     if dtype not in DTYPES:
         raise TypeError(f"{name} holds booleans, integers, float32 or float64, got {dtype}")
 
 
 def as_dtype(dtype: Any) -> np.dtype:
-    """Whatever names one of the dtypes of a Tensor, as that; TypeError for other ones."""
+    """Return the dtype that this value names. Raise TypeError unless a Tensor may have it."""
     try:
         found = None if dtype is None else np.dtype(dtype)
     except (TypeError, ValueError):

@@ -34,9 +34,9 @@ from .version import Version, versions_of
 
 
 class Function(Node):
-    """Base class of the differentiable operations; a subclass defines forward() and backward().
+    """It is the base class of the differentiable operations; a subclass defines forward() and backward().
 
-    backend: the module of kernels that the arrays belong to. needs: for each input whether it wants a gradient.
+    backend: the module of kernels that the arrays belong to. needs: for each input, whether it needs a gradient.
     inputs: shape and dtype of each input, dtype None for a Python number.
     """
 
@@ -54,24 +54,26 @@ class Function(Node):
         cls._of_minivae = cls.__module__.startswith("minivae.")
 
     def forward(self, *inputs: Any, **options: Any) -> Array:
-        """The inputs as arrays, Python numbers as they are -> a new array, or a view of an input.
+        """Return a new array, or a view of an input. Inputs are arrays; Python numbers come as they are.
 
-        The arrays are read and not written into; those of the CPU are read-only.
+        forward() reads the arrays and must not write into them; those of the CPU are read-only.
         """
         raise NotImplementedError
 
     def backward(self, dy: Array) -> Any:
-        """dy, of the shape and dtype of the result -> a gradient or None for each input, of that input's shape and
-        dtype: a tuple, or a bare array where there is one input. dy is read and not written into."""
+        """Return a gradient or None for each input: a tuple, or a bare array where there is one input.
+
+        dy has the shape and dtype of the result, and each gradient those of its input. dy must not be written into.
+        """
         raise NotImplementedError
 
     def save(self, *arrays: Array) -> None:
-        """Keep inputs, the result, or arrays made on the way for the backward pass."""
+        """Keep inputs, the result or intermediate arrays for the backward pass."""
         self._saved = arrays
 
     @property
     def saved(self) -> tuple[Array, ...]:
-        """What save() kept. RuntimeError if it was freed, or changed in place since."""
+        """The arrays that save() kept. Raises RuntimeError if they were freed, or changed in place since."""
         if self._saved is None:
             raise self._freed()
         for version, count in self._watched:
@@ -119,7 +121,7 @@ class Function(Node):
         return result
 
     def checked(self, gradients: Any) -> list[Array | None]:
-        """What backward() returned, as a list. RuntimeError for another number, shape or dtype than the inputs'."""
+        """Return the gradients as a list. Raise RuntimeError unless they fit the inputs in number, shape and dtype."""
         if self._saved is None:
             raise self._freed()
         found = [as_array(g) for g in (gradients if type(gradients) is tuple else (gradients,))]
@@ -142,7 +144,7 @@ class Function(Node):
             )
 
     def _check_array(self, method: str, value: Any) -> None:
-        """TypeError unless a method returned an array of the inputs' backend, which is no subclass of numpy.ndarray."""
+        """Raise TypeError unless the value is an array of the inputs' backend and no subclass of numpy.ndarray."""
         try:
             own = backend_of(value) is self.backend and (type(value) is np.ndarray or not isinstance(value, np.ndarray))
         except TypeError:
@@ -153,7 +155,7 @@ class Function(Node):
             )
 
     def release(self) -> None:
-        """Let go of the saved arrays, and of the graph below."""
+        """Let go of the saved arrays and of the graph below."""
         self._saved = None
         self.edges = ()
 

@@ -26,8 +26,8 @@ the root of the number of entries. So among 100,000 entries a doubled one is fou
 may not be; for that there are small inputs. If a direction disagrees, halving the set of entries where v is not 0, and
 keeping the half that disagrees more, finds a guilty entry in log2(size) steps.
 
-**Why a random dy.** A gradient that is transposed, permuted or shared out wrongly often has the right sum, which is all
-that dy = 1 sees.
+**Why a random dy.** A gradient that is transposed, permuted or distributed wrongly often has the right sum, and dy = 1
+checks no more than the sum.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def gradcheck(
     rtol: float = 1e-5,
     atol: float = 1e-7,
 ) -> bool:
-    """Compare backward() of fn(*inputs) with finite differences; True, or an error that names the first disagreement.
+    """Compare backward() of fn(*inputs) with finite differences; return True, or raise an error at the first mismatch.
 
     inputs: float64 arrays, or leaf Tensors; integer and boolean arrays are passed on as constants. A leaf Tensor is
     changed in place and restored, so the parameters of a model may stand here while fn uses the model and ignores its
@@ -119,7 +119,7 @@ def _backward(fn: Callable[..., Tensor], tensors: Sequence[Tensor]) -> Array:
 
 
 class _Check:
-    """Derivatives of <dy, fn> with respect to input i, both ways."""
+    """It computes both derivatives, analytic and numerical, of <dy, fn> with respect to input i and compares them."""
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class _Check:
         return self.fn(*self.tensors).data.copy()  # the result may be a view of an input about to change
 
     def mismatch(self, g: np.ndarray, v: np.ndarray) -> float:
-        """|<g, v> - numerical| where it exceeds the tolerance, else 0. NaN is a mismatch.
+        """Return |<g, v> - numerical| where it exceeds the tolerance, else 0. NaN is a mismatch.
 
         The tolerance grows with the root of the number of entries, as a sum of independent errors does.
         """

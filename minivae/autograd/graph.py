@@ -45,19 +45,19 @@ from minivae.kernels.contract import Array
 
 
 class Node:
-    """Something that gradients arrive at. edges: the node of each input, None for one that needs no gradient."""
+    """Gradients arrive at a node. edges: the node of each input, None for one that needs no gradient."""
 
     edges: tuple[Node | None, ...] = ()
     grad: Array | None = None
 
     def backward(self, dy: Array) -> Any:
-        """The vector-Jacobian product: the gradient of each input, for the gradient dy of the result."""
+        """Return the vector-Jacobian product: the gradient of each input, for the gradient dy of the result."""
         raise NotImplementedError
 
     def checked(self, gradients: Any) -> Sequence[Array | None]:
-        """What backward() returned, one gradient or None for each edge; RuntimeError if it does not fit.
+        """Return what backward() returned, one gradient or None for each edge. Raise RuntimeError if it does not fit.
 
-        It is apart from backward(), which a user writes, so that the mathematics stands there alone.
+        The check is kept out of backward(), which users write, so that backward() states the mathematics alone.
         """
         raise NotImplementedError
 
@@ -66,7 +66,7 @@ class Node:
 
 
 class Leaf(Node):
-    """Where gradients end. They are added up in `grad`, over all uses and passes, until somebody sets it to None."""
+    """A leaf is where gradients end. They add up in `grad` over all uses and passes, until somebody sets it to None."""
 
     def backward(self, dy: Array) -> tuple[()]:
         self.grad = dy if self.grad is None else as_array(self.grad + dy)
@@ -77,7 +77,7 @@ class Leaf(Node):
 
 
 def backward(result: Node, dy: Array, retain_graph: bool = False) -> None:
-    """Bring gradients from the result, where it is dy, to all leaves that the result depends on."""
+    """Carry the gradient dy of the result to all leaves that the result depends on."""
     gradients = {result: dy}
     for node in reversed(topological_order(result)):
         if node in gradients:  # otherwise no user of it had a gradient to send
@@ -87,14 +87,14 @@ def backward(result: Node, dy: Array, retain_graph: bool = False) -> None:
 
 
 def add_up(gradients: dict[Node, Array], edges: Sequence[Node | None], sent: Sequence[Array | None]) -> None:
-    """Add what a node sends along its edges to what the nodes at their ends have already."""
+    """Add the gradients that a node sends along its edges to those that the nodes at the ends already have."""
     for edge, g in zip(edges, sent, strict=True):
         if edge is not None and g is not None:
             gradients[edge] = as_array(gradients[edge] + g) if edge in gradients else g
 
 
 def topological_order(result: Node) -> list[Node]:
-    """All nodes that the result depends on, inputs before users.
+    """Return all nodes that the result depends on, inputs before users.
 
     It is a depth-first search that enters a node when all of its inputs are there. Its own stack takes the place of
     recursion, since a graph may be 100,000 operations deep.
@@ -114,12 +114,12 @@ def topological_order(result: Node) -> list[Node]:
 
 
 def as_array(value: Any) -> Array:
-    """NumPy makes numbers of results without axes; here they become arrays again."""
+    """Turn a number back into an array, as NumPy makes numbers of results without axes."""
     return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def read_only(array: Array) -> Array:
-    """A view that cannot be written through, since others may hold the array; those of a GPU have no such flag."""
+    """Return a view that cannot be written through, as others may hold the array. A GPU's arrays have no such flag."""
     if isinstance(array, np.ndarray) and array.flags.writeable:
         array = array.view()
         array.flags.writeable = False
@@ -132,7 +132,7 @@ _state = threading.local()
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations enter the graph in this thread."""
+    """Return whether operations enter the graph in this thread."""
     return getattr(_state, "enabled", True)
 
 
@@ -148,12 +148,12 @@ class _GradMode(ContextDecorator):
 
 
 class no_grad(_GradMode):  # noqa: N801 - PyTorch's name
-    """Context manager and decorator: operations inside make constants and save nothing for a backward pass."""
+    """Inside this context manager or decorator, operations make constants and save nothing for a backward pass."""
 
     enabled = False
 
 
 class enable_grad(_GradMode):  # noqa: N801 - PyTorch's name
-    """Context manager and decorator: operations enter the graph again inside of a no_grad()."""
+    """Inside this context manager or decorator, operations enter the graph again, even within a no_grad()."""
 
     enabled = True

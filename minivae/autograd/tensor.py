@@ -7,7 +7,7 @@ Function that computed it. The class defines no operations itself: `minivae.ops`
 The arrays are values: what `.data` and `.grad` hand out is read-only on the CPU, `Tensor(array)` copies, and no
 operation writes into an array that another one may have saved. The one way to change a Tensor in place is `inplace()`,
 meant for optimisers and for loading weights. It counts the change (see version.py), so that a backward pass that needs
-the old values refuses to run. (CuPy's arrays have no read-only flag; there the rule is the same, and nobody enforces
+the old values refuses to run. (CuPy's arrays have no read-only flag; there the rule is the same, and nothing enforces
 it.)
 """
 
@@ -29,11 +29,11 @@ from .version import Version
 
 
 class Tensor:
-    """An n-dimensional array with automatic differentiation.
+    """A Tensor is an n-dimensional array with automatic differentiation.
 
     array: anything numpy.asarray takes, or an array of a backend; it is copied, its dtype is kept, in the machine's own
     byte order. requires_grad: collect the gradient of this Tensor in `.grad`, for which it must be float32 or float64.
-    Raises TypeError for other dtypes than booleans, integers, float32 and float64, for masked arrays, and for arrays of
+    Raises TypeError for dtypes other than booleans, integers, float32 and float64, for masked arrays, and for arrays of
     other libraries.
     """
 
@@ -54,7 +54,7 @@ class Tensor:
 
     @classmethod
     def wrap(cls, array: Array, version: Version | None = None) -> Tensor:
-        """A Tensor around this very array, for code that has just made it and will not write to it again."""
+        """Return a Tensor around this very array, for code that has just made it and will not write to it again."""
         tensor = cls.__new__(cls)
         tensor._array, tensor._node, tensor._version = array, None, version or Version()
         return tensor
@@ -63,7 +63,7 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The array, read-only. Assigning another one of the same shape, dtype and device replaces the value."""
+        """The array, which is read-only. Assigning one of the same shape, dtype and device replaces the value."""
         return read_only(self._array)
 
     @data.setter
@@ -77,14 +77,14 @@ class Tensor:
         self._version = Version()
 
     def _own(self, name: str, array: Any) -> Array:
-        """array as a plain one on this Tensor's device, or a TypeError."""
+        """Return the array as a plain one. Raise TypeError unless it is an array on this Tensor's device."""
         array = array if isinstance(array, Tensor) else _plain(array)
         if isinstance(array, Tensor) or backend_of(array).device != self.device:
             raise TypeError(f"{name} must be an array on {self.device}, got {checks.shown(array)}")
         return array
 
     def inplace(self) -> Array:
-        """The array, writable; the caller is about to change it, and graphs that kept its values are now void."""
+        """Return the array, writable, to a caller that is about to change it. Graphs that saved it become invalid."""
         self._version.count += 1
         return self._array
 
@@ -106,20 +106,20 @@ class Tensor:
 
     @property
     def backend(self) -> ModuleType:
-        """The kernels for this array."""
+        """The module of kernels for this array."""
         return backend_of(self._array)
 
     @property
     def device(self) -> str:
-        """'cpu' or 'cuda'."""
+        """The device of the array, 'cpu' or 'cuda'."""
         return self.backend.device
 
     def numpy(self) -> np.ndarray:
-        """A copy of the value as a NumPy array on the host."""
+        """Return a copy of the value as a NumPy array on the host."""
         return np.array(self.backend.to_host(self._array))
 
     def item(self) -> Any:
-        """The value of a Tensor with one element as a Python number."""
+        """Return the value of a Tensor with one element as a Python number."""
         if self.size != 1:
             raise ValueError(f"item() needs a Tensor with one element, got shape {self.shape}")
         return self._array.item()
@@ -131,12 +131,12 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        """False for the result of an operation in the graph, True for all else: weights, inputs, constants."""
+        """Whether this is a leaf: not the result of an operation in the graph, but a weight, an input or a constant."""
         return self._node is None or isinstance(self._node, Leaf)
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients flow to, or through, this Tensor. Only leaves choose it."""
+        """Whether backward() computes gradients for this Tensor. It can be set on leaves only."""
         return self._node is not None
 
     @requires_grad.setter
@@ -151,7 +151,7 @@ class Tensor:
 
     @property
     def grad(self) -> Array | None:
-        """The gradient collected by backward(), read-only; None until there is one. Only leaves have one."""
+        """The gradient that backward() has collected: read-only, and None until there is one. Only leaves have it."""
         if self._node is None or self._node.grad is None:
             return None
         self._node.grad = read_only(self._node.grad)
@@ -173,7 +173,7 @@ class Tensor:
     def backward(self, dy: Array | None = None, retain_graph: bool = False) -> None:
         """Add to `.grad` of every leaf the derivative of <dy, self> with respect to it (see graph.py).
 
-        dy: an array of this Tensor's shape and dtype; may be left out where there is one element (then it is 1).
+        dy: an array of this Tensor's shape and dtype. A Tensor with one element needs none; dy is then 1.
         retain_graph: keep what the operations saved, so that backward() can run again.
         Raises RuntimeError for a Tensor without history, a second run over a freed graph, or a value that was changed
         in place since the operation saved it.
@@ -200,11 +200,11 @@ class Tensor:
         return dy.copy()  # a leaf may keep it
 
     def detach(self) -> Tensor:
-        """The same value without history: a constant for whatever is computed from it."""
+        """Return the same value without history: a constant for whatever is computed from it."""
         return Tensor.wrap(self._array, version=self._version)
 
     def to(self, device: str) -> Tensor:
-        """This Tensor on 'cpu' or 'cuda'; itself when it is there already, otherwise a leaf of its own."""
+        """Return this Tensor on 'cpu' or 'cuda': itself if it is there already, otherwise a new leaf."""
         if device == self.device:
             return self
         moved = Tensor.wrap(backend(device).asarray(self.numpy()))
@@ -212,7 +212,7 @@ class Tensor:
         return moved
 
     def convert(self, device: str | None = None, dtype: Any = None) -> None:
-        """Move this leaf to another device or dtype where it stands, so that whoever holds it sees the new value."""
+        """Convert this leaf in place to another device or dtype, so that everyone who holds it sees the new value."""
         if not self.is_leaf:
             raise ValueError("only leaves can be converted in place; use to() or astype() on results")
         dtype = self.dtype if dtype is None else as_dtype(dtype)
@@ -230,11 +230,11 @@ class Tensor:
         return f"Tensor({body}, dtype={self.dtype}, device={self.device}{grad})"
 
     def __format__(self, spec: str) -> str:
-        """f"{loss:.3f}": the one element by Python's rules. ValueError for a spec where there is not one element."""
+        """Format the one element, as in f"{loss:.3f}". Raise ValueError for a spec unless there is one element."""
         return format(self.item(), spec) if spec else str(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Leaves are copied and pickled. TypeError for the result of an operation, whose graph would have to come."""
+        """Copy and pickle leaves. Raise TypeError for the result of an operation, which would need its graph."""
         if not self.is_leaf:
             what = f"the result of an operation, here of shape {self.shape},"
             raise TypeError(f"{what} keeps its graph and cannot be copied or pickled; use detach()")
@@ -254,12 +254,12 @@ class Tensor:
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
-        """The Tensors self[0], self[1], ..., through which gradients flow."""
+        """Iterate over the Tensors self[0], self[1], ..., through which gradients flow."""
         return (self[i] for i in range(len(self)))
 
     @property
     def T(self) -> Tensor:  # noqa: N802
-        """The axes in reverse order."""
+        """This Tensor with its axes in reverse order."""
         return self.transpose()
 
     # ---- operators and methods that minivae.ops assigns ----
@@ -303,12 +303,12 @@ class Tensor:
 
 
 def as_tensor(value: Any) -> Tensor:
-    """Tensors as they are; plain arrays, lists and numbers as constants."""
+    """Return Tensors as they are, and plain arrays, lists and numbers as constants."""
     return value if isinstance(value, Tensor) else Tensor(value)
 
 
 def _plain(array: Any) -> Array:
-    """An array of a backend: those of a GPU as they are, of all else a plain numpy.ndarray."""
+    """Return arrays of a GPU as they are, and everything else as a plain numpy.ndarray."""
     if hasattr(type(array), "__cuda_array_interface__"):
         backend_of(array)  # raises TypeError for the arrays of other libraries
         return array

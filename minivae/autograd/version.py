@@ -18,7 +18,7 @@ from .dtypes import SCALARS
 
 
 class Version:
-    """How often the memory of a Tensor was changed in place."""
+    """A Version counts how often the memory of a Tensor was changed in place."""
 
     __slots__ = ("count",)
 
@@ -27,7 +27,7 @@ class Version:
 
 
 def versions_of(array: Array, tensors: Sequence[Any], xp: ModuleType) -> list[Version]:
-    """The Versions of those Tensors whose memory an array is, or is a view of; a number has none."""
+    """Return the Versions of those Tensors whose memory the array is, or is a view of; a number has none."""
     if type(array) in SCALARS:
         return []
     return [t._version for t in tensors if array is t._array or xp.may_share_memory(array, t._array)]

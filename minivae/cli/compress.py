@@ -13,7 +13,7 @@ import numpy as np
 from minivae import data as datasets
 from minivae import uses
 from minivae.data.files import load_array, load_png_folder
-from minivae.models import VQVAE, VQVAE1d
+from minivae.models import VQVAE, PixelCNN, VQVAE1d
 from minivae.training.checkpoint import atomic_write
 from minivae.uses.code_files import HEADER
 from minivae.uses.image_formats import as_bytes, sheet, write_png
@@ -47,7 +47,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _file(*suffixes: str) -> Callable[[str], Path]:
-    """The type of an argument that is the name of a file with one of these suffixes."""
+    """Return the type of an argument that is the name of a file with one of these suffixes."""
 
     def path(text: str) -> Path:
         if Path(text).suffix not in suffixes:
@@ -63,8 +63,10 @@ def _compress(args: argparse.Namespace) -> None:
     x, y = _images(run, args.source)
     x = model.check_images(x)
     prior = run.prior()
-    y = None if prior is None else prior.check_labels(y, len(x))
     codes = model.encode(x)
+    if prior is not None and prior.classes is not None and y is None:
+        y = _cheapest_labels(model, codes, prior)
+    y = None if prior is None else prior.check_labels(y, len(x))
     data = uses.pack_codes(model, codes, prior, y)
     rows = _sizes(model, x, codes, None if prior is None else len(data), args.compare)
     atomic_write(args.out, lambda file: file.write(data))
@@ -79,6 +81,12 @@ def _compress(args: argparse.Namespace) -> None:
         print(f"there is no prior; `minivae train prior {run.folder}` trains one, which makes files smaller")
 
 
+def _cheapest_labels(model: VQVAE, codes: np.ndarray, prior: PixelCNN) -> np.ndarray:
+    """Labels (N,) for images that have none: for each the class under which its codes (N, h, w) cost least."""
+    costs = [model.code_cost(codes, prior, np.full(len(codes), label)) for label in range(prior.classes or 0)]
+    return np.argmin(costs, axis=0)
+
+
 def _print_cost(payload: int, nats: float, prior: str, labelled: bool) -> None:
     """Print the bytes of the payload beside the nats of codes and labels."""
     what, ideal = "codes and labels" if labelled else "codes", nats / NATS_PER_BYTE
@@ -90,7 +98,7 @@ def _print_cost(payload: int, nats: float, prior: str, labelled: bool) -> None:
 
 
 def _images(run: Run, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Images to compress and their labels: the test images of a data set, else all that a folder or file holds."""
+    """Return images to compress and their labels: the test images of a data set, else all of a folder or file."""
     path = Path(name)
     if name in datasets.names() or not path.exists():
         data = run.data(name)
@@ -102,7 +110,7 @@ def _images(run: Run, name: str) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _sizes(model: VQVAE, x: np.ndarray, codes: np.ndarray, size: int | None, compare: bool) -> list[Row]:
-    """Ways to write the images x: name, bytes and PSNR (None for pixels outside [0, 1]).
+    """Return ways to write the images x: name, bytes and PSNR (None for pixels outside [0, 1]).
 
     size: bytes of the file under the prior, None without one. compare: whether other formats are tried too.
     """
@@ -166,7 +174,7 @@ def _write_images(file: IO[bytes], x: np.ndarray, suffix: str) -> None:
 
 
 def _open(args: argparse.Namespace) -> tuple[Run, VQVAE]:
-    """Open the run; ValueError unless it holds a VQ-VAE, whose codes are integers."""
+    """Open the run. Raise ValueError unless it holds a VQ-VAE, whose codes are integers."""
     run = Run.open(args.run, args.device)
     if not isinstance(run.model, VQVAE) or isinstance(run.model, VQVAE1d):
         kind = type(run.model).__name__
@@ -178,6 +186,6 @@ def _open(args: argparse.Namespace) -> tuple[Run, VQVAE]:
 
 
 def _check_distinct(source: Path, out: Path) -> None:
-    """ValueError for an output that would replace what is read, or another output."""
+    """Raise ValueError for an output that would replace what is read, or another output."""
     if source.resolve() == out.resolve():
         raise ValueError(f"{str(out)!r} cannot be written and read, or written twice, by one command")

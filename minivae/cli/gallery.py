@@ -9,7 +9,7 @@ import numpy as np
 
 from minivae import figures, uses
 from minivae.data import Dataset
-from minivae.models import VAE, VQVAE, Autoencoder, VQVAE1d
+from minivae.models import VAE, VQVAE, Autoencoder, PixelCNN, VQVAE1d
 from minivae.models.autoencoder import LEVEL
 from minivae.models.base import Estimator
 
@@ -25,6 +25,7 @@ WAYS, STEPS = 8, 10  # interpolations on a sheet, and images on each, the ends i
 SPAN, VALUES = 3.0, 11  # a traversal moves a latent from -SPAN to SPAN in so many images
 ROWS = 20  # the most latents on the traversal that a training draws
 MANIFOLD = 20  # images along a side of the manifold
+TEMPERATURE = 0.7  # of a VQ-VAE's prior, unless another is asked for
 
 
 def unit_of(model: Estimator) -> str:
@@ -111,7 +112,7 @@ def draw_traversal(model: VAE, x: np.ndarray, image: int | None, rows: int | Non
     figures.save_traversal(path, images, values, model.latent_usage(x).kl, rows, **others)
 
 
-def draw_samples(run: Run, count: int, path: Path, temperature: float = 1.0, label: int | None = None) -> None:
+def draw_samples(run: Run, count: int, path: Path, temperature: float | None = None, label: int | None = None) -> None:
     """Draw new images. A VQ-VAE draws its codes from its prior, which must be there; a conditional one by class."""
     model, columns = run.model, columns_of(count)
     if isinstance(model, VAE):
@@ -127,18 +128,26 @@ def draw_samples(run: Run, count: int, path: Path, temperature: float = 1.0, lab
         )
     if label is not None and prior.classes is None and model.classes is None:
         raise ValueError("--label is for a prior that was trained with --conditional")
+    temperature = TEMPERATURE if temperature is None else temperature
     if isinstance(model, VQVAE1d):
         sounds.draw_samples(model, prior, count, path, temperature, label)
         return
-    title, y, names = "samples from the PixelCNN prior and the decoder", None, None
+    title, names = f"samples from the PixelCNN prior at temperature {temperature:g} and the decoder", None
     if label is not None:
-        y, title = np.full(count, label), f"{title}, class {label}"
-    elif prior.classes is not None:
-        y = np.arange(count) % prior.classes
-        if prior.classes <= CLASSES:
-            title, names = f"{title}, by class", [str(k) for k in range(min(count, prior.classes))]
-            columns = len(names)
-    figures.save_sheet(path, model.sample(count, prior, temperature, y), columns, title, column_labels=names)
+        title = f"{title}, class {label}"
+    elif prior.classes is not None and prior.classes <= CLASSES:
+        title, names = f"{title}, by class", [str(k) for k in range(min(count, prior.classes))]
+        columns = len(names)
+    images = of_prior(model, prior, count, temperature, label)
+    figures.save_sheet(path, images, columns, title, column_labels=names)
+
+
+def of_prior(
+    model: VQVAE, prior: PixelCNN, count: int, temperature: float = TEMPERATURE, label: int | None = None
+) -> np.ndarray:
+    """Draw images (count, C, H, W): of one class or, without a label, of all classes of a conditional prior in turn."""
+    y = None if prior.classes is None else np.arange(count) % prior.classes if label is None else np.full(count, label)
+    return model.sample(count, prior, temperature, y)
 
 
 def columns_of(count: int) -> int:

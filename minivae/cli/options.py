@@ -112,9 +112,9 @@ def seed(parser: Parser, text: str) -> None:
     parser.add_argument("--seed", type=_whole(0, 2**64 - 1), metavar="N", default=0, help=text)
 
 
-def flag(parser: Parser, name: str, text: str) -> None:
+def flag(parser: Parser, name: str, text: str, default: bool | None = False) -> None:
     """Add --name, and --no-name, which overrides a file of options that asks for it."""
-    parser.add_argument(name, action=argparse.BooleanOptionalAction, default=False).help = text
+    parser.add_argument(name, action=argparse.BooleanOptionalAction, default=default).help = text
 
 
 def count(parser: Parser, name: str, default: int | None, text: str, least: int = 1, most: int = MANY) -> None:
@@ -170,7 +170,14 @@ def share(text: str) -> float:
     return value
 
 
-positive.__name__ = share.__name__ = "float"  # for argparse's messages
+def probability(text: str) -> float:
+    """The type of an option that is a number in [0, 1)."""
+    if not 0 <= (value := float(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be in [0, 1), got {text}")
+    return value
+
+
+positive.__name__ = share.__name__ = probability.__name__ = "float"  # for argparse's messages
 
 
 def of_training(args: argparse.Namespace) -> dict[str, Any]:

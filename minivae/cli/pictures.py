@@ -19,7 +19,7 @@ def add_commands(commands: Any) -> None:
     options.picture(sample, "samples.png")
     options.count(sample, "-n", gallery.SHEET, "number of images to draw", most=options.IMAGES)
     options.seed(sample, "seed of the samples")
-    temperature = "temperature of a VQ-VAE's prior; below 1 it draws likelier codes (default: 1)"
+    temperature = f"temperature of a VQ-VAE's prior; below 1 it draws likelier codes (default: {gallery.TEMPERATURE:g})"
     sample.add_argument("--temperature", type=float, help=temperature)
     label = "class to draw, for a conditional prior (default: all classes in turn)"
     options.count(sample, "--label", None, label, least=0)
@@ -56,8 +56,8 @@ def _sample(args: argparse.Namespace) -> None:
     if not isinstance(run.model, VQVAE):
         options.refuse(args, type(run.model).__name__, "temperature", "label")
     manual_seed(args.seed)
-    temperature = 1.0 if args.temperature is None else args.temperature
-    write(args, run, "samples.png", lambda path: gallery.draw_samples(run, args.n, path, temperature, args.label))
+    asked = args.temperature, args.label
+    write(args, run, "samples.png", lambda path: gallery.draw_samples(run, args.n, path, *asked))
 
 
 def _reconstruct(args: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ from minivae.uses import Denoising
 from . import options
 from .pixels import check_unit_interval, in_unit_interval
 from .runs import Run, write_json
+from .wholeness import judged
 
 IMAGES, SAMPLES = 1000, 100  # for the quick estimate of log p(x)
 SEED = 0x5A  # for the noise of that estimate
@@ -51,11 +52,12 @@ def report(run: Run, data: Dataset, images: int = IMAGES, samples: int = SAMPLES
     """Print the table of a model on a data set, and return what stands in it."""
     model = run.model
     if isinstance(model, VAE):
-        return _checked(_vae(model, data, images, samples))
+        return _checked({**_vae(model, data, images, samples), **_wholeness(model, None, data)})
     if isinstance(model, VQVAE1d):
         return _checked(_vqvae1d(model, run.prior(), data))
     if isinstance(model, VQVAE):
-        return _checked(_vqvae(model, run.prior(), data))
+        prior = run.prior()
+        return _checked({**_vqvae(model, prior, data), **_wholeness(model, prior, data)})
     if isinstance(model, Autoencoder):
         return _checked(_autoencoder(model, data))
     raise TypeError(f"there is no table for a {type(model).__name__}")
@@ -119,6 +121,8 @@ def _vqvae(model: VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
             rows.append([name, kind, *fixed(bound, terms["nll"], cost), f"{model.bits_per_dim(bound):.4f}"])
     print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/dim"], rows)
     print(f"bound on -log p(x) = nll + cost of the codes, in nats per image{_scale(data)}")
+    if prior is not None and prior.classes is not None:
+        print("the PixelCNN knows the class y of each image: its bound is one on -log p(x | y)")
     test = numbers["test"]
     used = f"{test['usage']:.1%} of {model.quantizer.codes} codes used"
     print(f"{used} on the test images, perplexity {test['perplexity']:.1f}")
@@ -196,6 +200,21 @@ def _coding(model: VQVAE1d, data: Dataset) -> Numbers:
     print_table(["test segments by", "bits/s", "times fewer than 8-bit", "segmental SNR", "spectral distance"], rows)
     print("segmental SNR and log-spectral distance in dB; bits of the VQ-VAE under a uniform prior")
     return dict(zip(("coding", "mu_law_equal", "mu_law_8"), found, strict=True))
+
+
+# ---- samples ----
+
+
+def _wholeness(model: VAE | VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
+    """Print which share of the samples a classifier takes for whole, beside the share of the test images."""
+    found = judged(model, prior, data)
+    if not found:
+        return {}
+    print()
+    rows = [[name, *(f"{share:.1%}" for share in shares)] for name, shares in found.items()]
+    print_table(["images", "whole", "of a certain class"], rows)
+    print("whole: a classifier finds it more like the data than like patchworks of them")
+    return {"wholeness": {name: shares._asdict() for name, shares in found.items()}}
 
 
 # ---- autoencoder ----

@@ -23,8 +23,10 @@ from .tables import report
 from .training import Training, training
 
 KERNELS, WIDE_KERNELS = (5, 3), (9, 7)  # of a prior's layers; it has to see far back in sequences, maps of one row
+MIRRORED = ("fashion-mini", "fashion-mnist")  # data whose mirror images are as good: no digits, no letters
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
-CODES, CODES_OF_STAGE = 256, 16  # two stages of 16 codes tell as many vectors apart as one codebook of 256
+# Few codes, whose prior can be learned from few images. rvq: of each stage. fsq has none: VQVAE's own default.
+CODES = {"vq": 32, "rvq": 16, "fsq": 256}
 
 
 def add_commands(commands: Any) -> None:
@@ -57,7 +59,7 @@ def _new(kinds: Any, name: str, build: Build, epochs: int, text: str) -> Parser:
 
 def _train(args: argparse.Namespace) -> None:
     if vars(args).get("codes", 0) is None:
-        args.codes = CODES_OF_STAGE if args.quantizer == "rvq" else CODES
+        args.codes = CODES[args.quantizer]
     files = Files(args.out)
     with training(files, args) as run:
         manual_seed(args.seed)
@@ -167,7 +169,7 @@ def _vae(args: argparse.Namespace, data: Dataset) -> Estimator:
 
 
 def _vqvae_options(parser: Parser) -> None:
-    codes = "number of codes in the codebook, or in that of each stage of rvq (default: 256, for rvq 16)"
+    codes = "number of codes in the codebook, or in that of each stage of rvq (default: 32, for rvq 16)"
     options.count(parser, "--codes", None, codes, most=2**16)
     options.count(parser, "--code-dim", 16, "length of a code", most=options.WIDE)
     options.count(parser, "--channels", 64, "number of channels of each convolution", most=options.CHANNELS)
@@ -233,11 +235,16 @@ def _vqvae1d(args: argparse.Namespace, data: Dataset) -> Estimator:
 
 def _prior_options(parser: Parser) -> None:
     options.run(parser)
-    options.training(parser, 15)
+    options.training(parser, 20)
     options.validation(parser)
     options.count(parser, "--channels", 32, "number of channels of each convolution", most=options.CHANNELS)
     options.count(parser, "--layers", 5, "number of layers of the PixelCNN", most=100)
-    options.flag(parser, "--conditional", "learn one distribution for each class of the labels")
+    dropout = "probability that a feature of a layer is zero in a step of the training"
+    parser.add_argument("--dropout", type=options.probability, default=0.1, metavar="P", help=dropout)
+    mirrored = f"train on the codes of mirror images too (default: for {' and '.join(MIRRORED)})"
+    options.flag(parser, "--mirrored", mirrored, default=None)
+    conditional = "learn one distribution for each class (default: where the classes are numbered 0, 1, ...)"
+    options.flag(parser, "--conditional", conditional, default=None)
     options.keeping(parser)
 
 
@@ -249,23 +256,28 @@ def _train_prior(args: argparse.Namespace) -> None:
     files = Files(run.folder, "prior_")
     with training(files, args) as of_prior:
         whole = of_prior.checked(run.data())
-        _check_labels(whole, args.conditional)
+        conditional = _conditional(whole, args.conditional)
         data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
         manual_seed(args.seed)
-        prior = _prior(args, model, whole)
+        prior = _prior(args, model, 1 + max(_labels(whole.y_train)) if conditional else None)
         shape = " x ".join(map(str, model.code_shape))
         print(f"prior with {prior.num_parameters():,} parameters on the {shape} codes of {run.folder}: ", end="")
-        maps, validation_maps = model.encode(data.x_train), model.encode(x_validation)
-        print(f"{images.sizes(args.validation, maps, validation_maps, data.x_test)} maps", flush=True)
+        mirrored = whole.name in MIRRORED if args.mirrored is None else args.mirrored
+        x, y = model.check_images(data.x_train), data.y_train
+        if mirrored:
+            x, y = np.concatenate([x, x[..., ::-1]]), None if y is None else np.concatenate([y, y])
+        maps, validation_maps = model.encode(x), model.encode(x_validation)
+        sizes = images.sizes(args.validation, maps, validation_maps, data.x_test)
+        print(f"{sizes} maps{', one half of the training maps of mirror images' if mirrored else ''}", flush=True)
         of_prior.begin()
-        validation = (validation_maps, y_validation) if args.conditional else validation_maps
-        of_prior.fit(prior, args, maps, data.y_train if args.conditional else None, validation=validation)
+        validation = (validation_maps, y_validation) if conditional else validation_maps
+        of_prior.fit(prior, args, maps, y if conditional else None, validation=validation)
         _finish(of_prior, args, prior, run, whole)
         gallery.draw_samples(run, gallery.SHEET, run.folder / "samples.png")
     print(f"prior, metrics and samples are in {run.folder}/")
 
 
-def _prior(args: argparse.Namespace, model: models.VQVAE, data: Dataset) -> models.PixelCNN:
+def _prior(args: argparse.Namespace, model: models.VQVAE, classes: int | None) -> models.PixelCNN:
     first_kernel, kernel = WIDE_KERNELS if model.map_size[0] == 1 else KERNELS
     return models.PixelCNN(
         model.code_shape,
@@ -274,24 +286,38 @@ def _prior(args: argparse.Namespace, model: models.VQVAE, data: Dataset) -> mode
         layers=args.layers,
         first_kernel=first_kernel,
         kernel=kernel,
-        classes=int(data.y_train.max()) + 1 if args.conditional and data.y_train is not None else None,
+        classes=classes,
         codebook_digest=model.codebook_digest,
+        dropout=args.dropout,
     )
 
 
-def _check_labels(data: Dataset, conditional: bool) -> None:
-    """Raise ValueError for labels that no conditional prior can be trained on."""
-    if not conditional:
-        return
+def _conditional(data: Dataset, asked: bool | None) -> bool:
+    """Say whether the prior is conditional: as asked or, if nobody asked, where the labels allow it.
+
+    Raises ValueError for one that is asked for and labels on which none can be trained.
+    """
+    obstacle = _obstacle(data) if asked is not False else None
+    if asked and obstacle is not None:
+        raise ValueError(obstacle)
+    return asked is not False and obstacle is None
+
+
+def _obstacle(data: Dataset) -> str | None:
+    """Say what is wrong with the labels for a conditional prior; None if nothing is."""
     if data.y_train is None or data.y_test is None:
-        raise ValueError(f"--conditional needs labels, and {data.name!r} has none")
-    known, found = np.unique(data.y_train).tolist(), np.unique(data.y_test).tolist()
+        return f"--conditional needs labels, and {data.name!r} has none"
+    known, found = _labels(data.y_train), _labels(data.y_test)
     if known != list(range(len(known))):
-        raise ValueError(
-            f"--conditional needs classes that are numbered 0, 1, 2, ..., those of training are {_some(known)}"
-        )
+        return f"--conditional needs classes that are numbered 0, 1, 2, ..., those of training are {_some(known)}"
     if other := sorted({*found} - {*known}):
-        raise ValueError(f"no training image of {data.name!r} has the labels {_some(other)} of its test images")
+        return f"no training image of {data.name!r} has the labels {_some(other)} of its test images"
+    return None
+
+
+def _labels(y: np.ndarray | None) -> list[int]:
+    """List the labels that occur, in order."""
+    return [] if y is None else np.unique(y).tolist()
 
 
 def _some(labels: list[int]) -> str:

@@ -1,4 +1,4 @@
-"""Entropy coding: the codes of images as bytes, about as few as the prior's nats say.
+"""Entropy coding turns the codes of images into bytes, about as few as the prior's nats say.
 
     range_coder.py    symbols and their probabilities -> bytes; explains arithmetic coding
     functions.py      exp, tanh and sigmoid as tables of integers

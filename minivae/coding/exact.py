@@ -45,24 +45,24 @@ from minivae.models import PixelCNN
 from .functions import GRID, LONGEST, exp_table, look_up, sigmoid_table, tanh_table
 
 BITS = 16  # weights and features are multiples of 2^-BITS, products of them of 2^-(2 BITS)
-LIMIT = 2.0**52  # for integers in float64, half of what is exact
+LIMIT = 2.0**52  # bound of the integers in float64, half of what is exact
 SHARPNESS = 24  # the frequency of the likeliest value is 1 + 2^SHARPNESS
 MOST_VALUES = 1 << 20
 Choose = Callable[[int, int, np.ndarray], np.ndarray]
 
 
 def product(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """x (..., I) times weight (I, O) in integers held as float64: exact, in any order of summation."""
+    """Multiply x (..., I) by weight (I, O), integers held as float64: exact, in any order of summation."""
     return x @ weight
 
 
 def rounded(x: np.ndarray, bits: int) -> np.ndarray:
-    """x in units of 2^-bits, rounded to integers (float64)."""
+    """Return x in units of 2^-bits, rounded to integers (float64)."""
     return np.rint(np.asarray(x, np.float64) * 2.0**bits)
 
 
 class Affine:
-    """x W + b in integers: from features, in units of 2^-16, to sums, in units of 2^-32.
+    """It computes x W + b in integers: from features, in units of 2^-16, to sums, in units of 2^-32.
 
     weight: (O, I) or (O, I, KH, KW), whose windows are KH KW I numbers, pixel by pixel. bias: (O,).
     """
@@ -77,12 +77,12 @@ class Affine:
         return product(x, self.weight) + self.bias
 
     def bound(self, x: np.ndarray) -> np.ndarray:
-        """The bounds of |x|, (I,) -> those of the sums (O,)."""
+        """Return the bounds of the sums (O,), given the bounds x (I,) of the features."""
         return np.tile(x, self.taps) @ np.abs(self.weight) + np.abs(self.bias)
 
 
 class Layer:
-    """A GatedLayer in integers, made of its weights, which it takes out of `state`; see models/pixelcnn.py."""
+    """It is a GatedLayer in integers, and takes its weights out of `state`; see models/pixelcnn.py."""
 
     def __init__(self, state: dict[str, np.ndarray], name: str) -> None:
         self.reach = state[f"{name}.above.weight"].shape[2] - 1  # kernels of `above` have r + 1 rows
@@ -92,7 +92,10 @@ class Layer:
         self.classes = [None if bias is None else rounded(bias, 2 * BITS) for bias in biases]
 
     def rows(self, window: np.ndarray, y: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """(N, r + 1, r + W + r, C) -> a row of `above` (N, W, C), and what it gives to `left` (N, W, 2 C), as sums."""
+        """Return a row of `above` (N, W, C) and, as sums, what it gives to `left` (N, W, 2 C).
+
+        window: (N, r + 1, r + W + r, C), the features of `above` around the row.
+        """
         r, W = self.reach, window.shape[2] - 2 * self.reach
         taps = [window[:, a, b : b + W] for a in range(r + 1) for b in range(2 * r + 1)]
         x = self._with_class(self.above(np.concatenate(taps, -1)), 0, y)  # (N, W, 2 C)
@@ -100,18 +103,21 @@ class Layer:
         return _gate(x), self.link(x)
 
     def pixel(self, window: np.ndarray, link: np.ndarray, y: np.ndarray | None) -> np.ndarray:
-        """(N, r + 1, C) and what `above` gives (N, 2 C) -> `left` at the last pixel of the window (N, C)."""
+        """Return `left` at the last pixel of the window, (N, C).
+
+        window: (N, r + 1, C), features of `left`. link: (N, 2 C), what `above` gives to this pixel.
+        """
         x = self.left(window.reshape(len(window), -1)) + link
         x = rounded(self._with_class(x[:, None], 1, y)[:, 0], -BITS)  # (N, 2 C)
         return window[:, -1] + rounded(self.project(_gate(x)), -BITS)
 
     def _with_class(self, x: np.ndarray, part: int, y: np.ndarray | None) -> np.ndarray:
-        """Sums x (N, W, 2 C) plus the bias of their classes."""
+        """Add the bias of their classes to sums x (N, W, 2 C)."""
         table = self.classes[part]
         return x if table is None else x + table[y][:, None]
 
     def bounds(self, above: np.ndarray, left: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """The bounds of the inputs (C,) -> those of the outputs (C,), and of all sums."""
+        """Return the bounds of both outputs (C,), and of all sums, given those of the inputs (C,)."""
         classes = [0.0 if table is None else np.abs(table).max(0) for table in self.classes]
         rows = self.above.bound(above) + classes[0]
         link = self.link.bound(_feature(rows))
@@ -122,7 +128,7 @@ class Layer:
 
 
 class ExactPixelCNN:
-    """The distribution of a PixelCNN, in integers.
+    """It is the distribution of a PixelCNN, in integers.
 
     Raises TypeError for a model that is no PixelCNN, ValueError for one whose weights are not finite or so large that
     integers may pass 2^52, and for one with parts that this evaluation does not know.
@@ -148,7 +154,7 @@ class ExactPixelCNN:
         self._check_bounds()
 
     def _check_bounds(self) -> None:
-        """ValueError unless all integers stay within LIMIT, for any values and labels."""
+        """Raise ValueError unless all integers stay within LIMIT, for any values and labels."""
         above = left = np.abs(self._embedding).max(0)  # (C,)
         sums = [left]
         for layer in self._layers:
@@ -166,7 +172,7 @@ class ExactPixelCNN:
             )
 
     def walk(self, count: int, y: np.ndarray | None, choose: Choose) -> np.ndarray:
-        """Visit all positions in raster order, for `count` maps at once -> the values chosen, (count, H, W), int64.
+        """Visit all positions in raster order, for `count` maps at once; return the chosen values (count, H, W), int64.
 
         choose(i, j, frequencies (count, K)) returns the values (count,) at (i, j). y: labels (count,) or None.
         """
@@ -192,7 +198,7 @@ class ExactPixelCNN:
         return values
 
     def _frequencies(self, pixel: np.ndarray) -> np.ndarray:
-        """`left` of the last layer (N, C) -> frequencies (N, K), int64."""
+        """Return the frequencies (N, K), int64, that follow from `left` of the last layer (N, C)."""
         hidden = np.maximum(rounded(self._hidden(np.maximum(pixel, 0)), -BITS), 0)
         logits = rounded(self._logits(hidden), GRID - 2 * BITS)  # in units of 2^-GRID
         below = logits.max(axis=1, keepdims=True) - logits
@@ -200,17 +206,17 @@ class ExactPixelCNN:
 
 
 def _affine(state: dict[str, np.ndarray], name: str) -> Affine:
-    """The layer of this name, whose weights are taken out of the state."""
+    """Return the layer of this name, and take its weights out of the state."""
     return Affine(state.pop(f"{name}.weight"), state.pop(f"{name}.bias"))
 
 
 def _gate(x: np.ndarray) -> np.ndarray:
-    """tanh times sigmoid: features (..., 2 C) -> (..., C)."""
+    """Multiply tanh by sigmoid: features (..., 2 C) -> (..., C)."""
     C = x.shape[-1] // 2
     x = rounded(x, GRID - BITS)  # from units of 2^-16 to the tables' 2^-12
     return rounded(look_up(tanh_table(BITS), x[..., :C]) * look_up(sigmoid_table(BITS), x[..., C:]), -BITS)
 
 
 def _feature(bound: np.ndarray) -> np.ndarray:
-    """The bound of a sum, in units of 2^-32 -> that of the feature that it is rounded to, in units of 2^-16."""
+    """Turn the bound of a sum, in units of 2^-32, into that of the feature it is rounded to, in units of 2^-16."""
     return np.ceil(bound * 2.0**-BITS) + 1

@@ -16,7 +16,7 @@ from .range_coder import RangeDecoder, RangeEncoder
 
 
 class Distribution(Protocol):
-    """A distribution over maps (H, W) of integers in [0, values), such as an ExactPixelCNN."""
+    """It is a distribution over maps (H, W) of integers in [0, values), such as an ExactPixelCNN."""
 
     map_shape: tuple[int, int]
     values: int
@@ -43,7 +43,7 @@ class Uniform:
 
 
 def encode_maps(distribution: Distribution, maps: np.ndarray, y: np.ndarray | None = None) -> bytes:
-    """Maps (N, H, W) of integers in [0, values) and, for a conditional distribution, their labels y (N,) -> bytes."""
+    """Encode maps (N, H, W) of integers in [0, values) and, for a conditional distribution, their labels y (N,)."""
     coder = RangeEncoder()
     for label in [] if y is None else y.tolist():
         coder.encode(label, 1, int(distribution.classes or 0))
@@ -59,7 +59,7 @@ def encode_maps(distribution: Distribution, maps: np.ndarray, y: np.ndarray | No
 
 
 def decode_maps(distribution: Distribution, data: bytes, count: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """What encode_maps() made of `count` maps -> the maps (count, H, W), int64, and their labels (count,) or None."""
+    """Decode the bytes of encode_maps() to `count` maps (count, H, W), int64, and their labels (count,) or None."""
     coder = RangeDecoder(data)
     y = None
     if classes := distribution.classes:
@@ -75,7 +75,7 @@ def decode_maps(distribution: Distribution, data: bytes, count: int) -> tuple[np
 
 
 def group_size(distribution: Distribution) -> int:
-    """How many maps are coded at a time. It decides the order of the symbols, and so is a part of the file format."""
+    """Return how many maps are coded at a time. It decides the order of the symbols: it is part of the file format."""
     H, W = distribution.map_shape
     return max(1, (1 << 21) // max(distribution.values, 16 * H * W))
 

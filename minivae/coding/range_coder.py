@@ -41,7 +41,7 @@ MASK = (1 << DIGITS) - 1
 
 
 class RangeEncoder:
-    """Writes symbols: encode() one after the other, then finish()."""
+    """It writes symbols: call encode() for one after the other, then finish()."""
 
     def __init__(self) -> None:
         self._low, self._width = 0, 1 << DIGITS
@@ -65,7 +65,7 @@ class RangeEncoder:
             self._width <<= 8
 
     def _carry(self) -> None:
-        """Add the bit of low beyond its digits to the bytes that are written."""
+        """Add the bit of low beyond its digits to the bytes that are written already."""
         self._low &= MASK
         last = len(self._written) - 1
         while self._written[last] == 255:
@@ -74,7 +74,7 @@ class RangeEncoder:
         self._written[last] += 1
 
     def finish(self) -> bytes:
-        """All bytes. The encoder is not to be used any more."""
+        """Return all bytes. The encoder must not be used any more."""
         for bits in range(DIGITS, -1, -8):  # the number in [low, low + width) with the most zeros at its end
             number = -(-self._low >> bits) << bits
             if number < self._low + self._width:
@@ -86,9 +86,9 @@ class RangeEncoder:
 
 
 class RangeDecoder:
-    """Reads what RangeEncoder wrote: position() says where the next symbol lies, and decoded() is told which it is.
+    """It reads what RangeEncoder wrote: position() says where the next symbol lies, and decoded() is told which it is.
 
-    Behind the end of the data it reads 0; whether data was cut off is for its file to say.
+    After the end of the data it reads 0; its file has to say whether data was cut off.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -97,11 +97,11 @@ class RangeDecoder:
         self._width = 1 << DIGITS
 
     def position(self, total: int) -> int:
-        """A number in [0, total), which lies in the part [start, start + size) of the next symbol."""
+        """Return a number in [0, total), which lies in the part [start, start + size) of the next symbol."""
         return min(self._offset // (self._width // total), total - 1)
 
     def decoded(self, start: int, size: int, total: int) -> None:
-        """Go on behind the symbol with this part."""
+        """Move on past the symbol with this part."""
         step = self._width // total
         self._offset -= step * start
         self._width = step * size

@@ -1,4 +1,4 @@
-"""The models, one file a paper; base.py is what all of them offer their user."""
+"""The models, one file for each paper; base.py has what all of them offer their user."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in (Autoencoder,
 
 
 def load(path: str | Path, classes: Sequence[type[Estimator]] = (), **modules: Module) -> Estimator:
-    """The model in a file, whichever class it is of.
+    """Load the model in a file, of whichever class it is.
 
-    classes: models of one's own that it may be; a file names its class, and no other is looked for. modules: encoder=,
-    decoder=, ... for a model that was given some, see Estimator.load.
+    classes: your own classes of models. The file names its class, which must be one of these or one of minivae's.
+    modules: encoder=, decoder=, ... for a model that was given some, see Estimator.load.
 
-    ValueError for an unreadable file, an unknown class, two classes of one name and what Estimator.load refuses;
-    TypeError for classes that are none.
+    Raises ValueError for an unreadable file, an unknown class, two classes of one name and what Estimator.load refuses;
+    TypeError for classes that are not Estimators.
     """
     known = MODELS.copy()
     for cls in classes if isinstance(classes, (list, tuple)) else [classes]:

@@ -1,4 +1,4 @@
-"""How a model takes plain arrays from its user and gives them back: checks, batches, and what layers must have made."""
+"""How a model takes plain arrays from its user and gives them back: checks of inputs, batches and checks of outputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVALUATION_BATCH = 256
 
 
 class ArrayModel(Trainable):
-    """A model of images or of what else `check_images` takes.
+    """It is a model of images, or of whatever else `check_images` takes.
 
     It has `image_shape` (C, H, W) and `unit_interval`: whether pixels must lie in [0, 1]. One that is conditional on
     labels has `classes`, their number.
@@ -29,17 +29,17 @@ class ArrayModel(Trainable):
     classes: int | None = None
 
     def check_images(self, x: Any) -> np.ndarray:
-        """x as (N, C, H, W) in the model's dtype.
+        """Return x as (N, C, H, W) in the model's dtype.
 
-        Takes (N, C, H, W), flat rows (N, C * H * W), or (N, H, W) where C = 1, of floating numbers. Raises TypeError
-        for other dtypes, ValueError for other shapes, for NaN or infinity (with the index of the first one), and for
-        pixels outside [0, 1] where the likelihood needs them inside.
+        x: (N, C, H, W), flat rows (N, C * H * W), or (N, H, W) where C = 1, of floating numbers. Raises TypeError for
+        other dtypes, ValueError for other shapes, for NaN or infinity (with the index of the first one), and for pixels
+        outside [0, 1] where the likelihood needs them inside.
         """
         x = images_as_floats(x)
         C, H, W = self.image_shape
         if x.shape[1:] not in ((C, H, W), (C * H * W,)) and (C != 1 or x.shape[1:] != (H, W)):
             raise ValueError(f"images must have shape (N, {C}, {H}, {W}) or (N, {C * H * W}), got {x.shape}")
-        with np.errstate(over="ignore"):  # beyond the model's dtype becomes infinity, which is found
+        with np.errstate(over="ignore"):  # numbers beyond the model's dtype become infinite, which is reported
             x = x.astype(self.parameters()[0].dtype, copy=False)
         check_finite(x, "images")
         if self.unit_interval and x.size and (x.min() < 0 or x.max() > 1):
@@ -48,7 +48,7 @@ class ArrayModel(Trainable):
         return x.reshape(len(x), C, H, W)
 
     def check_labels(self, y: Any, count: int) -> np.ndarray | None:
-        """Labels (count,) as int64; None for a model that is not conditional, whatever y is.
+        """Return labels (count,) as int64, or None for a model that is not conditional, whatever y is.
 
         Raises TypeError unless they are integers, ValueError if they are missing, of another number or not in
         [0, classes).
@@ -69,7 +69,7 @@ class ArrayModel(Trainable):
         return x, self.check_labels(y, len(x))
 
     def _check_validation(self, validation: Any) -> Any:
-        """Images or, for a conditional model, a pair of them and their labels."""
+        """Check images or, for a conditional model, a pair of images and labels."""
         if isinstance(validation, tuple) and len(validation) != 2:
             raise ValueError(
                 f"validation must be images, or a pair of images and labels, got {checks.shown(validation)}"
@@ -80,7 +80,7 @@ class ArrayModel(Trainable):
         return x if y is None else (x, y)
 
     def tensor(self, x: Any) -> Tensor:
-        """x as a constant on the model's device, in the model's dtype."""
+        """Return x as a constant on the model's device, in the model's dtype."""
         if isinstance(x, Tensor):
             return x
         parameter = self.parameters()[0]
@@ -88,9 +88,9 @@ class ArrayModel(Trainable):
         return Tensor.wrap(backend(parameter.device).asarray(np.array(x, parameter.dtype)))
 
     def batched(self, function: Callable[..., Tensor], *arrays: np.ndarray) -> np.ndarray:
-        """function over batches of the arrays in evaluation mode, without gradients; its results joined on the host.
+        """Apply function to batches of the arrays in evaluation mode, without gradients; join its results on the host.
 
-        FloatingPointError if they are not finite.
+        Raises FloatingPointError if they are not finite.
         """
         with self.evaluating():
             count = len(arrays[0])
@@ -102,7 +102,7 @@ class ArrayModel(Trainable):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Inside: evaluation mode, no gradients, and what the backend needs around many calls."""
+        """Inside the with block the model is in evaluation mode, without gradients, in a session of its backend."""
         training = self.training
         self.eval()
         try:
@@ -112,7 +112,7 @@ class ArrayModel(Trainable):
             self.train(training)
 
     def check_output(self, array: np.ndarray) -> np.ndarray:
-        """The array itself (N, ...), or FloatingPointError with the index of the first NaN or infinity in it."""
+        """Return the array (N, ...) as it is. Raise FloatingPointError with the index of its first NaN or infinity."""
         try:
             check_finite(array, "its output")
         except ValueError as error:
@@ -121,9 +121,9 @@ class ArrayModel(Trainable):
 
 
 def shaped(name: str, output: Any, *shape: int | str) -> Tensor:
-    """The output of a network, which may be the user's own, if it is a Tensor of this shape; TypeError, ValueError.
+    """Return the output of a network. Raise TypeError or ValueError unless it is a Tensor of this shape.
 
-    A str in the shape is the name of a length that is free.
+    The network may be the user's own. A str in the shape is the name of a length that is free.
     """
     if not isinstance(output, Tensor):
         raise TypeError(f"the {name}'s output must be a Tensor, got {checks.shown(output)}")

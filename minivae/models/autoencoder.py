@@ -19,8 +19,8 @@ with the clean one: L(x, g(f(x~))). For any answer r to x~, with m = E[x | x~],
     E[ ||x - r||^2 | x~ ] = E[ ||x - m||^2 | x~ ] + ||m - r||^2,
 
 as E[x - m | x~] = 0 removes the mixed term; the least is at r = m, the mean of the images that x~ may come from. Where
-a masked pixel was white in three of four such images, it answers 3/4. To give it, the network has to know what images
-look like, which reconstruction alone does not ask for.
+a masked pixel was white in three of four such images, the answer is 3/4. To give it, the network has to know what
+images look like, which reconstruction alone does not ask for.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .arrays import shaped
 from .base import Codec
 
 CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper")
-LEVEL = 0.3  # of a corruption, unless given
+LEVEL = 0.3  # the level of a corruption, unless given
 HIDDEN: dict[str, tuple[int, ...]] = {"dense": (1000,), "conv": ()}  # sizes of the dense layers, unless given
 
 
@@ -53,14 +53,14 @@ class AutoencoderLoss(NamedTuple):
 
 
 class Autoencoder(Codec):
-    """Autoencoder over images.
+    """An Autoencoder maps images to codes and back.
 
     image_shape: (C, H, W). latent_dim: D. arch: 'dense', or 'conv' (strided convolutions down, transposed ones up).
     corruption: 'gaussian', 'masking' or 'salt-and-pepper' makes it a denoising autoencoder, see corrupt(); level: how
     much of it, 0.3 unless given. channels: of the strided convolutions, (32, 64) unless given. hidden: of the dense
     layers, (1000,) for 'dense' and none for 'conv' unless given; 'dense' with () is a linear autoencoder. encoder,
     decoder: Modules of your own, (N, C, H, W) -> (N, D) and (N, D) -> (N, C, H, W), in place of those that arch,
-    channels and hidden describe; see Estimator, as for the others.
+    channels and hidden describe. Estimator says more about them and about the other parameters.
 
     The decoder's output is linear, in the units of the pixels, and is returned as it is: squared errors are those of
     training, and images outside [0, 1] are no error. Whoever shows images with pixels in [0, 1] clips them.
@@ -88,7 +88,7 @@ class Autoencoder(Codec):
         if corruption is not None:
             _check_corruption(corruption, LEVEL if level is None else level)
         elif level is not None:
-            raise ValueError(f"level = {level!r} says how much of a corruption, and there is none: corruption is None")
+            raise ValueError(f"level = {level!r} needs a kind of corruption, got corruption = None")
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.latent_dim, self.arch, self.channels, self.hidden = latent_dim, arch, channels, hidden
         self.corruption, self.level = corruption, level
@@ -96,7 +96,7 @@ class Autoencoder(Codec):
         super().__init__(epochs, lr, batch_size, random_state, warm_start)
 
     def build(self) -> None:
-        """Encoder and decoder."""
+        """Make encoder and decoder."""
         hidden = HIDDEN[self.arch] if self.hidden is None else self.hidden
         layers = self.arch, check_image_shape(self.image_shape), self.channels, hidden, self.latent_dim
         self.encoder = self.module("encoder", lambda: encoder_for(*layers))
@@ -105,13 +105,13 @@ class Autoencoder(Codec):
     # ---- the model ----
 
     def forward(self, x: Any) -> Tensor:
-        """x (N, C, H, W) -> x_hat, of the same shape."""
+        """Return x_hat for x (N, C, H, W), of the same shape."""
         return self._decoded(self._encoded(self.tensor(x)))
 
     def loss(self, x: Any, noise: Noise | None = None) -> AutoencoderLoss:
-        """Equation 1, the mean over images x (N, C, H, W), in training mode of what is made of corrupted ones.
+        """Return equation 1, the mean over images x (N, C, H, W). In training mode x_hat is made of corrupted images.
 
-        noise: fixes the corruption; the next draw of minivae's generator unless given.
+        noise: fixes the corruption, and is the next draw of minivae's generator unless given.
         """
         x = self.tensor(x)  # (N, C, H, W)
         seen = x
@@ -128,24 +128,26 @@ class Autoencoder(Codec):
     # ---- plain arrays ----
 
     def encode(self, x: np.ndarray) -> np.ndarray:
-        """Images -> codes (N, D). They are taken as they are: nothing is corrupted."""
+        """Return the codes (N, D) of images, which are taken as they are: nothing is corrupted."""
         return self.batched(self._encoded, self.check_images(x))
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        """Codes (N, D) -> images (N, C, H, W), not clipped."""
+        """Return the images (N, C, H, W) of codes (N, D), not clipped."""
         return self.batched(self._decoded, self.check_latents(z))
 
     def denoise(self, x: np.ndarray) -> np.ndarray:
-        """reconstruct(x), for noisy images x."""
+        """Return reconstruct(x) for noisy images x."""
         return self.reconstruct(x)
 
     def score_samples(self, x: np.ndarray) -> np.ndarray:
-        """-||x - x_hat||^2 of each image (N,): the lower, the less it looks like the images of training."""
+        """Return -||x - x_hat||^2 of each image (N,): the lower, the less it looks like the training images."""
         return -self.batched(lambda x: _squared_error(x, self(x)), self.check_images(x))
 
 
 def corrupt(x: np.ndarray, kind: str, level: float = LEVEL, noise: Noise | None = None) -> np.ndarray:
-    """A corrupted copy of images x, of any shape, with pixels in [0, 1]; every channel of a pixel by itself.
+    """Return a corrupted copy of images x of any shape, with pixels in [0, 1].
+
+    Each channel of a pixel is corrupted by itself.
 
     'gaussian' adds normal noise of standard deviation `level` and does not clip. 'masking' sets each pixel to 0 with
     probability `level`. 'salt-and-pepper' sets it to 0 or to 1, with probability level / 2 each.
@@ -161,7 +163,7 @@ def corrupt(x: np.ndarray, kind: str, level: float = LEVEL, noise: Noise | None 
 
 
 def _corrupted(x: Tensor, kind: str, level: float, noise: Noise) -> Tensor:
-    """corrupt() on x's own device."""
+    """Return what corrupt() does to x, computed on x's own device."""
     if kind == "gaussian":
         return x + level * Tensor.wrap(x.backend.normal(x.shape, x.dtype, noise))
     u = Tensor.wrap(x.backend.uniform(x.shape, np.dtype(np.float32), noise))
@@ -170,7 +172,7 @@ def _corrupted(x: Tensor, kind: str, level: float, noise: Noise) -> Tensor:
 
 
 def _squared_error(x: Tensor, y: Tensor) -> Tensor:
-    """(N, C, H, W) both -> (N,)."""
+    """Return the squared error of each image: (N, C, H, W) both -> (N,)."""
     if x.shape != y.shape:
         raise ValueError(f"images must have the decoder's shape {y.shape}, got {x.shape}")
     difference = x - y

@@ -4,8 +4,8 @@
       Codec            encode and decode, and what follows from both: transform, reconstruct, ...
         LikelihoodCodec    a Codec whose decoder's output is a distribution over images, hence bits_per_dim
 
-The verbs are scikit-learn's, so that a model is cloned, put into a Pipeline and searched by GridSearchCV without this
-package importing scikit-learn. Plain arrays go in and come out (arrays.py); the model underneath is a Module.
+The verbs are scikit-learn's, so that a model can be cloned, put into a Pipeline and searched by GridSearchCV without
+this package importing scikit-learn. Plain arrays go in and come out (arrays.py); the model underneath is a Module.
 
 A model of one's own is a subclass: README, "A model of your own".
 """
@@ -42,7 +42,7 @@ E = TypeVar("E", bound="Estimator")
 
 
 class Estimator(WithModules):
-    """Base of the models.
+    """It is the base class of the models.
 
     A subclass keeps its constructor's arguments as attributes of the same names, calls super().__init__() after that,
     and defines build(), which makes its layers, and loss(x); one that is conditional on labels defines loss(x, y).
@@ -61,7 +61,7 @@ class Estimator(WithModules):
 
     history: list[dict[str, Any]]
     _records = ("history",)
-    generator: Generator | None = None  # of a random_state
+    generator: Generator | None = None  # that of the random_state
 
     def __init__(
         self,
@@ -88,11 +88,11 @@ class Estimator(WithModules):
             raise ValueError(f"{type(self).__name__} has no Parameter to train, got none from build()")
 
     def build(self) -> None:
-        """Make the layers, out of the parameters."""
+        """Make the layers from the parameters."""
         raise NotImplementedError(f"{type(self).__name__} does not define build()")
 
     def own_noise(self) -> AbstractContextManager[None]:
-        """Inside, a model with a random_state draws its own noise, unless fork() or a training has set a generator."""
+        """In a with block, let a model with a random_state draw its own noise, unless a generator is set already."""
         if self.generator is None or current_generator() is not default_generator:
             return nullcontext()
         return use_generator(self.generator)
@@ -100,15 +100,15 @@ class Estimator(WithModules):
     # ---- scikit-learn's conventions ----
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments, as they were given."""
+        """Return the constructor's arguments as they were given."""
         names = self._parameters()
         if missing := [name for name in names if name not in self.given and not hasattr(self, name)]:
             raise ValueError(f"{type(self).__name__} has the parameter {missing[0]}, but got no attribute of that name")
         return {name: self.given[name] if name in self.given else getattr(self, name) for name in names}
 
     def set_params(self: E, **params: Any) -> E:
-        """Change constructor's arguments. The layers are built anew, with new weights, unless it is epochs, lr,
-        batch_size and warm_start alone that change. ValueError for an unknown name; after an error all is as it was."""
+        """Change arguments of the constructor. The layers are built anew, with new weights, unless only epochs, lr,
+        batch_size and warm_start change. Raise ValueError for an unknown name; after an error all is as it was."""
         known = self.get_params()
         if unknown := sorted(params.keys() - known.keys()):
             raise ValueError(f"{type(self).__name__} has no parameter {unknown}; it has {sorted(known)}")
@@ -121,13 +121,13 @@ class Estimator(WithModules):
         return self
 
     def __sklearn_tags__(self) -> Any:
-        """Asked for by scikit-learn, which is therefore there."""
+        """Return scikit-learn's tags. Only scikit-learn asks for them, so it is installed."""
         from sklearn.utils import Tags, TargetTags, TransformerTags
 
         return Tags(estimator_type=None, target_tags=TargetTags(required=False), transformer_tags=TransformerTags())
 
     def __sklearn_is_fitted__(self) -> bool:
-        """A model can be used from its first, random weights on."""
+        """Return True, as a model can be used from its first, random weights on."""
         return True
 
     def fit(
@@ -154,23 +154,23 @@ class Estimator(WithModules):
         random_state and without warm_start or resume, from new ones.
         x: (N, C, H, W), or whatever `check_images` takes. y: labels (N,) for a conditional model; others ignore it, so
         that they fit into scikit-learn's Pipeline. validation: other images, or a pair of images and their labels.
-        device: 'cpu' or 'cuda', where the model goes and stays; None is where it is.
+        device: 'cpu' or 'cuda', where the model goes and stays; None leaves it where it is.
 
         optimizer: makes the Optimizer, a function of the parameters such as mv.optim.SGD, partial(mv.optim.AdamW,
         weight_decay=0.1) or lambda params: mv.optim.SGD(params, lr=0.1). It gets the learning rate too if it has a
         parameter `lr`; if not, as in the lambda, it sets its own, and giving one to fit() is an error. None is Adam.
-        schedule: makes the Schedule, a function of the optimizer and, if it has a parameter `total_steps`, of their
-        number: CosineSchedule, partial(CosineSchedule, warmup_steps=100), partial(StepSchedule, step_size=500). None
-        keeps the learning rate as it is. clip_norm: bound on the norm of the gradients.
+        schedule: makes the Schedule, a function of the optimizer and, if it has a parameter `total_steps`, of the
+        number of steps: CosineSchedule, partial(CosineSchedule, warmup_steps=100), partial(StepSchedule,
+        step_size=500). None keeps the learning rate as it is. clip_norm: bound on the norm of the gradients.
 
         progress: True for a bar on stderr, or a Progress of one's own. checkpoint: a .npz written after each epoch.
         resume: go on from it, bit by bit as if never interrupted, with the arguments and the data of the training that
-        it belongs to. (Functions that are arguments of a schedule cannot be compared.) Only epochs may be more: from
-        the checkpoint on, the learning rate is on the cosine of the longer training. It rises at that point, and the
-        model is not the one that so many epochs make in one go.
+        it belongs to. (Functions that are arguments of a schedule cannot be compared.) Only epochs may be larger: from
+        the checkpoint on, the learning rate follows the cosine of the longer training. It rises at that point, so the
+        model differs from one that is trained for as many epochs in one go.
         on_epoch: a function of the epoch's record, a mv.training.Callback such as EarlyStopping, or a list of them,
         called after each epoch. One that returns True stops the training, after that epoch's checkpoint is written.
-        A resume of a training that a Callback has stopped changes nothing; after a function's True it goes on.
+        Resuming a training that a Callback has stopped changes nothing; one that a function has stopped goes on.
         `history` has the records. The weights are the last, unless EarlyStopping restores those of its best_epoch.
 
         Raises ValueError for data that does not fit (its first NaN is named), missing labels or a checkpoint of another
@@ -206,12 +206,12 @@ class Estimator(WithModules):
         return self
 
     def _of_fit(self, epochs: Any, lr: Any, batch_size: Any, warm_start: Any) -> tuple[int, float, int, bool]:
-        """The parameters OF_FIT that were given to fit(); in the place of None the model's own."""
+        """Return the parameters OF_FIT that were given to fit(), and the model's own in the place of None."""
         own, given = (getattr(self, name) for name in OF_FIT), (epochs, lr, batch_size, warm_start)
         return _check_fit(*(mine if value is None else value for mine, value in zip(own, given, strict=True)))
 
     def _start_anew(self) -> None:
-        """Weights and noise as the constructor left them, where the weights are now and in their dtype."""
+        """Make weights and noise what the constructor made, where the weights are now and in their dtype."""
         device, dtype = self.parameters()[0].device, self.parameters()[0].dtype
         frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
         self._build_anew()
@@ -222,14 +222,14 @@ class Estimator(WithModules):
     # ---- scores ----
 
     def score_samples(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        """A score of each example (N,), the higher the better."""
+        """Return a score of each example (N,), the higher the better."""
         raise NotImplementedError(f"{type(self).__name__} does not define score_samples()")
 
     def score(self, x: np.ndarray, y: Any = None) -> float:
-        """The mean of score_samples(x) under the noise of evaluate(): the higher the better.
+        """Return the mean of score_samples(x) under the noise of evaluate(): the higher the better.
 
-        Of a likelihood it is the bound in nats per example, of an autoencoder minus the squared error. y: labels, of a
-        conditional model; others ignore it. Raises ValueError for no examples.
+        For a likelihood it is the bound in nats per example, for an autoencoder minus the squared error. y: labels, for
+        a conditional model; others ignore it. Raises ValueError for no examples.
         """
         with fork(EVALUATION_SEED):
             scores = self.score_samples(x) if self.classes is None else self.score_samples(x, y=y)
@@ -242,8 +242,8 @@ class Estimator(WithModules):
     def save(self, path: str | Path) -> None:
         """Write class, constructor's arguments and weights to a .npz (or .safetensors) file, atomically.
 
-        Of modules that were given to the constructor it holds the weights, as of all layers, but no code: load() is
-        given such modules again. FloatingPointError if a weight is NaN or infinite.
+        The file holds the weights of all layers, but no code of modules that were given to the constructor: load() must
+        be given such modules again. Raises FloatingPointError if a weight is NaN or infinite.
         """
         state = self.state_dict()
         if names := not_finite(state):
@@ -252,13 +252,13 @@ class Estimator(WithModules):
 
     @classmethod
     def load(cls: type[E], path: str | Path, **modules: Module) -> E:
-        """The model that save() wrote.
+        """Load the model that save() wrote.
 
-        modules: encoder=, decoder=, ... where the constructor was given some: Modules of the same layers, of any
+        modules: encoder=, decoder=, ... where the constructor was given some: Modules of the same layers, with any
         weights. They are the model's parameters from then on, and a fit() that starts anew starts from their weights.
 
-        ValueError for an unreadable file, one that holds another class, weights that do not fit or are not finite, and
-        for modules that are missing, of other layers or not of this model; TypeError for what is no Module.
+        Raises ValueError for an unreadable file, one that holds another class, weights that do not fit or are not
+        finite, and for modules that are missing, of other layers or not of this model; TypeError for what is no Module.
         """
         with open_checkpoint(path) as file:
             if file.meta.get("model") != cls.__name__:
@@ -269,12 +269,12 @@ class Estimator(WithModules):
         try:
             model.load_state_dict(arrays)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{str(path)!r} is no model to use: {error}") from error
+            raise ValueError(f"{str(path)!r} is no usable model: {error}") from error
         return model.eval()
 
     @classmethod
     def _described_by(cls: type[E], file: CheckpointFile, modules: Mapping[str, Module]) -> E:
-        """A model by the arguments in a file, in its dtype.
+        """Make a model from the arguments in a file, in its dtype.
 
         The models of this package make no more weights than the file has numbers, whatever its arguments say; a
         build() of the user's own may make layers that it does not keep.
@@ -295,42 +295,42 @@ class Estimator(WithModules):
 
 
 class Codec(Estimator):
-    """An Estimator with codes: it has encode(x) and decode(z), which scikit-learn knows under other names."""
+    """A Codec is an Estimator with encode(x) and decode(z), which scikit-learn knows under other names."""
 
-    latent_dim: int  # of those whose codes are vectors
+    latent_dim: int  # only where codes are vectors
     encoder: Module
     decoder: Module
 
     def encode(self, x: np.ndarray) -> np.ndarray:
-        """Images -> codes (N, ...)."""
+        """Return the codes (N, ...) of images."""
         raise NotImplementedError(f"{type(self).__name__} does not define encode()")
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        """Codes (N, ...) -> images (N, C, H, W)."""
+        """Return the images (N, C, H, W) of codes (N, ...)."""
         raise NotImplementedError(f"{type(self).__name__} does not define decode()")
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
-        """decode(encode(x))."""
+        """Return decode(encode(x))."""
         return self.decode(self.encode(x))
 
     def _decoded(self, z: Tensor) -> Tensor:
-        """The decoder's output (N, C, H, W) for latents (N, ...); ValueError for another shape."""
+        """Return the decoder's output (N, C, H, W) for latents (N, ...). Raise ValueError for another shape."""
         return shaped("decoder", self.decoder(z), len(z), *self.image_shape)
 
     def transform(self, x: np.ndarray) -> np.ndarray:
-        """encode(x)."""
+        """Return encode(x)."""
         return self.encode(x)
 
     def inverse_transform(self, z: np.ndarray) -> np.ndarray:
-        """decode(z)."""
+        """Return decode(z)."""
         return self.decode(z)
 
     def fit_transform(self, x: np.ndarray, y: Any = None, **options: Any) -> np.ndarray:
-        """fit(x, y, **options) and then encode(x)."""
+        """Call fit(x, y, **options) and return encode(x)."""
         return self.fit(x, y, **options).encode(x)
 
     def check_latents(self, z: Any) -> np.ndarray:
-        """z as (N, latent_dim) in the model's dtype.
+        """Return z as (N, latent_dim) in the model's dtype.
 
         Raises TypeError unless z are integers or floating numbers, ValueError for other shapes, NaN and infinity.
         """
@@ -344,23 +344,23 @@ class Codec(Estimator):
 
 
 class LikelihoodCodec(Codec):
-    """A Codec whose decoder gives the parameters of a distribution over images, `observation` (nn.likelihoods)."""
+    """It is a Codec whose decoder gives the parameters of a distribution over images, its `observation`."""
 
     likelihood: str
     observation: Bernoulli | Gaussian
 
     def build_observation(self) -> None:
-        """For build(): the distribution that the parameter `likelihood` names."""
+        """Make the distribution that the parameter `likelihood` names; build() calls this."""
         self.observation = LIKELIHOODS[self.likelihood]()
         self.unit_interval = self.observation.unit_interval
 
     def bits_per_dim(self, nats: float) -> float:
-        """nats per image in bits per channel and pixel, see nn.likelihoods."""
+        """Convert nats per image to bits per channel and pixel, see nn.likelihoods."""
         return self.observation.bits_per_dim(checks.number("nats", nats), tuple(self.image_shape))
 
 
 def _check_fit(epochs: Any, lr: Any, batch_size: Any, warm_start: Any) -> tuple[int, float, int, bool]:
-    """The parameters of OF_FIT, in this order, as plain values."""
+    """Check the parameters OF_FIT and return them, in this order, as plain values."""
     return (
         checks.integer("epochs", epochs, 1),
         checks.number("lr", lr, "[0, inf)"),

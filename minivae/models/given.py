@@ -4,7 +4,7 @@
 
 The given modules are never changed. The model trains copies of them, which start with the weights that the modules had
 when the model was made. So fit() leaves them alone, as scikit-learn asks of a parameter, and a model with a
-random_state starts there in each fit(). (random_state has no say in weights that the caller has made.) scikit-learn's
+random_state starts there in each fit(). (random_state does not change weights that the caller has made.) scikit-learn's
 clone() copies each parameter by itself: a weight that encoder and decoder share becomes two, and the copies are of the
 modules as they are then.
 
@@ -28,28 +28,28 @@ from .arrays import ArrayModel
 
 
 class Beside(UserDict[str, Any]):
-    """Modules by name that a model keeps beside its layers. (In a plain dict they would be layers gone astray.)"""
+    """It holds modules by name that a model keeps beside its layers. (A plain dict of Modules raises TypeError.)"""
 
 
 class WithModules(ArrayModel):
-    """A model whose constructor's parameters may be Modules."""
+    """It is a model whose constructor's parameters may be Modules."""
 
     # Those parameters, None where build() makes the module; and others that have the name of a layer: `quantizer`.
     given: Mapping[str, Any] = {}
     _first: Mapping[str, Module] = {}  # copies of them with the weights that they came with
 
     def keep_modules(self, modules: Mapping[str, Module | None], of_built: Sequence[str] = ()) -> None:
-        """Keep parameters that are Modules, or None; for constructors, before super().__init__().
+        """Keep parameters that are Modules or None. Constructors call this before super().__init__().
 
-        of_built: parameters that describe what build() makes in their place. ValueError if one of those is not at its
-        default although every module is given.
+        of_built: parameters that describe what build() makes in their place. Raises ValueError if one of those is not
+        at its default although every module is given.
         """
         for name, module in modules.items():
             if not isinstance(module, (Module, type(None))):
                 raise TypeError(f"{name} must be a Module or None, got {checks.shown(module)}")
             if replaced := [m for m in (module.modules() if module else ()) if "forward" in vars(m)]:
                 kind = type(replaced[0]).__name__
-                raise ValueError(f"{name} is copied, which a replaced forward() does not survive, got that of a {kind}")
+                raise ValueError(f"{name} must not have a replaced forward(), lost by copying, got that of a {kind}")
         if None not in modules.values():
             parameters = self._parameters()
             for name in (name for name in of_built if name in parameters):
@@ -60,11 +60,11 @@ class WithModules(ArrayModel):
                         f"got {name}={value!r}"
                     )
         self.given = Beside(modules)
-        # All in one go: a weight that two of them share stays one weight.
+        # They are copied together, so that a weight that two of them share stays one weight.
         self._first = deepcopy(Beside({name: module for name, module in modules.items() if module is not None}))
 
     def module(self, name: str, make: Callable[[], Module]) -> Module:
-        """For build(): a copy of the module that was given as this parameter or, if none was, what make() makes."""
+        """Return, for build(), a copy of the module given as this parameter or, if none was, what make() makes."""
         if name not in self._copies:
             return make()
         module = self._copies.pop(name).train()
@@ -73,14 +73,14 @@ class WithModules(ArrayModel):
 
     @contextmanager
     def copied_modules(self) -> Iterator[None]:
-        """Around build(): copies of the given modules for module(), and afterwards one dtype for all layers.
+        """Copy the given modules for module(), which build() calls in the with block; then give all layers one dtype.
 
-        ValueError for a module that keep_modules() does not know or build() had no use for, and for modules of
+        Raises ValueError for a module that keep_modules() does not know or build() had no use for, and for modules of
         different dtypes or devices.
         """
         for name in (name for name in self._parameters() if name not in self.given):
             if isinstance(module := getattr(self, name, None), Module):
-                raise ValueError(f"{name} is for keep_modules() to keep, got {type(module).__name__} as an attribute")
+                raise ValueError(f"{name} must be given to keep_modules(), got {type(module).__name__} as an attribute")
         self._copies = deepcopy(Beside(self._first))
         yield
         if self._copies:
@@ -95,7 +95,7 @@ class WithModules(ArrayModel):
 
     @classmethod
     def _parameters(cls) -> dict[str, inspect.Parameter]:
-        """The constructor's parameters; where it takes **keywords, those of the class above it too."""
+        """Return the constructor's parameters; where it takes **keywords, those of the class above it too."""
         found: dict[str, inspect.Parameter] = {}
         for base in (base for base in cls.__mro__ if "__init__" in vars(base)):
             _, *own = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc] # without self
@@ -106,12 +106,12 @@ class WithModules(ArrayModel):
 
 
 def layers_of(module: Module) -> dict[str, str]:
-    """What a file keeps of a module that is a parameter: the layers by name, in one line."""
+    """Return what a file keeps of a module that is a parameter: the layers by name, in one line."""
     return {"module": " ".join(repr(module).split())}
 
 
 def check_modules(path: str, params: Any, modules: Mapping[str, Module]) -> Mapping[str, Module]:
-    """The modules for the model in a file, of these parameters, if they are those it was made with but for weights."""
+    """Return the modules if a file's parameters describe their layers; raise ValueError or TypeError otherwise."""
     for name, module in modules.items():
         if not isinstance(module, Module):
             raise TypeError(f"{name} must be a Module, got {checks.shown(module)}")

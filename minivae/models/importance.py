@@ -8,10 +8,11 @@ so that the logarithm of their average
 
     L_k = log( (w_1 + ... + w_k) / k )                                                                              (8)
 
-estimates log p(x): from below on average, by Jensen; L_1 is the one-sample estimate of the ELBO. Its expectation rises
-with k (theorem 1). For the average of k weights is also the mean of the averages over all their subsets of m < k, and
-the logarithm of a mean is at least the mean of the logarithms, each of which has the expectation of L_m. And it rises
-to log p(x), as the average of ever more weights tends to p(x). With weights 1 or 3, equally likely, p(x) = 2:
+estimates log p(x): from below on average, by Jensen's inequality; L_1 is the one-sample estimate of the ELBO. The
+expectation of L_k rises with k (theorem 1), because the average of k weights is also the mean of the averages over all
+their subsets of m < k, and the logarithm of a mean is at least the mean of the logarithms, each of which has the
+expectation of L_m. It rises towards log p(x), as the average of ever more weights tends to p(x). With weights 1 or 3,
+equally likely, p(x) = 2:
 
     E[L_1] = (log 1 + log 3) / 2 = 0.549     E[L_2] = (log 1 + 2 log 2 + log 3) / 4 = 0.621     log p(x) = 0.693
 
@@ -40,15 +41,15 @@ LogWeights = Callable[[np.ndarray, int], Tensor]
 def importance_log_likelihood(
     log_weights: LogWeights, x: np.ndarray, samples: int, rows: int, progress: bool = False
 ) -> np.ndarray:
-    """L_k with k = samples for each image of x (N, ...), in nats, (N,) in float64.
+    """Return L_k with k = samples for each image of x (N, ...), in nats, as (N,) in float64.
 
-    log_weights(block, n): n new draws for each of the B images of a block, log w as a Tensor (n, B). rows: at most so
-    many draws are asked for at a time. progress: a bar over the images, on a terminal and where tqdm is installed.
-    ValueError for samples < 1 or rows < 1.
+    log_weights(block, n): returns log w as a Tensor (n, B) for n new draws for each of the B images of a block. rows:
+    the most draws that are asked for at a time. progress: a bar over the images, on a terminal and where tqdm is
+    installed. Raises ValueError for samples < 1 or rows < 1.
     """
     samples, rows = integer("samples", samples, 1), integer("rows", rows, 1)
     progress = flag("progress", progress)
-    images = max(1, rows // samples)  # of a block
+    images = max(1, rows // samples)  # in a block
     result = np.full(len(x), -np.inf)
     for start in _shown(range(0, len(x), images), progress):
         block = slice(start, start + images)

@@ -18,7 +18,7 @@ ACTIVE = 0.01  # a latent is active where its posterior mean varies more than th
 
 
 class LatentUsage(NamedTuple):
-    """What each latent is used for: KL_j in nats (D,), the variance of its posterior mean (D,), how many are active."""
+    """It says how each latent is used: KL_j in nats (D,), variance of the posterior mean (D,), how many are active."""
 
     kl: np.ndarray
     variance: np.ndarray
@@ -26,20 +26,21 @@ class LatentUsage(NamedTuple):
 
 
 class LatentSpace(Codec):
-    """A Codec with a Gaussian posterior(x) and the prior N(0, I) over its codes (N, D)."""
+    """A LatentSpace is a Codec with a Gaussian posterior(x) and the prior N(0, I) over its codes (N, D)."""
 
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
-        """q(z | x): mu and log_var, (N, D) each."""
+        """Return mu and log_var of q(z | x), (N, D) each."""
         raise NotImplementedError(f"{type(self).__name__} does not define posterior()")
 
     def binarized(self, x: np.ndarray) -> np.ndarray:
-        """Images as evaluations see them, (N, C, H, W)."""
+        """Return images as evaluations see them, (N, C, H, W)."""
         return self.check_images(x)
 
     def latent_usage(self, x: np.ndarray) -> LatentUsage:
-        """KL of each latent over images x, and how many are active: Var_x(E[z_j | x]) > 0.01 (Burda et al. 2015).
+        """Return the KL of each latent over images x, and how many are active (Burda et al. 2015).
 
-        A collapsed latent has a KL near 0 and is not active. ValueError for no images.
+        Latent j is active if Var_x(E[z_j | x]) > 0.01. A collapsed latent has a KL near 0 and is not active. Raises
+        ValueError for no images.
         """
         x = self.binarized(x)
         if not len(x):
@@ -51,14 +52,14 @@ class LatentSpace(Codec):
         return LatentUsage(kl, variance, int((variance > ACTIVE).sum()))
 
     def interpolate(self, a: np.ndarray, b: np.ndarray, steps: int = 10) -> np.ndarray:
-        """Images on the way from each of a to its partner in b, (N, C, H, W) both -> (N, steps, C, H, W).
+        """Return images on the way from each of a to its partner in b: (N, C, H, W) both -> (N, steps, C, H, W).
 
-        Decoded are `steps` >= 2 points of the straight line between their codes, the ends included.
+        They are decoded from `steps` >= 2 points of the straight line between the two codes, the ends included.
         """
         steps = checks.integer("steps", steps, 2)  # the two ends
         start, end = self.encode(a), self.encode(b)
         if start.shape != end.shape:
-            raise ValueError(f"interpolate needs as many images at both ends, got {len(start)} and {len(end)}")
+            raise ValueError(f"interpolate needs equally many images at both ends, got {len(start)} and {len(end)}")
         checks.elements("an array of images", (len(start), steps, *self.image_shape))
         t = np.linspace(0, 1, steps, dtype=start.dtype)[:, None]
         path = (1 - t) * start[:, None] + t * end[:, None]  # (N, steps, D)
@@ -67,10 +68,10 @@ class LatentSpace(Codec):
     def traverse(
         self, x: np.ndarray | None = None, dims: Sequence[int] | None = None, values: Sequence[float] | None = None
     ) -> np.ndarray:
-        """One latent after the other moved through `values`: -> (len(dims), len(values), C, H, W).
+        """Move one latent after the other through `values` and decode -> (len(dims), len(values), C, H, W).
 
-        The others stay at the code of the image x (1, C, H, W), or at 0, the prior's mean, without one. dims: all
-        unless given. values: -3, -2, ..., 3 unless given, in the prior's standard deviations.
+        The others stay at the code of the image x (1, C, H, W), or at 0, the prior's mean, without one. dims: the
+        latents to move, all unless given. values: -3, -2, ..., 3 unless given, in the prior's standard deviations.
         """
         chosen = range(self.latent_dim) if dims is None else checks.integers("dims", dims)
         if not len(chosen) or not all(0 <= d < self.latent_dim for d in chosen):
@@ -88,7 +89,7 @@ class LatentSpace(Codec):
         return self._decode_grid(grid)
 
     def manifold(self, n: int = 20) -> np.ndarray:
-        """The plane of two latents as n x n images (n * n, C, H, W), row by row, for latent_dim = 2 (else ValueError).
+        """Decode a plane of two latents to n x n images (n * n, C, H, W), row by row. ValueError unless latent_dim = 2.
 
         The grid's points are quantiles (i + 1/2) / n of the prior, so that each image stands for an equal share of its
         probability (Kingma & Welling 2013, figure 4): latent 0 grows to the right, latent 1 upwards.
@@ -100,6 +101,6 @@ class LatentSpace(Codec):
         return self.decode(np.array([(right, up) for up in reversed(points) for right in points]))
 
     def _decode_grid(self, z: np.ndarray) -> np.ndarray:
-        """(A, B, D) -> (A, B, C, H, W)."""
+        """Decode a grid of latents: (A, B, D) -> (A, B, C, H, W)."""
         images = self.decode(z.reshape(-1, self.latent_dim))
         return images.reshape(*z.shape[:2], *images.shape[1:])

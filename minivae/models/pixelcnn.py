@@ -96,8 +96,8 @@ class GatedLayer(Module):
     Training gives them whole maps with a border of zeros, sampling gives them one row and one pixel at a time.
     """
 
-    def __init__(self, channels: int, reach: int, classes: int | None) -> None:
-        self.reach = reach
+    def __init__(self, channels: int, reach: int, classes: int | None, dropout: float) -> None:
+        self.reach, self.dropout = reach, dropout
         self.above = Conv2d(channels, 2 * channels, (reach + 1, 2 * reach + 1))
         self.left = Conv2d(channels, 2 * channels, (1, reach + 1))
         self.above_to_left = Linear(2 * channels, 2 * channels)
@@ -117,20 +117,19 @@ class GatedLayer(Module):
         x = _convolve(self.above, window)  # (N, H, W, 2 C)
         if y is not None:
             x = x + _class_bias(self.above_class, y)
-        return _gate(x), self.above_to_left(x)
+        return self._gated(x), self.above_to_left(x)
 
     def pixels(self, window: Tensor, link: Tensor, y: Tensor | None) -> Tensor:
         """(N, H, r + W, C) and what `above` gives (N, H, W, 2 C) -> `left` (N, H, W, C), a residual connection."""
         x = _convolve(self.left, window) + link  # (N, H, W, 2 C)
         if y is not None:
             x = x + _class_bias(self.left_class, y)
-        return window[:, :, self.reach :] + self.project(_gate(x))
+        return window[:, :, self.reach :] + self.project(self._gated(x))
 
-
-def _gate(x: Tensor) -> Tensor:
-    """Equation 2: (N, H, W, 2 C) -> (N, H, W, C)."""
-    C = x.shape[-1] // 2
-    return F.tanh(x[..., :C]) * F.sigmoid(x[..., C:])
+    def _gated(self, x: Tensor) -> Tensor:
+        """Equation 2, in training with dropout: (N, H, W, 2 C) -> (N, H, W, C)."""
+        C = x.shape[-1] // 2
+        return F.dropout(F.tanh(x[..., :C]) * F.sigmoid(x[..., C:]), self.dropout, self.training)
 
 
 def _convolve(conv: Conv2d, x: Tensor) -> Tensor:
@@ -157,7 +156,8 @@ class PixelCNN(Estimator):
     2 r + 1 of the first layer's kernels and of the others'. hidden: units between the two 1 x 1 convolutions that make
     the logits from the last layer. classes: the number of labels of a conditional model, or None. codebook_digest:
     VQVAE.codebook_digest of the model whose codes these are, or None; it is kept in the file, and a VQVAE with another
-    codebook refuses this prior. For the other parameters see Estimator.
+    codebook refuses this prior. dropout: the probability in [0, 1) that a gated feature is zero in a step of training,
+    against learning maps by heart. For the other parameters see Estimator.
 
     Raises TypeError and ValueError for arguments of other types and ranges, and for even kernels.
     """
@@ -173,6 +173,7 @@ class PixelCNN(Estimator):
         hidden: int = 128,
         classes: int | None = None,
         codebook_digest: str | None = None,
+        dropout: float = 0.0,
         *,
         epochs: int = 20,
         lr: float = 1e-3,
@@ -190,9 +191,10 @@ class PixelCNN(Estimator):
             checks.integer("classes", classes, 1)
         if not isinstance(codebook_digest, (str, type(None))):
             raise TypeError(f"codebook_digest must be a str or None, got {checks.shown(codebook_digest)}")
+        checks.number("dropout", dropout, "[0, 1)")
         self.map_shape, self.values, self.channels, self.layers = map_shape, values, channels, layers
         self.first_kernel, self.kernel, self.hidden = first_kernel, kernel, hidden
-        self.classes, self.codebook_digest = classes, codebook_digest
+        self.classes, self.codebook_digest, self.dropout = classes, codebook_digest, dropout
         super().__init__(epochs, lr, batch_size, random_state, warm_start)
 
     def build(self) -> None:
@@ -200,7 +202,7 @@ class PixelCNN(Estimator):
         C = self.channels
         self.embedding = Embedding(self.values, C)
         reaches = ((self.kernel if layer else self.first_kernel) // 2 for layer in range(self.layers))
-        self.stack = ModuleList(GatedLayer(C, reach, self.classes) for reach in reaches)
+        self.stack = ModuleList(GatedLayer(C, reach, self.classes, self.dropout) for reach in reaches)
         self.output = Sequential(ReLU(), Linear(C, self.hidden), ReLU(), Linear(self.hidden, self.values))
         self.later = later_stages(self.map_shape, self.values, C, self.hidden)
 

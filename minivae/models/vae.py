@@ -83,12 +83,12 @@ from .importance import importance_log_likelihood
 from .latent_space import LatentSpace
 
 HIDDEN = {"conv": (256,), "dense": (400, 400)}  # sizes of the dense layers, unless given
-BINARY_SEED, BINARY_BLOCK = 0xB17, 1024  # the one binarisation of grey images that evaluations see; images to a draw
+BINARY_SEED, BINARY_BLOCK = 0xB17, 1024  # seed of the one binarisation that evaluations see; images per draw
 
 
 class VAELoss(NamedTuple):
-    """Scalars, in nats per example, averaged over the batch. loss = nll + beta * kl but for warm-up and free bits,
-    which change the loss alone: nll and kl are what they are."""
+    """All are scalars in nats per example, averaged over the batch. loss = nll + beta * kl, except that warm-up and
+    free bits change the loss; they do not change nll and kl."""
 
     loss: Tensor
     nll: Tensor
@@ -96,7 +96,7 @@ class VAELoss(NamedTuple):
 
 
 class VAE(LatentSpace, LikelihoodCodec):
-    """Variational autoencoder over images.
+    """A VAE is a variational autoencoder of images.
 
     image_shape: (C, H, W). latent_dim: D. arch: 'conv' or 'dense'. likelihood: 'bernoulli' (pixels in [0, 1]) or
     'gaussian' (one learned variance). beta: weight of the KL term, >= 0. channels: of the strided convolutions,
@@ -104,13 +104,13 @@ class VAE(LatentSpace, LikelihoodCodec):
     kl_warmup: over how many steps of the optimiser (not epochs) the weight of the KL term rises from 0 to beta, in each
     fit anew. free_bits: lambda, in nats per latent, >= 0. binarize: 'dynamic' takes grey pixels, with likelihood
     'bernoulli', as the probabilities of black and white ones, which are drawn anew each time an image is trained on.
-    encoder, decoder: Modules of your own, (N, C, H, W) -> (N, 2 D), mu and then log_var, and (N, D) -> (N, C, H, W),
-    logits or means by likelihood, in place of those that arch, channels and hidden describe; see Estimator, as for the
-    others.
+    encoder, decoder: Modules of your own, in place of those that arch, channels and hidden describe. The encoder gives
+    mu and then log_var, (N, C, H, W) -> (N, 2 D); the decoder gives logits or means by likelihood, (N, D) ->
+    (N, C, H, W). Estimator says more about them and about the other parameters.
 
-    With binarize, the nats are those of binary images: loss() draws them from minivae's generator, under evaluate()
-    therefore always the same, and score_samples, log_likelihood and latent_usage see binarized(x). encode and what
-    builds on it take x as it is, the mean of its binarisations, so that a code carries no noise.
+    With binarize, the nats are those of binary images. loss() draws them from minivae's generator, so that evaluate()
+    always has the same ones; score_samples, log_likelihood and latent_usage see binarized(x). encode and what builds
+    on it take x as it is, the mean of its binarisations, so that a code carries no noise.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class VAE(LatentSpace, LikelihoodCodec):
         super().__init__(epochs, lr, batch_size, random_state, warm_start)
 
     def build(self) -> None:
-        """Encoder, decoder and likelihood."""
+        """Make encoder, decoder and likelihood."""
         # The present weight of kl. It is a buffer so that a captured step finds it on the device, and it is not saved
         # because it follows from the step.
         self.beta_now = Buffer(np.array(self.beta, np.float32), persistent=False)
@@ -157,8 +157,8 @@ class VAE(LatentSpace, LikelihoodCodec):
     # ---- the model ----
 
     def loss(self, x: Any, noise: Noise | None = None) -> VAELoss:
-        """Minus equation 10, the mean of nll + beta * kl over images x (N, C, H, W); in training mode with warm-up and
-        free bits. noise: fixes the sample of z and, by the draw after it, the binarisation.
+        """Return minus equation 10, the mean of nll + beta * kl over images x (N, C, H, W); in training mode with
+        warm-up and free bits. noise: fixes the sample of z and, by the draw after it, the binarisation.
         """
         x = self._black_and_white(self.tensor(x), noise)  # (N, C, H, W)
         mu, log_var = self.posterior(x)  # (N, D) both
@@ -170,13 +170,13 @@ class VAE(LatentSpace, LikelihoodCodec):
         return VAELoss(nll + beta * penalty.sum(), nll, kl.sum())
 
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
-        """q(z | x): mu and log_var, (N, D) each."""
+        """Return mu and log_var of q(z | x), (N, D) each."""
         x = self.tensor(x)
         h = shaped("encoder", self.encoder(x), len(x), 2 * self.latent_dim)  # (N, 2 D)
         return h[:, : self.latent_dim], h[:, self.latent_dim :]
 
     def elbo(self, x: Any, noise: Noise | None = None) -> Tensor:
-        """Equation 10 for each image (N,), in nats, with one sample of z; `noise` fixes the sample."""
+        """Return equation 10 for each image (N,), in nats, with one sample of z; `noise` fixes the sample."""
         x = self.tensor(x)  # (N, C, H, W)
         mu, log_var = self.posterior(x)  # (N, D) both
         z = F.reparameterize(mu, log_var, noise)  # (N, D)
@@ -188,12 +188,12 @@ class VAE(LatentSpace, LikelihoodCodec):
             self.beta_now.inplace()[...] = self.beta * min(1.0, step / self.kl_warmup)
 
     def log_weights(self, x: Any, samples: int = 1, noise: Noise | None = None) -> Tensor:
-        """log p(x, z) - log q(z | x) for `samples` draws of z from q(z | x): (N, C, H, W) -> (samples, N) nats."""
+        """Return log p(x, z) - log q(z | x) in nats for `samples` draws from q(z | x): (N, C, H, W) -> (samples, N)."""
         x, samples = self.tensor(x), checks.integer("samples", samples, 1)
         mu, log_var = (_repeat(t, samples) for t in self.posterior(x))  # (samples * N, D) both
         noise = noise_or_next(noise)
         z = F.reparameterize(mu, log_var, noise)  # (samples * N, D)
-        eps = Tensor.wrap(z.backend.normal(z.shape, z.dtype, noise))  # (z - mu) / sigma, which exp(-log_var) overflows
+        eps = Tensor.wrap(z.backend.normal(z.shape, z.dtype, noise))  # (z - mu) / sigma; exp(-log_var) could overflow
         log_ratio = 0.5 * (log_var + eps * eps - z * z).sum(axis=1)  # (samples * N,), log p(z) - log q(z | x)
         nll = self.observation.nll(self._decoded(z), _repeat(x, samples))  # (samples * N,), -log p(x | z)
         return (log_ratio - nll).reshape(samples, len(x))
@@ -201,24 +201,24 @@ class VAE(LatentSpace, LikelihoodCodec):
     # ---- plain arrays ----
 
     def encode(self, x: np.ndarray) -> np.ndarray:
-        """Images -> the means of q(z | x), (N, D)."""
+        """Return the means (N, D) of q(z | x) for images."""
         return self.batched(lambda x: self.posterior(x)[0], self.check_images(x))
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        """Latents (N, D) -> the expected images (N, C, H, W)."""
+        """Return the expected images (N, C, H, W) for latents (N, D)."""
         return self.batched(lambda z: self.observation.mean(self._decoded(z)), self.check_latents(z))
 
     def sample(self, n: int = 1) -> np.ndarray:
-        """n images (n, C, H, W): the decoder's means for z drawn from the prior."""
+        """Return n images (n, C, H, W): the decoder's means for z drawn from the prior."""
         n = checks.integer("n", n, 1)
         checks.elements("an array of samples", (n, *self.image_shape))
         with self.own_noise():
             return self.decode(current_generator().normal((n, self.latent_dim)))
 
     def binarized(self, x: np.ndarray) -> np.ndarray:
-        """Images as evaluations see them: with binarize, grey pixels drawn black or white, always by the same noise.
+        """Return images as evaluations see them: with binarize, black and white, always drawn by the same noise.
 
-        Binary images stay as they are, and the first n images do not depend on those behind them.
+        Binary images stay as they are, and the first n images do not depend on the later ones.
         """
         x = self.check_images(x)
         if self.binarize is None:
@@ -232,7 +232,7 @@ class VAE(LatentSpace, LikelihoodCodec):
         return binary
 
     def _black_and_white(self, x: Tensor, noise: Noise | None) -> Tensor:
-        """With binarize, pixels drawn with probabilities x of white, by the draw after `noise`; 0 and 1 stay."""
+        """With binarize, draw pixels with probabilities x of white, by the draw after `noise`; 0 and 1 stay."""
         if self.binarize is None:
             return x
         after = noise_or_next(None if noise is None else noise_or_next(noise)._replace(draw=noise.draw + 1))
@@ -240,7 +240,7 @@ class VAE(LatentSpace, LikelihoodCodec):
         return (uniform < x).astype(x.dtype)
 
     def score_samples(self, x: np.ndarray, samples: int = 1) -> np.ndarray:
-        """The ELBO of each image in nats (N,), its expectation estimated with `samples` draws of z."""
+        """Return the ELBO of each image in nats (N,), its expectation estimated with `samples` draws of z."""
         x, samples = self.binarized(x), checks.integer("samples", samples, 1)
         total = np.zeros(len(x))
         with self.own_noise():
@@ -251,9 +251,9 @@ class VAE(LatentSpace, LikelihoodCodec):
     def log_likelihood(
         self, x: np.ndarray, samples: int = 5000, rows: int = 2048, progress: bool = False
     ) -> np.ndarray:
-        """log p(x) of each image in nats (N,), estimated from below with `samples` draws of z: models.importance.
+        """Estimate log p(x) of each image in nats (N,) from below by `samples` draws of z, see models.importance.
 
-        rows: how many draws are in memory at a time. progress: a bar on a terminal. ValueError for samples < 1.
+        rows: how many draws are in memory at a time. progress: a bar on a terminal. Raises ValueError for samples < 1.
         """
         x = self.binarized(x)
         with self.own_noise(), self.evaluating():
@@ -272,5 +272,5 @@ def _check(likelihood: str, beta: float, kl_warmup: int, free_bits: float, binar
 
 
 def _repeat(x: Tensor, times: int) -> Tensor:
-    """(N, ...) -> (times * N, ...), all of x again and again."""
+    """Repeat all of x one time after another: (N, ...) -> (times * N, ...)."""
     return F.reshape(F.broadcast_to(x, (times, *x.shape)), (times * x.shape[0], *x.shape[1:]))

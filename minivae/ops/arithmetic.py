@@ -55,7 +55,7 @@ class Div(Function):
 
 
 class Pow(Function):
-    """a^b. The derivative by b is a^b log a, which is 0 where a is 0 (the limit for b > 0)."""
+    """y = a^b. The derivative with respect to b is a^b log a, which is 0 where a is 0 (the limit for b > 0)."""
 
     def forward(self, a: Array, b: Array) -> Array:
         y = a**b
@@ -82,7 +82,7 @@ class Neg(Function):
 
 
 class Extremum(Function):
-    """The larger or the smaller of two, by the name of NumPy's function; equal ones get half of the gradient each."""
+    """y = maximum(a, b) or minimum(a, b), by NumPy's name. Equal elements get half of the gradient each."""
 
     def forward(self, a: Array, b: Array, name: str) -> Array:
         y = getattr(self.backend.xp, name)(a, b)
@@ -111,47 +111,47 @@ class Where(Function):
 
 
 def add(a: Any, b: Any) -> Tensor:
-    """a + b, broadcast."""
+    """Return a + b, with broadcasting."""
     return Add.apply(a, b)
 
 
 def sub(a: Any, b: Any) -> Tensor:
-    """a - b, broadcast."""
+    """Return a - b, with broadcasting."""
     return Sub.apply(a, b)
 
 
 def mul(a: Any, b: Any) -> Tensor:
-    """a * b, broadcast."""
+    """Return a * b, with broadcasting."""
     return Mul.apply(a, b)
 
 
 def div(a: Any, b: Any) -> Tensor:
-    """a / b, broadcast."""
+    """Return a / b, with broadcasting."""
     return Div.apply(a, b)
 
 
 def pow(a: Any, b: Any) -> Tensor:
-    """a ** b, broadcast. A gradient with respect to b needs a >= 0."""
+    """Return a ** b, with broadcasting. A gradient with respect to b needs a >= 0."""
     return Pow.apply(a, b)
 
 
 def neg(x: Any) -> Tensor:
-    """-x."""
+    """Return -x."""
     return Neg.apply(x)
 
 
 def maximum(a: Any, b: Any) -> Tensor:
-    """The larger of a and b, element by element; equal elements share the gradient."""
+    """Return the larger of a and b, element by element. Equal elements share the gradient."""
     return Extremum.apply(a, b, name="maximum")
 
 
 def minimum(a: Any, b: Any) -> Tensor:
-    """The smaller of a and b, element by element; equal elements share the gradient."""
+    """Return the smaller of a and b, element by element. Equal elements share the gradient."""
     return Extremum.apply(a, b, name="minimum")
 
 
 def clip(x: Any, low: float, high: float) -> Tensor:
-    """x limited to [low, high], each of which may be infinite; ValueError unless low <= high."""
+    """Limit x to [low, high], where either may be infinite. Raise ValueError unless low <= high."""
     low, high = number("low", low, "[-inf, inf]"), number("high", high, "[-inf, inf]")
     if not low <= high:
         raise ValueError(f"clip needs low <= high, got {low} and {high}")
@@ -159,7 +159,7 @@ def clip(x: Any, low: float, high: float) -> Tensor:
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
-    """a where condition (boolean) holds, else b; all three broadcast. TypeError for a condition that is not boolean."""
+    """Return a where condition holds, else b; all three broadcast. Raise TypeError unless condition is boolean."""
     condition = as_tensor(condition)
     if condition.dtype != bool:
         raise TypeError(f"where needs a boolean condition, got {condition.dtype}")

@@ -21,6 +21,6 @@ def sum_to_shape(function: Function, g: Array, shape: tuple[int, ...]) -> Array:
 
 
 def to_input(function: Function, g: Array, i: int) -> Array:
-    """g as the gradient of input i of a broadcasting operation: of its shape and dtype."""
+    """Return g as the gradient of input i of a broadcasting operation, in that input's shape and dtype."""
     shape, dtype = function.inputs[i]
     return sum_to_shape(function, g, shape).astype(dtype, copy=False)

@@ -5,8 +5,8 @@ which the kernel `conv2d_input_grad` computes, and its gradient by w is `conv2d_
 derives all three passes, with a matrix of numbers.
 
 The transposed convolution is the map x -> A^T x, which is the same kernel `conv2d_input_grad`. The gradient of
-<dy, A^T x> by x is A dy, the plain convolution of dy. Its gradient by w is the convolution's with x and dy in each
-other's place, because <dy, A^T x> = <x, A dy>.
+<dy, A^T x> by x is A dy, the plain convolution of dy. Its gradient by w is that of the convolution with x and dy
+exchanged, because <dy, A^T x> = <x, A dy>.
 
 A signal (N, C, L) is an image (N, C, 1, L) of one row, and its kernel (OC, C, K) is one of shape 1 x K. So the
 one-dimensional functions are the two-dimensional ones between two reshapes, which copy nothing, and have their
@@ -30,7 +30,7 @@ from .shape import reshape
 
 
 class Conv2d(Function):
-    """y = conv2d(x, w) + b, and with relu max(y, 0), whose backward pass needs y."""
+    """y = conv2d(x, w) + b. With relu it is max(conv2d(x, w) + b, 0), and the backward pass needs y."""
 
     def forward(self, x: Array, w: Array, *b: Array, g: ConvGeometry, relu: bool) -> Array:
         self.g, self.relu = g, relu
@@ -48,7 +48,7 @@ class Conv2d(Function):
 
 
 class ConvTranspose2d(Function):
-    """y = conv2d_input_grad(x, w) + b, and with relu max(y, 0): x has the place of a convolution's dy."""
+    """y = conv2d_input_grad(x, w) + b, or with relu its maximum with 0. x takes the place of a convolution's dy."""
 
     def forward(self, x: Array, w: Array, *b: Array, g: ConvGeometry, relu: bool) -> Array:
         self.g, self.relu = g, relu
@@ -66,7 +66,7 @@ class ConvTranspose2d(Function):
 
 
 def _bias_grad(function: Function, dy: Array) -> tuple[Array | None, ...]:
-    """The gradient of b (C,), which every pixel of a channel used: a tuple of one, or of none without bias."""
+    """Return the gradient of b (C,), which every pixel of a channel used, in a tuple; an empty tuple without bias."""
     if len(function.needs) == 2:
         return ()
     return (function.backend.reduce_sum(dy, (0, 2, 3), False) if function.needs[2] else None,)
@@ -82,11 +82,11 @@ def conv2d(
     groups: int = 1,
     relu: bool = False,
 ) -> Tensor:
-    """Cross-correlation: x (N, C, H, W), w (OC, C / groups, KH, KW), b (OC,) -> (N, OC, OH, OW).
+    """Cross-correlate x (N, C, H, W) with w (OC, C / groups, KH, KW) and add b (OC,) -> (N, OC, OH, OW).
 
-    OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1. With relu: max(y, 0), in the pass that
-    adds the bias. Raises ValueError where shapes or arguments do not fit together, TypeError for dtypes that differ or
-    are not float32 or float64.
+    OH = floor((H + 2 padding - dilation (KH - 1) - 1) / stride) + 1. With relu the result is max(y, 0), in the pass
+    that adds the bias. Raises ValueError where shapes or arguments do not fit together, TypeError for dtypes that
+    differ or are not float32 or float64.
     """
     x, w = as_tensor(x), as_tensor(w)
     g = conv2d_geometry(x.shape, w.shape, stride, padding, dilation, groups)
@@ -106,10 +106,11 @@ def conv_transpose2d(
     dilation: int | Pair = 1,
     relu: bool = False,
 ) -> Tensor:
-    """The transpose of conv2d: x (N, C_in, H, W), w (C_in, C_out / groups, KH, KW), b (C_out,) -> (N, C_out, OH, OW).
+    """Apply the transpose of conv2d to x (N, C_in, H, W) and add b -> (N, C_out, OH, OW).
 
-    OH = (H - 1) stride - 2 padding + dilation (KH - 1) + 1 + output_padding. With stride > 1 several sizes shrink to H
-    under conv2d; output_padding chooses among them. relu and errors as for conv2d.
+    w: (C_in, C_out / groups, KH, KW). b: (C_out,). OH = (H - 1) stride - 2 padding + dilation (KH - 1) + 1 +
+    output_padding. With stride > 1 several sizes shrink to H under conv2d; output_padding chooses among them. relu and
+    the errors are those of conv2d.
     """
     x, w = as_tensor(x), as_tensor(w)
     g = conv_transpose2d_geometry(x.shape, w.shape, stride, padding, output_padding, groups, dilation)

@@ -64,7 +64,7 @@ class Sqrt(Function):
 
 
 class Abs(Function):
-    """|x|, with derivative 0 at 0."""
+    """y = |x|, with derivative 0 at 0."""
 
     def forward(self, x: Array) -> Array:
         self.save(x)
@@ -87,7 +87,7 @@ class Tanh(Function):
 
 
 class ReLU(Function):
-    """max(x, 0). The result is positive exactly where the input was, so the input need not be saved."""
+    """y = max(x, 0). The result is positive exactly where the input was, so the input need not be saved."""
 
     def forward(self, x: Array) -> Array:
         y = self.backend.bias_relu(x, None)
@@ -122,7 +122,7 @@ class Sigmoid(Function):
 
 
 class Softplus(Function):
-    """log(1 + exp(x)); its derivative is the sigmoid."""
+    """y = log(1 + exp(x)); its derivative is the sigmoid."""
 
     def forward(self, x: Array) -> Array:
         self.save(x)
@@ -134,7 +134,7 @@ class Softplus(Function):
 
 
 class SiLU(Function):
-    """x sigmoid(x) (Elfwing et al. 2017, Ramachandran et al. 2017)."""
+    """y = x sigmoid(x) (Elfwing et al. 2017, Ramachandran et al. 2017)."""
 
     def forward(self, x: Array) -> Array:
         self.save(x)
@@ -146,7 +146,7 @@ class SiLU(Function):
 
 
 class GELU(Function):
-    """x Phi(x) with the normal distribution function Phi (Hendrycks & Gimpel 2016); derivative Phi(x) + x phi(x)."""
+    """y = x Phi(x) with the normal distribution function Phi (Hendrycks & Gimpel 2016), so y' = Phi(x) + x phi(x)."""
 
     def forward(self, x: Array) -> Array:
         self.save(x)
@@ -167,66 +167,66 @@ class AsType(Function):
 
 
 def exp(x: Any) -> Tensor:
-    """e^x."""
+    """Return e^x."""
     return Exp.apply(floats("exp", x))
 
 
 def log(x: Any) -> Tensor:
-    """Natural logarithm."""
+    """Return the natural logarithm of x."""
     return Log.apply(floats("log", x))
 
 
 def log1p(x: Any) -> Tensor:
-    """log(1 + x), exact for small x."""
+    """Return log(1 + x), accurate for small x."""
     return Log1p.apply(floats("log1p", x))
 
 
 def sqrt(x: Any) -> Tensor:
-    """Square root."""
+    """Return the square root of x."""
     return Sqrt.apply(floats("sqrt", x))
 
 
 def abs(x: Any) -> Tensor:
-    """|x|; the derivative at 0 is 0."""
+    """Return |x|; the derivative at 0 is 0."""
     return Abs.apply(x)
 
 
 def tanh(x: Any) -> Tensor:
-    """Hyperbolic tangent."""
+    """Return the hyperbolic tangent of x."""
     return Tanh.apply(floats("tanh", x))
 
 
 def relu(x: Any) -> Tensor:
-    """max(x, 0); the derivative at 0 is 0."""
+    """Return max(x, 0); the derivative at 0 is 0."""
     return ReLU.apply(floats("relu", x))
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
-    """x where positive, negative_slope * x elsewhere."""
+    """Return x where it is positive, negative_slope * x elsewhere."""
     return LeakyReLU.apply(floats("leaky_relu", x), slope=number("negative_slope", negative_slope))
 
 
 def sigmoid(x: Any) -> Tensor:
-    """1 / (1 + exp(-x))."""
+    """Return 1 / (1 + exp(-x))."""
     return Sigmoid.apply(floats("sigmoid", x))
 
 
 def softplus(x: Any) -> Tensor:
-    """log(1 + exp(x))."""
+    """Return log(1 + exp(x))."""
     return Softplus.apply(floats("softplus", x))
 
 
 def silu(x: Any) -> Tensor:
-    """x * sigmoid(x)."""
+    """Return x * sigmoid(x)."""
     return SiLU.apply(floats("silu", x))
 
 
 def gelu(x: Any) -> Tensor:
-    """x * Phi(x), exact (with the error function)."""
+    """Return x * Phi(x), exact (with the error function)."""
     return GELU.apply(floats("gelu", x))
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
-    """x in another dtype: booleans, integers, float32 or float64. The gradient comes back in x's own."""
+    """Return x in another dtype: booleans, integers, float32 or float64. The gradient comes back in x's own."""
     x, dtype = as_tensor(x), as_dtype(dtype)
     return x if x.dtype == dtype else AsType.apply(x, dtype=dtype)

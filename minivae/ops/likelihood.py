@@ -55,17 +55,17 @@ class CrossEntropy(Function):
 
 
 def _per_example(dy: Array, ndim: int) -> Array:
-    """dy (N,) with axes of length 1 behind, to be multiplied with images."""
+    """Append axes of length 1 to dy (N,), so that it can be multiplied with images."""
     return dy.reshape(-1, *(1,) * (ndim - 1))
 
 
 def bernoulli_nll(logits: Any, x: Any) -> Tensor:
-    """-log p(x) in nats per example for pixels x in [0, 1]: logits, x (N, ...) -> (N,).
+    """Return -log p(x) in nats per example for pixels x in [0, 1]: logits, x (N, ...) -> (N,).
 
-    softplus(logits) - x * logits, summed: the cross-entropy between x and sigmoid(logits), which nn/likelihoods.py
-    derives. For binary x it is -log p(x). It is linear in x, so for grey x it is the mean of -log p over binary images
-    whose pixels are white with probability x. The density of the grey image itself is something else, and nats of the
-    two do not compare.
+    It is the sum of softplus(logits) - x * logits, the cross-entropy between x and sigmoid(logits), which
+    nn/likelihoods.py derives. For binary x it is -log p(x). It is linear in x, so for grey x it is the mean of -log p
+    over binary images whose pixels are white with probability x. The density of the grey image itself is another
+    quantity, and nats of the two cannot be compared.
     """
     logits, x = as_tensor(logits), as_tensor(x)
     _check_examples("bernoulli_nll", logits, x)
@@ -73,9 +73,9 @@ def bernoulli_nll(logits: Any, x: Any) -> Tensor:
 
 
 def gaussian_nll(mean: Any, log_var: Any, x: Any) -> Tensor:
-    """-log N(x; mean, exp(log_var)) in nats per example: mean, x (N, ...), log_var broadcasts to them -> (N,).
+    """Return -log N(x; mean, exp(log_var)) in nats per example: mean, x (N, ...), log_var broadcasts to them -> (N,).
 
-    1/2 sum of log(2 pi) + log_var + (x - mean)^2 / exp(log_var).
+    It is 1/2 sum of log(2 pi) + log_var + (x - mean)^2 / exp(log_var).
     """
     mean, log_var, x = as_tensor(mean), as_tensor(log_var), as_tensor(x)
     _check_examples("gaussian_nll", mean, x)
@@ -87,10 +87,10 @@ def gaussian_nll(mean: Any, log_var: Any, x: Any) -> Tensor:
 
 
 def gaussian_kl(mu: Any, log_var: Any) -> Tensor:
-    """KL(N(mu, exp(log_var)) || N(0, 1)) in nats for each latent by itself: (N, D), (N, D) -> (N, D).
+    """Return KL(N(mu, exp(log_var)) || N(0, 1)) in nats for each latent by itself: (N, D), (N, D) -> (N, D).
 
-    (mu^2 + exp(log_var) - 1 - log_var) / 2 (Kingma & Welling 2013, appendix B; derived in models/vae.py). The KL of an
-    example is the sum over D.
+    It is (mu^2 + exp(log_var) - 1 - log_var) / 2 (Kingma & Welling 2013, appendix B; derived in models/vae.py). The KL
+    of an example is the sum over D.
     """
     mu, log_var = as_tensor(mu), as_tensor(log_var)
     if mu.shape != log_var.shape:
@@ -100,7 +100,7 @@ def gaussian_kl(mu: Any, log_var: Any) -> Tensor:
 
 
 def mse_loss(prediction: Any, target: Any) -> Tensor:
-    """The mean over all elements of (prediction - target)^2, both of one shape and dtype."""
+    """Return the mean over all elements of (prediction - target)^2, both of one shape and dtype."""
     prediction, target = as_tensor(prediction), as_tensor(target)
     _check_one_shape("mse_loss", prediction, target)
     difference = prediction - target
@@ -108,7 +108,7 @@ def mse_loss(prediction: Any, target: Any) -> Tensor:
 
 
 def binary_cross_entropy_with_logits(logits: Any, target: Any) -> Tensor:
-    """The mean over all elements of softplus(logits) - target * logits, both of one shape and dtype.
+    """Return the mean over all elements of softplus(logits) - target * logits, both of one shape and dtype.
 
     It is the loss of a classifier, averaged over everything. A likelihood in nats per example is bernoulli_nll.
     """
@@ -118,7 +118,7 @@ def binary_cross_entropy_with_logits(logits: Any, target: Any) -> Tensor:
 
 
 def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """-log softmax(logits)[target]: logits (N, K, ...), target (N, ...) of integers in [0, K).
+    """Return -log softmax(logits)[target]: logits (N, K, ...), target (N, ...) of integers in [0, K).
 
     reduction: 'mean' or 'sum' over all targets, or 'none' for nats per target, (N, ...).
     Raises ValueError for shapes that do not fit and targets out of range, TypeError for other dtypes.

@@ -32,7 +32,7 @@ class MatMul(Function):
 
 
 class Linear(Function):
-    """Y = X W^T + b; dX = dY W, dW = dY^T X, db = sum of the rows of dY. With relu: max(Y, 0)."""
+    """Y = X W^T + b, or with relu its maximum with 0; dX = dY W, dW = dY^T X, db = sum of the rows of dY."""
 
     def forward(self, x: Array, w: Array, *b: Array, relu: bool) -> Array:
         y = self.backend.matmul(x, w.T, b[0] if b else None, relu)  # (N, O)
@@ -53,7 +53,7 @@ class Linear(Function):
 
 
 class Embedding(Function):
-    """The rows of a table that an index names. The gradient of a row is the sum over all places that used it."""
+    """It looks up rows of a table by index. The gradient of a row is the sum over all places that used it."""
 
     def forward(self, table: Array, index: Array) -> Array:
         self.save(index)
@@ -66,7 +66,7 @@ class Embedding(Function):
 
 
 def matmul(a: Any, b: Any) -> Tensor:
-    """Matrix product over the last two axes, earlier axes broadcast; a vector counts as a row (a) or a column (b).
+    """Multiply matrices over the last two axes; earlier axes broadcast. A vector is a row (as a) or a column (as b).
 
     Raises ValueError for shapes that do not fit, TypeError unless both are float32 or both float64.
     """
@@ -84,7 +84,7 @@ def matmul(a: Any, b: Any) -> Tensor:
 
 
 def linear(x: Any, w: Any, b: Any = None, relu: bool = False) -> Tensor:
-    """x (..., I), w (O, I), b (O,) -> (..., O): x w^T + b, or with relu max(x w^T + b, 0) in the same pass."""
+    """Return x w^T + b, or with relu max(x w^T + b, 0) in the same pass: x (..., I), w (O, I), b (O,) -> (..., O)."""
     x, w, relu = as_tensor(x), as_tensor(w), flag("relu", relu)
     if w.ndim != 2 or not x.ndim or x.shape[-1] != w.shape[1]:
         raise ValueError(f"linear: input {x.shape} does not fit weight {w.shape}; expected (..., I) and (O, I)")
@@ -101,7 +101,7 @@ def linear(x: Any, w: Any, b: Any = None, relu: bool = False) -> Tensor:
 
 
 def embedding(index: Any, table: Any) -> Tensor:
-    """index (...) of integers in [0, K), table (K, D) -> (..., D): the rows named.
+    """Return the rows that index names: index (...) of integers in [0, K), table (K, D) -> (..., D).
 
     Raises TypeError for an index that is not of integers, ValueError for one out of range.
     """

@@ -20,7 +20,7 @@ from .arguments import check_dtypes, floats
 
 
 class Dropout(Function):
-    """Each element is zero with probability p, otherwise scaled by 1 / (1 - p), so that the expectation is x."""
+    """Each element becomes 0 with probability p, and otherwise x / (1 - p), so that the expectation is x."""
 
     def forward(self, x: Array, p: float, noise: Noise) -> Array:
         self.p, self.noise = p, noise
@@ -48,20 +48,20 @@ class Reparameterize(Function):
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True, noise: Noise | None = None) -> Tensor:
-    """Zero each element with probability p in [0, 1) and scale the rest by 1 / (1 - p); x itself unless training."""
+    """Zero each element with probability p in [0, 1) and scale the rest by 1 / (1 - p). Return x unless training."""
     x, p = floats("dropout", x), number("p", p, "[0, 1)")
     if noise is not None:
-        noise_or_next(noise)  # raises for what is none
+        noise_or_next(noise)  # raises TypeError for anything but a Noise
     if not flag("training", training) or p == 0:
         return x
     return Dropout.apply(x, p=p, noise=noise_or_next(noise))
 
 
 def reparameterize(mu: Any, log_var: Any, noise: Noise | None = None) -> Tensor:
-    """A sample z of N(mu, exp(log_var)) as a differentiable function of both: all (N, D).
+    """Sample z from N(mu, exp(log_var)) as a differentiable function of mu and log_var; all are (N, D).
 
     Kingma & Welling 2013, section 2.4. log_var is the log of the *variance*: the deviation is exp(log_var / 2).
-    noise: which draw to use; the next one of minivae's generator by default.
+    noise: the draw to use, by default the next one of minivae's generator.
     """
     mu, log_var = as_tensor(mu), as_tensor(log_var)
     if mu.shape != log_var.shape:

@@ -13,7 +13,7 @@ from .arguments import check_dtypes
 
 
 class BatchNorm(Function):
-    """Normalises by the statistics of this batch, and leaves mean and biased variance in the list `moments`."""
+    """It normalises by the statistics of this batch, and leaves mean and biased variance in the list `moments`."""
 
     moments: tuple[Array, Array]
 
@@ -55,7 +55,7 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """x (N, C, ...) normalised per channel over all other axes, times weight (C,), plus bias (C,).
+    """Normalise x (N, C, ...) per channel over all other axes, multiply by weight (C,) and add bias (C,).
 
     training: use the batch's mean and variance, and move the running averages (in place) by `momentum` towards them,
     the variance in its unbiased form, as PyTorch does. Otherwise use the running averages, which must be given.
@@ -84,7 +84,7 @@ def batch_norm(
 
 
 def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
-    """x (N, C, ...) normalised per example and group of C / num_groups channels, times weight (C,), plus bias (C,)."""
+    """Normalise x (N, C, ...) per example and group of C / num_groups channels, times weight (C,), plus bias (C,)."""
     x, eps, num_groups = as_tensor(x), number("eps", eps, "(0, inf)"), integer("num_groups", num_groups, 1)
     affine = _affine("group_norm", x, weight, bias)
     if x.shape[1] % num_groups:
@@ -93,7 +93,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
 
 
 def _check_averages(x: Tensor, *averages: Tensor | None) -> None:
-    """They are Tensors, as they are changed in place, and come together."""
+    """Check that both are Tensors, since they are changed in place, or both None."""
     if (averages[0] is None) != (averages[1] is None):
         raise ValueError("batch_norm takes running_mean and running_var together or not at all, got None for one")
     for name, average in zip(("running_mean", "running_var"), averages, strict=True):
@@ -112,7 +112,7 @@ def _move(average: Tensor, value: Array, momentum: float) -> None:
 
 
 def _affine(name: str, x: Tensor, weight: Any, bias: Any) -> tuple[Tensor, ...]:
-    """(weight, bias) as Tensors, or nothing; checked against x."""
+    """Return (weight, bias) as Tensors that fit x, or an empty tuple if both are None."""
     if x.ndim < 2 or x.shape[1] < 1:
         raise ValueError(f"{name} needs input (N, C, ...), got shape {x.shape}")
     if (weight is None) != (bias is None):

@@ -22,12 +22,12 @@ from .shape import getitem, reshape, squeeze, transpose, unsqueeze
 
 
 def _reflected(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """What Python calls for `2 - x`, where the Tensor stands on the right."""
+    """Return what Python calls for `2 - x`, where the Tensor stands on the right."""
     return lambda x, other: operation(other, x)
 
 
 def _comparison(name: str) -> Callable[..., Tensor]:
-    """The function of numpy or cupy with this name, on Tensors, arrays and numbers of one device."""
+    """Return the function of numpy or cupy with this name, for Tensors, arrays and numbers on one device."""
 
     def compare(x: Tensor, other: Any) -> Tensor:
         if type(other) not in SCALARS:
@@ -42,12 +42,12 @@ def _comparison(name: str) -> Callable[..., Tensor]:
 
 
 def _reshape(x: Tensor, *shape: Any) -> Tensor:
-    """x.reshape(2, 3) or x.reshape((2, 3)): the same elements in another shape, in C order; one length may be -1."""
+    """Reshape in C order, as x.reshape(2, 3) or x.reshape((2, 3)); one length may be -1."""
     return reshape(x, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
 
 
 def _transpose(x: Tensor, *axes: Any) -> Tensor:
-    """x.transpose(1, 0), x.transpose((1, 0)), or x.transpose() for all axes in reverse order."""
+    """Permute the axes: x.transpose(1, 0), x.transpose((1, 0)), or x.transpose() for all axes in reverse order."""
     if len(axes) == 1 and not isinstance(axes[0], int):
         axes = axes[0]
     return transpose(x, axes or None)

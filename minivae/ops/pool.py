@@ -14,7 +14,7 @@ from .arguments import check_dtypes
 
 
 class MaxPool2d(Function):
-    """The largest number of each window. The first of equal ones, in row-major order, gets the gradient."""
+    """It takes the largest number of each window. The first of equal ones, in row-major order, gets the gradient."""
 
     def forward(self, x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
         self.window = kernel, stride, padding
@@ -38,10 +38,10 @@ class Upsample(Function):
 
 
 def max_pool2d(x: Any, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> Tensor:
-    """The largest of each window: x (N, C, H, W) -> (N, C, OH, OW), sizes as for conv2d; stride: kernel_size if None.
+    """Return the largest number of each window: x (N, C, H, W) -> (N, C, OH, OW), with sizes as for conv2d.
 
-    Raises ValueError for arguments that do not fit; padding may be at most half of the window, so that no window
-    lies outside the image.
+    stride: kernel_size if None. Raises ValueError for arguments that do not fit; padding may be at most half of the
+    window, so that no window lies outside the image.
     """
     x = as_tensor(x)
     kernel = as_pair("kernel_size", kernel_size, 1)
@@ -56,7 +56,7 @@ def max_pool2d(x: Any, kernel_size: int | Pair, stride: int | Pair | None = None
 
 
 def upsample(x: Any, scale_factor: int | Pair) -> Tensor:
-    """Each pixel repeated: x (N, C, H, W) -> (N, C, H * scale, W * scale), nearest neighbour."""
+    """Repeat each pixel (nearest neighbour): x (N, C, H, W) -> (N, C, H * scale, W * scale)."""
     x, scale = as_tensor(x), as_pair("scale_factor", scale_factor, 1)
     _check_image("upsample", x)
     elements("upsample: an output", (*x.shape[:2], x.shape[2] * scale[0], x.shape[3] * scale[1]))

@@ -3,7 +3,7 @@
     k(z) = argmin_j ||z - e_j||,    z_q = e_k(z).
 
 A small step of z does not change the integer k(z), so the derivative of z_q by z is zero wherever it exists. Two
-operations make something trainable of it:
+operations make it trainable:
 
 * `quantize` looks z_q up. As a function of the codebook this is linear: rows are copied, and each code gets the sum of
   the gradients of the rows that took it. z gets none.
@@ -36,7 +36,7 @@ class StraightThrough(Function):
 
 
 def quantize(z: Any, codebook: Any) -> tuple[Tensor, Tensor]:
-    """z (M, D), codebook (K, D) -> z_q (M, D), the nearest code of each row, and its index (M,), int64.
+    """Return the code of codebook (K, D) nearest to each row of z (M, D): z_q (M, D) and its index (M,), int64.
 
     Of equally near codes it takes the one with the lowest index. The gradient reaches the codebook only. A row with NaN
     gets index 0 without an error, as no code is nearer than another: check z, or a loss that is made of z, for NaN.
@@ -52,7 +52,7 @@ def quantize(z: Any, codebook: Any) -> tuple[Tensor, Tensor]:
 
 
 def straight_through(z: Any, z_q: Any) -> Tensor:
-    """The value of z_q, with a gradient that goes to z unchanged and not to z_q.
+    """Return the value of z_q, with a gradient that goes to z unchanged and not to z_q.
 
     Raises ValueError for different shapes, TypeError for different dtypes.
     """

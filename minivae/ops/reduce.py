@@ -4,7 +4,7 @@ logsumexp(x) = log sum exp(x) is computed as m + log sum exp(x - m) with m = max
 nothing overflows, and the sum cannot underflow to 0. Its derivative is softmax(x) = exp(x) / sum exp(x), and
 log_softmax(x) = x - logsumexp(x).
 
-`axis` is NumPy's word, and `dim`, PyTorch's, means the same. To give both is a TypeError, unless axis is its default.
+`axis` is NumPy's word, and `dim`, PyTorch's, means the same. Giving both raises TypeError, unless axis is its default.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Axis = int | tuple[int, ...] | None
 
 
 def one_axis_argument(axis: Any, dim: Any, default: Any = None) -> Any:
-    """The axis under either of its names, NumPy's `axis` or PyTorch's `dim`; TypeError for both."""
+    """Return the axis, given as NumPy's `axis` or as PyTorch's `dim`. Raise TypeError if both are given."""
     if dim is None:
         return axis
     if axis is not default:
@@ -35,7 +35,7 @@ def one_axis_argument(axis: Any, dim: Any, default: Any = None) -> Any:
 
 
 def normalize_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
-    """Axes as ascending non-negative numbers; None means all. ValueError where one does not exist or comes twice."""
+    """Return axes as ascending non-negative numbers; None means all. Raise ValueError for unknown or repeated ones."""
     if axis is None:
         return tuple(range(ndim))
     axes = [integer("axis", a) for a in (axis if isinstance(axis, (tuple, list)) else (axis,))]
@@ -46,7 +46,7 @@ def normalize_axes(axis: Axis, ndim: int) -> tuple[int, ...]:
 
 
 def normalize_axis(axis: int, ndim: int) -> int:
-    """One axis as a non-negative number. TypeError unless an int, ValueError where it does not exist."""
+    """Return an axis as a non-negative number. Raise TypeError unless it is an int, ValueError if it does not exist."""
     return normalize_axes(integer("axis", axis), ndim)[0]
 
 
@@ -65,7 +65,7 @@ class Sum(Function):
 
 
 class Extreme(Function):
-    """The largest or the smallest element, by the name 'max' or 'min'; equal ones share the gradient equally."""
+    """It takes the largest or smallest element, by the name 'max' or 'min'; equal ones share the gradient equally."""
 
     def forward(self, x: Array, axes: tuple[int, ...], keepdims: bool, name: str) -> Array:
         y = getattr(x, name)(axis=axes, keepdims=True)
@@ -137,7 +137,7 @@ def sum(x: Any, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None) 
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None) -> Tensor:
-    """Mean over the axes given, all by default. ValueError where there is nothing to average."""
+    """Return the mean over the axes given, all by default. Raise ValueError where there is nothing to average."""
     x, axis = as_tensor(x), one_axis_argument(axis, dim)
     count = prod([x.shape[a] for a in normalize_axes(axis, x.ndim)])
     if not count:
@@ -146,12 +146,18 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None)
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None) -> Tensor:
-    """Largest element over the axes given, all by default; ties share the gradient. ValueError on empty axes."""
+    """Return the largest element over the axes given, all by default; ties share the gradient.
+
+    Raises ValueError on empty axes.
+    """
     return _extreme("max", x, one_axis_argument(axis, dim), keepdims)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None) -> Tensor:
-    """Smallest element over the axes given, all by default; ties share the gradient. ValueError on empty axes."""
+    """Return the smallest element over the axes given, all by default; ties share the gradient.
+
+    Raises ValueError on empty axes.
+    """
     return _extreme("min", x, one_axis_argument(axis, dim), keepdims)
 
 
@@ -162,8 +168,8 @@ def _extreme(name: str, x: Any, axis: Axis, keepdims: bool) -> Tensor:
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False, *, dim: int | None = None) -> Tensor:
-    """The index of the largest element along one axis, int64, of equal ones the first; without an axis that in the
-    array as one row. It has no gradient. ValueError on empty axes."""
+    """Return the index of the largest element along one axis, int64; the first of equal ones. Without an axis it is the
+    index in the flattened array. It has no gradient. Raise ValueError on empty axes."""
     x, axis = as_tensor(x), one_axis_argument(axis, dim)
     axes = _filled_axes("argmax", x, axis if axis is None else normalize_axis(axis, x.ndim))
     xp, keepdims = x.backend.xp, flag("keepdims", keepdims)
@@ -172,7 +178,7 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False, *, dim: int 
 
 
 def _filled_axes(name: str, x: Tensor, axis: Axis) -> tuple[int, ...]:
-    """normalize_axes(); ValueError where an axis is empty."""
+    """Return normalize_axes(); raise ValueError where an axis is empty."""
     axes = normalize_axes(axis, x.ndim)
     if any(x.shape[a] == 0 for a in axes):
         raise ValueError(f"{name} over axis {axis} of shape {x.shape}: there are no elements")
@@ -180,18 +186,18 @@ def _filled_axes(name: str, x: Tensor, axis: Axis) -> tuple[int, ...]:
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False, *, dim: Axis = None) -> Tensor:
-    """log sum exp(x) over the axes given, all by default."""
+    """Return log sum exp(x) over the axes given, all by default."""
     x, axis = floats("logsumexp", x), one_axis_argument(axis, dim)
     return LogSumExp.apply(x, axes=_filled_axes("logsumexp", x, axis), keepdims=flag("keepdims", keepdims))
 
 
 def softmax(x: Any, axis: int = -1, *, dim: int | None = None) -> Tensor:
-    """exp(x) / sum exp(x) along one axis."""
+    """Return exp(x) / sum exp(x) along one axis."""
     x, axis = floats("softmax", x), one_axis_argument(axis, dim, -1)
     return Softmax.apply(x, axis=_filled_axes("softmax", x, normalize_axis(axis, x.ndim))[0])
 
 
 def log_softmax(x: Any, axis: int = -1, *, dim: int | None = None) -> Tensor:
-    """x - logsumexp(x) along one axis."""
+    """Return x - logsumexp(x) along one axis."""
     x, axis = floats("log_softmax", x), one_axis_argument(axis, dim, -1)
     return LogSoftmax.apply(x, axis=_filled_axes("log_softmax", x, normalize_axis(axis, x.ndim))[0])

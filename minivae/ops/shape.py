@@ -45,7 +45,7 @@ class BroadcastTo(Function):
 
 
 class GetItem(Function):
-    """x[index]. Slices never meet an element twice; arrays of indices may, and then its gradients add up."""
+    """y = x[index]. Slices never meet an element twice; arrays of indices may, and then its gradients add up."""
 
     def forward(self, x: Array, index: Any) -> Array:
         self.shape, self.index = x.shape, index
@@ -108,7 +108,7 @@ def _is_basic(index: Any) -> bool:
 
 
 def reshape(x: Any, shape: int | Sequence[int]) -> Tensor:
-    """x with another shape of the same size; one length may be -1. Elements are read in C order."""
+    """Return x with another shape of the same size; one length may be -1. Elements are read in C order."""
     several = isinstance(shape, (tuple, list))
     lengths = checks.integers("shape", shape, -1) if several else (checks.integer("shape", shape, -1),)
     if lengths.count(-1) > 1:
@@ -117,7 +117,7 @@ def reshape(x: Any, shape: int | Sequence[int]) -> Tensor:
 
 
 def flatten(x: Any, start_axis: int = 0) -> Tensor:
-    """x with all axes from start_axis on made into one: (N, C, H, W) -> (N, C * H * W) for start_axis = 1."""
+    """Join all axes from start_axis on into one: (N, C, H, W) -> (N, C * H * W) for start_axis = 1."""
     x, start_axis = as_tensor(x), checks.integer("start_axis", start_axis)
     if not 0 <= start_axis <= max(x.ndim - 1, 0):
         raise ValueError(f"flatten: start_axis {start_axis} does not fit shape {x.shape}")
@@ -125,7 +125,7 @@ def flatten(x: Any, start_axis: int = 0) -> Tensor:
 
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
-    """x with its axes permuted; reversed by default."""
+    """Return x with its axes permuted, in reverse order by default."""
     x = as_tensor(x)
     if axes is None:
         return Transpose.apply(x, axes=tuple(reversed(range(x.ndim))))
@@ -136,7 +136,7 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Tensor:
 
 
 def squeeze(x: Any, axis: int | tuple[int, ...] | None = None, *, dim: int | tuple[int, ...] | None = None) -> Tensor:
-    """x without the axes given, which must have length 1 (else ValueError); without all such axes by default."""
+    """Remove the axes given, which must have length 1 (else ValueError), or by default all axes of length 1."""
     x, axis = as_tensor(x), one_axis_argument(axis, dim)
     axes = [i for i, n in enumerate(x.shape) if n == 1] if axis is None else normalize_axes(axis, x.ndim)
     if longer := [i for i in axes if x.shape[i] != 1]:
@@ -145,7 +145,7 @@ def squeeze(x: Any, axis: int | tuple[int, ...] | None = None, *, dim: int | tup
 
 
 def unsqueeze(x: Any, axis: int | None = None, *, dim: int | None = None) -> Tensor:
-    """x with a new axis of length 1 in this place: (N, C) -> (N, 1, C) for axis = 1, and (N, C, 1) for axis = -1."""
+    """Insert an axis of length 1 at this place: (N, C) -> (N, 1, C) for axis = 1, and (N, C, 1) for axis = -1."""
     x, axis = as_tensor(x), checks.integer("axis", one_axis_argument(axis, dim))
     if not -x.ndim - 1 <= axis <= x.ndim:
         raise ValueError(f"unsqueeze: shape {x.shape} has no place {axis} for a new axis")
@@ -154,7 +154,7 @@ def unsqueeze(x: Any, axis: int | None = None, *, dim: int | None = None) -> Ten
 
 
 def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
-    """x repeated to this shape by NumPy's broadcasting."""
+    """Repeat x to this shape by NumPy's broadcasting."""
     x, lengths = as_tensor(x), checks.integers("shape", shape, 0)
     if len(lengths) < x.ndim:
         raise ValueError(f"broadcast_to: shape {x.shape} does not broadcast to {lengths}")
@@ -162,9 +162,9 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
 
 
 def getitem(x: Any, index: Any) -> Tensor:
-    """x[index] with NumPy's meaning; index Tensors and arrays may repeat elements.
+    """Return x[index] with NumPy's meaning; index Tensors and arrays may repeat elements.
 
-    Raises TypeError for what is no index; IndexError, as Python's protocols want it, for one out of range.
+    Raises TypeError for anything but an index, and IndexError, which Python's protocols want, for one out of range.
     """
     x = as_tensor(x)
     parts = tuple([_index_part(x, p) for p in (index if isinstance(index, tuple) else (index,))])
@@ -172,7 +172,7 @@ def getitem(x: Any, index: Any) -> Tensor:
 
 
 def _index_part(x: Tensor, part: Any) -> Any:
-    """One part of an index: slices and the like as they are, arrays on x's device."""
+    """Return one part of an index: slices and the like as they are, arrays on x's device."""
     if part is None or part is Ellipsis or isinstance(part, (int, np.integer, np.bool_, slice)):
         return part
     if isinstance(part, (Tensor, np.ndarray, list)) or hasattr(type(part), "__cuda_array_interface__"):
@@ -181,7 +181,7 @@ def _index_part(x: Tensor, part: Any) -> Any:
 
 
 def _index_array(x: Tensor, index: Any) -> Array:
-    """Indices on x's device; those that are plain arrays or lists are brought there."""
+    """Return indices on x's device; plain arrays and lists are brought there."""
     if isinstance(index, list) and not index:
         return x.backend.asarray(np.zeros(0, np.int64))
     if isinstance(index, Tensor):
@@ -195,10 +195,10 @@ def _index_array(x: Tensor, index: Any) -> Array:
 
 
 def gather(x: Any, index: Any, axis: int | None = None, *, dim: int | None = None) -> Tensor:
-    """y[i, j] = x[i, index[i, j]] for axis = 1, and likewise along any axis of any number of axes.
+    """Return y with y[i, j] = x[i, index[i, j]] for axis = 1, and likewise along any axis of any number of axes.
 
-    index: integers of as many axes as x, of x's lengths except along `axis`. Raises TypeError for an index that is not
-    of integers, ValueError for one out of range or a shape that does not fit.
+    index: integers, with as many axes as x and the same lengths except along `axis`. Raises TypeError for an index that
+    is not of integers, ValueError for one out of range or a shape that does not fit.
     """
     x, index = as_tensor(x), as_tensor(index)
     axis = normalize_axis(one_axis_argument(axis, dim), x.ndim)
@@ -209,7 +209,7 @@ def gather(x: Any, index: Any, axis: int | None = None, *, dim: int | None = Non
 
 
 def cat(tensors: Sequence[Any], axis: int = 0, *, dim: int | None = None) -> Tensor:
-    """The Tensors one after another along an existing axis."""
+    """Join Tensors one after another along an existing axis."""
     tensors, axis = _several("cat", tensors), one_axis_argument(axis, dim, 0)
     axis = normalize_axis(axis, tensors[0].ndim)
     shapes = [t.shape for t in tensors]
@@ -219,7 +219,7 @@ def cat(tensors: Sequence[Any], axis: int = 0, *, dim: int | None = None) -> Ten
 
 
 def stack(tensors: Sequence[Any], axis: int = 0, *, dim: int | None = None) -> Tensor:
-    """The Tensors, all of one shape, along a new axis."""
+    """Join Tensors of one shape along a new axis."""
     tensors, axis = _several("stack", tensors), one_axis_argument(axis, dim, 0)
     if len({t.shape for t in tensors}) != 1:
         raise ValueError(f"stack needs Tensors of one shape, got {[t.shape for t in tensors]}")
@@ -228,7 +228,7 @@ def stack(tensors: Sequence[Any], axis: int = 0, *, dim: int | None = None) -> T
 
 
 def _several(name: str, tensors: Any) -> list[Tensor]:
-    """A sequence of arrays as Tensors, at least one of them."""
+    """Return a sequence of arrays as Tensors, at least one of them."""
     if not isinstance(tensors, (list, tuple)):
         raise TypeError(f"{name} needs a list or a tuple of Tensors, got {checks.shown(tensors)}")
     if not tensors:
@@ -237,7 +237,7 @@ def _several(name: str, tensors: Any) -> list[Tensor]:
 
 
 def pad(x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
-    """x with a border of `value`: widths has (before, after) for each of the last axes, as many as are given.
+    """Add a border of `value` to x: widths has (before, after) for each of the last axes, as many as are given.
 
     pad(x, [(1, 1), (2, 0)]) adds a row above and below and two columns to the left of (..., H, W).
     """

@@ -1,6 +1,6 @@
 """Training: the loop, what looks at it after each epoch, what it reports, and the files it leaves behind.
 
-The loop knows of a model that it has a loss(); Trainer.run() in loop.py is where to begin. EarlyStopping and
+All that the loop knows of a model is its loss(); begin reading with Trainer.run() in loop.py. EarlyStopping and
 BestCheckpoint are for fit(on_epoch=...), and so is a Callback of one's own.
 """
 

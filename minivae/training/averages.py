@@ -10,7 +10,7 @@ from minivae.kernels import backend_of
 
 
 class Averages:
-    """Running means of the fields of a loss, each batch weighted by its number of examples.
+    """It keeps running means of the fields of a loss, each batch weighted by its number of examples.
 
     The losses of `lag` steps are fetched together, so that the host does not wait for a GPU after every step; `means`
     has those that were fetched. A value that is not finite raises a FloatingPointError that says `where` it came up.
@@ -25,14 +25,14 @@ class Averages:
         self._start = time.perf_counter()
 
     def add(self, result: Any, examples: int) -> None:
-        """Count in the loss of a batch of so many examples."""
+        """Add the loss of a batch of so many examples."""
         self._pending.append((result, examples))
         self.count += examples
         if len(self._pending) >= self.lag:
             self.fetch()
 
     def fetch(self) -> None:
-        """Bring what is pending to the host, all of it in one copy."""
+        """Copy the losses that are pending to the host, all at once."""
         if not self._pending:
             return
         names = self._pending[0][0]._fields
@@ -48,10 +48,10 @@ class Averages:
         self._pending = []
 
     def means(self) -> dict[str, float]:
-        """The mean of each field."""
+        """Return the mean of each field."""
         return {name: value / self._fetched for name, value in self._sums.items()}
 
     def speed(self) -> dict[str, float]:
-        """The seconds since this object was made, and the examples per second."""
+        """Return the seconds since this object was made, and the examples per second."""
         seconds = time.perf_counter() - self._start
         return {"seconds": seconds, "images_per_second": self.count / seconds}

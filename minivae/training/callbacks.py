@@ -26,11 +26,10 @@ from .checkpoint import check_suffix, remove_leftovers
 
 
 class Callback:
-    """Base class of callbacks that need the model or have a state. A subclass defines after_epoch().
+    """It is the base class of callbacks that need the model or have a state. A subclass defines after_epoch().
 
-    A training that is resumed must have callbacks of the same classes in the same order. Those of their constructors'
-    arguments that are numbers, strings or tuples and that the callback keeps as attributes of the same names must be
-    the same too.
+    A training that is resumed must have callbacks of the same classes in the same order, made with the same arguments.
+    (This is checked for numbers, strings and tuples that a callback keeps under the names of the arguments.)
     """
 
     def begin(self, model: Any, validated: bool) -> None:
@@ -51,7 +50,7 @@ class Callback:
         """The loop calls this when all epochs are done or a callback stopped it, but not after an exception."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training needs, by name: values that JSON has, and NumPy arrays of constant shapes."""
+        """Return what a resumed training needs, by name: values that JSON has, and NumPy arrays of constant shapes."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -60,7 +59,7 @@ class Callback:
 
 
 class BestSoFar(Callback):
-    """Base of the callbacks that look for the epoch in which `monitor` is lowest.
+    """It is the base class of the callbacks that look for the epoch in which `monitor` is lowest.
 
     monitor: the name of a number in the epoch's record. A number is better if it is lower than the best by more than
     min_delta. best, best_epoch: that number and its epoch, None and 0 before the first epoch.
@@ -81,7 +80,7 @@ class BestSoFar(Callback):
         self.best, self.best_epoch = None, 0
 
     def is_best(self, record: Mapping[str, Any]) -> bool:
-        """Whether this epoch is better than all before; then it is the best."""
+        """Return whether this epoch is better than all before; if so, it becomes the best."""
         if self.monitor not in record:
             raise ValueError(f"there is no {self.monitor!r} in the record of an epoch, which has {', '.join(record)}")
         if not np.isfinite(record[self.monitor]):
@@ -101,7 +100,7 @@ class BestSoFar(Callback):
 
 
 class EarlyStopping(BestSoFar):
-    """Stops the training when `monitor` has not fallen by more than min_delta for `patience` epochs.
+    """It stops the training when `monitor` has not fallen by more than min_delta for `patience` epochs.
 
     restore_best: the model ends with the weights and buffers of epoch `best_epoch`, whether the training was stopped or
     came to its last epoch; without it, with those of the last epoch. (After an exception, such as Ctrl-C, it has the
@@ -146,10 +145,10 @@ class EarlyStopping(BestSoFar):
 
 
 class BestCheckpoint(BestSoFar):
-    """Saves the model to `path` after each epoch in which `monitor` is the lowest so far, for Model.load(path).
+    """It saves the model to `path` after each epoch in which `monitor` is the lowest so far, for Model.load(path).
 
-    path: a .npz or .safetensors file, which is written over. Raises as BestSoFar does, ValueError for another path, and
-    OSError where it cannot be written; a folder that is not there is noticed before the training.
+    path: a .npz or .safetensors file, which is overwritten. Raises as BestSoFar does, ValueError for another path, and
+    OSError where it cannot be written; a missing folder is reported before the training.
     """
 
     def __init__(self, path: str | Path, monitor: str = "validation_loss") -> None:

@@ -2,8 +2,8 @@
 
 A `.npz` file is read without pickle; a `.safetensors` file needs the package safetensors. With the plain values a file
 keeps the SHA-256 of all that it holds, and a file in which anything was changed is refused. Files of format 1 had no
-digest and are read as they are. A file of format 2 says that it is one; else damage to the word "digest" would make it
-one of format 1.
+digest and are read as they are. A file of format 2 states its format; otherwise damage to the word "digest" would make
+it one of format 1.
 
 A file is written under another name, forced to the disk, and renamed. Whatever interrupts this, a full disk or a pulled
 plug, the file of that name is either the old one or the new one, whole.
@@ -76,7 +76,7 @@ def digest(arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """An open checkpoint. meta holds its plain values, headers the shape and the dtype of each of its arrays."""
+    """It is an open checkpoint. meta holds its plain values, headers the shape and the dtype of each of its arrays."""
 
     path: Path
     meta: dict[str, Any]
@@ -86,7 +86,7 @@ class CheckpointFile:
 
     @property
     def numbers(self) -> int:
-        """How many numbers all arrays have together."""
+        """The number of elements of all arrays together."""
         return sum(prod(header.shape) for header in self.headers.values())
 
     def check(self, expected: Mapping[str, np.ndarray]) -> None:
@@ -111,7 +111,7 @@ class CheckpointFile:
         with reading(self.path, KIND):
             arrays = self._read()
             if self._digest is not None and self._digest != digest(arrays, self.meta):
-                raise ValueError("its contents were changed, they do not have the digest that was written with them")
+                raise ValueError("its contents were changed: they do not have the digest that was written with them")
             return arrays
 
 

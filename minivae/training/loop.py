@@ -61,11 +61,12 @@ class Trainable(Module):
 
 
 class Trainer:
-    """Trains a model: run() is the loop, state() and load_state() are what it needs to go on later.
+    """A Trainer trains a model: run() is the loop, and state() and load_state() let a training go on later.
 
     schedule: sets the learning rate after each step of the optimiser; None leaves it as it is. clip_norm: bound on the
-    joint norm of the gradients. generator: of all noise in training, the current one unless given. validation: data
-    whose loss each record has too, x or (x, y). callbacks: called after each epoch, with their state in state().
+    joint norm of the gradients. generator: the source of all noise in training, the current one unless given.
+    validation: x or (x, y), whose loss is in each record too. callbacks: called after each epoch; state() has their
+    state.
 
     `history` has one record per epoch: epoch, the means of the loss's fields, lr, seconds, images_per_second, and the
     means over the validation data under 'validation_' + name. `stopped`: whether a callback has ended the training.
@@ -99,8 +100,8 @@ class Trainer:
 
         After each epoch the callbacks and then the functions on_epoch are called; any of them may return True to stop.
         In the end the model is in evaluation mode, and no gradients are left.
-        Raises FloatingPointError when a loss, also of the validation data, a weight or a gradient stops being finite:
-        before anything is called. TypeError if what is called returns neither None nor a bool.
+        Raises FloatingPointError, before anything is called, when a loss (also of the validation data), a weight or a
+        gradient stops being finite, and TypeError if what is called returns neither None nor a bool.
         """
         model, progress, total_steps = self.model, progress or Silent(), epochs * len(self.batches)
         with self._session() as session:
@@ -131,15 +132,15 @@ class Trainer:
         return self.history
 
     def step(self, *batch: Any, watched: bool) -> Any:
-        """One step of the optimiser. On a GPU the session records it once and then replays it without Python.
+        """Make one step of the optimiser. On a GPU the session records it once and then replays it without Python.
 
-        watched: look at the loss on the way, so that one that is not finite leaves the weights as they are. Where the
+        watched: read the loss before the backward pass, and leave the weights alone if it is not finite. Where the
         results of steps lag behind, nothing here may wait for the device.
         """
         self.zero_grad()
         result = _checked_loss(self.model, self.model.loss(*batch))
         if watched and not isfinite(float(result.loss)):
-            return result  # at which Averages raise an error
+            return result  # Averages raise the error
         result.loss.backward()
         if self.clip_norm is not None:
             clip_grad_norm(self.optimizer.params, self.clip_norm, error_if_nonfinite=watched)
@@ -153,7 +154,7 @@ class Trainer:
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
-        """The session of the model's backend, with the noise of this training."""
+        """Open the session of the model's backend, with the noise of this training."""
         try:
             with self.optimizer.params[0].backend.session() as session, use_generator(self.generator):
                 yield session
@@ -162,7 +163,7 @@ class Trainer:
             self.model.eval()
 
     def _end_epoch(self, averages: Averages, lr: float) -> dict[str, Any]:
-        """Make the record of the epoch. FloatingPointError if anything in it is not finite."""
+        """Make the record of the epoch. Raise FloatingPointError if anything in it is not finite."""
         averages.fetch()
         self._check_weights(averages.where)
         record = {**averages.means(), **self.model.end_pass(), "lr": lr, **averages.speed()}
@@ -180,7 +181,10 @@ class Trainer:
             raise FloatingPointError(f"{names[0]} has become NaN or infinite in {where}")
 
     def _asked_to_stop(self, record: dict[str, Any], on_epoch: Sequence[Callable[[dict[str, Any]], Any]]) -> bool:
-        """Call all of them, Callbacks first: the checkpoint, which one of the functions writes, has their new state."""
+        """Call all of them and return whether the training is to stop.
+
+        Callbacks come first, so that the checkpoint, which one of the functions writes, has their new state.
+        """
         draw = self.generator.draw
         for callback in self.callbacks:
             self.stopped |= _is_true(callback, callback.after_epoch(self.model, record))
@@ -229,7 +233,7 @@ class Trainer:
 
 
 def _checked_loss(model: Trainable, result: Any) -> Any:
-    """What loss() returned. TypeError unless it is a named tuple that begins with `loss`, a Tensor of one element."""
+    """Return the result of loss(); TypeError unless it is a named tuple that begins with a scalar Tensor `loss`."""
     names = getattr(type(result), "_fields", ("",))
     if names[0] != "loss" or not isinstance(result[0], Tensor) or result[0].size != 1:
         expected = "a named tuple whose first field is `loss`, a Tensor with one element"
@@ -243,7 +247,7 @@ def _as_tuple(data: Any) -> tuple[Any, ...]:
 
 
 def _is_true(asked: Any, answer: Any) -> bool:
-    """Whether what a callback or a function returned says to stop. TypeError unless it is None or a bool."""
+    """Return whether the answer of a callback or function is to stop. Raise TypeError unless it is None or a bool."""
     if answer is not None and not isinstance(answer, (bool, np.bool_)):
         raise TypeError(f"{asked!r} of on_epoch must return None, True or False, got {checks.shown(answer)}")
     return bool(answer)

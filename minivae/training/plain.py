@@ -1,4 +1,4 @@
-"""Values as JSON has them."""
+"""Conversion of values of NumPy and of paths into those that JSON has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from minivae.kernels.checks import shown
 
 
 def plain(value: Any, name: str = "") -> Any:
-    """Turn values of NumPy and paths into those of Python, for JSON. TypeError, with the name, for what JSON lacks."""
+    """Turn values of NumPy and paths into those of Python. Raise TypeError, with the name, for what JSON lacks."""
     if isinstance(value, dict):
         return {k: plain(v, str(k)) for k, v in value.items()}
     if isinstance(value, (tuple, list)):

@@ -115,7 +115,7 @@ def fitting(parts: Sequence[str], columns: int | None) -> str:
 
 
 def width_of(stream: TextIO) -> int | None:
-    """The number of columns that a line on this terminal may have without being wrapped, None where it is unknown."""
+    """Return how many columns a line on this terminal may have without being wrapped, or None if it is unknown."""
     try:
         columns = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
     except OSError:

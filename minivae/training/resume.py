@@ -26,7 +26,7 @@ PLAIN = (type(None), bool, int, float, str, tuple, np.generic, Path)
 
 
 class TrainingFile:
-    """The checkpoint of a training that is to have so many epochs.
+    """It is the checkpoint of a training that is to have so many epochs in all.
 
     model: the model's class and constructor's arguments, as Estimator.save() writes them. Raises OSError for a folder
     that is not there.
@@ -46,7 +46,7 @@ class TrainingFile:
         """Load the state into the trainer.
 
         Raises ValueError for a damaged file and for one of another model, of other settings or other data; then the
-        model is as it was. Only epochs may be another number, a larger one.
+        model is as it was. Only the number of epochs may differ, and only be larger.
         """
         trainer, model, name = self.trainer, type(self.trainer.model), repr(str(self.path))
         with open_checkpoint(self.path) as file:
@@ -73,7 +73,7 @@ class TrainingFile:
 
 
 def settings_of(trainer: Trainer, epochs: int) -> dict[str, Any]:
-    """Say in plain values what a training is, besides its model and its data. A resume must find them unchanged."""
+    """Describe a training, without its model and its data, in plain values. A resume must find them unchanged."""
     validation = trainer.validation
     return {
         "epochs": epochs,
@@ -103,7 +103,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_settings(name: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise ValueError for settings that were others. A longer training has a schedule of more steps."""
+    """Raise ValueError for settings that differ. A longer training has a schedule of more steps."""
     if now["epochs"] < before["epochs"]:
         raise ValueError(
             f"{name} belongs to a training of {before['epochs']} epochs, which can be made longer but not shorter, "
@@ -118,7 +118,7 @@ def _check_settings(name: str, before: dict[str, Any], now: dict[str, Any]) -> N
 
 
 def identity(model: type, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Say what a model is by its constructor's arguments. Older files have fewer of them, which get their defaults."""
+    """Describe a model by its constructor's arguments. Older files have fewer of them; defaults are taken instead."""
     defaults = {name: p.default for name, p in inspect.signature(model).parameters.items()}
     return {name: tuples(value) for name, value in {**defaults, **params}.items() if name not in OF_FIT}
 

@@ -25,7 +25,7 @@ MakeSchedule: TypeAlias = Callable[..., Schedule]
 
 @dataclass
 class Settings:
-    """The arguments of fit() by their names there. Raises TypeError or ValueError for what they must not be.
+    """It holds the arguments of fit() under their names. Raises TypeError or ValueError for those that are not allowed.
 
     epochs, lr, batch_size, warm_start: checked, those given to fit() or the model's own. given_lr: the learning rate if
     fit() itself was given one; an optimizer that does not take it is then an error.
@@ -60,15 +60,15 @@ class Settings:
         _check_together(self.callbacks, self.checkpoint)
 
     def trainer(self, model: Any, batches: Batches, validation: Any) -> Trainer:
-        """A Trainer of the model with a new optimiser."""
+        """Return a Trainer of the model with a new optimiser."""
         params = [p for p in model.parameters() if p.requires_grad]
         total_steps = self.epochs * len(batches)
         optimizer = _made("optimizer", Optimizer, self.optimizer, params, lr=self.lr)
         schedule = _made("schedule", Schedule, self.schedule, optimizer, total_steps=total_steps)
         if not {id(p) for p in optimizer.params} <= {id(p) for p in params}:
-            raise ValueError("optimizer must make an Optimizer of the parameters that it is given, got one of others")
+            raise ValueError("optimizer must make an Optimizer of the given parameters, got one of other parameters")
         if schedule.optimizer is not optimizer:
-            raise ValueError("schedule must make a Schedule of the optimizer that it is given, got one of another")
+            raise ValueError("schedule must make a Schedule of the given optimizer, got one of another optimizer")
         return Trainer(model, optimizer, batches, schedule, self.clip_norm, model.generator, validation, self.callbacks)
 
 
@@ -80,7 +80,7 @@ def _reporter(progress: bool | Progress) -> Progress | None:
 
 
 def _called_after_epochs(on_epoch: Any) -> list[Any]:
-    """on_epoch as a list of functions and Callbacks."""
+    """Return on_epoch as a list of functions and Callbacks."""
     called = list(on_epoch) if isinstance(on_epoch, (list, tuple)) else [on_epoch] * (on_epoch is not None)
     for i, each in enumerate(called):
         if not isinstance(each, Callback) and (not callable(each) or isinstance(each, type)):
@@ -91,7 +91,7 @@ def _called_after_epochs(on_epoch: Any) -> list[Any]:
 
 
 def _check_together(callbacks: Sequence[Callback], checkpoint: str | Path | None) -> None:
-    """ValueError for two that would write one file, or restore different weights."""
+    """Raise ValueError if two of them would write one file, or restore different weights."""
     paths = [c.path for c in callbacks if isinstance(c, BestCheckpoint)]
     paths += [] if checkpoint is None else [Path(checkpoint)]
     resolved = [path.resolve() for path in paths]
@@ -102,14 +102,14 @@ def _check_together(callbacks: Sequence[Callback], checkpoint: str | Path | None
 
 
 def _takes(function: Any, name: str) -> bool:
-    """Whether a function, such as the class SGD, takes this keyword, and partial() has not given it a value."""
+    """Return whether a function, such as the class SGD, takes this keyword and partial() has not given it a value."""
     parameters = signature(function).parameters
     taken = name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     return taken and name not in getattr(function, "keywords", {})
 
 
 def _made(name: str, kind: Any, make: Any, value: Any, **offered: Any) -> Any:
-    """make(value, **offered), without what is offered that it does not take. TypeError unless this is of that kind."""
+    """Return make(value, **offered), without keywords that it does not take. Raise TypeError unless it is a `kind`."""
     taken = {key: value for key, value in offered.items() if _takes(make, key)}
     try:
         signature(make).bind(value, **taken)

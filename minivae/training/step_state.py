@@ -20,7 +20,7 @@ STATE = (Parameter, Buffer)
 
 
 class StepState:
-    """The State of steps that move a model by these optimisers, with noise of the current generator."""
+    """It is the State of steps that move a model by these optimisers, with noise of the current generator."""
 
     def __init__(self, model: Module, optimizers: Sequence[Optimizer]) -> None:
         self._model, self._optimizers = model, list(optimizers)
@@ -29,7 +29,7 @@ class StepState:
         self._others = [p for p in moved if id(p) not in known]  # which the model does not have
 
     def snapshot(self) -> Snapshot:
-        """The training as it is now.
+        """Return the training as it is now.
 
         Arrays: Parameters and Buffers, then the moments of the optimisers. Counters: draws of noise, then the steps of
         each parameter. Values: the seed, train() or eval(), requires_grad, the settings of the optimisers, and which of
@@ -81,7 +81,7 @@ class StepState:
 
     @contextmanager
     def live(self, add: Callable[[str, Callable[[], float]], Array]) -> Iterator[None]:
-        """A context in which noise adds to its draw, and optimisers read step and learning rate, from arrays."""
+        """Inside the with block, noise adds to its draw, and optimisers read step and learning rate, from arrays."""
         generator = current_generator()
         first = generator.draw
 
@@ -100,11 +100,11 @@ class StepState:
                 optimizer.live = None
 
     def tensor(self, array: Array) -> Tensor:
-        """A Tensor around this very array."""
+        """Return a Tensor around this very array."""
         return Tensor.wrap(array)
 
     def names(self) -> list[str]:
-        """What an error message calls each of the arrays."""
+        """Return the name of each array for error messages."""
         known = {id(tensor): name for name, tensor in self._model.named_tensors(STATE)}
         own = [known.get(id(tensor), "a parameter of the optimiser") for tensor in self.snapshot().tensors]
         moments = [f"{name}.{i}" for o in self._optimizers for name, m in o.state.items() for i in range(len(m))]

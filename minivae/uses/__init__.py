@@ -7,9 +7,11 @@
     image_formats       what PNG, JPEG and WebP make of the same images
     detect_anomalies    the AUROC (area under the ROC curve) of the reconstruction error, and a threshold for it
     segmental_snr, log_spectral_distance    how near sounds are to others; mu_law and mu_law_at, what they compare with
+    WholenessJudge      the share of samples that show one whole thing, by a classifier that knows torn ones too
 
 Each function takes any object that has the method it needs: transform(x), reconstruct(x) or score_samples(x). PCA has
-all three. It is the best linear autoencoder and needs no training, so it is the baseline of every use.
+all three. It is the best linear autoencoder and needs no training, so it is the baseline of every use. The judge takes
+images.
 """
 
 from .anomaly import AnomalySplit, Detection, anomaly_split, detect_anomalies
@@ -21,6 +23,7 @@ from .metrics import psnr, roc_auc, squared_error
 from .pca import PCA
 from .probe import LogisticRegression, ProbeRow, probe
 from .speech import log_spectral_distance, mu_law, mu_law_at, segmental_snr
+from .wholeness import Wholeness, WholenessJudge
 
 __all__ = [
     "PCA",
@@ -32,6 +35,8 @@ __all__ = [
     "LogisticRegression",
     "ProbeRow",
     "Unpacked",
+    "Wholeness",
+    "WholenessJudge",
     "anomaly_split",
     "compression",
     "denoising",

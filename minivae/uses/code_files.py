@@ -19,9 +19,9 @@ Such a file is a header and a payload, the output of coding.encode_maps(). Numbe
         86      4  CRC-32 of the 86 bytes before
 
 A digest is the first 16 bytes of the SHA-256 of all weights: codes mean something only to the model that made them.
-A CRC-32 finds every change of up to 32 bits in a row, and others but for one in 4 billion. That of the codes holds the
-machine that decodes to the promise of exact.py: it gives the codes that were encoded, or refuses the file. (CRCs and
-digests guard against accidents; they are no signature.)
+A CRC-32 finds every change of up to 32 bits in a row, and all but one in 4 billion of the others. The CRC of the codes
+keeps the promise of exact.py on the machine that decodes: it gets the codes that were encoded, or refuses the file.
+(CRCs and digests guard against accidents; they are no signature.)
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Unpacked(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The fields of the header behind magic and version, in the order of the file."""
+    """They are the fields of the header behind magic and version, in the order of the file."""
 
     prior: int
     channels: int
@@ -72,7 +72,7 @@ class Header(NamedTuple):
 
 
 def pack_codes(model: VQVAE, codes: np.ndarray, prior: PixelCNN | None = None, y: Any = None) -> bytes:
-    """Codes (N, h, w) of images, as model.encode() gives them -> the bytes of a file.
+    """Turn codes (N, h, w) of images, as model.encode() gives them, into the bytes of a file.
 
     prior: the PixelCNN of the model's codes; without it each code takes log2 K bits. y: labels (N,), which a
     conditional prior needs and which travel in the file.
@@ -94,12 +94,12 @@ def pack_codes(model: VQVAE, codes: np.ndarray, prior: PixelCNN | None = None, y
 
 
 def unpack_codes(model: VQVAE, data: bytes, prior: PixelCNN | None = None) -> Unpacked:
-    """The bytes of a file that pack_codes() made -> the same codes.
+    """Return the codes that are in the bytes of a file that pack_codes() made.
 
-    model, prior: those that the file was made with. A file under the uniform prior needs none, and does not look at it.
+    model, prior: those that the file was made with. A file under the uniform prior needs no prior, and ignores one.
 
     Raises ValueError for data that is no such file or was cut off or changed, for another model or prior, and if the
-    codes come out otherwise than they went in; TypeError for data that is no bytes.
+    decoded codes are not those that were encoded; TypeError for data that is no bytes.
     """
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError(f"data must be bytes, got {checks.shown(data)}")
@@ -116,13 +116,13 @@ def unpack_codes(model: VQVAE, data: bytes, prior: PixelCNN | None = None) -> Un
     codes, labels = decode_maps(distribution, payload, header.images)
     if _codes_crc(codes, labels) != header.codes_crc:
         raise ValueError(
-            "its codes come out otherwise than they went in; this machine does not compute float64 exactly"
+            "its decoded codes are not those that were encoded; this machine does not compute float64 exactly"
         )
     return Unpacked(codes, labels)
 
 
 def _distribution(model: VQVAE, prior: PixelCNN | None) -> ExactPixelCNN | Uniform:
-    """What the codes are coded under; TypeError, ValueError for a model and a prior that are none or do not fit."""
+    """Return what the codes are coded under. Raise TypeError or ValueError for a model and a prior that do not fit."""
     if not isinstance(model, VQVAE):
         raise TypeError(f"codes belong to a VQVAE, got {checks.shown(model)}")
     if len(model.code_shape) != 2:
@@ -141,14 +141,14 @@ def _distribution(model: VQVAE, prior: PixelCNN | None) -> ExactPixelCNN | Unifo
 
 
 def _described(model: VQVAE, distribution: ExactPixelCNN | Uniform) -> tuple[int, ...]:
-    """The fields of the header from `prior` to `classes`."""
+    """Return the fields of the header from `prior` to `classes`."""
     is_prior = int(isinstance(distribution, ExactPixelCNN))
     sizes = map(int, (*model.image_shape, *model.code_shape, model.quantizer.codes))
     return (is_prior, *sizes, distribution.classes or 0)
 
 
 def _parted(data: bytes) -> tuple[Header, bytes]:
-    """Header and payload; ValueError unless they are whole."""
+    """Return header and payload. Raise ValueError unless they are whole."""
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
         raise ValueError(f"a file of codes begins with {MAGIC!r}, this one with {data[: len(MAGIC)]!r}")
     if len(data) < HEADER:
@@ -157,7 +157,7 @@ def _parted(data: bytes) -> tuple[Header, bytes]:
     if CRC.unpack_from(data, FIELDS.size)[0] != crc32(data[: FIELDS.size]):
         raise ValueError("its header was changed: it does not have the CRC that was written with it")
     if version != VERSION:
-        raise ValueError(f"it has version {version}, known is version {VERSION}")
+        raise ValueError(f"it has version {version}, and only version {VERSION} is known")
     header, payload = Header(*fields), data[HEADER:]
     if len(payload) != header.length:
         raise ValueError(f"it has {len(payload):,} bytes behind its header, which states {header.length:,}")
@@ -172,7 +172,7 @@ def _check_made_with(header: Header, own: bytes, name: str, stated: bytes) -> No
 
 
 def _digest(model: Any) -> bytes:
-    """16 bytes of the SHA-256 of all weights, with their names, shapes and dtypes, and of the model's class."""
+    """Return 16 bytes of the SHA-256 of all weights, with their names, shapes and dtypes, and of the model's class."""
     return bytes.fromhex(digest(model.state_dict(), {"model": type(model).__name__}))[:16]
 
 

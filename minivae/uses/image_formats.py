@@ -22,7 +22,7 @@ BEST = 95  # quality above which JPEG only grows
 
 
 class FormatRow(NamedTuple):
-    """Images in one format: bytes of all files together, PSNR in dB (infinite without loss), quality (None for PNG)."""
+    """It describes images in one format: bytes of all files, PSNR in dB (infinite without loss), quality or None."""
 
     format: str
     sheet: bool
@@ -32,7 +32,7 @@ class FormatRow(NamedTuple):
 
 
 def image_formats(x: np.ndarray, least_psnr: float) -> list[FormatRow]:
-    """Images x (N, C, H, W) in [0, 1], grey or RGB, as PNG, JPEG and WebP, as separate files and on one sheet.
+    """Write images x (N, C, H, W) in [0, 1], grey or RGB, as PNG, JPEG and WebP, as separate files and on one sheet.
 
     JPEG and WebP have the least quality at which the sheet has a PSNR of at least least_psnr, or else the quality 95.
     The PSNR is that of pixels of 8 bits. Raises ValueError for no images, for other shapes and ranges; ImportError
@@ -55,12 +55,12 @@ def image_formats(x: np.ndarray, least_psnr: float) -> list[FormatRow]:
 
 
 def as_bytes(x: np.ndarray) -> np.ndarray:
-    """Images (N, C, H, W) -> (N, H, W, C) in bytes, clipped to [0, 1] and rounded."""
+    """Turn images (N, C, H, W) into bytes (N, H, W, C), clipped to [0, 1] and rounded."""
     return np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def sheet(pixels: np.ndarray) -> np.ndarray:
-    """Images (N, H, W, C) on one that is about square: (rows H, columns W, C), black where there is none."""
+    """Put images (N, H, W, C) on a sheet that is about square: (rows H, columns W, C), black where there is none."""
     N, H, W, C = pixels.shape
     columns = ceil(sqrt(N))
     rows = ceil(N / columns)
@@ -82,7 +82,7 @@ def _image(pixels: np.ndarray) -> Any:
 
 
 def _written(name: str, images: np.ndarray, quality: int | None) -> tuple[int, np.ndarray]:
-    """Images (N, H, W, C) as N files -> their bytes together, and what is read from them."""
+    """Write images (N, H, W, C) as N files; return their bytes together, and what is read from them."""
     from PIL import Image
 
     size, seen = 0, np.empty_like(images)
@@ -101,7 +101,7 @@ def _written(name: str, images: np.ndarray, quality: int | None) -> tuple[int, n
 
 
 def _least_quality(name: str, images: np.ndarray, least_psnr: float) -> int:
-    """The least quality in [1, BEST] that gives this PSNR, by bisection; BEST if none does."""
+    """Return the least quality in [1, BEST] that gives this PSNR, by bisection; BEST if none does."""
     low, high = 1, BEST
     while low < high:
         middle = (low + high) // 2

@@ -103,6 +103,7 @@ SETTINGS: dict[str, Argument] = {
     "first_kernel": Argument(3, integer(1)),
     "kernel": Argument(3, integer(1)),
     "classes": Argument(2, integer(1) | NONE),
+    "dropout": Argument(0.2, number(0, 1, "[)")),
     "codebook_digest": Argument("abc", Kind("str", lambda value: value if isinstance(value, str) else REFUSED) | NONE),
     "random_state": Argument(3, SEED | NONE),
     "warm_start": Argument(True, FLAG),

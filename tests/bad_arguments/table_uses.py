@@ -43,6 +43,7 @@ CLASSES = np.arange(12) % 3
 SCORES = RNG.normal(size=12)
 POSITIVE = CLASSES == 0
 ROWS = RNG.normal(size=(12, 4)).astype(np.float32)
+PICTURES = RNG.uniform(0.1, 0.9, (12, 1, 8, 8)).astype(np.float32)
 GPU_IS_MISSING = (RuntimeError,)  # of a call that is right
 
 PLAIN = {"tensors": False, "not_finite": "refused"}
@@ -77,6 +78,11 @@ def pca() -> uses.PCA:
 
 def regression() -> uses.LogisticRegression:
     return uses.LogisticRegression(ROWS, CLASSES, 0.1)
+
+
+def judge(*arguments: Any) -> uses.WholenessJudge:
+    with patch.object(sys.modules["minivae.uses.wholeness"], "EPOCHS", 1):
+        return uses.WholenessJudge(*(arguments or (PICTURES, CLASSES)))
 
 
 def dataset() -> datasets.Dataset:
@@ -230,6 +236,15 @@ USES = {
         public=uses.probe,
         extra={"labels": {str(v): v for v in ((1,), (2.5,), ("a",), (10**12,), (True,), (-1,))}},
     ),
+    "WholenessJudge": Row(
+        lambda *arguments: judge(*arguments).probabilities(PICTURES),
+        {"x": Argument(PICTURES, ANY_FLOATS), "y": labels, "seed": seed},
+        public=uses.WholenessJudge,
+    ),
+    **{
+        f"WholenessJudge.{name}": method(uses.WholenessJudge, name, judge, {"x": Argument(PICTURES, ANY_FLOATS)})
+        for name in ("probabilities", "judge")
+    },
     "squared_error": Row(uses.squared_error, {"x": Argument(IMAGES, NUMBERS), "y": Argument(CLEAN, NUMBERS)}),
     "psnr": Row(uses.psnr, {"x": Argument(IMAGES, NUMBERS), "y": Argument(CLEAN, NUMBERS)}),
     **{

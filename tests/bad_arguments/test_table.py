@@ -41,7 +41,7 @@ EXEMPT = {
     **{f"nn.{n}.code_shape": "called by the model with the size of its latents" for n in QUANTIZERS},
     **{f"nn.{name}": RESULT for name in ("Quantized",)},
     **{f"uses.{name}": RESULT for name in ("AnomalySplit", "CompressionRow", "Denoising", "Detection", "ProbeRow")},
-    **{f"uses.{name}": RESULT for name in ("FormatRow", "Unpacked")},
+    **{f"uses.{name}": RESULT for name in ("FormatRow", "Unpacked", "Wholeness")},
     **{f"models.{m}.{n}": LOOP for m in MODELS for n in ("prepare", "before_step", "batched", "tensor")},
     **{f"training.{name}": LOOP for name in ("Trainer", "Trainer.run", "Trainer.step", "evaluate")},
     **{f"training.{c}.{m}": LOOP for c in CALLBACKS for m in ("begin", "after_epoch", "end")},

@@ -5,6 +5,7 @@ import pytest
 from command_line import QUICK, minivae_command, refused, succeeded, table
 
 from minivae.models import load
+from minivae.uses import unpack_codes
 from minivae.uses.code_files import HEADER
 
 
@@ -27,7 +28,7 @@ class TestCompress:
         assert int(rows[0]["bytes"]) == path.stat().st_size
         assert float(rows[0]["bits/pixel"]) == pytest.approx(path.stat().st_size * 8 / (20 * 64), abs=1e-3)
         model, prior = load(with_prior[0] / "model.npz"), load(with_prior[0] / "prior.npz")
-        nats = model.code_cost(model.encode(images(data)), prior).sum()
+        nats = model.code_cost(model.encode(images(data)), prior, np.load(data)["y_test"]).sum() + 20 * np.log(3)
         assert abs(path.stat().st_size - HEADER - nats / (8 * np.log(2))) < 3
         assert f"{nats:,.1f} nats" in text
 
@@ -52,11 +53,7 @@ class TestCompress:
         succeeded("decompress", run, tmp_path / "c", tmp_path / "x.npy")
 
     def test_labels_of_a_conditional_prior_travel_in_the_file(self, with_prior, data, tmp_path):
-        run = tmp_path / "run"
-        run.mkdir()
-        for name in ("model.npz", "config.json"):
-            (run / name).write_bytes((with_prior[0] / name).read_bytes())
-        succeeded("train", "prior", run, *QUICK["prior"], "--conditional")
+        run = with_prior[0]
         text = succeeded("compress", run, data, tmp_path / "c").stdout
         succeeded("decompress", run, tmp_path / "c", tmp_path / "x.npy")
         np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), load(run / "model.npz").reconstruct(images(data)))
@@ -64,9 +61,30 @@ class TestCompress:
         nats = model.code_cost(model.encode(images(data)), prior, y).sum() + 20 * np.log(3)
         assert f"codes and labels; their {nats:,.1f} nats" in text
         assert abs((tmp_path / "c").stat().st_size - HEADER - nats / (8 * np.log(2))) < 3
+
+    def test_images_without_labels_get_those_that_make_their_codes_cheapest(self, with_prior, data, tmp_path):
+        run = with_prior[0]
         np.save(tmp_path / "unlabelled.npy", images(data))
-        refused(minivae_command("compress", run, tmp_path / "unlabelled.npy", tmp_path / "d"), "needs labels")
-        assert not (tmp_path / "d").exists()
+        text = succeeded("compress", run, tmp_path / "unlabelled.npy", tmp_path / "c").stdout
+        model, prior = load(run / "model.npz"), load(run / "prior.npz")
+        codes = model.encode(images(data))
+        costs = np.array([model.code_cost(codes, prior, np.full(20, label)) for label in range(3)])
+        assert f"{costs.min(axis=0).sum() + 20 * np.log(3):,.1f} nats" in text
+        found = unpack_codes(model, (tmp_path / "c").read_bytes(), prior)
+        np.testing.assert_array_equal(found.labels, costs.argmin(axis=0))
+        np.testing.assert_array_equal(found.codes, codes)
+
+    def test_of_a_prior_without_classes_the_file_holds_no_labels(self, runs, data, tmp_path):
+        run = tmp_path / "run"
+        run.mkdir()
+        for name in ("model.npz", "config.json"):
+            (run / name).write_bytes((runs("vqvae")[0] / name).read_bytes())
+        succeeded("train", "prior", run, *QUICK["prior"], "--no-conditional")
+        text = succeeded("compress", run, data, tmp_path / "c").stdout
+        model, prior = load(run / "model.npz"), load(run / "prior.npz")
+        nats = model.code_cost(model.encode(images(data)), prior).sum()
+        assert f"codes; their {nats:,.1f} nats" in text
+        assert unpack_codes(model, (tmp_path / "c").read_bytes(), prior).labels is None
 
     def test_a_single_code_takes_no_bytes(self, data, tmp_path):
         run = tmp_path / "run"

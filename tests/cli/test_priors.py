@@ -1,11 +1,15 @@
 """`minivae train vqvae`, `minivae train prior RUN` and what they can be asked for."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import QUICK, is_picture, minivae_command, refused, run_until, same_models, succeeded, table
 
+from minivae import datasets, manual_seed
+from minivae.cli import train
+from minivae.cli.gallery import TEMPERATURE
 from minivae.models import VQVAE, PixelCNN, load
 
 
@@ -58,27 +62,78 @@ class TestPrior:
         out, result = with_prior
         (row,) = [row for row in table(result.stdout) if row["prior of the codes"] == "PixelCNN"]
         model, prior = load(out / "model.npz"), load(out / "prior.npz")
-        bound = model.bound(np.load(data)["x_test"], prior)
+        bound = model.bound(np.load(data)["x_test"], prior, np.load(data)["y_test"])
+        assert "-log p(x | y)" in result.stdout
         assert float(row["codes"]) == pytest.approx(bound.codes, abs=0.01)
         assert float(row["bound"]) == pytest.approx(bound.nats, abs=0.01)
         assert succeeded("evaluate", out).stdout.strip() in result.stdout
 
     def test_samples_depend_on_seed_and_temperature(self, with_prior, tmp_path):
         out, _ = with_prior
-        pictures = {}
-        for name, options in {"a": [], "b": [], "c": ["--seed", "1"], "d": ["--temperature", "0.1"]}.items():
+        pictures, usual = {}, ["--temperature", str(TEMPERATURE)]
+        for name, options in {"a": [], "b": usual, "c": ["--seed", "1"], "d": ["--temperature", "0.1"]}.items():
             succeeded("sample", out, "-n", "9", "--out", tmp_path / f"{name}.png", *options)
             pictures[name] = (tmp_path / f"{name}.png").read_bytes()
         assert pictures["a"] == pictures["b"]
         assert len({*pictures.values()}) == 3
 
-    def test_a_conditional_prior_draws_what_is_asked_for(self, runs, tmp_path):
-        out = copy(runs("vqvae")[0], tmp_path / "run", "model.npz", "config.json")
-        succeeded("train", "prior", out, "--conditional", *QUICK["prior"])
-        assert load(out / "prior.npz").classes == 3
+    def test_a_conditional_prior_draws_what_is_asked_for(self, with_prior, tmp_path):
+        out = copy(with_prior[0], tmp_path / "run", "model.npz", "config.json", "prior.npz")
         for options in ([], ["--label", "2"]):
             succeeded("sample", out, "-n", "6", *options)
         refused(minivae_command("sample", out, "--label", "3"), "[0, 3)")
+
+    def test_is_conditional_where_the_labels_allow_it_and_nobody_forbids_it(self, with_prior, data, runs, tmp_path):
+        assert load(with_prior[0] / "prior.npz").classes == 3
+        arrays = dict(np.load(data))
+        np.savez(tmp_path / "far.npz", **{**arrays, "y_train": 100 * arrays["y_train"]})
+        np.savez(tmp_path / "none.npz", x_train=arrays["x_train"], x_test=arrays["x_test"])
+        for name, options in ((data, ["--no-conditional"]), (tmp_path / "far.npz", []), (tmp_path / "none.npz", [])):
+            out = copy(runs("vqvae")[0], tmp_path / f"of {Path(name).stem}", "model.npz")
+            (out / "config.json").write_text(json.dumps({"data": str(name)}))
+            result = succeeded("train", "prior", out, *QUICK["prior"], *options)
+            assert load(out / "prior.npz").classes is None
+            assert "p(x | y)" not in result.stdout
+
+    def test_mirror_images_are_trained_on_where_asked_or_known_to_be_as_good(self, runs, data, tmp_path, monkeypatch):
+        assert {*train.MIRRORED} <= {*datasets.names()}
+        monkeypatch.setattr(train, "MIRRORED", (datasets.load(data).name,))
+        for name, options in (("usual", []), ("asked", ["--mirrored"]), ("not", ["--no-mirrored"])):
+            out = copy(runs("vqvae")[0], tmp_path / name, "model.npz", "config.json")
+            result = succeeded("train", "prior", out, *QUICK["prior"], *options)
+            assert ("mirror images" in result.stdout) == (name != "not")
+            assert ("120 training" if name != "not" else "60 training") in result.stdout
+        same_models(tmp_path / "usual" / "prior.npz", tmp_path / "asked" / "prior.npz")
+
+        model, dropout, arrays = load(out / "model.npz"), load(out / "prior.npz").dropout, np.load(data)
+        x, y = model.check_images(arrays["x_train"]), arrays["y_train"]
+        maps = np.concatenate([model.encode(x), model.encode(np.flip(x, axis=3))])
+        manual_seed(0)
+        settings = {"channels": 4, "layers": 2, "classes": 3, "codebook_digest": model.codebook_digest}
+        prior = PixelCNN(model.code_shape, 6, **settings, dropout=dropout)
+        prior.fit(maps, np.tile(y, 2), epochs=2, batch_size=16, lr=2e-3).save(tmp_path / "by hand.npz")
+        same_models(tmp_path / "by hand.npz", tmp_path / "asked" / "prior.npz")
+
+    def test_dropout_is_that_of_the_option(self, with_prior, runs, tmp_path):
+        out = copy(runs("vqvae")[0], tmp_path / "run", "model.npz", "config.json")
+        refused(minivae_command("train", "prior", out, "--dropout", "1"), "--dropout", "[0, 1)")
+        succeeded("train", "prior", out, *QUICK["prior"], "--dropout", "0.5")
+        assert load(out / "prior.npz").dropout == 0.5
+        assert load(with_prior[0] / "prior.npz").dropout > 0
+
+    def test_the_table_says_which_share_of_the_samples_is_whole(self, with_prior, runs):
+        out, result = with_prior
+        found = json.loads((out / "prior_results.json").read_text())["wholeness"]
+        samples = ["samples, uniform prior", "samples, temperature 1", f"samples, temperature {TEMPERATURE:g}"]
+        assert list(found) == ["test images", "their reconstructions", *samples]
+        for name, shares in found.items():
+            assert 0 <= shares["certain"] <= shares["whole"] <= 1
+            assert any(
+                line.startswith(name) and f"{shares['whole']:.1%}" in line for line in result.stdout.splitlines()
+            )
+        for model, last in (("vqvae", "samples, uniform prior"), ("vae", "samples")):
+            folder, _ = runs(model)
+            assert [*json.loads((folder / "results.json").read_text())["wholeness"]][-1] == last
 
     def test_ctrl_c_and_resume(self, runs, tmp_path):
         out, _ = runs("vqvae")
@@ -117,8 +172,10 @@ class TestBadInput:
         succeeded("train", "vqvae", "--data", data, "--out", out, "--force", *QUICK["vqvae"])
         refused(minivae_command("sample", out), "no prior")
 
-    def test_labels_and_temperature_where_there_are_none(self, with_prior, runs):
-        refused(minivae_command("sample", with_prior[0], "--label", "1"), "--conditional")
+    def test_labels_and_temperature_where_there_are_none(self, with_prior, runs, tmp_path):
+        out = copy(runs("vqvae")[0], tmp_path / "run", "model.npz", "config.json")
+        succeeded("train", "prior", out, "--no-conditional", *QUICK["prior"])
+        refused(minivae_command("sample", out, "--label", "1"), "--conditional")
         refused(minivae_command("sample", with_prior[0], "--temperature", "-1"), "temperature")
         refused(minivae_command("sample", runs("vae")[0], "--temperature", "0.5"), "VAE", "--temperature")
 

@@ -43,7 +43,8 @@ def test_the_table_adds_up_and_is_printed_again(trained, data):
     cost = np.log(12) * 4 if kind == "fsq" else np.log(6) * 12
     assert [float(row["codes"]) for row in table(printed)] == pytest.approx([cost, cost], abs=0.01)
     (row,) = [row for row in table(with_prior) if row["prior of the codes"] == "PixelCNN"]
-    bound = load(out / "model.npz").bound(np.load(data)["x_test"], load(out / "prior.npz"))
+    arrays = np.load(data)
+    bound = load(out / "model.npz").bound(arrays["x_test"], load(out / "prior.npz"), arrays["y_test"])
     assert float(row["bound"]) == pytest.approx(bound.nats, abs=0.01)
     assert succeeded("evaluate", out).stdout.strip() in with_prior
 
@@ -83,7 +84,8 @@ def test_files_hold_finite_scalar_codes_and_refuse_those_of_several_stages(train
     succeeded("decompress", out, tmp_path / "c", tmp_path / "x.npy", "--codes", tmp_path / "k.npy")
     model = load(out / "model.npz")
     np.testing.assert_array_equal(np.load(tmp_path / "k.npy"), model.encode(np.load(data)["x_test"]))
-    nats = model.code_cost(np.load(tmp_path / "k.npy"), load(out / "prior.npz")).sum()
+    y = np.load(data)["y_test"]
+    nats = model.code_cost(np.load(tmp_path / "k.npy"), load(out / "prior.npz"), y).sum() + 20 * np.log(3)
     assert f"{nats:,.1f} nats" in result.stdout
 
 

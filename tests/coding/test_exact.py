@@ -24,7 +24,7 @@ CONFIGURED = pytest.mark.parametrize("configuration", CONFIGURATIONS)
 
 
 def frequencies(prior, values, y=None):
-    """(H, W, N, K): what the coder uses for maps of these values."""
+    """Return what the coder uses for maps of these values, (H, W, N, K)."""
     found = []
 
     def choose(i, j, table):
@@ -36,7 +36,7 @@ def frequencies(prior, values, y=None):
 
 
 def shuffled(seed):
-    """A product whose sums run over the inputs in another order, in parts."""
+    """Return a product whose sums run over the inputs in another order, in parts."""
 
     def product(x, weight):
         order = np.random.default_rng(seed).permutation(len(weight))
@@ -101,7 +101,7 @@ class TestBits:
             np.testing.assert_array_equal(frequencies(prior, values[n : n + 1])[:, :, 0], table[:, :, n])
 
     def test_would_depend_on_the_order_without_rounding(self):
-        """The buggy variant: weights and features that are not rounded, as in PixelCNN.logits()."""
+        """In the buggy variant weights and features are not rounded, as in PixelCNN.logits()."""
         values = maps(50, SMALL)
         with patch.object(exact, "rounded", lambda x, bits: np.asarray(x, np.float64) * 2.0**bits):
             prior = ExactPixelCNN(model_of(SMALL))
@@ -116,7 +116,7 @@ class TestBits:
 
     @pytest.mark.parametrize("threads", ["1", "2"])
     def test_are_those_of_another_process(self, tmp_path, threads):
-        """With another number of BLAS threads and other kernels, and large enough that BLAS splits the work."""
+        """It has another number of BLAS threads and other kernels, and so many maps that BLAS splits the work."""
         settings = {**SMALL, "channels": 48, "hidden": 64, "classes": 3}
         model, values, y = model_of(settings), maps(200, settings), labels(200, settings)
         model.save(tmp_path / "prior.npz")
@@ -196,7 +196,7 @@ class TestBounds:
 
 @st.composite
 def any_maps(draw):
-    """A uniform distribution, and maps of its values."""
+    """Draw a uniform distribution, and maps of its values."""
     H, W, values, count = (draw(st.integers(1, most)) for most in (5, 5, 300, 6))
     seed = draw(st.integers(0, 100))
     return Uniform((H, W), values), np.random.default_rng(seed).integers(0, values, (count, H, W))
@@ -222,7 +222,7 @@ class TestMaps:
         assert len(data) <= values.size * np.log2(prior.values) / 8 + 2
 
     def test_the_size_is_the_models_nats(self):
-        """Maps that the model has drawn itself, in bytes: nats / (8 log 2), within 1 % and two bytes."""
+        """Maps that the model has drawn itself take nats / (8 log 2) bytes, within 1 % and two bytes."""
         model = model_of(SMALL)
         values = model.sample(300)
         ideal = -model.score_samples(values).sum() / (8 * np.log(2))

@@ -27,7 +27,7 @@ def test_exponentials_are_right_to_110_bits(i):
 
 
 def test_tables_are_rounded_functions():
-    """Equal to the float functions but where those lie within 10^-6 of a half."""
+    """They equal the float functions except where those lie within 10^-6 of a half."""
     x = np.arange(-SATURATED, SATURATED + 1) / (1 << GRID)
     for table, values in ((tanh_table(16), np.tanh(x)), (sigmoid_table(16), 1 / (1 + np.exp(-x)))):
         np.testing.assert_allclose(table, values * 65536, atol=0.5 + 1e-6, rtol=0)

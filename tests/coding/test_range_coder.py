@@ -16,7 +16,7 @@ TABLES = st.lists(SIZES, min_size=1, max_size=8)
 
 @st.composite
 def messages(draw):
-    """[(frequencies of the symbols, the symbol)]."""
+    """Draw [(frequencies of the symbols, the symbol)]."""
     tables = draw(st.lists(TABLES, min_size=1, max_size=5))
     picks = draw(st.lists(st.tuples(st.integers(0, len(tables) - 1), st.integers(0, 7)), max_size=80))
     return [(tables[t], symbol % len(tables[t])) for t, symbol in picks]
@@ -78,7 +78,7 @@ class TestMessages:
         assert bits(message) == 5
 
     def test_a_carry_runs_through_all_bytes_of_255(self):
-        """The message of the number 1/2: its interval begins below, 0.0111...1, and the next symbol may lie above."""
+        """The message is the number 1/2: its interval begins below, 0.0111...1, and the next symbol may lie above."""
         tables = [[1, 1, 1]] * 400
         half = list(zip(tables, decoded(b"\x80", tables), strict=True))
         coder = RangeEncoder()

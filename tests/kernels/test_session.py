@@ -36,7 +36,7 @@ def test_on_the_cpu_the_step_is_called_as_it_is(name: str) -> None:
 
 
 def test_on_a_gpu_it_is_captured_unless_the_user_wants_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no GPU is asked before the first step."""
+    """No GPU is asked for before the first step."""
     monkeypatch.setattr(launcher, "engine", None)
     session = import_module("minivae.kernels.cuda").session()
     assert session.lag > 1

@@ -277,7 +277,7 @@ def test_clone():
         ({"corruption": "gaussian", "level": -0.1}, "level"),
         ({"corruption": "gaussian", "level": float("nan")}, "level"),
         ({"corruption": "masking", "level": 1.5}, r"masking.* in \[0, 1\], got 1.5"),
-        ({"level": 0.2}, "there is none"),
+        ({"level": 0.2}, "needs a kind of corruption, got corruption = None"),
     ],
 )
 def test_settings_out_of_range(settings, message):

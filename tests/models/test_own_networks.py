@@ -321,7 +321,7 @@ class TestModelsOfOnesOwn:
                 self.net = net
                 super().__init__(**training)
 
-        with pytest.raises(ValueError, match=r"net is for keep_modules\(\) to keep, got Encoder"):
+        with pytest.raises(ValueError, match=r"net must be given to keep_modules\(\), got Encoder"):
             Forgetful(Encoder(D))
 
     def test_a_parameter_that_nobody_keeps_is_refused(self):

@@ -12,7 +12,8 @@ from strategies import host
 import minivae as mv
 import minivae.functional as F
 from minivae.models import VAE, VQVAE, PixelCNN, load, pixelcnn
-from minivae.models.pixelcnn import PixelCNNLoss
+from minivae.models.pixelcnn import GatedLayer, PixelCNNLoss
+from minivae.random import fork
 
 
 def seen_by_theory(settings, i, j):
@@ -156,17 +157,70 @@ class TestLikelihood:
         assert loss.nll.item() == loss.loss.item()
         assert model.bits_per_dim(20 * np.log(2)) == pytest.approx(1)
 
-    @pytest.mark.parametrize("classes", [None, 2])
-    def test_the_whole_loss_is_differentiated_right(self, classes):
-        settings = {**TINY, "values": 3, "channels": 2, "hidden": 3, "classes": classes}
+    @pytest.mark.parametrize(("classes", "dropout"), [(None, 0.0), (2, 0.4)])
+    def test_the_whole_loss_is_differentiated_right(self, classes, dropout):
+        """For frozen noise. No gradient is 0, as it would be below dead units of the output, whatever its formula."""
+        settings = {**TINY, "values": 3, "channels": 3, "hidden": 4, "classes": classes, "dropout": dropout}
         model = model_of(settings).train()
         x, y = maps(3, settings), labels(3, settings)
-        assert mv.gradcheck(lambda *_: model.loss(x, y).loss, model.parameters(), rtol=1e-4)
+
+        def loss(*_):
+            with fork(7):
+                return model.loss(x, y).loss
+
+        with fork(8):
+            assert (model.loss(x, y).loss.item() != loss().item()) == (dropout > 0)
+        assert mv.gradcheck(loss, model.parameters(), rtol=1e-4)
+        loss().backward()
+        assert all(host(p.grad).any() for p in model.parameters())
 
     def test_every_weight_is_used(self):
         model = model_of({**SMALL, "classes": 3})
         model.loss(maps(3, SMALL), np.arange(3)).loss.backward()
         assert all(p.grad is not None and host(p.grad).any() for p in model.parameters())
+
+
+DROPOUT = {**SMALL, "classes": 3, "dropout": 0.3}
+
+
+class TestDropout:
+    def test_it_zeroes_gated_features_of_both_stacks_and_keeps_their_mean(self):
+        layer = GatedLayer(8, 1, None, 0.3)
+        window = mv.Tensor(np.random.default_rng(0).normal(size=(40, 9, 10, 8)).astype(np.float32))
+        whole, _ = layer.eval().rows(window, None)
+        with fork(3):
+            dropped, _ = layer.train().rows(window, None)
+        kept = host(dropped.data) != 0
+        assert (~kept).mean() == pytest.approx(0.3, abs=0.02)
+        np.testing.assert_allclose(host(dropped.data)[kept], host(whole.data)[kept] / np.float32(0.7), rtol=1e-5)
+        link = mv.Tensor(np.zeros((40, 9, 9, 16), np.float32))
+        changes = [host(layer.pixels(window, link, None).data) for _ in range(2)]
+        assert not np.array_equal(*changes)
+
+    def test_it_is_off_outside_of_training(self):
+        """Scores and samples are those of a model without dropout that has the same weights, bit by bit."""
+        model, plain = model_of(DROPOUT), PixelCNN(**{**DROPOUT, "dropout": 0.0}).to(dtype=np.float64)
+        plain.load_state_dict(model.state_dict())
+        x, y = maps(5, SMALL), labels(5, DROPOUT)
+        np.testing.assert_array_equal(model.train().score_samples(x, y), plain.score_samples(x, y))
+        with fork(1):
+            drawn = model.sample(5, y=y)
+        with fork(1):
+            np.testing.assert_array_equal(drawn, plain.sample(5, y=y))
+
+    def test_no_logit_sees_later_values_in_training(self):
+        model = model_of(DROPOUT).train()
+        x, y = maps(4, SMALL), labels(4, DROPOUT)
+
+        def logits(x):
+            with fork(5):
+                return model.logits(x, y).numpy()
+
+        before, order = logits(x), np.arange(20).reshape(4, 5)
+        for r, c in [(0, 0), (1, 2), (2, 4), (3, 4)]:
+            other = x.copy()
+            other[:, r, c] = (other[:, r, c] + 1) % 3
+            np.testing.assert_array_equal(logits(other)[:, order <= order[r, c]], before[:, order <= order[r, c]])
 
 
 class TestTraining:
@@ -186,7 +240,7 @@ class TestTraining:
         return PixelCNN(**settings).fit(x, labels(30, settings), **{"epochs": 3, "batch_size": 8, **fit})
 
     def test_an_interrupted_run_resumes_bit_by_bit(self, tmp_path):
-        settings = {**SMALL, "classes": 3}
+        settings = {**SMALL, "classes": 3, "dropout": 0.2}
 
         def stop(record):
             if record["epoch"] == 2:

@@ -154,5 +154,5 @@ def test_a_given_module_with_a_replaced_forward_is_refused():
     encoder = mv.nn.Sequential(mv.nn.Flatten(), mv.nn.Linear(16, 4))
     forward = encoder.forward
     encoder.forward = lambda x: forward(x) * 1.0
-    with pytest.raises(ValueError, match=r"encoder is copied, which a replaced forward\(\) does not survive"):
+    with pytest.raises(ValueError, match=r"encoder must not have a replaced forward\(\), lost by copying"):
         mv.models.VAE((1, 4, 4), 2, "dense", encoder=encoder)

@@ -237,7 +237,7 @@ class TestNumbersThatAreNotFinite:
         for load in (lambda: mv.models.VAE.load(path), lambda: good.load_state_dict(state)):
             with pytest.raises(ValueError, match="decoder.0.weight must be finite"):
                 load()
-        with pytest.raises(ValueError, match="model.npz' is no model to use"):
+        with pytest.raises(ValueError, match="model.npz' is no usable model"):
             mv.models.VAE.load(path)
         for name, array in good.state_dict().items():
             np.testing.assert_array_equal(array, before[name])

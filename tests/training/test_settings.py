@@ -241,7 +241,7 @@ class TestRefused:
                 "optimizer must be a function of one argument and, by this name, lr, got .*: too many",
             ),
             ({"optimizer": lambda params, rate: None}, TypeError, "missing a required argument: 'rate'"),
-            ({"optimizer": lambda params: SGD([mv.nn.Parameter(np.zeros(2))], 0.1)}, ValueError, "got one of others"),
+            ({"optimizer": lambda params: SGD([mv.nn.Parameter(np.zeros(2))], 0.1)}, ValueError, "of other parameters"),
             ({"optimizer": 0}, TypeError, "optimizer must be a function, got 0"),
             ({"schedule": ""}, TypeError, "schedule must be a function, got ''"),
             ({"schedule": "cosine"}, TypeError, "schedule must be a function, got 'cosine'"),
@@ -255,7 +255,7 @@ class TestRefused:
             (
                 {"schedule": lambda optimizer: CosineSchedule(SGD([mv.nn.Parameter(np.zeros(2))], 0.1), 3)},
                 ValueError,
-                "got one of another",
+                "got one of another optimizer",
             ),
         ],
     )

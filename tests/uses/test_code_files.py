@@ -102,7 +102,7 @@ class TestDamage:
         own = type(prior_exact := mv.uses.code_files.ExactPixelCNN(prior))._frequencies
         assert prior_exact.values == 6
         monkeypatch.setattr(mv.uses.code_files.ExactPixelCNN, "_frequencies", lambda s, p: own(s, p)[:, ::-1])
-        with pytest.raises(ValueError, match="come out otherwise"):
+        with pytest.raises(ValueError, match="not those that were encoded"):
             unpack_codes(model, whole, prior)
 
 
@@ -141,7 +141,7 @@ class TestStrangers:
 
         whole = pack_codes(model, codes(3))
         start = whole[:8] + bytes([VERSION + 1]) + whole[9 : FIELDS.size]
-        with pytest.raises(ValueError, match=f"version {VERSION + 1}, known is version {VERSION}"):
+        with pytest.raises(ValueError, match=f"version {VERSION + 1}, and only version {VERSION}"):
             unpack_codes(model, start + crc32(start).to_bytes(4, "little") + whole[HEADER:])
 
 
