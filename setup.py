@@ -13,6 +13,7 @@ USES = ["scipy>=1.11"]  # the optimiser of logistic regression
 # NVRTC compiles the kernels in the tests (a wheel of 90 MB). CuPy (70 MB) needs no GPU to say whether it has what the
 # stand-in of the emulator offers, and with which headers it would compile.
 COMPILE_CUDA = ["nvidia-cuda-nvrtc==13.0.*", "nvidia-cuda-runtime==13.0.*", "cupy-cuda13x>=14.2"]
+AUDIO = ["soundfile>=0.12"]  # .flac, .ogg and .wav of floating numbers
 CLI = [*USES, "matplotlib>=3.8", "tqdm>=4.60", "pooch>=1.8"]
 
 setup(
@@ -40,12 +41,14 @@ setup(
         "cuda12": ["cupy-cuda12x[ctk]>=14.2"],
         "cuda13": ["cupy-cuda13x[ctk]>=14.2"],
         "uses": USES,
+        "audio": AUDIO,
         "cli": CLI,
         "test": [
             *CLI,
             "pytest>=8",
             "hypothesis>=6.100",
             "build>=1",
+            *AUDIO,
             "safetensors>=0.4",
             "scikit-learn>=1.6",
             "ruff>=0.6",

@@ -2,7 +2,7 @@
 
     python benchmarks/models_table.py --runs runs --readme README.md
 
-The script runs `minivae train` for the models and priors of COMMANDS on the embedded data, one after the other, then
+The script runs `minivae train` for the models and priors of COMMANDS on their default data, one after the other, then
 `minivae evaluate` with --samples importance samples for each test image. It writes the results and a description of the
 machine to --json, and the table between the two marks in --readme. A run that exists in --runs already is not repeated.
 """
@@ -33,6 +33,7 @@ COMMANDS = {
     "rvq-prior": ["prior", "rvq"],
     "vqvae2": ["vqvae2"],
     "vqvae2-prior": ["prior", "vqvae2"],
+    "vqvae1d": ["vqvae1d"],
 }
 BEGIN, END = "<!-- table of models -->", "<!-- end of the table -->"
 HEADER = ["command", "parameters", "on the 1,000 test images", "bits/dim", "training"]
@@ -129,6 +130,13 @@ def _vqvae(result: dict[str, Any]) -> tuple[str, str]:
     return f"{text}; {spread}", f"{test['uniform']['bits_per_dim']:.4f}"
 
 
+def _vqvae1d(result: dict[str, Any]) -> tuple[str, str]:
+    test = result["test"]
+    ours, equal, rate = test["coding"], test["mu_law_equal"], test["uniform"]["bits_a_second"]
+    text = f"{rate:,.0f} bits/s, segmental SNR {ours['snr']:.2f} dB, spectral distance {ours['distance']:.2f} dB"
+    return f"{text} (mu-law at equal bits: {equal['snr']:.2f} and {equal['distance']:.2f}); generated syllables", ""
+
+
 def _prior(result: dict[str, Any]) -> tuple[str, str]:
     test = result["test"]
     cost = f"codes {test['pixelcnn']['codes']:.2f} ({test['codes_saved']:.0%} saved)"
@@ -160,7 +168,7 @@ def _levels(test: dict[str, Any], prior: str) -> str:
 
 SAY = {
     **{"ae": _ae, "dae": _dae, "vae": _vae, "vqvae": _vqvae, "prior": _prior},
-    **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels},
+    **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels, "vqvae1d": _vqvae1d},
 }
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import numpy as np
 
 from minivae import figures, uses
 from minivae.data import Dataset
-from minivae.models import VAE, VQVAE, VQVAE2, Autoencoder
+from minivae.models import VAE, VQVAE, VQVAE2, Autoencoder, VQVAE1d
 from minivae.models.autoencoder import LEVEL
 from minivae.models.base import Estimator
 
+from . import sounds
 from .pixels import in_unit_interval
 from .runs import Run
 
@@ -29,12 +30,17 @@ TEMPERATURE = 0.7  # of a VQ-VAE's prior, unless another is asked for
 
 def unit_of(model: Estimator) -> str:
     """Name the unit of the model's loss."""
+    if isinstance(model, VQVAE1d):
+        return "nats per segment"
     return "nats per image" if isinstance(model, (VAE, VQVAE, VQVAE2)) else "squared error per image"
 
 
 def draw(model: Any, data: Dataset, folder: Path) -> None:
     """Draw all pictures of a model that has just been trained, except samples that need a prior."""
-    draw_reconstructions(model, data.x_test[:PAIRS], folder / "reconstructions.png")
+    if isinstance(model, VQVAE1d):
+        sounds.draw(model, data, folder)
+    else:
+        draw_reconstructions(model, data.x_test[:PAIRS], folder / "reconstructions.png")
     if isinstance(model, VQVAE):
         codes = model.encode(data.x_test)  # (N, h, w) or (N, stages, h, w)
         stages = codes.swapaxes(0, 1) if codes.ndim == 4 else [codes]
@@ -135,9 +141,12 @@ def draw_samples(run: Run, count: int, path: Path, temperature: float | None = N
             f"the {type(model).__name__} in {str(run.folder)!r} has no prior to draw codes from yet; "
             f"`minivae train prior {run.folder}` trains one"
         )
-    if label is not None and prior.classes is None:
+    if label is not None and prior.classes is None and model.classes is None:
         raise ValueError("--label is for a prior that was trained with --conditional")
     temperature = TEMPERATURE if temperature is None else temperature
+    if isinstance(model, VQVAE1d):
+        sounds.draw_samples(model, prior, count, path, temperature, label)
+        return
     title, names = f"samples from the PixelCNN prior at temperature {temperature:g} and the decoder", None
     if label is not None:
         title = f"{title}, class {label}"

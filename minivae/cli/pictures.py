@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from minivae import figures, manual_seed
-from minivae.models import VAE, VQVAE, VQVAE2
+from minivae.models import VAE, VQVAE, VQVAE2, VQVAE1d
 
-from . import gallery, options
+from . import gallery, options, sounds
 from .runs import Run
 
 
@@ -62,7 +62,13 @@ def _sample(args: argparse.Namespace) -> None:
 
 def _reconstruct(args: argparse.Namespace) -> None:
     run = Run.open(args.run, args.device)
-    x = run.data(args.data).x_test[: args.n]
+    data = run.data(args.data)
+    x = data.x_test[: args.n]
+    if isinstance(run.model, VQVAE1d):
+        model, y = run.model, run.model.check_labels(data.y_test, len(data.x_test))
+        y = None if y is None else y[: args.n]
+        write(args, run, "reconstructions.png", lambda path: sounds.draw_reconstructions(model, x, y, path))
+        return
     write(args, run, "reconstructions.png", lambda path: gallery.draw_reconstructions(run.model, x, path))
 
 

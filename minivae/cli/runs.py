@@ -25,9 +25,10 @@ OVERWRITING = "overwriting"  # the mark in config.json while what an older run l
 OF_A_RUN = ("model", "versions", "contents", OVERWRITING)  # what config.json holds besides options
 PICTURES = (
     *("anomalies", "codes", "codes_bottom", "codes_top", "compression", "denoised", "interpolation", "latent"),
-    *("levels", "manifold", "reconstructions", "samples", "stages", "training", "traversal"),
+    *("levels", "manifold", "reconstructions", "samples", "stages", "training", "traversal", "voices"),
 )
 PRIOR, TOP, BOTTOM = "prior_", "prior_top_", "prior_bottom_"  # prefixes of the files of priors
+SOUNDS = ("reconstructions", "samples", "voices")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class Files:
         The prior of a model is removed with it, and with the prior of top codes that of the bottom codes.
         """
         names = ["checkpoint.npz", "metrics.jsonl", "results.json", *(f"{picture}.png" for picture in PICTURES)]
-        for path in (self.model, self.folder / "samples.png", *map(self.path, names)):
+        names += [f"{sound}.wav" for sound in SOUNDS]
+        samples = [self.folder / f"samples{suffix}" for suffix in (".png", ".wav")]
+        for path in (self.model, *samples, *map(self.path, names)):
             path.unlink(missing_ok=True)
         for prefix in {"": (PRIOR, TOP), TOP: (BOTTOM,)}.get(self.prefix, ()):
             Files(self.folder, prefix).forget()
@@ -107,8 +110,11 @@ class Run:
                 raise ValueError(f"there is no {self.folder / 'config.json'}; say with --data which images to use")
             if not isinstance(name, str):
                 raise ValueError(f"{self.folder / 'config.json'} names no data set, but {name!r}")
-        data = images.load(name, self.model.image_shape if own or images.is_file(name) else None)
+        data = images.load(name, self.model.image_shape if own or images.takes_shape(name) else None)
         check_pixels(self.model, data)
+        rate = getattr(self.model, "sample_rate", None)
+        if rate != data.sample_rate and None not in (rate, data.sample_rate):
+            raise ValueError(f"{data.name!r} has {data.sample_rate} samples a second, the model was made for {rate}")
         self.model.check_images(data.x_test[:1])
         return images.set_aside(data, config.get("validation"), config.get("seed", 0))[0] if own else data
 
@@ -124,8 +130,8 @@ class Run:
         return VQVAE2Prior(*parts) if isinstance(self.model, VQVAE2) else parts[0]
 
     def _prior_files(self) -> list[Files]:
-        """Of the PixelCNNs that the prior of this model is made of."""
-        prefixes = {VQVAE: [PRIOR], VQVAE2: [TOP, BOTTOM]}.get(type(self.model), [])
+        """Name the files of the PixelCNNs that the prior of this model is made of."""
+        prefixes = [TOP, BOTTOM] if isinstance(self.model, VQVAE2) else [PRIOR] * isinstance(self.model, VQVAE)
         return [Files(self.folder, prefix) for prefix in prefixes]
 
     @property

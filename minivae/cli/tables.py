@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from minivae import uses
 from minivae.data import Dataset
-from minivae.models import VAE, VQVAE, VQVAE2, Autoencoder, PixelCNN, VQVAE2Prior
+from minivae.models import VAE, VQVAE, VQVAE2, Autoencoder, PixelCNN, VQVAE1d, VQVAE2Prior
 from minivae.models.autoencoder import LEVEL
 from minivae.models.base import Estimator
 from minivae.random import fork
@@ -52,6 +53,8 @@ def report(run: Run, data: Dataset, images: int = IMAGES, samples: int = SAMPLES
     model = run.model
     if isinstance(model, VAE):
         return _checked({**_vae(model, data, images, samples), **_wholeness(model, None, data)})
+    if isinstance(model, VQVAE1d):
+        return _checked(_vqvae1d(model, run.prior(), data))
     if isinstance(model, VQVAE):
         prior = run.prior()
         return _checked({**_vqvae(model, prior, data), **_wholeness(model, prior, data)})
@@ -180,6 +183,58 @@ def _vqvae2(model: VQVAE2, prior: VQVAE2Prior | None, data: Dataset) -> Numbers:
     print_table(["level", "codes", "used", "perplexity", "nll from it alone"], rows)
     print("on the test images; alone: with the mean code in the place of the other level's codes")
     return numbers
+
+
+# ---- VQ-VAE of sounds ----
+
+
+def _vqvae1d(model: VQVAE1d, prior: PixelCNN | None, data: Dataset) -> Numbers:
+    """Print nll, bits and use of the codes, and how near the reconstructions come beside mu-law coding."""
+    numbers: Numbers = {}
+    rows, T = [], model.image_shape[2]
+    seconds = T / model.sample_rate
+    for name, images, labels in (("train", data.x_train, data.y_train), ("test", data.x_test, data.y_test)):
+        x = model.check_images(images)
+        y = model.check_labels(labels, len(x))
+        terms = evaluate(model, x, y)
+        numbers[name] = {key: terms[key] for key in ("nll", "perplexity", "usage")}
+        for kind, distribution in {"uniform": None, "PixelCNN": prior}.items():
+            if kind == "PixelCNN" and (prior is None or name == "train"):
+                continue
+            of_prior = labels if distribution is not None and distribution.classes is not None else None
+            cost = float(model.code_cost(model.encode(x), distribution, of_prior).mean())
+            bits = cost / log(2) / seconds
+            bound = terms["nll"] + cost
+            numbers[name][kind.lower()] = {"codes": cost, "bound": bound, "bits_a_second": bits}
+            cells = (f"{n / T:.4f}" for n in (bound, terms["nll"], cost))
+            rows.append([name, kind, *cells, f"{bits:,.0f}", f"{terms['perplexity']:.1f}"])
+    print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/s of the codes", "perplexity"], rows)
+    print("bound = nll + cost of the codes, in nats a sample, of the density of samples in [-1, 1]")
+    numbers["test"] |= _coding(model, data)
+    return numbers
+
+
+def _coding(model: VQVAE1d, data: Dataset) -> Numbers:
+    """Print segmental SNR and log-spectral distance of the test segments' reconstructions, beside mu-law's."""
+    x = model.check_images(data.x_test)
+    y = model.check_labels(data.y_test, len(x))
+    signal = np.clip(x[:, 0, 0], -1, 1)
+    bits = model.bits_a_second / model.sample_rate
+    equal, each = uses.mu_law_at(signal, bits)
+    eight = 8.0 * model.sample_rate
+    candidates = {
+        "VQ-VAE": (model.bits_a_second, np.clip(model.reconstruct(x, y)[:, 0, 0], -1, 1)),
+        f"mu-law, {bits / each:.2g} of the samples with {each} bits": (model.bits_a_second, equal),
+        "mu-law, 8 bits": (eight, uses.mu_law(signal, 8)),
+    }
+    found, rows = [], []
+    for name, (rate, seen) in candidates.items():
+        numbers = {"snr": uses.segmental_snr(signal, seen), "distance": uses.log_spectral_distance(signal, seen)}
+        found.append(numbers)
+        rows.append([name, f"{rate:,.0f}", f"{eight / rate:.1f}", *fixed(*numbers.values())])
+    print_table(["test segments by", "bits/s", "times fewer than 8-bit", "segmental SNR", "spectral distance"], rows)
+    print("segmental SNR and log-spectral distance in dB; bits of the VQ-VAE under a uniform prior")
+    return dict(zip(("coding", "mu_law_equal", "mu_law_8"), found, strict=True))
 
 
 # ---- samples ----

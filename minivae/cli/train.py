@@ -1,4 +1,4 @@
-"""`minivae train ae|dae|vae|vqvae|vqvae2` trains a model from nothing, `minivae train prior RUN` a prior of codes."""
+"""`minivae train MODEL` trains a model from nothing, `minivae train prior RUN` the prior of a VQ-VAE's codes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from minivae import figures, manual_seed, models
 from minivae.data import Dataset
 from minivae.models.autoencoder import CORRUPTIONS, LEVEL
 from minivae.models.base import Estimator
+from minivae.models.vqvae1d import COMMITMENT
 
 from . import gallery, images, options
 from .parser import Parser
@@ -22,6 +23,7 @@ from .tables import report
 from .training import Training, training
 
 TOP_CODES, BOTTOM_CODES = 64, 4  # 16 and 2 lower the bound of the embedded images by 5 nats more, and blur them more
+KERNELS, WIDE_KERNELS = (5, 3), (9, 7)  # of a prior's layers; it has to see far back in sequences, maps of one row
 MIRRORED = ("fashion-mini", "fashion-mnist")  # data whose mirror images are as good: no digits, no letters
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
 # Few codes, whose prior can be learned from few images. rvq: of each stage. fsq has none: VQVAE's own default.
@@ -40,6 +42,7 @@ def add_commands(commands: Any) -> None:
     _vae_options(_new(kinds, "vae", _vae, 15, "train a variational autoencoder"))
     _vqvae_options(_new(kinds, "vqvae", _vqvae, 15, "train a vector-quantised autoencoder"))
     _vqvae2_options(_new(kinds, "vqvae2", _vqvae2, 15, "train a vector-quantised autoencoder of two levels"))
+    _vqvae1d_options(_new(kinds, "vqvae1d", _vqvae1d, 12, "train a vector-quantised autoencoder of sounds"))
     text = "train a PixelCNN as the prior of a VQ-VAE's codes, two of them for those of a VQ-VAE-2"
     _prior_options(options.add_command(kinds, "prior", _train_prior, text))
 
@@ -63,19 +66,22 @@ def _train(args: argparse.Namespace) -> None:
     with training(files, args) as run:
         manual_seed(args.seed)
         whole = run.checked(images.load(args.data, args.image_shape))
-        data, x_validation, _ = images.set_aside(whole, args.validation, args.seed)
+        data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
         model = args.build(args, data)
         check_pixels(model, whole)
         x_train, x_validation = model.check_images(data.x_train), model.check_images(x_validation)
         model.check_images(data.x_test)
         sizes = images.sizes(args.validation, x_train, x_validation, data.x_test)
         print(f"{run.options['model']} with {model.num_parameters():,} parameters on {data.name}: ", end="")
-        print(f"{sizes} images {x_train.shape[1:]}", flush=True)
+        print(f"{sizes} {'images' if data.sample_rate is None else 'segments'} {x_train.shape[1:]}", flush=True)
         model.to(device=args.device)
         if not run.goes_on:
             model.prepare(x_train)  # here, so that what cannot be trained does not overwrite what was
         run.begin()
-        run.fit(model, args, x_train, validation=x_validation)
+        if model.classes is None:
+            run.fit(model, args, x_train, validation=x_validation)
+        else:
+            run.fit(model, args, x_train, data.y_train, validation=(x_validation, y_validation))
         trained = Run(args.out, model, args.device)
         trained.drop_other_prior()
         _finish(run, args, model, trained, data)
@@ -190,6 +196,8 @@ def _vqvae_options(parser: Parser) -> None:
 
 
 def _vqvae(args: argparse.Namespace, data: Dataset) -> Estimator:
+    if data.sample_rate is not None:
+        raise ValueError(f"{data.name!r} holds sounds: `minivae train vqvae1d --data {args.data}` is for these")
     return models.VQVAE(
         data.x_train.shape[1:],
         codes=args.codes,
@@ -221,6 +229,37 @@ def _vqvae2(args: argparse.Namespace, data: Dataset) -> Estimator:
         stride=args.stride,
         channels=args.channels,
         likelihood=args.likelihood,
+        update=args.update,
+        commitment=args.commitment,
+    )
+
+
+def _vqvae1d_options(parser: Parser) -> None:
+    """Add the options of a VQ-VAE of sounds; if the data has labels, its decoder is conditional on them."""
+    parser.set_defaults(data="syllables", batch_size=16)
+    options.count(parser, "--codes", 256, "number of codes in the codebook", most=2**16)
+    options.count(parser, "--code-dim", 16, "length of a code", most=options.WIDE)
+    options.count(parser, "--channels", 64, "number of channels of each convolution", most=options.CHANNELS)
+    strides = "strides of the encoder's convolutions; a code stands for as many samples as their product says"
+    options.counts(parser, "--strides", [4, 4], "S", strides, least=2, most=64)
+    update = "how the codebook learns: by moving averages of the encoder's outputs, or by gradients"
+    parser.add_argument("--update", choices=["ema", "gradient"], default="ema", help=update)
+    parser.add_argument(
+        "--commitment", type=float, default=COMMITMENT, help="weight of the commitment term in the loss"
+    )
+
+
+def _vqvae1d(args: argparse.Namespace, data: Dataset) -> Estimator:
+    if data.sample_rate is None:
+        raise ValueError(f"vqvae1d is for sounds: 'syllables' or a folder of .wav, .flac, .ogg; {data.name!r} is none")
+    return models.VQVAE1d(
+        data.x_train.shape[1:],
+        data.sample_rate,
+        classes=None if data.class_names is None else len(data.class_names),
+        codes=args.codes,
+        code_dim=args.code_dim,
+        channels=args.channels,
+        strides=args.strides,
         update=args.update,
         commitment=args.commitment,
     )
@@ -319,11 +358,14 @@ def _with_mirrored(
 
 
 def _prior(args: argparse.Namespace, model: models.VQVAE, classes: int | None) -> models.PixelCNN:
+    first_kernel, kernel = WIDE_KERNELS if model.map_size[0] == 1 else KERNELS
     return models.PixelCNN(
         model.code_shape,
         model.quantizer.codes,
         channels=args.channels,
         layers=args.layers,
+        first_kernel=first_kernel,
+        kernel=kernel,
         classes=classes,
         codebook_digest=model.codebook_digest,
         dropout=args.dropout,

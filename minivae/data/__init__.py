@@ -17,12 +17,13 @@ import numpy as np
 from minivae.kernels import checks
 from minivae.kernels.checks import check_finite
 
-from . import files, idx, shapes
+from . import files, idx, shapes, sound, syllables
 from .batches import Batches
 
 __all__ = ["Batches", "Dataset", "check_finite", "load", "names"]
 
 SHAPES_TRAIN, SHAPES_TEST, SHAPES_IMAGE = 4000, 1000, (1, 32, 32)
+SYLLABLES_TRAIN, SYLLABLES_TEST, SEGMENT = 900, 100, (1, 1, 4096)  # SEGMENT: also of the user's own sounds
 HELD_OUT = 10  # every tenth image becomes a test image where the data set has no test part
 
 
@@ -33,7 +34,7 @@ class Dataset:
     x_train, x_test: images (N, C, H, W), float32; images that were stored as bytes are scaled to [0, 1].
     y_train, y_test: labels (N,), int64, or None. class_names: the name of each label, or None.
     factors_train, factors_test: the table (N, 5) from which generated images were drawn, or None; factor_names names
-    its columns.
+    its columns. sample_rate: samples a second of sounds, whose segments are images (N, 1, 1, T); None for images.
 
     Raises TypeError or ValueError for fields that do not fit together.
     """
@@ -47,6 +48,7 @@ class Dataset:
     factors_train: np.ndarray | None = None
     factors_test: np.ndarray | None = None
     factor_names: tuple[str, ...] | None = None
+    sample_rate: int | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -61,6 +63,8 @@ class Dataset:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, tuple) and all(isinstance(v, str) for v in value)):
                 raise TypeError(f"{name} must be a tuple of str or None, got {checks.shown(value)}")
+        if self.sample_rate is not None:
+            checks.integer("sample_rate", self.sample_rate, 1)
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -84,20 +88,22 @@ def _check_part(name: str, x: np.ndarray | None, count: int | None, ndim: int, k
 
 def names() -> list[str]:
     """The names that load() knows."""
-    return ["fashion-mini", "shapes", *idx.SOURCES]
+    return ["fashion-mini", "shapes", "syllables", *idx.SOURCES]
 
 
 def load(name: str | Path, folder: str | Path | None = None, image_shape: Sequence[int] | None = None) -> Dataset:
-    """Load a data set by its name, or images from a .npy file, a .npz file or a folder of PNGs.
+    """Load a data set by its name, or images from a .npy file, a .npz file or a folder of PNGs, or sounds.
 
     name: one of
         'fashion-mini'              4,000 + 1,000 images of Fashion-MNIST, which are part of this package
         'shapes'                    4,000 + 1,000 generated images, (1, 32, 32) or image_shape (1, S, S)
+        'syllables'                 900 + 100 generated sounds that resemble speech, see data.syllables; labels: speaker
         'fashion-mnist', 'mnist'    60,000 + 10,000 images from four IDX files
-        a path                      the user's own images, see data.files; a Path, or a str with a '/', is always a path
+        a path                      the user's own images, see data.files, or a folder of .wav, .flac or .ogg files, see
+                                    data.sound; a Path, or a str with a '/', is always a path
     folder: where the IDX files are. Without it they are searched for in $MINIVAE_DATA, in Debian's package and in the
         user's cache, and downloaded if they are not found.
-    image_shape: (C, H, W), for arrays in which each image is a flat row.
+    image_shape: (C, H, W), for arrays in which each image is a flat row; (1, 1, T) for sounds, T = 4096 unless given.
 
     If the user's own images have no test part, every tenth image is held out for testing, at least one.
 
@@ -110,6 +116,8 @@ def load(name: str | Path, folder: str | Path | None = None, image_shape: Sequen
         return _fashion_mini()
     if name == "shapes":
         return _shapes(SHAPES_IMAGE if image_shape is None else image_shape)
+    if name == "syllables":
+        return _syllables(SEGMENT if image_shape is None else image_shape)
     if name in idx.SOURCES:
         class_names = idx.SOURCES[str(name)].class_names
         parts = idx.load_folder(idx.find(str(name), folder), len(class_names))
@@ -173,7 +181,27 @@ def _shapes(image_shape: Sequence[int]) -> Dataset:
     )
 
 
+def _syllables(image_shape: Sequence[int]) -> Dataset:
+    x, y = syllables.generate(SYLLABLES_TRAIN + SYLLABLES_TEST, _segment_length(image_shape))
+    x, cut = x[:, None, None], SYLLABLES_TRAIN
+    parts = x[:cut], x[cut:], y[:cut], y[cut:]
+    return Dataset("syllables", *parts, syllables.SPEAKERS, sample_rate=syllables.RATE)
+
+
+def _segment_length(image_shape: Sequence[int]) -> int:
+    """T of (1, 1, T); ValueError for another shape."""
+    T = image_shape[2]
+    if tuple(image_shape) != (1, 1, T):
+        raise ValueError(f"the image_shape of sounds must be (1, 1, T), for T samples, got {tuple(image_shape)}")
+    checks.elements("sounds", (SYLLABLES_TRAIN + SYLLABLES_TEST, T))
+    return T
+
+
 def _own(path: Path, image_shape: Sequence[int] | None) -> Dataset:
+    if sound.is_folder_of_sounds(path):
+        T = _segment_length(SEGMENT if image_shape is None else image_shape)
+        (x, y), (x_test, y_test), class_names, rate = sound.load_folder(path, T)
+        return Dataset(path.name, x, x_test, y, y_test, class_names, sample_rate=rate)
     if path.is_dir():
         if image_shape is not None:
             raise ValueError(f"image_shape is for arrays; {str(path)!r} is a folder of PNGs, which state their shape")

@@ -14,18 +14,25 @@ from .base import Codec, Estimator
 from .pixelcnn import PixelCNN
 from .vae import VAE
 from .vqvae import VQVAE
+from .vqvae1d import VQVAE1d
 from .vqvae2 import VQVAE2
 from .vqvae2_prior import VQVAE2Prior
 
-__all__ = ["VAE", "VQVAE", "VQVAE2", "Autoencoder", "Codec", "Estimator", "PixelCNN", "VQVAE2Prior", "corrupt", "load"]
+__all__ = [
+    "VAE",
+    "VQVAE",
+    "VQVAE2",
+    "Autoencoder",
+    "Codec",
+    "Estimator",
+    "PixelCNN",
+    "VQVAE1d",
+    "VQVAE2Prior",
+    "corrupt",
+    "load",
+]
 
-MODELS: dict[str, type[Estimator]] = {
-    "Autoencoder": Autoencoder,
-    "PixelCNN": PixelCNN,
-    "VAE": VAE,
-    "VQVAE": VQVAE,
-    "VQVAE2": VQVAE2,
-}
+MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2)}
 
 
 def load(path: str | Path, classes: Sequence[type[Estimator]] = (), **modules: Module) -> Estimator:

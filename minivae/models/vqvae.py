@@ -141,7 +141,7 @@ class VQVAE(CodeModel):
     ) -> None:
         check_image_shape(image_shape)
         if encoder is None or decoder is None:
-            _check_multiples(image_shape)
+            self._check_sizes(image_shape)
         checks.integer("codes", codes, 1)
         checks.integer("code_dim", code_dim, 1)
         checks.integer("channels", channels, 1)
@@ -155,8 +155,12 @@ class VQVAE(CodeModel):
         self.levels, self.stages = levels, stages
         self.keep_modules({"encoder": encoder, "decoder": decoder}, OF_BUILT_NETWORKS)
         self.given = Beside({**self.given, "quantizer": checks.choice("quantizer", quantizer, PARAMETERS)})
-        check_parameters(quantizer, vars(self), {name: p.default for name, p in self._parameters().items()})
+        check_parameters(quantizer, vars(self), {name: p.default for name, p in VQVAE._parameters().items()})
         super().__init__(epochs, lr, batch_size, random_state, warm_start)
+
+    def _check_sizes(self, image_shape: Sequence[int]) -> None:
+        """Raise ValueError for images that the networks of build() do not take."""
+        _check_multiples(image_shape)
 
     def build(self) -> None:
         """Encoder, quantiser, decoder and likelihood."""
@@ -166,7 +170,7 @@ class VQVAE(CodeModel):
         self.build_observation()
         self._map_size: tuple[int, int] | None = None
 
-    def _make_encoder(self) -> Sequential:
+    def _make_encoder(self) -> Module:
         """(N, C, H, W) -> (N, D, H / 4, W / 4)."""
         C, channels = int(self.image_shape[0]), self.channels
         return Sequential(
@@ -179,7 +183,7 @@ class VQVAE(CodeModel):
             *([BatchNorm2d(self._latent_length)] if self.given["quantizer"] == "fsq" else []),  # see finite_scalar.py
         )
 
-    def _make_decoder(self) -> Sequential:
+    def _make_decoder(self) -> Module:
         """(N, D, H / 4, W / 4) -> (N, C, H, W): the encoder's mirror image."""
         C, channels = int(self.image_shape[0]), self.channels
         return Sequential(

@@ -2,12 +2,14 @@
 
 module.py       Module, Parameter and Buffer: the tree of layers and its state
 layers.py       the layers             containers.py   Sequential and ModuleList
+conv1d.py       convolutions of signals, plain, causal and transposed
 init.py         initial weights        networks.py     encoders and decoders that the models share
 likelihoods.py  what a decoder's output means, nats and bits per dimension
 quantizers/     what makes codes of latents: of the VQ-VAE, residual and finite scalar ones
 """
 
 from .containers import ModuleList, Sequential
+from .conv1d import CausalConv1d, Conv1d, ConvTranspose1d
 from .layers import (
     GELU,
     BatchNorm2d,
@@ -35,7 +37,10 @@ __all__ = [
     "GELU",
     "BatchNorm2d",
     "Buffer",
+    "CausalConv1d",
+    "Conv1d",
     "Conv2d",
+    "ConvTranspose1d",
     "ConvTranspose2d",
     "Dropout",
     "Embedding",

@@ -53,14 +53,20 @@ class Linear(Module):
 
 
 class _Conv(Module):
-    """Settings and weights of both convolution layers. transposed: the weight has the input channels on axis 0."""
+    """Settings and weights of all convolution layers. transposed: the weight has the input channels on axis 0."""
 
     def __init__(
-        self, channels: Pair, kernel_size: int | Pair, groups: int, bias: bool, dtype: Any, transposed: bool = False
+        self,
+        channels: Pair,
+        kernel_size: tuple[int, ...],
+        groups: int,
+        bias: bool,
+        dtype: Any,
+        transposed: bool = False,
     ) -> None:
         self.in_channels = integer("in_channels", channels[0], 1)
         self.out_channels = integer("out_channels", channels[1], 1)
-        self.kernel_size, self.groups = as_pair("kernel_size", kernel_size, 1), integer("groups", groups, 1)
+        self.kernel_size, self.groups = kernel_size, integer("groups", groups, 1)
         if any(c % self.groups for c in channels):
             both = f"{channels[0]} and {channels[1]} channels"
             raise ValueError(f"{type(self).__name__}: groups={groups} does not divide both {both}")
@@ -89,7 +95,7 @@ class Conv2d(_Conv):
         bias: bool = True,
         dtype: Any = np.float32,
     ) -> None:
-        super().__init__((in_channels, out_channels), kernel_size, groups, bias, dtype)
+        super().__init__((in_channels, out_channels), as_pair("kernel_size", kernel_size, 1), groups, bias, dtype)
         self.stride, self.padding = as_pair("stride", stride, 1), as_pair("padding", padding, 0)
         self.dilation = as_pair("dilation", dilation, 1)
 
@@ -117,7 +123,8 @@ class ConvTranspose2d(_Conv):
         dilation: int | Pair = 1,
         dtype: Any = np.float32,
     ) -> None:
-        super().__init__((in_channels, out_channels), kernel_size, groups, bias, dtype, transposed=True)
+        kernel = as_pair("kernel_size", kernel_size, 1)
+        super().__init__((in_channels, out_channels), kernel, groups, bias, dtype, transposed=True)
         self.stride, self.padding = as_pair("stride", stride, 1), as_pair("padding", padding, 0)
         self.output_padding, self.dilation = (
             as_pair("output_padding", output_padding, 0),

@@ -5,7 +5,7 @@ Importing this package gives the Tensor its operators and methods (operators.py)
 
 from . import operators  # noqa: F401 - gives the Tensor its operators
 from .arithmetic import add, clip, div, maximum, minimum, mul, neg, pow, sub, where
-from .conv import conv2d, conv_transpose2d
+from .conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from .elementwise import (
     abs,
     astype,
@@ -48,7 +48,9 @@ __all__ = [
     "broadcast_to",
     "cat",
     "clip",
+    "conv1d",
     "conv2d",
+    "conv_transpose1d",
     "conv_transpose2d",
     "cross_entropy",
     "div",

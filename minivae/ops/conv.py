@@ -7,19 +7,26 @@ derives all three passes, with a matrix of numbers.
 The transposed convolution is the map x -> A^T x, which is the same kernel `conv2d_input_grad`. The gradient of
 <dy, A^T x> by x is A dy, the plain convolution of dy. Its gradient by w is that of the convolution with x and dy
 exchanged, because <dy, A^T x> = <x, A dy>.
+
+A signal (N, C, L) is an image (N, C, 1, L) of one row, and its kernel (OC, C, K) is one of shape 1 x K. So the
+one-dimensional functions are the two-dimensional ones between two reshapes, which copy nothing, and have their
+gradients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
-from minivae.kernels.checks import flag
+from minivae.kernels.checks import flag, integer
 from minivae.kernels.contract import Array
 from minivae.kernels.geometry import ConvGeometry, Pair, conv2d_geometry, conv_transpose2d_geometry
 
 from .arguments import check_dtypes
+from .shape import reshape
 
 
 class Conv2d(Function):
@@ -110,6 +117,77 @@ def conv_transpose2d(
     bias = _bias("conv_transpose2d", b, g.C, w, g)
     check_dtypes("conv_transpose2d", x, w, *bias)
     return ConvTranspose2d.apply(x, w, *bias, g=g, relu=flag("relu", relu))
+
+
+def conv1d(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    relu: bool = False,
+) -> Tensor:
+    """Cross-correlation of signals: x (N, C, L), w (OC, C / groups, K), b (OC,) -> (N, OC, OL).
+
+    OL = floor((L + 2 padding - dilation (K - 1) - 1) / stride) + 1. relu and errors as for conv2d.
+    """
+    x, w = _as_row("conv1d: x", x), _as_row("conv1d: w", w)
+    stride, padding, dilation = _in_row(stride=(stride, 1), padding=(padding, 0), dilation=(dilation, 1))
+    with _of_signals("conv1d", x, w):
+        return _from_row(conv2d(x, w, b, (1, stride), (0, padding), (1, dilation), groups, relu))
+
+
+def conv_transpose1d(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    stride: int = 1,
+    padding: int = 0,
+    output_padding: int = 0,
+    groups: int = 1,
+    dilation: int = 1,
+    relu: bool = False,
+) -> Tensor:
+    """The transpose of conv1d: x (N, C_in, L), w (C_in, C_out / groups, K), b (C_out,) -> (N, C_out, OL).
+
+    OL = (L - 1) stride - 2 padding + dilation (K - 1) + 1 + output_padding. relu and errors as for conv_transpose2d.
+    """
+    x, w = _as_row("conv_transpose1d: x", x), _as_row("conv_transpose1d: w", w)
+    stride, padding, dilation, more = _in_row(
+        stride=(stride, 1), padding=(padding, 0), dilation=(dilation, 1), output_padding=(output_padding, 0)
+    )
+    with _of_signals("conv_transpose1d", x, w):
+        return _from_row(conv_transpose2d(x, w, b, (1, stride), (0, padding), (0, more), groups, (1, dilation), relu))
+
+
+def _as_row(name: str, x: Any) -> Tensor:
+    """(A, B, L) -> (A, B, 1, L); ValueError for another number of axes."""
+    x = as_tensor(x)
+    if x.ndim != 3:
+        raise ValueError(f"{name} must have 3 axes, the last of them the signal's, got shape {x.shape}")
+    return reshape(x, (*x.shape[:2], 1, x.shape[2]))
+
+
+@contextmanager
+def _of_signals(name: str, x: Tensor, w: Tensor) -> Iterator[None]:
+    """Inside, a ValueError about images of one row says which signals (N, C, L) and weight they are."""
+    try:
+        yield
+    except ValueError as error:
+        shapes = " and weight ".join(str((*t.shape[:2], t.shape[3])) for t in (x, w))
+        raise ValueError(f"{name} of signals {shapes}, as images of one row: {error}") from None
+
+
+def _from_row(y: Tensor) -> Tensor:
+    """(N, OC, 1, OL) -> (N, OC, OL)."""
+    return reshape(y, (*y.shape[:2], y.shape[3]))
+
+
+def _in_row(**settings: tuple[Any, int]) -> list[int]:
+    """The values of settings of one axis, each with its least value, as ints."""
+    return [integer(name, value, least) for name, (value, least) in settings.items()]
 
 
 def _bias(name: str, b: Any, channels: int, w: Tensor, g: ConvGeometry) -> tuple[Tensor, ...]:

@@ -6,6 +6,7 @@
     pack_codes          images in few bytes: the codes of a VQ-VAE, entropy-coded under its prior; unpack_codes
     image_formats       what PNG, JPEG and WebP make of the same images
     detect_anomalies    the AUROC (area under the ROC curve) of the reconstruction error, and a threshold for it
+    segmental_snr, log_spectral_distance    how near sounds are to others; mu_law and mu_law_at, what they compare with
     WholenessJudge      the share of samples that show one whole thing, by a classifier that knows torn ones too
 
 Each function takes any object that has the method it needs: transform(x), reconstruct(x) or score_samples(x). PCA has
@@ -21,6 +22,7 @@ from .image_formats import FormatRow, image_formats
 from .metrics import psnr, roc_auc, squared_error
 from .pca import PCA
 from .probe import LogisticRegression, ProbeRow, probe
+from .speech import log_spectral_distance, mu_law, mu_law_at, segmental_snr
 from .wholeness import Wholeness, WholenessJudge
 
 __all__ = [
@@ -40,10 +42,14 @@ __all__ = [
     "denoising",
     "detect_anomalies",
     "image_formats",
+    "log_spectral_distance",
+    "mu_law",
+    "mu_law_at",
     "pack_codes",
     "probe",
     "psnr",
     "roc_auc",
+    "segmental_snr",
     "squared_error",
     "unpack_codes",
 ]

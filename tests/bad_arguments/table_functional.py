@@ -57,6 +57,12 @@ def image(weight: tuple[int, ...]) -> dict[str, Argument]:
     }
 
 
+def signal(weight: tuple[int, ...]) -> dict[str, Argument]:
+    """Arguments that both convolutions of signals have."""
+    one = {"stride": Argument(2, integer(1)), "padding": Argument(1, integer(0)), "dilation": Argument(1, integer(1))}
+    return {**image(weight), "x": Argument(IMAGE[:, :, 0].copy(), FLOAT_ARRAY), **one}
+
+
 def _index(value: Any) -> Any:
     """What NumPy takes as an index besides arrays."""
     return EITHER if value is None or value is True or isinstance(value, (int, list, tuple)) else REFUSED
@@ -147,6 +153,8 @@ FUNCTIONS = {
         {"x": x, "w": Argument(X[:2] + 1, FLOAT_ARRAY), "b": Argument(VECTOR[:2], FLOAT_ARRAY | NONE), "relu": flag},
     ),
     "embedding": Row(F.embedding, {"index": Argument(np.array([1, 0, 1]), INDEX_ARRAY), "table": x}),
+    "conv1d": Row(F.conv1d, signal((4, 2, 3))),
+    "conv_transpose1d": Row(F.conv_transpose1d, {**signal((4, 2, 3)), "output_padding": Argument(1, integer(0))}),
     "conv2d": Row(F.conv2d, image((4, 2, 3, 3))),
     "conv_transpose2d": Row(F.conv_transpose2d, {**image((4, 2, 3, 3)), "output_padding": Argument(1, pair(0))}),
     "max_pool2d": Row(

@@ -72,6 +72,14 @@ def channels(**more: Argument) -> dict[str, Argument]:
     }
 
 
+def of_signals(*left_out: str, **more: Argument) -> dict[str, Argument]:
+    """What the convolution layers of signals have."""
+    least = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
+    found = channels(**{name: Argument(2 if name == "kernel_size" else 1, integer(n)) for name, n in least.items()})
+    return {name: argument for name, argument in {**found, **more}.items() if name not in left_out}
+
+
+SIGNAL = IMAGE[:, :, 0].copy()
 QUANTIZER = {
     "codes": Argument(3, SIZE),
     "dim": Argument(4, SIZE),
@@ -87,6 +95,13 @@ CONSTRUCTORS = {
     "Linear": made(nn.Linear, X, in_features=Argument(4, SIZE), out_features=Argument(3, SIZE), bias=bias, dtype=dtype),
     "Conv2d": made(nn.Conv2d, IMAGE, **channels()),
     "ConvTranspose2d": made(nn.ConvTranspose2d, IMAGE, **channels(output_padding=Argument(1, pair(0)))),
+    "Conv1d": made(nn.Conv1d, SIGNAL, **of_signals()),
+    "CausalConv1d": made(nn.CausalConv1d, SIGNAL, **of_signals("stride", "padding")),
+    "ConvTranspose1d": made(
+        nn.ConvTranspose1d,
+        SIGNAL,
+        **of_signals(stride=Argument(2, integer(1)), output_padding=Argument(1, integer(0))),
+    ),
     "BatchNorm2d": made(nn.BatchNorm2d, IMAGE, num_features=Argument(4, SIZE), eps=eps, momentum=momentum, dtype=dtype),
     "GroupNorm": made(nn.GroupNorm, IMAGE, num_groups=GROUPS, num_channels=Argument(4, SIZE), eps=eps, dtype=dtype),
     "Dropout": made(nn.Dropout, X, p=Argument(0.3, number(0, 1, "[)"))),
@@ -124,6 +139,9 @@ FORWARD: dict[str, tuple[Callable[[], nn.Module], np.ndarray]] = {
     "Linear": (lambda: nn.Linear(4, 3), X),
     "Conv2d": (lambda: nn.Conv2d(4, 2, 3), IMAGE),
     "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 2, 3), IMAGE),
+    "Conv1d": (lambda: nn.Conv1d(4, 2, 3), SIGNAL),
+    "CausalConv1d": (lambda: nn.CausalConv1d(4, 2, 3), SIGNAL),
+    "ConvTranspose1d": (lambda: nn.ConvTranspose1d(4, 2, 3), SIGNAL),
     "BatchNorm2d": (lambda: nn.BatchNorm2d(4), IMAGE),
     "GroupNorm": (lambda: nn.GroupNorm(2, 4), IMAGE),
     "Dropout": (nn.Dropout, X),
@@ -139,7 +157,7 @@ FORWARD: dict[str, tuple[Callable[[], nn.Module], np.ndarray]] = {
 def forward(name: str) -> Row:
     make, x = FORWARD[name]
     cls = getattr(nn, name)
-    with_relu = {"relu": relu} if name in ("Linear", "Conv2d", "ConvTranspose2d") else {}
+    with_relu = {"relu": relu} if hasattr(cls.forward, "takes_relu") else {}
     kind = NUMBER_ARRAY if name == "Unflatten" else FLOAT_ARRAY
     return method(cls, "forward", make, {"x": Argument(x, kind), **with_relu})
 

@@ -43,6 +43,7 @@ from .table_functional import NOISE
 RNG = np.random.default_rng(2)
 IMAGES = RNG.uniform(0.1, 0.9, (3, 1, 4, 4)).astype(np.float32)
 MAPS = RNG.integers(0, 3, (3, 2, 2))
+WAVES = RNG.uniform(-0.9, 0.9, (3, 1, 1, 4)).astype(np.float32)
 CODES = RNG.integers(0, 3, (3, 1, 1))
 LATENTS = RNG.normal(size=(3, 2)).astype(np.float32)
 LABELS = np.array([0, 1, 1])
@@ -91,6 +92,9 @@ SETTINGS: dict[str, Argument] = {
     "commitment": Argument(0.3, number(0)),
     "decay": Argument(0.9, number(0, 1, "()")),
     "restart": Argument(0.1, number(0, 1, "[)")),
+    "sample_rate": Argument(8000, integer(1)),
+    "strides": Argument((2, 2), integers(2)),
+    "dilations": Argument((1,), SIZES),
     "quantizer": Argument("vq", choice("vq", "fsq", "rvq")),
     "levels": Argument(None, NONE),  # of other quantisers than "vq": in tests/models/test_vqvae_quantizers.py
     "stages": Argument(None, NONE),
@@ -136,6 +140,11 @@ SETTINGS: dict[str, Argument] = {
 OWN: dict[str, dict[str, Argument]] = {
     "VQVAE": {"channels": Argument(2, integer(1))},
     "VQVAE2": {"channels": Argument(2, integer(1))},
+    "VQVAE1d": {
+        "image_shape": Argument((1, 1, 4), integers(1, count=3)),
+        "channels": Argument(2, integer(1)),
+        "y": Argument(LABELS, CODE_KIND),
+    },
     "PixelCNN": {
         "channels": Argument(2, integer(1)),
         "hidden": Argument(2, integer(1)),
@@ -144,10 +153,16 @@ OWN: dict[str, dict[str, Argument]] = {
 }
 # The squared error of huge images is beyond float32.
 OVERFLOWS = {("Autoencoder", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform")}
+OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 CLASSES: dict[str, type] = {
-    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE2", "Autoencoder", "PixelCNN")
+    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
 }
-DATA = {name: (MAPS, MAP_KIND) if name == "PixelCNN" else (IMAGES, IMAGE_KIND) for name in CLASSES}
+DATA = {
+    **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
+    "PixelCNN": (MAPS, MAP_KIND),
+    "VQVAE1d": (WAVES, IMAGE_KIND),
+}
+CONDITIONAL = ("PixelCNN", "VQVAE1d")
 
 
 def setting(model: str, name: str) -> Argument:
@@ -169,7 +184,7 @@ def prior() -> Any:
 
 def _described(model: Any) -> Any:
     """A model's weights and one loss. What it writes into a file must be plain values."""
-    x = MAPS if isinstance(model, models.PixelCNN) else IMAGES
+    x = DATA[type(model).__name__][0]
     json.dumps(model._meta())
     y = () if model.classes is None else (np.zeros(len(x), np.int64),)
     try:
@@ -193,7 +208,7 @@ def fitted(name: str) -> Row:
     cls = CLASSES[name]
     x, kind = DATA[name]
     arguments = {"x": Argument(x, kind), "validation": Argument(x[:2], kind | NONE)}
-    if name == "PixelCNN":
+    if name in CONDITIONAL:
         valid = (x[:2], LABELS[:2])
         arguments["validation"] = Argument(valid, Kind("pair", lambda value: None if value is None else REFUSED))
     for parameter in inspect.signature(cls.fit).parameters:
@@ -265,6 +280,7 @@ def set_params(model: str) -> Row:
     )
 
 
+waves, inner_waves = Argument(WAVES, IMAGE_KIND), Argument(WAVES, INNER_KIND)
 x, a, b = (Argument(IMAGES, IMAGE_KIND) for _ in range(3))
 z = Argument(LATENTS, LATENT_KIND)
 codes, maps = Argument(CODES, CODE_KIND), Argument(MAPS, MAP_KIND)
@@ -307,6 +323,19 @@ VERBS = {
         "sample": {"prior": Argument(prior(), OFFERS), "y": no_labels},
         "bits_per_dim": {},
     },
+    "VQVAE1d": {
+        **{name: {"x": waves} for name in ("encode", "transform", "check_images")},
+        **{name: {"x": waves, "y": some_labels} for name in ("score", "reconstruct", "fit_transform")},
+        "loss": {"x": inner_waves, "y": inner_labels},
+        "decode": {"codes": codes, "y": some_labels},
+        "inverse_transform": {"z": codes, "y": some_labels},
+        "check_codes": {"codes": codes},
+        "code_cost": {"codes": codes, "prior": prior_argument, "y": no_labels},
+        "score_samples": {"x": waves, "prior": prior_argument, "y": some_labels},
+        "bound": {"x": waves, "prior": prior_argument, "y": some_labels},
+        "sample": {"prior": Argument(prior(), OFFERS), "y": Argument(np.array([0, 1]), CODE_KIND)},
+        "bits_per_dim": {},
+    },
     "PixelCNN": {
         **{name: {"x": maps} for name in ("score", "check_images")},
         "score_samples": {"maps": maps, "y": some_labels},
@@ -334,12 +363,12 @@ TABLE = {
     },
     **{
         f"models.{name}.check_labels": method(
-            CLASSES["PixelCNN"],
+            CLASSES[name],
             "check_labels",
-            lambda: new("PixelCNN"),
+            lambda name=name: new(name),
             {"y": some_labels, "count": Argument(3, Kind("count", lambda value: EITHER))},
         )
-        for name in ("PixelCNN",)
+        for name in CONDITIONAL
     },
     "models.corrupt": Row(models.corrupt, CORRUPT),
     "models.load": Row(

@@ -54,6 +54,9 @@ FINITE = replace(NUMBERS, takes=())
 LABELS = array("labels", ("bool", *INDEX_ARRAY.dtypes), tensors=False, strings="either")
 HAS_METHOD = Kind("object with a method", lambda value: REFUSED)
 seed = Argument(1, SEED)
+WAVES = RNG.uniform(-0.5, 0.5, (2, 512)).astype(np.float32)
+EACH_SAMPLE = array("samples", EXTENDED, tensors=False, not_finite="refused")
+SOUNDS = array("waveforms", EXTENDED, scalars=False, tensors=False, not_finite="refused")
 
 
 class Model:
@@ -112,6 +115,11 @@ def _sizes(*arguments: Any) -> list[int]:
 def _strings(value: Any) -> Any:
     right = value is None or (isinstance(value, tuple) and all(isinstance(v, str) for v in value))
     return EITHER if right else REFUSED
+
+
+def _rates(value: Any) -> Any:
+    """None and positive integers, which are kept as they are."""
+    return REFUSED if (integer(1) | NONE).meaning(value) is REFUSED else EITHER
 
 
 def _names(value: Any) -> Any:
@@ -239,6 +247,17 @@ USES = {
     },
     "squared_error": Row(uses.squared_error, {"x": Argument(IMAGES, NUMBERS), "y": Argument(CLEAN, NUMBERS)}),
     "psnr": Row(uses.psnr, {"x": Argument(IMAGES, NUMBERS), "y": Argument(CLEAN, NUMBERS)}),
+    **{
+        name: Row(getattr(uses, name), {"x": Argument(WAVES, SOUNDS), "y": Argument(WAVES * 0.9, SOUNDS)})
+        for name in ("segmental_snr", "log_spectral_distance")
+    },
+    "mu_law": Row(
+        uses.mu_law,
+        {"x": Argument(WAVES, EACH_SAMPLE), "bits": Argument(8, integer(1, 16))},
+    ),
+    "mu_law_at": Row(
+        uses.mu_law_at, {"x": Argument(WAVES, SOUNDS), "bits_a_sample": Argument(0.5, number(0, np.inf, "()"))}
+    ),
     "roc_auc": Row(
         uses.roc_auc,
         {
@@ -285,6 +304,7 @@ DATASETS = {
             "factors_train": Argument(ROWS, TABLE_FIELD | NONE),
             "factors_test": Argument(ROWS, TABLE_FIELD | NONE),
             "factor_names": Argument(("a", "b", "c", "d"), Kind("names", _strings)),
+            "sample_rate": Argument(8000, Kind("rate", _rates)),
         },
     ),
     "check_finite": Row(datasets.check_finite, {"x": Argument(IMAGES, FINITE), "name": Argument("x", ANYTHING)}),

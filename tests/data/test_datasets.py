@@ -326,7 +326,7 @@ class TestOwnFiles:
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match="'imagenet'.*fashion-mini, shapes, fashion-mnist, mnist"):
+    with pytest.raises(ValueError, match="'imagenet'.*fashion-mini, shapes, syllables, fashion-mnist, mnist"):
         mv.datasets.load("imagenet")
 
 
