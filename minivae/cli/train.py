@@ -7,24 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from minivae import figures, manual_seed, models
+from minivae import manual_seed, models
 from minivae.data import Dataset
 from minivae.models.autoencoder import CORRUPTIONS, LEVEL
 from minivae.models.base import Estimator
 from minivae.models.vqvae1d import COMMITMENT
 
-from . import gallery, images, options
+from . import gallery, images, options, priors
+from .ending import finish
 from .parser import Parser
 from .pixels import check_pixels
-from .runs import BOTTOM, PRIOR, TOP, Files, Run, write_json
-from .tables import report
-from .training import Training, training
+from .runs import Files, Run
+from .training import training
 
-TOP_CODES, BOTTOM_CODES = 64, 4  # 16 and 2 lower the bound of the embedded images by 5 nats more, and blur them more
-KERNELS, WIDE_KERNELS = (5, 3), (9, 7)  # of a prior's layers; it has to see far back in sequences, maps of one row
-MIRRORED = ("fashion-mini", "fashion-mnist")  # data whose mirror images are as good: no digits, no letters
+TOP_CODES, BOTTOM_CODES = 64, 4  # 16 and 2 lower the bound of the embedded images by 5 nats, at a higher nll
 Build = Callable[[argparse.Namespace, Dataset], Estimator]
 # Few codes, whose prior can be learned from few images. rvq: of each stage. fsq has none: VQVAE's own default.
 CODES = {"vq": 32, "rvq": 16, "fsq": 256}
@@ -44,7 +40,7 @@ def add_commands(commands: Any) -> None:
     _vqvae2_options(_new(kinds, "vqvae2", _vqvae2, 15, "train a vector-quantised autoencoder of two levels"))
     _vqvae1d_options(_new(kinds, "vqvae1d", _vqvae1d, 12, "train a vector-quantised autoencoder of sounds"))
     text = "train a PixelCNN as the prior of a VQ-VAE's codes, two of them for those of a VQ-VAE-2"
-    _prior_options(options.add_command(kinds, "prior", _train_prior, text))
+    priors.add_options(options.add_command(kinds, "prior", priors.train, text))
 
 
 def _new(kinds: Any, name: str, build: Build, epochs: int, text: str) -> Parser:
@@ -84,36 +80,9 @@ def _train(args: argparse.Namespace) -> None:
             run.fit(model, args, x_train, data.y_train, validation=(x_validation, y_validation))
         trained = Run(args.out, model, args.device)
         trained.drop_other_prior()
-        _finish(run, args, model, trained, data)
+        finish(run, args, model, trained, data)
         gallery.draw(model, data, args.out)
     print(f"model, metrics and pictures are in {args.out}/")
-
-
-def _finish(
-    done: Training, args: argparse.Namespace, trained: Estimator, run: Run, data: Dataset, *others: Estimator
-) -> None:
-    """Draw the course of training, print the final table and write its numbers; others were trained before it."""
-    files, history = done.files, trained.history
-    _draw_course(done, args, trained)
-    print()
-    results = report(run, data)
-    records = [record for model in (trained, *others) for record in model.history]
-    seconds = sum(record["seconds"] for record in records)  # however often it was interrupted
-    speed = float(np.mean([record["images_per_second"] for record in history]))
-    parameters = sum(model.num_parameters() for model in (trained, *others))
-    numbers = {"parameters": parameters, "seconds": round(seconds, 1), "images_per_second": round(speed)}
-    if done.best_epoch is not None:
-        numbers |= {"epochs": len(history), "best_epoch": done.best_epoch}
-        end = "stopped after epoch {}" if len(history) < args.epochs else "trained for {} epochs"
-        print(f"{end.format(len(history))}; the weights are those of epoch {done.best_epoch}")
-    print(f"{seconds:.1f} s, {speed:,.0f} images/s in training")
-    write_json(files.path("results.json"), {**numbers, **results})
-
-
-def _draw_course(done: Training, args: argparse.Namespace, trained: Estimator) -> None:
-    unit = "nats per map of codes" if done.files.prefix else gallery.unit_of(trained)
-    seen = "test" if args.validation is None else "validation"
-    figures.save_training(done.files.path("training.png"), trained.history, unit, seen)
 
 
 # ---- autoencoders ----
@@ -263,143 +232,3 @@ def _vqvae1d(args: argparse.Namespace, data: Dataset) -> Estimator:
         update=args.update,
         commitment=args.commitment,
     )
-
-
-def _prior_options(parser: Parser) -> None:
-    options.run(parser)
-    options.training(parser, 20)
-    options.validation(parser)
-    options.count(parser, "--channels", 32, "number of channels of each convolution", most=options.CHANNELS)
-    options.count(parser, "--layers", 5, "number of layers of the PixelCNN", most=100)
-    dropout = "probability that a feature of a layer is zero in a step of the training"
-    parser.add_argument("--dropout", type=options.probability, default=0.1, metavar="P", help=dropout)
-    mirrored = f"train on the codes of mirror images too (default: for {' and '.join(MIRRORED)})"
-    options.flag(parser, "--mirrored", mirrored, default=None)
-    conditional = "learn one distribution for each class (default: where the classes are numbered 0, 1, ...)"
-    options.flag(parser, "--conditional", conditional, default=None)
-    options.keeping(parser)
-
-
-def _train_prior(args: argparse.Namespace) -> None:
-    run = Run.open(args.run, args.device)
-    model = run.model
-    if isinstance(model, models.VQVAE2):
-        _train_priors_of_levels(args, run, model)
-        return
-    if not isinstance(model, models.VQVAE):
-        raise ValueError(f"{str(args.run)!r} holds {type(model).__name__}; a prior is for the codes of a VQVAE")
-    files = Files(run.folder, PRIOR)
-    with training(files, args) as of_prior:
-        whole = of_prior.checked(run.data())
-        conditional = _conditional(whole, args.conditional)
-        data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
-        manual_seed(args.seed)
-        prior = _prior(args, model, 1 + max(_labels(whole.y_train)) if conditional else None)
-        shape = " x ".join(map(str, model.code_shape))
-        print(f"prior with {prior.num_parameters():,} parameters on the {shape} codes of {run.folder}: ", end="")
-        x, y = _with_mirrored(args, whole, model, data)
-        mirrored = len(x) > len(data.x_train)
-        maps, validation_maps = model.encode(x), model.encode(x_validation)
-        sizes = images.sizes(args.validation, maps, validation_maps, data.x_test)
-        print(f"{sizes} maps{', one half of the training maps of mirror images' if mirrored else ''}", flush=True)
-        of_prior.begin()
-        validation = (validation_maps, y_validation) if conditional else validation_maps
-        of_prior.fit(prior, args, maps, y if conditional else None, validation=validation)
-        _finish(of_prior, args, prior, run, whole)
-        gallery.draw_samples(run, gallery.SHEET, run.folder / "samples.png")
-    print(f"prior, metrics and samples are in {run.folder}/")
-
-
-def _train_priors_of_levels(args: argparse.Namespace, run: Run, model: models.VQVAE2) -> None:
-    """Train the two PixelCNNs of a VQVAE2Prior one after the other, each with a checkpoint of its own."""
-    trained: list[Estimator] = []
-    for prefix in (TOP, BOTTOM):
-        files = Files(run.folder, prefix)
-        begun = files.path("config.json").is_file()  # of a level that is not, --resume trains it from the beginning
-        with training(files, argparse.Namespace(**{**vars(args), "resume": args.resume and begun})) as part:
-            whole = part.checked(run.data())
-            conditional = _conditional(whole, args.conditional)
-            data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
-            manual_seed(args.seed)
-            settings = {"channels": args.channels, "layers": args.layers, "dropout": args.dropout}
-            prior = models.VQVAE2Prior.of(model, 1 + max(_labels(whole.y_train)) if conditional else None, **settings)
-            learning, validation = (
-                _of_level(prior, prefix, model.encode(x), y if conditional else None)
-                for x, y in (_with_mirrored(args, whole, model, data), (x_validation, y_validation))
-            )
-            level = prior.top if prefix == TOP else prior.bottom
-            (h, w), parameters = level.map_shape, level.num_parameters()
-            print(f"{files.model.stem} with {parameters:,} parameters on {h} x {w} codes of {run.folder}: ", end="")
-            print(f"{images.sizes(args.validation, learning[0], validation[0], whole.x_test)} maps", flush=True)
-            part.begin()
-            part.fit(level, args, *learning, validation=validation if level.conditional else validation[0])
-            if prefix == TOP:
-                _draw_course(part, args, level)
-            else:
-                _finish(part, args, level, run, whole, *trained)
-                gallery.draw_samples(run, gallery.SHEET, run.folder / "samples.png")
-            trained.append(level)
-    print(f"priors, metrics and samples are in {run.folder}/")
-
-
-def _of_level(prior: models.VQVAE2Prior, prefix: str, codes: Any, y: Any) -> tuple[np.ndarray, Any]:
-    """Collect the maps that the PixelCNN of a level learns, and what they are given."""
-    return (codes.top, y) if prefix == TOP else (codes.bottom, prior.context(codes.top, y))
-
-
-def _with_mirrored(
-    args: argparse.Namespace, whole: Dataset, model: Estimator, data: Dataset
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Collect the images that a prior learns and their labels, of --mirrored with those of the mirror images."""
-    x, y = model.check_images(data.x_train), data.y_train
-    if whole.name in MIRRORED if args.mirrored is None else args.mirrored:
-        x, y = np.concatenate([x, x[..., ::-1]]), None if y is None else np.concatenate([y, y])
-    return x, y
-
-
-def _prior(args: argparse.Namespace, model: models.VQVAE, classes: int | None) -> models.PixelCNN:
-    first_kernel, kernel = WIDE_KERNELS if model.map_size[0] == 1 else KERNELS
-    return models.PixelCNN(
-        model.code_shape,
-        model.quantizer.codes,
-        channels=args.channels,
-        layers=args.layers,
-        first_kernel=first_kernel,
-        kernel=kernel,
-        classes=classes,
-        codebook_digest=model.codebook_digest,
-        dropout=args.dropout,
-    )
-
-
-def _conditional(data: Dataset, asked: bool | None) -> bool:
-    """Say whether the prior is conditional: as asked or, if nobody asked, where the labels allow it.
-
-    Raises ValueError for one that is asked for and labels on which none can be trained.
-    """
-    obstacle = _obstacle(data) if asked is not False else None
-    if asked and obstacle is not None:
-        raise ValueError(obstacle)
-    return asked is not False and obstacle is None
-
-
-def _obstacle(data: Dataset) -> str | None:
-    """Say what is wrong with the labels for a conditional prior; None if nothing is."""
-    if data.y_train is None or data.y_test is None:
-        return f"--conditional needs labels, and {data.name!r} has none"
-    known, found = _labels(data.y_train), _labels(data.y_test)
-    if known != list(range(len(known))):
-        return f"--conditional needs classes that are numbered 0, 1, 2, ..., those of training are {_some(known)}"
-    if other := sorted({*found} - {*known}):
-        return f"no training image of {data.name!r} has the labels {_some(other)} of its test images"
-    return None
-
-
-def _labels(y: np.ndarray | None) -> list[int]:
-    """List the labels that occur, in order."""
-    return [] if y is None else np.unique(y).tolist()
-
-
-def _some(labels: list[int]) -> str:
-    """List the first few labels."""
-    return ", ".join(map(str, labels[:5])) + (", ..." if len(labels) > 5 else "")

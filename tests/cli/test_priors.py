@@ -8,7 +8,7 @@ import pytest
 from command_line import QUICK, is_picture, minivae_command, refused, run_until, same_models, succeeded, table
 
 from minivae import datasets, manual_seed
-from minivae.cli import train
+from minivae.cli import priors
 from minivae.cli.gallery import TEMPERATURE
 from minivae.models import VQVAE, PixelCNN, load
 
@@ -96,8 +96,8 @@ class TestPrior:
             assert "p(x | y)" not in result.stdout
 
     def test_mirror_images_are_trained_on_where_asked_or_known_to_be_as_good(self, runs, data, tmp_path, monkeypatch):
-        assert {*train.MIRRORED} <= {*datasets.names()}
-        monkeypatch.setattr(train, "MIRRORED", (datasets.load(data).name,))
+        assert {*priors.MIRRORED} <= {*datasets.names()}
+        monkeypatch.setattr(priors, "MIRRORED", (datasets.load(data).name,))
         for name, options in (("usual", []), ("asked", ["--mirrored"]), ("not", ["--no-mirrored"])):
             out = copy(runs("vqvae")[0], tmp_path / name, "model.npz", "config.json")
             result = succeeded("train", "prior", out, *QUICK["prior"], *options)
