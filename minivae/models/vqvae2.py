@@ -280,7 +280,8 @@ class VQVAE2(CodeModel):
         for level, quantizer, codes in zip(LEVELS, quantizers, self._parted(flat.astype(np.int64)), strict=True):
             e = quantizer.decode(codes)
             if level == without:
-                mean = (quantizer.counts.data @ quantizer.codebook.data) / quantizer.counts.data.sum()  # (D,)
+                counts = quantizer.counts.data[:, None]  # (K, 1)
+                mean = (counts * quantizer.codebook.data).sum(axis=0) / counts.sum()  # (D,)
                 e = F.broadcast_to(Tensor.wrap(mean.reshape(1, self.code_dim, 1, 1)), e.shape)
             found.append(e)
         return found

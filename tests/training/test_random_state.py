@@ -214,12 +214,16 @@ class TestRandomState:
             vae(random_state=4).fit(IMAGES, checkpoint=path, resume=True)
 
 
+OTHERS = {mv.models.VQVAE1d: {"batch_size": 32}}  # a segment is as long as five images
+
+
 class TestParameters:
     @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
     def test_every_model_has_them(self, model: Any) -> None:
         parameters = inspect.signature(model).parameters
-        assert {name: parameters[name].default for name in COMMON} == COMMON
-        assert COMMON.items() <= model().get_params().items()
+        expected = {**COMMON, **OTHERS.get(model, {})}
+        assert {name: parameters[name].default for name in expected} == expected
+        assert expected.items() <= model().get_params().items()
 
     def test_fit_takes_the_models_own_unless_it_is_given_others(self) -> None:
         model = vae(lr=0.25)

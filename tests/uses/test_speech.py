@@ -73,7 +73,7 @@ class TestMuLaw:
         assert uses.segmental_snr(x, y) > 20
 
     def test_samples_out_of_range(self):
-        with pytest.raises(ValueError, match=r"\[-1, 1\], got up to 1.5"):
+        with pytest.raises(ValueError, match=r"\[-1, 1\], got -1.5 to 0.5"):
             uses.mu_law(np.array([0.5, -1.5]))
 
 
