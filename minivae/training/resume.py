@@ -79,6 +79,7 @@ def settings_of(trainer: Trainer, epochs: int) -> dict[str, Any]:
         "epochs": epochs,
         "batch_size": trainer.batches.batch_size,
         "clip_norm": trainer.clip_norm,
+        "trained_parameters": len(trainer.optimizer.params),  # those that are frozen are not among them
         "validation": digest(*validation) if isinstance(validation, tuple) else digest(validation),
         "optimizer": {**described(trainer.optimizer), "lr": trainer.schedule.base_lr},
         "schedule": described(trainer.schedule),
@@ -94,7 +95,8 @@ def described(thing: Any) -> dict[str, Any]:
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Name each setting alone: 'epochs', 'optimizer' (its class), 'optimizer.lr', 'callbacks[0].patience', ..."""
-    flat = {name: settings[name] for name in ("epochs", "batch_size", "clip_norm", "validation")}
+    names = ("epochs", "batch_size", "clip_norm", "validation", "trained_parameters")
+    flat = {name: settings[name] for name in names if name in settings}
     flat["callbacks"] = [callback["class"] for callback in settings["callbacks"]]
     callbacks = {f"callbacks[{i}]": callback for i, callback in enumerate(settings["callbacks"])}
     for part, values in {"optimizer": settings["optimizer"], "schedule": settings["schedule"], **callbacks}.items():

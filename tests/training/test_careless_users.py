@@ -72,6 +72,13 @@ class TestOptimizers:
         assert not any(p.requires_grad for p in model.encoder.parameters())
         assert all(p.requires_grad for p in model.decoder.parameters())
 
+    def test_a_resume_with_another_part_frozen_says_so(self, tmp_path):
+        small().fit(X, epochs=1, checkpoint=tmp_path / "c.npz")
+        model = small()
+        model.encoder.requires_grad_(False)
+        with pytest.raises(ValueError, match="trained_parameters was 8, not 4"):
+            model.fit(X, epochs=2, checkpoint=tmp_path / "c.npz", resume=True)
+
 
 class TestReports:
     def test_a_monitored_number_must_be_finite(self):
