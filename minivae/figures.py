@@ -6,7 +6,7 @@ below 0 or above 1, its lowest pixel is black or its highest white (see contrast
 these limits. Latents are numbered from 0, as in arrays.
 
 There are two kinds of pictures. A sheet shows images in rows: interleave() orders the images, mosaic() puts them into
-one array, _sheet() draws it. A plot shows numbers: _plot() draws it. Both are written by _figure().
+one array, _sheet() draws it. A plot shows numbers: _plot() draws it. Both are written by new_figure().
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LEGEND = 20  # the most classes that a legend names; more classes get a colour b
 
 
 @contextmanager
-def _figure(path: str | Path, width: float, height: float, **options: Any) -> Iterator[Any]:
+def new_figure(path: str | Path, width: float, height: float, **options: Any) -> Iterator[Any]:
     """A new figure, width x height in inches; the block draws on it, then it is written to `path`.
 
     options: for savefig. The file is written completely or not at all. Raises ImportError without matplotlib, and
@@ -111,7 +111,7 @@ def _sheet(path: str | Path, images: np.ndarray, columns: int, title: str, margi
     shown, C = contrast(tiles(images), images), images.shape[1]
     sheet, rows, width = mosaic(shown, columns), -(-len(shown) // columns), _width(shown)
     height = min(width * sheet.shape[0] / sheet.shape[1], rows * TALLEST) + 0.5
-    with _figure(path, width + margin, height, bbox_inches="tight", pad_inches=0.1) as figure:
+    with new_figure(path, width + margin, height, bbox_inches="tight", pad_inches=0.1) as figure:
         axes = figure.subplots()
         axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(title if C in (1, 3) else f"{title} ({C} channels side by side)", fontsize=10)
@@ -251,7 +251,7 @@ def save_anomalies(
 @contextmanager
 def _plot(path: str | Path, width: float, height: float, title: str, xlabel: str, ylabel: str) -> Iterator[Any]:
     """One plot with title and labels, width x height in inches; the block draws on its axes."""
-    with _figure(path, width, height) as figure:
+    with new_figure(path, width, height) as figure:
         axes = figure.subplots()
         axes.set_title(title, fontsize=10)
         axes.set_xlabel(xlabel)
@@ -326,7 +326,7 @@ def save_training(
     terms = [k for k in history[0] if k not in skip and not k.startswith("validation_")]
     rows, columns = -(-len(terms) // PANELS), min(len(terms), PANELS)
     epochs = [record["epoch"] for record in history]
-    with _figure(path, 3.5 * columns, 2.9 * rows) as figure:
+    with new_figure(path, 3.5 * columns, 2.9 * rows) as figure:
         from matplotlib.ticker import MaxNLocator
 
         for i, term in enumerate(terms):

@@ -4,7 +4,7 @@ from math import log
 
 import numpy as np
 import pytest
-from strategies import numbers
+from strategies import host, numbers
 
 import minivae as mv
 from minivae.models import VQVAE
@@ -52,3 +52,22 @@ class Uniform:
     def score_samples(self, maps, y=None):
         self.calls.append((len(maps), y))
         return np.full(len(maps), -np.prod(self.shape) * log(self.codes))
+
+
+def check_against_surrogate(model, surrogate, x):
+    """Check a loss with straight-through by a surrogate, in which indices and what is held constant are frozen.
+
+    The surrogate is differentiable, so finite differences prove its gradient, and the loss must have the same value and
+    the same gradient for every parameter.
+    """
+    assert mv.gradcheck(surrogate, model.parameters(), rtol=1e-4)
+    model.zero_grad()
+    surrogate().backward()
+    expected = {name: host(p.grad) for name, p in model.named_parameters()}
+    model.zero_grad()
+    loss = model.loss(x).loss
+    loss.backward()
+    assert loss.item() == pytest.approx(surrogate().item(), rel=1e-12)
+    for name, p in model.named_parameters():
+        np.testing.assert_allclose(host(p.grad), expected[name], rtol=1e-8, atol=1e-11, err_msg=name)
+    assert len(expected) == len(model.parameters())

@@ -90,7 +90,7 @@ def spectrogram(x: np.ndarray) -> np.ndarray:
 def _save(path: Path, groups: Mapping[str, np.ndarray], title: str, rate: int) -> None:
     """Draw waveform and spectrogram of the first segments (N, T) of each group; segments are columns."""
     columns = min(SHOWN + 1, *(len(x) for x in groups.values()))
-    with figures._figure(path, 2.4 * columns + 0.6, 2.6 * len(groups) + 0.4) as figure:
+    with figures.new_figure(path, 2.4 * columns + 0.6, 2.6 * len(groups) + 0.4) as figure:
         axes = figure.subplots(2 * len(groups), columns, squeeze=False)
         figure.suptitle(title, fontsize=10)
         first = next(iter(groups.values()))

@@ -62,6 +62,8 @@ def _train(args: argparse.Namespace) -> None:
     with training(files, args) as run:
         manual_seed(args.seed)
         whole = run.checked(images.load(args.data, args.image_shape))
+        if whole.sample_rate is not None and args.build is not _vqvae1d:
+            raise ValueError(f"{whole.name!r} holds sounds: `minivae train vqvae1d --data {args.data}` is for these")
         data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
         model = args.build(args, data)
         check_pixels(model, whole)
@@ -147,16 +149,26 @@ def _vae(args: argparse.Namespace, data: Dataset) -> Estimator:
 # ---- VQ-VAE and its prior ----
 
 
-def _vqvae_options(parser: Parser) -> None:
-    codes = "number of codes in the codebook, or in that of each stage of rvq (default: 32, for rvq 16)"
-    options.count(parser, "--codes", None, codes, most=2**16)
+def _codebook_options(parser: Parser, codes: int | None, text: str, commitment: float = 0.25) -> None:
+    """Add the options of a codebook, and of the convolutions around it."""
+    options.count(parser, "--codes", codes, text, most=2**16)
     options.count(parser, "--code-dim", 16, "length of a code", most=options.WIDE)
     options.count(parser, "--channels", 64, "number of channels of each convolution", most=options.CHANNELS)
-    _likelihood(parser)
     update = "how the codebook learns: by moving averages of the encoder's outputs, or by gradients"
     parser.add_argument("--update", choices=["ema", "gradient"], default="ema", help=update)
-    commitment = "weight of the commitment term in the loss"
-    parser.add_argument("--commitment", type=float, default=0.25, help=commitment)
+    weight = "weight of the commitment term in the loss"
+    parser.add_argument("--commitment", type=float, default=commitment, help=weight)
+
+
+def _codebook(args: argparse.Namespace) -> dict[str, Any]:
+    """Collect the arguments of a model that _codebook_options() adds."""
+    return {name: getattr(args, name) for name in ("codes", "code_dim", "channels", "update", "commitment")}
+
+
+def _vqvae_options(parser: Parser) -> None:
+    codes = "number of codes in the codebook, or in that of each stage of rvq (default: 32, for rvq 16)"
+    _codebook_options(parser, None, codes)
+    _likelihood(parser)
     kind = "vq: one codebook; rvq: residual, a codebook for each of several stages; fsq: finite scalar, no codebook"
     parser.add_argument("--quantizer", choices=["vq", "rvq", "fsq"], default="vq", help=kind)
     levels = "numbers of levels of fsq, one for each number of a code (default: 8 6 5)"
@@ -165,16 +177,10 @@ def _vqvae_options(parser: Parser) -> None:
 
 
 def _vqvae(args: argparse.Namespace, data: Dataset) -> Estimator:
-    if data.sample_rate is not None:
-        raise ValueError(f"{data.name!r} holds sounds: `minivae train vqvae1d --data {args.data}` is for these")
     return models.VQVAE(
         data.x_train.shape[1:],
-        codes=args.codes,
-        code_dim=args.code_dim,
-        channels=args.channels,
+        **_codebook(args),
         likelihood=args.likelihood,
-        update=args.update,
-        commitment=args.commitment,
         quantizer=args.quantizer,
         levels=args.levels,
         stages=args.stages,
@@ -185,37 +191,26 @@ def _vqvae2_options(parser: Parser) -> None:
     options.count(parser, "--top-codes", TOP_CODES, "number of codes in the codebook of the top", most=2**16)
     stride = "pixels along a side of what a bottom code stands for: 2, 4, 8 or 16; a top code's are twice as many"
     options.count(parser, "--stride", 4, stride)
-    _vqvae_options(parser)
-    parser.set_defaults(codes=BOTTOM_CODES)
+    _codebook_options(parser, BOTTOM_CODES, "number of codes in the codebook of the bottom")
+    _likelihood(parser)
 
 
 def _vqvae2(args: argparse.Namespace, data: Dataset) -> Estimator:
     return models.VQVAE2(
         data.x_train.shape[1:],
-        codes=args.codes,
+        **_codebook(args),
         top_codes=args.top_codes,
-        code_dim=args.code_dim,
         stride=args.stride,
-        channels=args.channels,
         likelihood=args.likelihood,
-        update=args.update,
-        commitment=args.commitment,
     )
 
 
 def _vqvae1d_options(parser: Parser) -> None:
     """Add the options of a VQ-VAE of sounds; if the data has labels, its decoder is conditional on them."""
     parser.set_defaults(data="syllables", batch_size=16)
-    options.count(parser, "--codes", 256, "number of codes in the codebook", most=2**16)
-    options.count(parser, "--code-dim", 16, "length of a code", most=options.WIDE)
-    options.count(parser, "--channels", 64, "number of channels of each convolution", most=options.CHANNELS)
+    _codebook_options(parser, 256, "number of codes in the codebook", COMMITMENT)
     strides = "strides of the encoder's convolutions; a code stands for as many samples as their product says"
     options.counts(parser, "--strides", [4, 4], "S", strides, least=2, most=64)
-    update = "how the codebook learns: by moving averages of the encoder's outputs, or by gradients"
-    parser.add_argument("--update", choices=["ema", "gradient"], default="ema", help=update)
-    parser.add_argument(
-        "--commitment", type=float, default=COMMITMENT, help="weight of the commitment term in the loss"
-    )
 
 
 def _vqvae1d(args: argparse.Namespace, data: Dataset) -> Estimator:
@@ -224,11 +219,7 @@ def _vqvae1d(args: argparse.Namespace, data: Dataset) -> Estimator:
     return models.VQVAE1d(
         data.x_train.shape[1:],
         data.sample_rate,
+        **_codebook(args),
         classes=None if data.class_names is None else len(data.class_names),
-        codes=args.codes,
-        code_dim=args.code_dim,
-        channels=args.channels,
         strides=args.strides,
-        update=args.update,
-        commitment=args.commitment,
     )

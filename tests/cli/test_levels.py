@@ -143,3 +143,10 @@ def test_colour_images(tmp_path):
     model = load(out / "model.npz")
     assert (model.code_shape, model.top_shape) == ((16, 16), (8, 8))
     assert is_picture(out / "levels.png")
+
+
+@pytest.mark.parametrize("options", [("--quantizer", "fsq"), ("--levels", "8", "5"), ("--stages", "3")])
+def test_options_of_other_quantisers_are_refused(data, options, tmp_path):
+    out = tmp_path / "run"
+    refused(minivae_command("train", "vqvae2", "--data", data, "--out", out, *options), "has no use for", options[0])
+    assert not out.exists()

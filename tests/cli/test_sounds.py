@@ -115,9 +115,12 @@ class TestBadInput:
         refused(minivae_command("train", *args, "--out", tmp_path / "run"), *words)
         assert not (tmp_path / "run" / "config.json").exists()
 
-    def test_sounds_for_the_vqvae_of_images_and_images_for_that_of_sounds(self, tmp_path, folder, data):
+    @pytest.mark.parametrize("model", ["ae", "dae", "vae", "vqvae", "vqvae2"])
+    def test_sounds_for_the_models_of_images(self, model, tmp_path, folder):
         shape = ("--image-shape", 1, 1, T)
-        self.check(tmp_path, "vqvae", "--data", folder, *shape, words=("sounds", f"train vqvae1d --data {folder}"))
+        self.check(tmp_path, model, "--data", folder, *shape, words=("sounds", f"train vqvae1d --data {folder}"))
+
+    def test_images_for_the_model_of_sounds(self, tmp_path, data):
         self.check(tmp_path, "vqvae1d", "--data", data, words=("images.npz", "is none"))
 
     def test_a_segment_that_the_strides_do_not_divide(self, tmp_path, folder):
