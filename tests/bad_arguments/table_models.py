@@ -110,6 +110,9 @@ SETTINGS: dict[str, Argument] = {
     "context_blocks": Argument(1, integer(0, 1000)),
     "dropout": Argument(0.2, number(0, 1, "[)")),
     "codebook_digest": Argument("abc", Kind("str", lambda value: value if isinstance(value, str) else REFUSED) | NONE),
+    "sparsity": Argument("kl", choice("l1", "kl")),
+    "penalty": Argument(0.5, number(0)),
+    "rho": Argument(0.1, number(0, 1, "()") | NONE),
     "random_state": Argument(3, SEED | NONE),
     "warm_start": Argument(True, FLAG),
     "epochs": Argument(1, integer(1, 3)),  # more are right, and take longer
@@ -145,6 +148,11 @@ OWN: dict[str, dict[str, Argument]] = {
         "channels": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
+    "SparseAutoencoder": {
+        "penalty": Argument(0.5, number(0) | NONE),
+        "decay": Argument(0.2, number(0, np.inf, "()") | NONE),
+    },
+    "ContractiveAutoencoder": {"decay": Argument(0.2, number(0, np.inf, "()") | NONE)},
     "PixelCNN": {
         "channels": Argument(2, integer(1)),
         "hidden": Argument(2, integer(1)),
@@ -152,10 +160,15 @@ OWN: dict[str, dict[str, Argument]] = {
     },
 }
 # The squared error of huge images is beyond float32.
-OVERFLOWS = {("Autoencoder", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform")}
+AUTOENCODERS = ("Autoencoder", "SparseAutoencoder", "ContractiveAutoencoder")
+OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
+    (model, name): (FloatingPointError,)
+    for model in AUTOENCODERS
+    for name in ("score_samples", "score", "fit_transform")
+}
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 CLASSES: dict[str, type] = {
-    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
+    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
 }
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
@@ -306,11 +319,14 @@ VERBS = {
         "manifold": {},
         "bits_per_dim": {},
     },
-    "Autoencoder": {
-        **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "denoise", "score_samples")},
-        **{name: {"x": x} for name in ("score", "fit_transform", "check_images")},
-        **{name: {"x": inner} for name in ("loss", "forward")},
-        **{name: {"z": z} for name in ("decode", "inverse_transform", "check_latents")},
+    **{
+        model: {
+            **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "denoise", "score_samples")},
+            **{name: {"x": x} for name in ("score", "fit_transform", "check_images")},
+            **{name: {"x": inner} for name in ("loss", "forward")},
+            **{name: {"z": z} for name in ("decode", "inverse_transform", "check_latents")},
+        }
+        for model in AUTOENCODERS
     },
     "VQVAE": {
         **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "score", "fit_transform", "check_images")},
@@ -344,6 +360,8 @@ VERBS = {
         "bits_per_dim": {},
     },
 }
+VERBS["SparseAutoencoder"] |= {"atoms": {}, "activity": {"x": x}}
+VERBS["ContractiveAutoencoder"] |= {"jacobian_norm": {"x": x}}
 CORRUPT = {
     "x": Argument(IMAGES, array("images", ("float32", "float64"), tensors=False, not_finite="refused")),
     "kind": Argument("gaussian", choice("gaussian", "masking", "salt-and-pepper")),
