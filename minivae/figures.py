@@ -156,15 +156,6 @@ def save_reconstructions(path: str | Path, x: np.ndarray, reconstructed: np.ndar
     save_sheet(path, interleave([contrast(images, x) for images in (x, reconstructed)], columns), columns, title)
 
 
-def save_denoising(
-    path: str | Path, clean: np.ndarray, noisy: np.ndarray, denoised: np.ndarray, columns: int = 10
-) -> None:
-    """Triples of rows: clean images (N, C, H, W), the same with noise, and what the model made of the noisy ones."""
-    images = interleave([contrast(images, clean) for images in (clean, noisy, denoised)], columns)
-    labels = ["clean", "noisy", "denoised"] * (len(images) // (3 * columns))
-    save_sheet(path, images, columns, "denoising of test images", labels)
-
-
 def save_interpolation(path: str | Path, a: np.ndarray, paths: np.ndarray, b: np.ndarray) -> None:
     """Row i shows the image a[i], then paths[i], then the image b[i].
 

@@ -1,6 +1,6 @@
 """The contractive autoencoder (Rifai, Vincent, Muller, Glorot & Bengio 2011).
 
-    h = sigmoid(f(x)),   L = ||x - g(h)||^2 + penalty * ||J(x)||_F^2 + decay * ||decoder||^2,   J = dh / dx            (1)
+    h = sigmoid(f(x)),   L = ||x - g(h)||^2 + penalty * ||J(x)||_F^2 + decay * ||decoder||^2,   J = dh / dx          (1)
 
 ||J||_F^2 is the sum of the squares of all dh_j / dx_i: how far the code moves when the image does, in any direction.
 Reconstruction asks that images which differ have codes that differ, the penalty that a code moves as little as it can.
@@ -10,7 +10,7 @@ g(f(x)), by samples; here it is asked of the code, by derivatives.)
 
 **One layer, exactly.** With f(x) = V x + b, where dh_j / dx_i = h_j (1 - h_j) V_ji, equation 1 needs no derivative:
 
-    ||J||_F^2 = sum_j (h_j (1 - h_j))^2 ||V_j||^2, with row j of V.                                                    (2)
+    ||J||_F^2 = sum_j (h_j (1 - h_j))^2 ||V_j||^2, with row j of V.                                                  (2)
 
 At h_j = 1/2 and ||V_j|| = 2 latent j adds (1/4)^2 2^2 = 1/4; at h_j = 0.9 it adds 0.03: a latent that is clearly on or
 off is nearly free. As in the paper the decoder is g(h) = V^T h + c, with the encoder's weights. With weights of its
@@ -18,13 +18,13 @@ own, V / 10 and ten times the decoder would be cheaper by a factor of 100 and lo
 
 **Any encoder, along a random direction.** For v ~ N(0, I) the mean of v v^T is I, so
 
-    E ||J v||^2 = E trace(J v v^T J^T) = ||J||_F^2,    J v ~ (h(x + e v) - h(x)) / e.                                  (3)
+    E ||J v||^2 = E trace(J v v^T J^T) = ||J||_F^2,    J v ~ (h(x + e v) - h(x)) / e.                                (3)
 
 This is Hutchinson's estimate. One v for each image costs one more encoding, forward and backward; a derivative of
 derivatives, which this engine does not have, is not needed. It is unbiased but for terms of the size e^2 (those of the
 size e are odd in v, and v and -v are equally likely). Its variance is 2 ||J J^T||_F^2, which is
-at most 2 ||J||_F^4: the mean over a batch of 128 images has a standard deviation of at most 12 % of itself. The decoder has weights of
-its own here, and the decay keeps it from growing: by a factor of 10 it would cost 100 times as much.
+at most 2 ||J||_F^4, so the mean over 128 images has a standard deviation of at most about an eighth of itself. The
+decoder has weights of its own here, and the decay keeps it from growing: ten times the weights cost 100 times as much.
 """
 
 from __future__ import annotations

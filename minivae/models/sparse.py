@@ -1,6 +1,6 @@
 """The sparse autoencoder: many latents, of which each image uses few.
 
-    z = phi(f(x)),   x_hat = W z + b,   L = ||x - x_hat||^2 + penalty * sparsity + decay * ||W||_F^2                  (1)
+    z = phi(f(x)),   x_hat = W z + b,   L = ||x - x_hat||^2 + penalty * sparsity + decay * ||W||_F^2                 (1)
 
 The decoder is linear: an image is a sum of a few columns of W, its *atoms*, with weights z >= 0. With as many latents
 as pixels or more, nothing but sparsity keeps f from copying the image. So each atom becomes what many images have in
@@ -8,7 +8,7 @@ common, a sleeve or an edge (Olshausen & Field 1996), and the codes of an image 
 
 **L1** (sparsity='l1'; Olshausen & Field 1997). phi is the ReLU, and
 
-    sparsity = sum_j z_j ||w_j||, averaged over the images; w_j is column j of W.                                     (2)
+    sparsity = sum_j z_j ||w_j||, averaged over the images; w_j is column j of W.                                    (2)
 
 The gradient of (2) by a positive z_j does not depend on its size, and so drives small ones to 0 exactly, where the ReLU
 holds them. Without the norms the penalty could be escaped: z / 10 and 10 W give the same image for a tenth of
@@ -18,7 +18,7 @@ Olshausen & Field stop it. (A deeper decoder could shrink the codes and grow its
 **KL** (sparsity='kl'; Lee, Ekanadham & Ng 2008; Ng's lecture notes "Sparse autoencoder"). phi is the sigmoid, r_j is
 the mean of z_j over the batch, and
 
-    sparsity = sum_j KL(rho || r_j) = sum_j rho log(rho / r_j) + (1 - rho) log((1 - rho) / (1 - r_j)).                (3)
+    sparsity = sum_j KL(rho || r_j) = sum_j rho log(rho / r_j) + (1 - rho) log((1 - rho) / (1 - r_j)).               (3)
 
 Each latent is to be on in a share rho of the images: with rho = 0.05 and r_j = 0.5 it costs 0.49 nats, with r_j = 0.05
 nothing. That too can be escaped: z_j = rho + e g_j(x) with a tiny e has the mean rho and is not sparse at all, if W
@@ -43,8 +43,8 @@ from .arrays import shaped
 from .autoencoder import SquaredErrorCodec, squared_error
 
 SPARSITIES = ("l1", "kl")
-PENALTY = {"l1": 0.3, "kl": 1.0}  # unless given
-DECAY = {"l1": 0.0, "kl": 1e-3}  # unless given
+PENALTY = {"l1": 0.3, "kl": 0.3}  # unless given
+DECAY = {"l1": 0.0, "kl": 1e-2}  # unless given
 RHO = 0.05  # unless given
 TINY = 1e-12  # added to the squares of norms, so that the norm of an atom of zeros has a gradient
 
@@ -74,9 +74,9 @@ class SparseAutoencoder(SquaredErrorCodec):
     """A SparseAutoencoder maps images to codes that are nearly all 0, and adds up its atoms by them.
 
     image_shape: (C, H, W). latent_dim: D, the number of atoms. arch: 'dense', or 'conv', an encoder of strided
-    convolutions. sparsity: 'l1' or 'kl', see above. penalty: the weight of the sparsity, 0.3 for 'l1' and 1 for 'kl'
-    unless given. rho: for 'kl', the share of the images in which a latent is to be on, 0.05 unless given. decay: the
-    weight of ||W||^2, 0 for 'l1' and 0.001 for 'kl' unless given. channels: of the convolutions, (32, 64) unless given.
+    convolutions. sparsity: 'l1' or 'kl', see above. penalty: the weight of the sparsity, 0.3 unless given. rho: for
+    'kl', the share of the images in which a latent is to be on, 0.05 unless given. decay: the weight of ||W||^2, 0 for
+    'l1' and 0.01 for 'kl' unless given. channels: of the convolutions, (32, 64) unless given.
     hidden: of the encoder's dense layers between image and code, none unless given. encoder: a Module of your own,
     (N, C, H, W) -> (N, D), in place of the one that arch, channels and hidden describe. Estimator says more about it
     and about the other parameters.
@@ -119,6 +119,21 @@ class SparseAutoencoder(SquaredErrorCodec):
         self.encoder = self.module("encoder", lambda: encoder_for(*layers))
         self.dictionary = Linear(self.latent_dim, prod(shape))
         self.decoder = Sequential(self.dictionary, Unflatten(shape))
+        if self.given["encoder"] is None and self.arch == "dense" and not self.hidden:
+            self._tie(self.encoder[1])
+
+    def _tie(self, layer: Linear) -> None:
+        """Let an encoder of one layer start as the transpose of W, with atoms of norm 1.
+
+        So each latent looks for what it adds. With weights that know nothing of each other, many latents of 'l1' are of
+        no use to the decoder at first and are driven to 0 in all images, where they get no gradient any more: on
+        fashion-mini 116 of 256, in place of 1.
+        """
+        weight = self.dictionary.weight.inplace()  # (P, D)
+        weight /= np.linalg.norm(weight, axis=0)
+        layer.weight.inplace()[...] = weight.T
+        rho = RHO if self.rho is None else float(self.rho)
+        layer.bias.inplace()[...] = log(rho / (1 - rho)) if self.sparsity == "kl" else 0
 
     # ---- the model ----
 
@@ -192,4 +207,6 @@ def _check(sparsity: str, penalty: float | None, rho: float | None, decay: float
     if decay is not None:
         number("decay", decay, "[0, inf)")
         if sparsity == "kl" and not decay:
-            raise ValueError(f"sparsity='kl' needs a decay above 0, without which nothing becomes sparse, got {decay!r}")
+            raise ValueError(
+                f"sparsity='kl' needs a decay above 0, without which nothing becomes sparse, got {decay!r}"
+            )

@@ -31,7 +31,8 @@ class Transforms(Protocol):
 class ProbeRow(NamedTuple):
     """The accuracy of a classifier on the test images.
 
-    features: "codes", "PCA" or "pixels", or the name of a model, of `dim` numbers. labels: labelled images per class, None for all of them.
+    features: "codes", "PCA" or "pixels", or the name of a model, of `dim` numbers. labels: labelled images per class,
+    None for all of them.
     accuracy, deviation: mean and standard deviation over several choices of the labelled images.
     """
 
@@ -123,8 +124,8 @@ def probe(
     model: one model, or several by name, which are compared on the same labelled images. Their rows come first, under
     their names, then one PCA for each length of their codes, by the names "PCA of 32", "PCA of 256", and the pixels.
 
-    Raises ValueError for no models, for fewer than 2 labels per class or more than there are, for y of another shape and for repeats
-    below 1; TypeError for codes that are not floating-point numbers; ImportError without SciPy.
+    Raises ValueError for no models, for fewer than 2 labels per class or more than there are, for y of another shape
+    and for repeats below 1; TypeError for codes that are not floating-point numbers; ImportError without SciPy.
     """
     models = model if isinstance(model, Mapping) else {"codes": model}
     if not models:

@@ -51,7 +51,7 @@ def test_the_terms_are_those_of_the_paper(settings):
     else:
         rho, r = settings.get("rho", 0.05), z.mean(axis=0)
         sparsity = (rho * np.log(rho / r) + (1 - rho) * np.log((1 - rho) / (1 - r))).sum()
-        penalty, decay = settings.get("penalty", 1.0), settings.get("decay", 1e-3)
+        penalty, decay = settings.get("penalty", 0.3), settings.get("decay", 1e-2)
     norm = (weight**2).sum()
     found = model.loss(x)
     assert isinstance(found, SparseLoss)
@@ -122,7 +122,7 @@ def test_l1_small_codes_with_large_atoms_cost_the_same():
 
 def test_kl_codes_that_hardly_move_escape_the_kl_but_not_the_decay():
     """z = rho + tiny makes a linear autoencoder, whose KL falls to 0 at the same error: only the decay objects."""
-    model, x = made({**KL, "rho": 0.05}), images(9)
+    model, x = made({**KL, "penalty": 1.0}), images(9)
     weight = model.encoder[1].weight.numpy()
     found = []
     for scale in (1e-1, 1e-2, 1e-3):
@@ -149,12 +149,23 @@ def test_a_penalty_makes_codes_sparse(sparsity):
     shares = []
     for penalty in (0.0, 0.5):
         mv.manual_seed(0)
-        model = SparseAutoencoder((1, 8, 4), 24, sparsity=sparsity, penalty=penalty, rho=0.05 if sparsity == "kl" else None)
+        model = SparseAutoencoder(
+            (1, 8, 4), 24, sparsity=sparsity, penalty=penalty, rho=0.05 if sparsity == "kl" else None
+        )
         model.fit(x, epochs=60, batch_size=32, lr=2e-2)
         shares.append(model.activity(x).share)
         assert -model.score_samples(x).mean() < 1.0  # of 4, the squared norm of an image
     assert shares[1] < 0.5 * shares[0]
     assert shares[1] < 0.2
+
+
+def test_one_layer_starts_with_atoms_that_it_looks_for():
+    for settings in (L1, KL):
+        model = made({**settings, "random_state": 1})
+        weight = model.dictionary.weight.numpy()
+        np.testing.assert_allclose(np.linalg.norm(weight, axis=0), 1, rtol=1e-6)
+        np.testing.assert_array_equal(model.encoder[1].weight.numpy(), weight.T)
+    np.testing.assert_allclose(model.encode(np.zeros((1, 1, 5, 4))), 0.05, rtol=1e-6)
 
 
 # ---- arrays, files ----
