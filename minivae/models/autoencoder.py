@@ -38,8 +38,7 @@ from minivae.nn import Module
 from minivae.nn.networks import check_architecture, check_image_shape, decoder_for, encoder_for
 from minivae.random import noise_or_next
 
-from .arrays import shaped
-from .base import Codec
+from .squared_error import SquaredErrorCodec, squared_error
 
 CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper")
 LEVEL = 0.3  # the level of a corruption, unless given
@@ -50,40 +49,6 @@ class AutoencoderLoss(NamedTuple):
     """loss: ||x - x_hat||^2 per image, averaged over the batch."""
 
     loss: Tensor
-
-
-class SquaredErrorCodec(Codec):
-    """It is a Codec whose codes are vectors (N, D) and whose decoder's output is compared with the image by equation 1.
-
-    The decoder's output is linear, in the units of the pixels, and is returned as it is: squared errors are those of
-    training, and images outside [0, 1] are no error. Whoever shows images with pixels in [0, 1] clips them.
-    """
-
-    def forward(self, x: Any) -> Tensor:
-        """Return x_hat for x (N, C, H, W), of the same shape."""
-        return self._decoded(self._encoded(self.tensor(x)))
-
-    def _encoded(self, x: Tensor) -> Tensor:
-        """Return the codes (N, D) of images (N, C, H, W)."""
-        return shaped("encoder", self.encoder(x), len(x), self.latent_dim)
-
-    # ---- plain arrays ----
-
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Return the codes (N, D) of images, which are taken as they are: nothing is corrupted."""
-        return self.batched(self._encoded, self.check_images(x))
-
-    def decode(self, z: np.ndarray) -> np.ndarray:
-        """Return the images (N, C, H, W) of codes (N, D), not clipped."""
-        return self.batched(self._decoded, self.check_latents(z))
-
-    def denoise(self, x: np.ndarray) -> np.ndarray:
-        """Return reconstruct(x) for noisy images x."""
-        return self.reconstruct(x)
-
-    def score_samples(self, x: np.ndarray) -> np.ndarray:
-        """Return -||x - x_hat||^2 of each image (N,): the lower, the less it looks like the training images."""
-        return -self.batched(lambda x: squared_error(x, self(x)), self.check_images(x))
 
 
 class Autoencoder(SquaredErrorCodec):
@@ -175,14 +140,6 @@ def _corrupted(x: Tensor, kind: str, level: float, noise: Noise) -> Tensor:
     u = Tensor.wrap(x.backend.uniform(x.shape, np.dtype(np.float32), noise))
     kept = x * (u >= level).astype(x.dtype)  # the others are 0
     return kept if kind == "masking" else kept + (u < level / 2).astype(x.dtype)
-
-
-def squared_error(x: Tensor, y: Tensor) -> Tensor:
-    """Return the squared error of each image: (N, C, H, W) both -> (N,)."""
-    if x.shape != y.shape:
-        raise ValueError(f"images must have the decoder's shape {y.shape}, got {x.shape}")
-    difference = x - y
-    return (difference * difference).sum(axis=(1, 2, 3))
 
 
 def _check_corruption(kind: str, level: float) -> None:

@@ -40,7 +40,7 @@ from minivae.nn import Linear, Module, Sequential, Unflatten
 from minivae.nn.networks import check_architecture, check_image_shape, encoder_for
 
 from .arrays import shaped
-from .autoencoder import SquaredErrorCodec, squared_error
+from .squared_error import SquaredErrorCodec, squared_error
 
 SPARSITIES = ("l1", "kl")
 PENALTY = {"l1": 0.3, "kl": 0.3}  # unless given
@@ -119,7 +119,9 @@ class SparseAutoencoder(SquaredErrorCodec):
         self.encoder = self.module("encoder", lambda: encoder_for(*layers))
         self.dictionary = Linear(self.latent_dim, prod(shape))
         self.decoder = Sequential(self.dictionary, Unflatten(shape))
-        if self.given["encoder"] is None and self.arch == "dense" and not self.hidden:
+        self.dictionary.bias.inplace()[...] = 0
+        self.one_layer = self.given["encoder"] is None and self.arch == "dense" and not self.hidden
+        if self.one_layer:
             self._tie(self.encoder[1])
 
     def _tie(self, layer: Linear) -> None:
@@ -134,6 +136,22 @@ class SparseAutoencoder(SquaredErrorCodec):
         layer.weight.inplace()[...] = weight.T
         rho = RHO if self.rho is None else float(self.rho)
         layer.bias.inplace()[...] = log(rho / (1 - rho)) if self.sparsity == "kl" else 0
+
+    def prepare(self, x: np.ndarray) -> None:
+        """Start with the mean of the training images x (N, C, H, W) as what is there without any atom.
+
+        An encoder of one layer then starts with the codes of x minus their mean. A model that has been trained stays as
+        it is.
+        """
+        if self.dictionary.bias.numpy().any():
+            return
+        mean = x.mean(axis=0, dtype=np.float64).reshape(-1)  # (P,)
+        places = [(self.dictionary.bias, mean)]
+        if self.one_layer:
+            layer = self.encoder[1]
+            places.append((layer.bias, layer.bias.numpy() - layer.weight.numpy() @ mean))
+        for bias, value in places:
+            bias.inplace()[...] = bias.backend.asarray(value.astype(bias.dtype))
 
     # ---- the model ----
 

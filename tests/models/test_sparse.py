@@ -168,6 +168,21 @@ def test_one_layer_starts_with_atoms_that_it_looks_for():
     np.testing.assert_allclose(model.encode(np.zeros((1, 1, 5, 4))), 0.05, rtol=1e-6)
 
 
+def test_training_starts_from_the_mean_image_and_only_once():
+    x = images(20)
+    for settings in SETTINGS:
+        model = made(settings)
+        model.prepare(x)
+        np.testing.assert_allclose(model.dictionary.bias.numpy(), x.mean(axis=0).ravel(), rtol=1e-12)
+        if model.one_layer:
+            logits = model._logits(mv.Tensor(x)).numpy().mean(axis=0)
+            expected = 0 if settings["sparsity"] == "l1" else log(1 / settings.get("rho", 0.05) - 1)
+            np.testing.assert_allclose(logits, -expected, atol=1e-6)
+        before = model.state_dict()
+        model.prepare(x + 1)
+        assert all(np.array_equal(array, before[name]) for name, array in model.state_dict().items())
+
+
 # ---- arrays, files ----
 
 
