@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ DIMS = [2, 4, 8, 16, 32, 64]
 # What `minivae train` calls them: how to make one of images (C, H, W) with codes of `latent_dim` numbers.
 MODELS: dict[str, Callable[..., Codec]] = {
     "ae": models.Autoencoder,
-    "dae": lambda *shape, **networks: models.Autoencoder(*shape, corruption="gaussian", **networks),
+    "dae": partial(models.Autoencoder, corruption="gaussian"),
     "sae": models.SparseAutoencoder,
     "cae": models.ContractiveAutoencoder,
     "vae": models.VAE,
@@ -163,7 +164,7 @@ def _compress(args: argparse.Namespace) -> None:
             return _fitted(name, args, data, x_train, dim)
 
         run.begin()
-        found = {name: uses.compression(lambda d, name=name: train(name, d), x_train, x_test, dims) for name in names}
+        found = {name: uses.compression(partial(train, name), x_train, x_test, dims) for name in names}
         print()
         _compression_tables(found)
         write_json(files.path("results.json"), {name: [r._asdict() for r in rows] for name, rows in found.items()})
@@ -188,10 +189,8 @@ def _compression_tables(found: dict[str, list[CompressionRow]]) -> None:
     dims = [row.dim for row in next(iter(found.values()))]
     for field, text in (("psnr", "PSNR in dB"), ("squared_error", "squared error per image")):
         columns = _columns(found, field)
-        rows = zip(*columns.values(), strict=True)
-        print_table(
-            ["numbers in a code", *columns], [[str(d), *fixed(*row)] for d, row in zip(dims, rows, strict=True)]
-        )
+        cells = [[str(dim), *fixed(*values)] for dim, *values in zip(dims, *columns.values(), strict=True)]
+        print_table(["numbers in a code", *columns], cells)
         print(f"{text}, of all test images")
     for name, rows in found.items():
         if wins := [str(r.dim) for r in rows if r.pca_psnr > r.psnr]:

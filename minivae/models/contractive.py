@@ -46,7 +46,7 @@ from minivae.random import noise_or_next
 from .arrays import shaped
 from .squared_error import SquaredErrorCodec, squared_error
 
-PENALTY, DECAY = 0.1, 1e-3  # DECAY: of a decoder with weights of its own
+PENALTY, DECAY = 0.5, 1e-3  # DECAY: of a decoder with weights of its own
 STEP = 1e-3  # e of equation 3: in float32 rounding makes an error of about 1e-4 of J v, curvature one of about 1e-3
 
 

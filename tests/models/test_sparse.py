@@ -47,7 +47,7 @@ def test_the_terms_are_those_of_the_paper(settings):
     z = np.maximum(a, 0) if settings["sparsity"] == "l1" else 1 / (1 + np.exp(-a))
     error = ((x.reshape(7, -1) - z @ weight.T - bias) ** 2).sum() / 7
     if settings["sparsity"] == "l1":
-        sparsity, penalty, decay = (z * np.linalg.norm(weight, axis=0)).sum() / 7, 0.3, settings.get("decay", 0.0)
+        sparsity, penalty, decay = (z * np.linalg.norm(weight, axis=0)).sum() / 7, 0.5, settings.get("decay", 0.0)
     else:
         rho, r = settings.get("rho", 0.05), z.mean(axis=0)
         sparsity = (rho * np.log(rho / r) + (1 - rho) * np.log((1 - rho) / (1 - r))).sum()
@@ -159,6 +159,11 @@ def test_a_penalty_makes_codes_sparse(sparsity):
     assert shares[1] < 0.2
 
 
+def test_each_weight_stands_once_in_a_file():
+    names = ["encoder.1.weight", "encoder.1.bias", "decoder.0.weight", "decoder.0.bias"]
+    assert list(SparseAutoencoder(**L1).state_dict()) == names
+
+
 def test_one_layer_starts_with_atoms_that_it_looks_for():
     for settings in (L1, KL):
         model = made({**settings, "random_state": 1})
@@ -229,7 +234,7 @@ def test_an_encoder_of_ones_own_and_one_seed_one_run():
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, again.state_dict()[name])
     record = model.history[-1]
-    assert record["loss"] == pytest.approx(record["squared_error"] + 0.3 * record["sparsity"], rel=1e-5)
+    assert record["loss"] == pytest.approx(record["squared_error"] + 0.5 * record["sparsity"], rel=1e-5)
     assert evaluate(model, x)["loss"] < model.history[0]["loss"]
 
 
