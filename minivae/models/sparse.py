@@ -137,9 +137,10 @@ class SparseAutoencoder(SquaredErrorCodec):
         no use to the decoder at first and are driven to 0 in all images, where they get no gradient any more: in
         40 epochs on fashion-mini 116 of 256, against 1.
         """
-        weight = self.dictionary.weight.inplace()  # (P, D)
+        weight = self.dictionary.weight.numpy()  # (P, D)
         weight /= np.linalg.norm(weight, axis=0)
-        layer.weight.inplace()[...] = weight.T
+        _put(self.dictionary.weight, weight)
+        _put(layer.weight, weight.T)
         rho = RHO if self.rho is None else float(self.rho)
         layer.bias.inplace()[...] = log(rho / (1 - rho)) if self.sparsity == "kl" else 0
 
@@ -152,13 +153,11 @@ class SparseAutoencoder(SquaredErrorCodec):
         if self.dictionary.bias.numpy().any():
             return
         mean = x.mean(axis=0, dtype=np.float64).reshape(-1)  # (P,)
-        places = [(self.dictionary.bias, mean)]
+        _put(self.dictionary.bias, mean)
         if self.one_layer:
             encoder: Any = self.encoder
             layer = encoder[1]
-            places.append((layer.bias, layer.bias.numpy() - layer.weight.numpy() @ mean))
-        for bias, value in places:
-            bias.inplace()[...] = bias.backend.asarray(value.astype(bias.dtype))
+            _put(layer.bias, layer.bias.numpy() - layer.weight.numpy() @ mean)
 
     # ---- the model ----
 
@@ -209,6 +208,11 @@ class SparseAutoencoder(SquaredErrorCodec):
             raise ValueError(f"activity needs at least one image, got shape {np.shape(x)}")
         frequency = (z > (0 if self.sparsity == "l1" else 0.5)).mean(axis=0)  # (D,)
         return Activity(float(frequency.mean()), int((frequency == 0).sum()), frequency)
+
+
+def _put(parameter: Tensor, value: np.ndarray) -> None:
+    """Set a parameter to an array on the host."""
+    parameter.inplace()[...] = parameter.backend.asarray(np.ascontiguousarray(value, parameter.dtype))
 
 
 def _kl(rho: float, a: Tensor) -> Tensor:
