@@ -28,7 +28,9 @@ TALLEST = 1.2  # inches: the greatest height of an image on a sheet
 CAPTION = 0.12  # inches: the room below an image for a line of text
 LABELS = 1.0  # inches: the room to the left of a sheet for the labels of its rows
 PANELS = 3  # panels in a row of the training picture
-UNITS = {"vq": "squared distance per code", "perplexity": "codes", "usage": "share of the codes"}  # others: of the loss
+# of the terms that are not in the unit of the loss
+UNITS = {"vq": "squared distance per code", "perplexity": "codes", "usage": "share of the codes"}
+UNITS |= {"sparsity": "penalty before its weight", "jacobian": "squared norm per image", "norm": "squared norm"}
 LEGEND = 20  # the most classes that a legend names; more classes get a colour bar
 
 
