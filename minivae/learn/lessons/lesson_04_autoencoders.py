@@ -93,9 +93,7 @@ print(f"largest cosine between two columns: {np.abs(normed.T @ normed - np.eye(K
 # %%
 deep = mv.models.Autoencoder((1, 14, 14), latent_dim=K, arch="dense", hidden=(200,), random_state=0)
 deep.fit(x, epochs=40, lr=2e-3, batch_size=100)
-print(
-    f"deep: {error(x, deep.reconstruct(x)):.1f} in training, {error(test, deep.reconstruct(test)):.1f} on test images"
-)
+print(f"deep: {error(x, deep.reconstruct(x)):.1f} in training, {error(test, deep.reconstruct(test)):.1f} on test")
 # > deep: 2.5 in training, 2.7 on test
 
 # %% [markdown]
@@ -116,15 +114,16 @@ plain = mv.models.Autoencoder((1, 14, 14), **settings).fit(x, epochs=40, lr=2e-3
 denoising = mv.models.Autoencoder((1, 14, 14), corruption="gaussian", level=0.3, **settings)
 denoising.fit(x, epochs=40, lr=2e-3, batch_size=100)
 print(f"the noise itself: {error(noisy, test):.1f}")
-print(
-    f"PCA of 32:  {error(pca(test, axes), test):.1f} from clean images, {error(pca(noisy, axes), test):.1f} from noisy ones"
-)
-print(f"plain:      {error(plain.reconstruct(test), test):.1f}, {error(plain.reconstruct(noisy), test):.1f}")
-print(f"denoising:  {error(denoising.reconstruct(test), test):.1f}, {error(denoising.reconstruct(noisy), test):.1f}")
+for name, seen, seen_noisy in (
+    ("PCA of 32", pca(test, axes), pca(noisy, axes)),
+    ("plain", plain.reconstruct(test), plain.reconstruct(noisy)),
+    ("denoising", denoising.reconstruct(test), denoising.reconstruct(noisy)),
+):
+    print(f"{name}: {error(seen, test):.1f} from clean images, {error(seen_noisy, test):.1f} from noisy ones")
 # > the noise itself: 17.7
-# > PCA of 32:  1.2 from clean images, 4.1 from noisy ones
-# > plain:      1.5, 3.5
-# > denoising:  2.0, 2.5
+# > PCA of 32: 1.2 from clean images, 4.1 from noisy ones
+# > plain: 1.5 from clean images, 3.5 from noisy ones
+# > denoising: 2.0 from clean images, 2.5 from noisy ones
 
 # %% [markdown]
 # A projection to 32 dimensions keeps the noise of these 32, 32 * 0.3^2 = 2.9 of it, so that PCA cannot do better with a

@@ -16,9 +16,8 @@
 import numpy as np
 
 p = 0.9
-print(
-    f"white: {-np.log(p):.3f} nats, black: {-np.log(1 - p):.3f} nats, on average {-p * np.log(p) - 0.1 * np.log(0.1):.3f}"
-)
+white, black = -np.log(p), -np.log(1 - p)
+print(f"white: {white:.3f} nats, black: {black:.3f} nats, on average {p * white + (1 - p) * black:.3f}")
 # > white: 0.105 nats, black: 2.303 nats, on average 0.325
 
 # %% [markdown]

@@ -118,9 +118,8 @@ for width in (1.3, 0.5):
 
 # %%
 w = log_weights(50, 1.3)
-print(
-    f"mean of the logarithms, k = 50: {w.mean() - exact:.2f}, logarithm of the mean: {log_mean_exp(w).mean() - exact:.3f}"
-)
+print(f"mean of the logarithms, k = 50: {w.mean() - exact:.2f}", end=", ")
+print(f"logarithm of the mean: {log_mean_exp(w).mean() - exact:.3f}")
 # > mean of the logarithms, k = 50: -0.16, logarithm of the mean: 0.002
 
 # %% [markdown]

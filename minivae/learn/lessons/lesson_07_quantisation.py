@@ -119,9 +119,8 @@ def train(restart: bool, steps: int = 200, decay: float = 0.9) -> tuple[np.ndarr
 for restart in (False, True):
     e, n = train(restart)
     used = int((n > 0).sum())
-    print(
-        f"restart {restart}: {used} of 8 codes in use, perplexity {perplexity(n):.1f}, squared error {squared_error(batch(2000), e):.1f}"
-    )
+    error = squared_error(batch(2000), e)
+    print(f"restart {restart}: {used} of 8 codes in use, perplexity {perplexity(n):.1f}, squared error {error:.1f}")
 # > restart False: 2 of 8 codes in use, perplexity 1.7, squared error 5.6
 # > restart True: 8 of 8 codes in use, perplexity 7.3, squared error 0.1
 
