@@ -36,6 +36,8 @@ from .likelihood import (
     bernoulli_nll_grad,
     gaussian_nll,
     gaussian_nll_grad,
+    logistic_mixture_nll,
+    logistic_mixture_nll_grad,
     softmax_cross_entropy,
     softmax_cross_entropy_grad,
 )
@@ -87,6 +89,8 @@ __all__ = [
     "erf",
     "gaussian_nll",
     "gaussian_nll_grad",
+    "logistic_mixture_nll",
+    "logistic_mixture_nll_grad",
     "gelu",
     "gelu_grad",
     "global_norm",
