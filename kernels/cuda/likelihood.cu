@@ -117,8 +117,8 @@ __device__ __forceinline__ Bin<T> log_bin(T x, T mean, T raw) {
   Bin<T> bin;
   bin.log_p = (inside ? log(filled) : T(0)) - (above ? softplus_of(a) : T(0)) - (below ? softplus_of(-b) : T(0));
   bin.by_mean = (of_a - of_b) * inverse;
-  const T by_width = inside ? width * (1 - filled) / filled : T(0);
-  bin.by_raw = ((above ? of_a * a : T(0)) - (below ? of_b * b : T(0)) - by_width) * exp_raw * inverse;
+  bin.by_raw = (above ? of_a * a : T(0)) - (below ? of_b * b : T(0)) - (inside ? width / filled - width : T(0));
+  bin.by_raw *= exp_raw * inverse;
   return bin;
 }
 
@@ -138,6 +138,7 @@ struct LogSum {
 template <typename T>
 __device__ __forceinline__ void log_sums(const T* p, T x, int K, long long D, T& prior, T& joint) {
   LogSum<T> of_prior = {p[0], T(1)}, of_joint = {p[0] + log_bin(x, p[K * D], p[2 * K * D]).log_p, T(1)};
+#pragma unroll 1  // a step is long as it is
   for (int k = 1; k < K; k++) {
     const T* at = p + k * D;
     of_prior.add(at[0]);
@@ -165,7 +166,7 @@ __global__ void __launch_bounds__(SUM_THREADS)
 
 // dparameters (N, C, 3, K, D) = dy times softmax(logits) - q, -q * by_mean and -q * by_raw, with q = softmax(logits + log_p)
 template <typename T>
-__global__ void __launch_bounds__(MAP_THREADS)
+__global__ void __launch_bounds__(MAP_THREADS, 2)  // lets float64 have 68 registers; with the usual 64 it spills
     logistic_mixture_nll_grad(const T* __restrict__ dy, const T* __restrict__ parameters, const T* __restrict__ x,
                               T* __restrict__ slopes, int C, int K, long long D) {
   const long long size = C * D, row = blockIdx.x * size;
@@ -176,14 +177,16 @@ __global__ void __launch_bounds__(MAP_THREADS)
     const long long first = row * 3 * K + i / D * 3 * K * D + i % D;
     T prior, joint;
     log_sums(parameters + first, x[row + i], K, D, prior, joint);
-    for (int k = 0; k < K; k++) {
-      const T* p = parameters + first + k * D;
-      T* to = slopes + first + k * D;
-      const Bin<T> bin = log_bin(x[row + i], p[K * D], p[2 * K * D]);
-      const T share = scale * exp(p[0] + bin.log_p - joint);
-      to[0] = scale * exp(p[0] - prior) - share;
-      to[K * D] = -share * bin.by_mean;
-      to[2 * K * D] = -share * bin.by_raw;
+    const T pixel = x[row + i];
+    const long long part = K * D;
+#pragma unroll 1
+    for (long long at = first; at < first + part; at += D) {
+      const T logits = parameters[at];
+      const Bin<T> bin = log_bin(pixel, parameters[at + part], parameters[at + 2 * part]);
+      const T share = scale * exp(logits + bin.log_p - joint);
+      slopes[at] = scale * exp(logits - prior) - share;
+      slopes[at + part] = -share * bin.by_mean;
+      slopes[at + 2 * part] = -share * bin.by_raw;
     }
   }
 }

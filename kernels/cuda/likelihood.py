@@ -21,7 +21,7 @@ REGISTERS = {
     "gaussian_nll": 64,
     "gaussian_nll_grad": 32,
     "logistic_mixture_nll": 64,
-    "logistic_mixture_nll_grad": 64,
+    "logistic_mixture_nll_grad": 80,
     "softmax_cross_entropy": 48,
     "softmax_cross_entropy_grad": 64,
 }

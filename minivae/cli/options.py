@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minivae import data as datasets
+from minivae.nn.likelihoods import LIKELIHOODS
 
 from .parser import Parser
 
@@ -60,6 +61,15 @@ def networks(parser: Parser, arch: str, channels: Sequence[int], hidden: dict[st
     usual = ", ".join(f"{_words(sizes)} for {name}" for name, sizes in hidden.items())
     sizes = f"sizes of the hidden dense layers; without a number there are none (default: {usual})"
     counts(parser, "--hidden", None, "SIZE", sizes, most=WIDE, number="*")
+
+
+def likelihood(parser: Parser) -> None:
+    """Add --likelihood, for a model whose decoder gives a distribution over images."""
+    kinds = (
+        "likelihood of a pixel: bernoulli and continuous-bernoulli for pixels in [0, 1], logistic for those of 8-bit "
+        "images, gaussian for any"
+    )
+    parser.add_argument("--likelihood", choices=list(LIKELIHOODS), default="bernoulli", help=kinds)
 
 
 def _words(sizes: Sequence[int]) -> str:

@@ -119,18 +119,13 @@ def _dae(args: argparse.Namespace, data: Dataset) -> Estimator:
 def _vae_options(parser: Parser) -> None:
     options.networks(parser, "conv", (32, 64), {"dense": (400, 400), "conv": (256,)})
     options.count(parser, "--latent-dim", 16, "number of latents, the length of a code", most=options.WIDE)
-    _likelihood(parser)
+    options.likelihood(parser)
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the KL term in the loss")
     warmup = "number of epochs in which the weight of the KL term rises from 0 to beta"
     options.count(parser, "--warmup-epochs", 0, warmup, least=0)
     free = "KL in nats that each latent may have without a cost in training"
     parser.add_argument("--free-bits", type=float, default=0.0, help=free)
     options.flag(parser, "--binarize", "draw each grey pixel black or white, anew in each epoch")
-
-
-def _likelihood(parser: Parser) -> None:
-    kinds = "likelihood of a pixel: bernoulli for pixels in [0, 1], gaussian for any"
-    parser.add_argument("--likelihood", choices=["bernoulli", "gaussian"], default="bernoulli", help=kinds)
 
 
 def _vae(args: argparse.Namespace, data: Dataset) -> Estimator:
@@ -168,7 +163,7 @@ def _codebook(args: argparse.Namespace) -> dict[str, Any]:
 def _vqvae_options(parser: Parser) -> None:
     codes = "number of codes in the codebook, or in that of each stage of rvq (default: 32, for rvq 16)"
     _codebook_options(parser, None, codes)
-    _likelihood(parser)
+    options.likelihood(parser)
     kind = "vq: one codebook; rvq: residual, a codebook for each of several stages; fsq: finite scalar, no codebook"
     parser.add_argument("--quantizer", choices=["vq", "rvq", "fsq"], default="vq", help=kind)
     levels = "numbers of levels of fsq, one for each number of a code (default: 8 6 5)"
@@ -192,7 +187,7 @@ def _vqvae2_options(parser: Parser) -> None:
     stride = "pixels along a side of what a bottom code stands for: 2, 4, 8 or 16; a top code's are twice as many"
     options.count(parser, "--stride", 4, stride)
     _codebook_options(parser, BOTTOM_CODES, "number of codes in the codebook of the bottom")
-    _likelihood(parser)
+    options.likelihood(parser)
 
 
 def _vqvae2(args: argparse.Namespace, data: Dataset) -> Estimator:

@@ -85,11 +85,12 @@ SIGMA_FLOOR = 0.01  # the least sigma of a Gaussian: where a decoder is exactly 
 class Likelihood(Module):
     """What all likelihoods offer: of images (N, C, H, W), given a decoder's output (N, channels(C), H, W).
 
-    unit_interval: whether pixels must be in [0, 1]. levels: None or 255 for 8-bit pixels, which must be integers / 255.
+    unit_interval: whether pixels must be in [0, 1]. pixel_levels: None, or 255 where
+    they must be integers / 255, the pixels of 8-bit images.
     """
 
     unit_interval = True
-    levels: int | None = None
+    pixel_levels: int | None = None
 
     @staticmethod
     def channels(C: int) -> int:
@@ -176,7 +177,7 @@ class LogisticMixture(Likelihood):
     scales r; see above.
     """
 
-    levels = 255
+    pixel_levels = 255
     COMPONENTS = 5
 
     @staticmethod

@@ -203,6 +203,12 @@ FUNCTIONS = {
     "quantize": Row(F.quantize, {"z": x, "codebook": Argument(X[::-1].copy(), FLOAT_ARRAY)}),
     "straight_through": Row(F.straight_through, {"z": x, "z_q": Argument(X + 1, FLOAT_ARRAY)}),
     "bernoulli_nll": Row(F.bernoulli_nll, {"logits": x, "x": Argument(X, FLOAT_ARRAY)}),
+    "logistic_mixture_nll": Row(
+        F.logistic_mixture_nll,
+        {"output": Argument(MIXTURE, FLOAT_ARRAY), "x": Argument(MIXTURE[:, :1] * 0, FLOAT_ARRAY)},
+    ),
+    "continuous_bernoulli_nll": Row(F.continuous_bernoulli_nll, {"logits": x, "x": Argument(X, FLOAT_ARRAY)}),
+    "continuous_bernoulli_mean": elementwise(F.continuous_bernoulli_mean),
     "gaussian_nll": Row(
         F.gaussian_nll, {"mean": x, "log_var": Argument(X, FLOAT_ARRAY), "x": Argument(X + 1, FLOAT_ARRAY)}
     ),
