@@ -51,9 +51,7 @@ class CodeModel(LikelihoodCodec):
     def decode(self, z: Any, *, pixels: bool = False) -> np.ndarray:
         raise NotImplementedError(f"{type(self).__name__} does not define decode()")
 
-    def sample(
-        self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None, pixels: bool = False
-    ) -> np.ndarray:
+    def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None, pixels: bool = False) -> np.ndarray:
         """n images (n, C, H, W): the decoder's means for codes drawn from the prior.
 
         temperature: of the prior, below 1 for likelier codes. y: labels, for a conditional prior. pixels: draw the pixels

@@ -255,9 +255,7 @@ class VQVAE1d(VQVAE):
         """
         codes = self.check_codes(codes)
         with self.own_noise():
-            return self.batched(
-                lambda *of: self._image(self._output(*of), pixels), codes, *self._given(y, len(codes))
-            )
+            return self.batched(lambda *of: self._image(self._output(*of), pixels), codes, *self._given(y, len(codes)))
 
     def inverse_transform(self, z: np.ndarray, y: Any = None) -> np.ndarray:
         """decode(z, y)."""
@@ -267,9 +265,7 @@ class VQVAE1d(VQVAE):
         """decode(encode(x), y). Raises what these raise."""
         return self.decode(self.encode(x), y)
 
-    def sample(
-        self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None, pixels: bool = False
-    ) -> np.ndarray:
+    def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None, pixels: bool = False) -> np.ndarray:
         """n waveforms (n, 1, 1, T): the decoder's means for codes drawn from the prior.
 
         temperature: of the prior. y: labels as for decode(); a conditional prior gets them too. pixels: as there. Raises ValueError as

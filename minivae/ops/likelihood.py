@@ -107,7 +107,9 @@ def logistic_mixture_nll(output: Any, x: Any) -> Tensor:
     output, x = as_tensor(output), as_tensor(x)
     check_dtypes("logistic_mixture_nll", output, x)
     if x.requires_grad:
-        raise ValueError("logistic_mixture_nll: x are integers / 255 and have no gradient, got x with requires_grad=True")
+        raise ValueError(
+            "logistic_mixture_nll: x are integers / 255 and have no gradient, got x with requires_grad=True"
+        )
     shape = f"output {output.shape} must be (N, 3 K C, ...) for x {x.shape} = (N, C, ...)"
     if x.ndim < 2 or output.ndim != x.ndim or output.shape[0] != x.shape[0] or output.shape[2:] != x.shape[2:]:
         raise ValueError(f"logistic_mixture_nll: {shape}")

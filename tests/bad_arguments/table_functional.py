@@ -36,6 +36,7 @@ RNG = np.random.default_rng(0)
 X = RNG.uniform(0.1, 2, (2, 4)).astype(np.float32)
 X[0, 0] = -1.5
 IMAGE = RNG.normal(size=(2, 4, 5, 5)).astype(np.float32)
+MIXTURE = RNG.normal(size=(2, 6, 3)).astype(np.float32)  # of two components, for one channel of three pixels
 VECTOR = np.arange(1, 5, dtype=np.float32)
 NOISE = Argument(Noise(3, 4), instance(Noise) | NONE)
 x = Argument(X, FLOAT_ARRAY)

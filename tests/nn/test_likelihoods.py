@@ -97,9 +97,12 @@ class TestLogisticMixture:
         output, x = numbers(1, 6 * K, 1, 2), LEVELS[[[[3, 0]], [[255, 70]]]].reshape(1, 2, 1, 2)
         assert LogisticMixture.channels(2) == 6 * K
         alone = sum(
-            LogisticMixture().nll(
-                mv.Tensor(output[:, 3 * K * c : 3 * K * (c + 1), :, w : w + 1]), mv.Tensor(x[:, c : c + 1, :, w : w + 1])
-            ).item()
+            LogisticMixture()
+            .nll(
+                mv.Tensor(output[:, 3 * K * c : 3 * K * (c + 1), :, w : w + 1]),
+                mv.Tensor(x[:, c : c + 1, :, w : w + 1]),
+            )
+            .item()
             for c in range(2)
             for w in range(2)
         )
@@ -162,7 +165,9 @@ class TestContinuousBernoulli:
         x = ContinuousBernoulli().sample(mv.Tensor(np.full((4000, 1, 1, 1), logit)), Noise(3, 0)).numpy().ravel()
         assert x.min() >= 0
         assert x.max() <= 1
-        distribution = scipy.stats.uniform if abs(logit) < 1e-5 else scipy.stats.truncexpon(abs(logit), 0, 1 / abs(logit))
+        distribution = (
+            scipy.stats.uniform if abs(logit) < 1e-5 else scipy.stats.truncexpon(abs(logit), 0, 1 / abs(logit))
+        )
         assert scipy.stats.kstest(1 - x if logit > 0 else x, distribution.cdf).pvalue > 0.01
 
     def test_the_numbers_of_the_head(self):

@@ -168,7 +168,10 @@ def test_logistic_mixture_equals_the_reference_in_any_layout(N, C, K, D, dtype, 
 @pytest.mark.parametrize("shape", [(2, 1, 2, 600), (1, 3, 1, 300)])
 def test_logistic_mixture_of_examples_larger_than_a_block_or_a_grid(shape, monkeypatch) -> None:
     parameters, x, dy = mixture(*shape, np.float64)
-    nll, gradient = reference.logistic_mixture_nll(parameters, x), reference.logistic_mixture_nll_grad(dy, parameters, x)
+    nll, gradient = (
+        reference.logistic_mixture_nll(parameters, x),
+        reference.logistic_mixture_nll_grad(dy, parameters, x),
+    )
     np.testing.assert_allclose(k.logistic_mixture_nll(parameters, x), nll, rtol=1e-12)
     np.testing.assert_allclose(k.logistic_mixture_nll_grad(dy, parameters, x), gradient, rtol=1e-8, atol=1e-10)
     monkeypatch.setattr(launcher, "GRID_LIMIT", (2**31 - 1, 2, 65535))
