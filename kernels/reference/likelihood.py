@@ -93,8 +93,8 @@ def logistic_mixture_nll_grad(dy: np.ndarray, parameters: np.ndarray, x: np.ndar
 def _log_bin(mean: np.ndarray, raw: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """log P of pixels x (N, C, D) under each component, and its derivatives by mean and raw, (N, C, K, D) each.
 
-    d log P / da = -sigmoid(a), d log P / db = sigmoid(-b), and the width w = 2 h / s has d log P / dw = 1 / (exp(w) - 1).
-    All three are multiples of 1 / s, whose derivative by r is -exp(r) / s^2.
+    d log P / da = -sigmoid(a), d log P / db = sigmoid(-b), and by the width w = 2 h / s it is 1 / (exp(w) - 1). a, b
+    and w are multiples of 1 / s, whose derivative by r is -exp(r) / s^2.
     """
     x = x[:, :, None]  # (N, C, 1, D)
     above, below = x > HALF_LEVEL / 2, x < 1 - HALF_LEVEL / 2  # whether the bin ends below, and above

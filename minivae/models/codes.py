@@ -54,8 +54,9 @@ class CodeModel(LikelihoodCodec):
     def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None, pixels: bool = False) -> np.ndarray:
         """n images (n, C, H, W): the decoder's means for codes drawn from the prior.
 
-        temperature: of the prior, below 1 for likelier codes. y: labels, for a conditional prior. pixels: draw the pixels
-        too, from p(x | codes). Raises ValueError for n < 1, for a prior over the codes of another codebook, and for maps of another size.
+        temperature: of the prior, below 1 for likelier codes. y: labels, for a conditional prior. pixels: draw the
+        pixels too, from p(x | codes). Raises ValueError for n < 1, for a prior over the codes of another codebook, and
+        for maps of another size.
         """
         checks.elements("an array of samples", (checks.integer("n", n, 1), *self.image_shape))
         self._check_prior(prior, "sample")

@@ -100,14 +100,15 @@ class VAE(LatentSpace, LikelihoodCodec):
 
     image_shape: (C, H, W). latent_dim: D. arch: 'conv' or 'dense'. likelihood: 'bernoulli' (pixels in [0, 1]) or
     'gaussian' (one learned variance), 'logistic' (a mixture for 8-bit images, pixels integers / 255) or
-    'continuous-bernoulli' (a density over [0, 1]); see nn.likelihoods. beta: weight of the KL term, >= 0. channels: of the strided convolutions,
-    (32, 64) unless given. hidden: of the dense layers, (256,) for 'conv' and (400, 400) for 'dense' unless given.
-    kl_warmup: over how many steps of the optimiser (not epochs) the weight of the KL term rises from 0 to beta, in each
-    fit anew. free_bits: lambda, in nats per latent, >= 0. binarize: 'dynamic' takes grey pixels, with likelihood
-    'bernoulli', as the probabilities of black and white ones, which are drawn anew each time an image is trained on.
-    encoder, decoder: Modules of your own, in place of those that arch, channels and hidden describe. The encoder gives
-    mu and then log_var, (N, C, H, W) -> (N, 2 D); the decoder gives the parameters of the likelihood, such as logits or means,
-    (N, D) -> (N, *output_shape), which is (C, H, W) except for 'logistic'. Estimator says more about them and about the other parameters.
+    'continuous-bernoulli' (a density over [0, 1]); see nn.likelihoods. beta: weight of the KL term, >= 0. channels: of
+    the strided convolutions, (32, 64) unless given. hidden: of the dense layers, (256,) for 'conv' and (400, 400) for
+    'dense' unless given. kl_warmup: over how many steps of the optimiser (not epochs) the weight of the KL term rises
+    from 0 to beta, in each fit anew. free_bits: lambda, in nats per latent, >= 0. binarize: 'dynamic' takes grey
+    pixels, with likelihood 'bernoulli', as the probabilities of black and white ones, which are drawn anew each time an
+    image is trained on. encoder, decoder: Modules of your own, in place of those that arch, channels and hidden
+    describe. The encoder gives mu and then log_var, (N, C, H, W) -> (N, 2 D); the decoder gives the parameters of the
+    likelihood, such as logits or means, (N, D) -> (N, *output_shape), which is (C, H, W) except for 'logistic'.
+    Estimator says more about them and about the other parameters.
 
     With binarize, the nats are those of binary images. loss() draws them from minivae's generator, so that evaluate()
     always has the same ones; score_samples, log_likelihood and latent_usage see binarized(x). encode and what builds

@@ -250,8 +250,9 @@ class VQVAE1d(VQVAE):
     def decode(self, codes: np.ndarray, y: Any = None, pixels: bool = False) -> np.ndarray:  # type: ignore[override]
         """Codes (N, 1, T/S) -> the expected waveforms (N, 1, 1, T) in the voices y, of a model with classes.
 
-        y: one label for all or (N,) of them. pixels: draw the samples from p(x | z_q, y). Raises TypeError unless codes and labels are integers, ValueError for
-        other shapes, for numbers out of range and for labels that are missing or that the model does not know of.
+        y: one label for all or (N,) of them. pixels: draw the samples from p(x | z_q, y). Raises TypeError unless codes
+        and labels are integers, ValueError for other shapes, for numbers out of range and for labels that are missing
+        or that the model does not know of.
         """
         codes = self.check_codes(codes)
         with self.own_noise():
@@ -268,8 +269,8 @@ class VQVAE1d(VQVAE):
     def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None, pixels: bool = False) -> np.ndarray:
         """n waveforms (n, 1, 1, T): the decoder's means for codes drawn from the prior.
 
-        temperature: of the prior. y: labels as for decode(); a conditional prior gets them too. pixels: as there. Raises ValueError as
-        decode() does, for n < 1 and for a prior over the codes of another codebook.
+        temperature: of the prior. y: labels as for decode(); a conditional prior gets them too. pixels: as there.
+        Raises ValueError as decode() does, for n < 1 and for a prior over the codes of another codebook.
         """
         checks.elements("an array of samples", (checks.integer("n", n, 1), *self.image_shape))
         self._check_prior(prior, "sample")

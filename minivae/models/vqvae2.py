@@ -265,8 +265,9 @@ class VQVAE2(CodeModel):
         """Codes (top, bottom) -> the expected images (N, C, H, W).
 
         without: 'top' or 'bottom' puts the mean vector of that codebook, weighted by use, in the place of its codes;
-        this shows what the other level holds. pixels: draw images from p(x | z) in place of the expected ones. Raises TypeError unless codes are a pair of arrays of integers,
-        ValueError for other shapes, for codes out of range and for another `without`.
+        this shows what the other level holds. pixels: draw images from p(x | z) in place of the expected ones. Raises
+        TypeError unless codes are a pair of arrays of integers, ValueError for other shapes, for codes out of range and
+        for another `without`.
         """
         top, bottom = self.check_codes(z)
         _check_level(without)

@@ -22,27 +22,28 @@ it is the cost of a binary image averaged over images that are white with probab
 compare models of the same grey images with each other, and with nothing else.
 
 **Logistic mixture** (Salimans, Karpathy, Chen & Kingma 2017, PixelCNN++). It is a distribution over the 256 levels of
-8-bit pixels, so its nats are the length of a code and its bits/dim are those that are published; 8 is what a model
-that knows nothing achieves. A pixel of level k is y = 2 k / 255 - 1 in [-1, 1]. The logistic distribution of mean m and
-scale s has the distribution function sigmoid((y - m) / s), so y has the probability of the interval that is rounded to it:
+8-bit pixels, so its nats are the length of a code and its bits/dim are those that are published; 8 is what a model that
+knows nothing achieves. A pixel of level k is y = 2 k / 255 - 1 in [-1, 1]. The logistic distribution of mean m and
+scale s has the distribution function sigmoid((y - m) / s), so y has the probability of the interval that is rounded to
+it:
 
     P(k) = sigmoid((y + 1/255 - m) / s) - sigmoid((y - 1/255 - m) / s),
 
 where the first term is 1 for k = 255 and the second is 0 for k = 0: what lies outside of [-1, 1] counts for the levels
-at its ends. So the sum over k telescopes to 1. For example m = -1, s = 1/255 gives the level 0 the probability sigmoid(1)
-= 0.731 and the level 1 sigmoid(3) - sigmoid(1) = 0.222: 0.45 and 2.2 bits. A mixture of K of them has weights
-softmax(logits); kernels/reference/likelihood.py has its logarithm in a form that is exact in float32, where the paper's
-code replaces small differences of sigmoids by a density. Two things differ from the paper. The channels of a pixel have
-mixtures of their own and are independent given z, where the paper lets red move the mean of green, and both that of
-blue: for grey images it is the same, and in a VAE z can say what the channels share. And s = exp(-7) + exp(r), where
-the paper clips log s at -7, below which no gradient is left.
+at its ends. So the sum over k telescopes to 1. For example m = -1, s = 1/255 gives the level 0 the probability
+sigmoid(1) = 0.731 and the level 1 sigmoid(3) - sigmoid(1) = 0.222: 0.45 and 2.2 bits. A mixture of K of them has
+weights softmax(logits); kernels/reference/likelihood.py has its logarithm in a form that is exact in float32, where the
+paper's code replaces small differences of sigmoids by a density. Two things differ from the paper. The channels of a
+pixel have mixtures of their own and are independent given z, where the paper lets red move the mean of green, and both
+that of blue: for grey images it is the same, and in a VAE z can say what the channels share. And s = exp(-7) + exp(r),
+where the paper clips log s at -7, below which no gradient is left.
 
 **Continuous Bernoulli** (Loaiza-Ganem & Cunningham 2019). The Bernoulli formula lacks a constant to be a density over
 grey pixels in [0, 1]. With it, p(x) = exp(x l) / Z, where Z is the integral of exp(x l) over [0, 1]:
 
     -log p(x) = A(l) - x l,    A(l) = log Z = log((exp(l) - 1) / l) = max(l, 0) + log(1 - exp(-|l|)) - log |l|,
     mean = A'(l) = 1 / (1 - exp(-l)) - 1 / l,
-    x = log(1 + u (exp(l) - 1)) / l has this distribution for u uniform in [0, 1] (the inverse of the distribution function).
+    sample = log(1 + u (exp(l) - 1)) / l, the inverse of the distribution function, for u uniform in [0, 1].
 
 For l -> 0 it is the uniform distribution: A = l/2 + l^2/24 - ..., mean = 1/2 + l/12 - .... For l = 2 (p = 0.881) A =
 1.161 and the mean is 0.657, not 0.881; x = 1 costs 1.161 - 2 = -0.839 nats, as the density there is 2.31. Where |l| is
@@ -106,7 +107,7 @@ class Likelihood(Module):
         raise NotImplementedError(f"{type(self).__name__} does not define mean()")
 
     def sample(self, output: Tensor, noise: Noise | None = None) -> Tensor:
-        """An image (N, C, H, W) drawn from p(x | z), without a gradient. noise: the draw to use, or the generator's next."""
+        """An image (N, C, H, W) drawn from p(x | z), without a gradient. noise: the draw to use, None for the next."""
         raise NotImplementedError(f"{type(self).__name__} does not define sample()")
 
     def bits_per_dim(self, nats: float, image_shape: tuple[int, ...]) -> float:
@@ -192,8 +193,8 @@ class LogisticMixture(Likelihood):
     def mean(self, output: Tensor) -> Tensor:
         """The expected image (N, C, H, W), before pixels are rounded to levels, hence within 1/510 of the exact mean.
 
-        A pixel is y ~ logistic(m, s) clipped to [-1, 1]. As E[y] = -1 + integral of P(y > t) over t in [-1, 1], which is
-        sigmoid((m - t) / s), E[y] = -1 + s (softplus((m + 1) / s) - softplus((m - 1) / s)).
+        A pixel is y ~ logistic(m, s) clipped to [-1, 1]. As E[y] = -1 + integral of P(y > t) over t in [-1, 1], which
+        is sigmoid((m - t) / s), E[y] = -1 + s (softplus((m + 1) / s) - softplus((m - 1) / s)).
         """
         weights, mean, scale = self._parts(output)
         upper, lower = F.softplus((mean + 1) / scale), F.softplus((mean - 1) / scale)

@@ -97,7 +97,7 @@ def gaussian_nll(mean: Any, log_var: Any, x: Any) -> Tensor:
 
 
 def logistic_mixture_nll(output: Any, x: Any) -> Tensor:
-    """Return -log P(x) in nats per example for 8-bit pixels x = level / 255: output (N, 3 K C, ...), x (N, C, ...) -> (N,).
+    """Return -log P(x) in nats per example for pixels x = level / 255: output (N, 3 K C, ...), x (N, C, ...) -> (N,).
 
     Each channel of each pixel has a mixture of K discretised logistic distributions (Salimans et al. 2017, equations 1
     and 2), whose parameters are 3 K channels of the output: K logits of the weights, K means of pixels scaled to
@@ -123,8 +123,8 @@ def logistic_mixture_nll(output: Any, x: Any) -> Tensor:
 def continuous_bernoulli_nll(logits: Any, x: Any) -> Tensor:
     """Return -log of the density of x in [0, 1] in nats per example: logits, x (N, ...) -> (N,).
 
-    Loaiza-Ganem & Cunningham 2019. It is the sum of A(l) - x l, with A(l) = log((exp(l) - 1) / l). Near l = 0, where that
-    is 0 / 0, A is l/2 + l^2/24 - l^4/2880 + ... (nn/likelihoods.py derives both).
+    Loaiza-Ganem & Cunningham 2019. It is the sum of A(l) - x l, with A(l) = log((exp(l) - 1) / l). Near l = 0, where
+    that is 0 / 0, A is l/2 + l^2/24 - l^4/2880 + ... (nn/likelihoods.py derives both).
     """
     logits, x = as_tensor(logits), as_tensor(x)
     _check_examples("continuous_bernoulli_nll", logits, x)
@@ -150,7 +150,7 @@ def continuous_bernoulli_mean(logits: Any) -> Tensor:
 
 
 def _near_zero(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where |logits| < 1/4, for which a series is the more accurate; logits there and 0 elsewhere; and |logits|, 1 there.
+    """Where |logits| < 1/4, where a series is the more accurate; logits there, 0 elsewhere; |logits| elsewhere, 1 there.
 
     So neither of the two formulas meets a number that it cannot take, whose gradient would be 0 times infinity.
     """

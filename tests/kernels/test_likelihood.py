@@ -126,7 +126,7 @@ def test_gaussian_equals_scipys(shape, dtype, data, seed) -> None:
 
 
 def mixture(N: int, C: int, K: int, D: int, dtype: type = np.float64, last: bool = False) -> list[np.ndarray]:
-    """Parameters (N, C, 3, K, D), channels-last in memory if asked for, pixels with both ends of the range, and dy (N,)."""
+    """Parameters (N, C, 3, K, D), channels-last in memory or not, pixels with both ends of the range, and dy (N,)."""
     parameters = numbers(N, D, C, 3, K, dtype=dtype).transpose(0, 2, 3, 4, 1)
     x = (np.random.default_rng(1).integers(0, 256, (N, C, D)) / 255).astype(dtype)
     x[:, :, ::3], x[:, :, 1::4] = 0, 1
@@ -169,7 +169,7 @@ def test_logistic_mixture_is_its_formula_and_its_gradient_the_derivative(N, C, K
 @pytest.mark.parametrize("raw", [-30.0, -7.0, -4.0, 0.0, 6.0])
 @pytest.mark.parametrize("mean", [-40.0, -1.0, 0.1, 1.0, 3.0])
 def test_logistic_probabilities_of_all_levels_sum_to_one(dtype, raw, mean) -> None:
-    """Bug: the density at the bin's centre in the place of a small difference of sigmoids, or edges that keep no tail."""
+    """Bug: the density at the bin's centre in the place of a small difference of sigmoids, or edges without a tail."""
     parameters = np.zeros((256, 1, 3, 2, 1), dtype)
     parameters[:, 0, 0, 0], parameters[:, 0, 1, 0], parameters[:, 0, 2] = 0.7, mean, raw
     x = (np.arange(256) / 255).astype(dtype).reshape(256, 1, 1)
@@ -179,8 +179,8 @@ def test_logistic_probabilities_of_all_levels_sum_to_one(dtype, raw, mean) -> No
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_logistic_pixels_far_from_the_mean_cost_their_distance_and_small_bins_their_width(dtype) -> None:
-    """In float32 sigmoid(b) - sigmoid(a) is 0 in both cases. There is 1 component: nll is -log P, P = exp(-a) (1 - exp(-w))
-    for large a = (y - h - m) / s, and sigmoid'(0) w for small w = 2 h / s."""
+    """In float32 sigmoid(b) - sigmoid(a) is 0 in both cases. With one component nll is -log P, where P is
+    exp(-a) (1 - exp(-w)) for large a = (y - h - m) / s, and sigmoid'(0) w for small w = 2 h / s."""
     s = np.exp(-7) + np.exp(-30.0)
     far = np.array([0, -1, -30.0], dtype).reshape(1, 1, 3, 1, 1)
     x = np.full((1, 1, 1), 200 / 255, dtype)

@@ -329,7 +329,7 @@ class TestPixels:
     """The likelihoods of pixels: what a decoder must give, what is drawn from it, and what pixels are refused."""
 
     def test_without_a_trained_scale_the_weights_do_not_depend_on_the_likelihood(self):
-        """Bug: the likelihood is made before the networks, or draws random numbers, and so changes all first weights."""
+        """Bug: the likelihood is made before the networks or draws random numbers, and so changes all first weights."""
         models = [VAE(**SMALL, likelihood=name, random_state=3) for name in ("bernoulli", "continuous-bernoulli")]
         states = [m.state_dict() for m in models]
         assert list(states[0]) == list(states[1])

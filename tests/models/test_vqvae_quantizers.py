@@ -229,7 +229,7 @@ def test_parameters_of_other_quantisers_and_out_of_range(settings, message):
 
 
 def test_the_levels_of_a_quantizer_are_not_those_of_the_pixels():
-    """Bug: the likelihood's number of grey levels in the attribute `levels`, a parameter of the finite scalar quantiser."""
+    """Bug: the number of grey levels in the attribute `levels`, which is a parameter of the finite scalar quantiser."""
     model = VQVAE(**FSQ, likelihood="logistic", random_state=0)
     assert model.get_params()["levels"] == (4, 3)
     assert model.pixel_levels == 255
