@@ -97,7 +97,7 @@ def logistic_mixture_nll(parameters: Array, x: Array) -> Array:
 
 def logistic_mixture_nll_grad(dy: Array, parameters: Array, x: Array) -> Array:
     """dy (N,) -> dparameters (N, C, 3, K, D)."""
-    C, K, D = parameters.shape[1], *parameters.shape[3:]
+    _, C, _, K, D = parameters.shape
     slopes = empty(parameters.shape, parameters.dtype)
     grid, block, _ = _map(x.shape)
     run = MODULE.kernel("logistic_mixture_nll_grad", parameters.dtype)[grid, block]

@@ -92,6 +92,7 @@ class Likelihood(Module):
 
     unit_interval = True
     pixel_levels: int | None = None
+    bits_note = ""  # what a table of bits/dim must say of them
 
     @staticmethod
     def channels(C: int) -> int:
@@ -225,6 +226,8 @@ class LogisticMixture(Likelihood):
 
 class ContinuousBernoulli(Likelihood):
     """Pixels in [0, 1] have the density exp(x output) / Z, independently of each other; see above."""
+
+    bits_note = "bits/dim are those of a density that has no bound at 0 and 1, and compare with nothing else"
 
     def nll(self, output: Tensor, x: Tensor) -> Tensor:
         """-log of the density of x in nats per image: logits and pixels (N, ...) -> (N,)."""

@@ -113,7 +113,7 @@ def logistic_mixture_nll(output: Any, x: Any) -> Tensor:
     shape = f"output {output.shape} must be (N, 3 K C, ...) for x {x.shape} = (N, C, ...)"
     if x.ndim < 2 or output.ndim != x.ndim or output.shape[0] != x.shape[0] or output.shape[2:] != x.shape[2:]:
         raise ValueError(f"logistic_mixture_nll: {shape}")
-    N, C, D = *x.shape[:2], prod(x.shape[2:])
+    N, C, D = x.shape[0], x.shape[1], prod(x.shape[2:])
     if not C or not output.shape[1] or output.shape[1] % (3 * C):
         raise ValueError(f"logistic_mixture_nll: {shape}")
     parameters = reshape(output, (N, C, 3, output.shape[1] // (3 * C), D))
@@ -150,7 +150,7 @@ def continuous_bernoulli_mean(logits: Any) -> Tensor:
 
 
 def _near_zero(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where |logits| < 1/4, where a series is the more accurate; logits there, 0 elsewhere; |logits| elsewhere, 1 there.
+    """Where |logits| < 1/4 and a series is more accurate; logits there, 0 elsewhere; |logits| elsewhere, 1 there.
 
     So neither of the two formulas meets a number that it cannot take, whose gradient would be 0 times infinity.
     """

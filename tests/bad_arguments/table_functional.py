@@ -209,7 +209,7 @@ FUNCTIONS = {
         {"output": Argument(MIXTURE, FLOAT_ARRAY), "x": Argument(MIXTURE[:, :1] * 0, FLOAT_ARRAY)},
     ),
     "continuous_bernoulli_nll": Row(F.continuous_bernoulli_nll, {"logits": x, "x": Argument(X, FLOAT_ARRAY)}),
-    "continuous_bernoulli_mean": elementwise(F.continuous_bernoulli_mean),
+    "continuous_bernoulli_mean": Row(F.continuous_bernoulli_mean, {"logits": x}),
     "gaussian_nll": Row(
         F.gaussian_nll, {"mean": x, "log_var": Argument(X, FLOAT_ARRAY), "x": Argument(X + 1, FLOAT_ARRAY)}
     ),
