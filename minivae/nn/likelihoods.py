@@ -199,8 +199,7 @@ class LogisticMixture(Likelihood):
         """
         weights, mean, scale = self._parts(output)
         upper, lower = F.softplus((mean + 1) / scale), F.softplus((mean - 1) / scale)
-        x = (weights * (scale * (upper - lower))).sum(axis=2) / 2  # (N, C, H, W)
-        return x
+        return (weights * scale * (upper - lower)).sum(axis=2) / 2  # (N, C, H, W), x = (y + 1) / 2
 
     def sample(self, output: Tensor, noise: Noise | None = None) -> Tensor:
         """An image (N, C, H, W) of 8-bit pixels: a component by its weight, a logistic number, rounded to its level."""
