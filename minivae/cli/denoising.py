@@ -32,9 +32,12 @@ def denoising_table(
     rows = [["noisy", *fixed(noisy), "+0.00"]]
     rows += [[f"through {name}", *fixed(result.denoised_psnr), f"{result.gain:+.2f}"] for name, result in found.items()]
     print_table(["test images", "PSNR", "gain"], rows)
-    clipped = [name for name, model in models.items() if model.unit_interval and kind == "gaussian"]
-    note = f", clipped to [0, 1] as the likelihood of {', '.join(clipped)} needs it" if clipped else ""
-    print(f"PSNR in dB, {kind} noise of level {level:g}{note}")
+    notes = [f"PSNR in dB, {kind} noise of level {level:g}"]
+    for name, model in models.items():
+        if model.unit_interval and kind == "gaussian":
+            rounded = " and rounded to 8 bits" if model.pixel_levels else ""
+            notes.append(f"clipped to [0, 1]{rounded} as the likelihood of {name} needs it")
+    print(", ".join(notes))
     result = found[next(iter(models))]
     numbers = {"noisy_psnr": noisy, "denoised_psnr": result.denoised_psnr, "gain": result.gain}
     if linear:

@@ -73,7 +73,7 @@ SETTINGS: dict[str, Argument] = {
     "map_shape": Argument((2, 2), integers(1, count=2) | integers(1, count=3)),
     "latent_dim": Argument(2, integer(1)),
     "arch": Argument("conv", choice("dense", "conv")),
-    "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian")),
+    "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian", "logistic", "continuous-bernoulli")),
     "beta": Argument(0.5, number(0)),
     "channels": Argument((2,), SIZES | NONE),
     "hidden": Argument((3,), SIZES | NONE),
@@ -131,6 +131,7 @@ SETTINGS: dict[str, Argument] = {
     # of the verbs
     "options": Argument({"epochs": 1}, PASSED_ON),  # to fit()
     "n": Argument(2, integer(1)),
+    "pixels": Argument(True, FLAG),
     "temperature": Argument(0.5, number(0)),
     "samples": Argument(2, integer(1)),
     "rows": Argument(2, integer(1)),
@@ -319,14 +320,11 @@ VERBS = {
         "manifold": {},
         "bits_per_dim": {},
     },
-    **{
-        model: {
-            **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "denoise", "score_samples")},
-            **{name: {"x": x} for name in ("score", "fit_transform", "check_images")},
-            **{name: {"x": inner} for name in ("loss", "forward")},
-            **{name: {"z": z} for name in ("decode", "inverse_transform", "check_latents")},
-        }
-        for model in AUTOENCODERS
+    "Autoencoder": {
+        **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "denoise", "score_samples")},
+        **{name: {"x": x} for name in ("score", "fit_transform", "check_images")},
+        **{name: {"x": inner} for name in ("loss", "forward")},
+        **{name: {"z": z} for name in ("decode", "inverse_transform", "check_latents")},
     },
     "VQVAE": {
         **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "score", "fit_transform", "check_images")},
@@ -360,8 +358,8 @@ VERBS = {
         "bits_per_dim": {},
     },
 }
-VERBS["SparseAutoencoder"] |= {"atoms": {}, "activity": {"x": x}}
-VERBS["ContractiveAutoencoder"] |= {"jacobian_norm": {"x": x}}
+VERBS["SparseAutoencoder"] = VERBS["Autoencoder"] | {"activity": {"x": x}}
+VERBS["ContractiveAutoencoder"] = VERBS["Autoencoder"] | {"jacobian_norm": {"x": x}}
 CORRUPT = {
     "x": Argument(IMAGES, array("images", ("float32", "float64"), tensors=False, not_finite="refused")),
     "kind": Argument("gaussian", choice("gaussian", "masking", "salt-and-pepper")),
