@@ -141,6 +141,7 @@ SETTINGS: dict[str, Argument] = {
     "noise": NOISE,
     "path": Argument("", Kind("path", lambda value: EITHER if isinstance(value, str) else REFUSED)),
 }
+WEIGHT_DECAY = Argument(0.2, number(0, np.inf, "()") | NONE)
 OWN: dict[str, dict[str, Argument]] = {
     "VQVAE": {"channels": Argument(2, integer(1))},
     "VQVAE2": {"channels": Argument(2, integer(1))},
@@ -149,11 +150,8 @@ OWN: dict[str, dict[str, Argument]] = {
         "channels": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
-    "SparseAutoencoder": {
-        "penalty": Argument(0.5, number(0) | NONE),
-        "decay": Argument(0.2, number(0, np.inf, "()") | NONE),
-    },
-    "ContractiveAutoencoder": {"decay": Argument(0.2, number(0, np.inf, "()") | NONE)},
+    "SparseAutoencoder": {"penalty": Argument(0.5, number(0) | NONE), "decay": WEIGHT_DECAY},
+    "ContractiveAutoencoder": {"decay": WEIGHT_DECAY},
     "PixelCNN": {
         "channels": Argument(2, integer(1)),
         "hidden": Argument(2, integer(1)),
@@ -163,9 +161,7 @@ OWN: dict[str, dict[str, Argument]] = {
 # The squared error of huge images is beyond float32.
 AUTOENCODERS = ("Autoencoder", "SparseAutoencoder", "ContractiveAutoencoder")
 OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
-    (model, name): (FloatingPointError,)
-    for model in AUTOENCODERS
-    for name in ("score_samples", "score", "fit_transform")
+    (m, n): (FloatingPointError,) for m in AUTOENCODERS for n in ("score_samples", "score", "fit_transform")
 }
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 CLASSES: dict[str, type] = {
