@@ -59,7 +59,8 @@ def report(run: Run, data: Dataset, images: int = IMAGES, samples: int = SAMPLES
         prior = run.prior()
         return _checked({**_vqvae(model, prior, data), **_wholeness(model, prior, data)})
     if isinstance(model, VQVAE2):
-        return _checked(_vqvae2(model, run.prior(), data))
+        levels = run.prior()
+        return _checked({**_vqvae2(model, levels, data), **_wholeness(model, levels, data)})
     if isinstance(model, Autoencoder):
         return _checked(_autoencoder(model, data))
     raise TypeError(f"there is no table for a {type(model).__name__}")
@@ -240,7 +241,7 @@ def _coding(model: VQVAE1d, data: Dataset) -> Numbers:
 # ---- samples ----
 
 
-def _wholeness(model: VAE | VQVAE, prior: PixelCNN | None, data: Dataset) -> Numbers:
+def _wholeness(model: VAE | VQVAE | VQVAE2, prior: PixelCNN | VQVAE2Prior | None, data: Dataset) -> Numbers:
     """Print which share of the samples a classifier takes for whole, beside the share of the test images."""
     found = judged(model, prior, data)
     if not found:

@@ -8,7 +8,8 @@ import numpy as np
 
 from minivae import uses
 from minivae.data import Dataset
-from minivae.models import VAE, VQVAE, PixelCNN
+from minivae.models import VAE, VQVAE, VQVAE2, PixelCNN, VQVAE2Prior
+from minivae.models.vqvae2_prior import Codes
 from minivae.random import current_generator, fork
 from minivae.uses.wholeness import SMALLEST
 
@@ -19,7 +20,7 @@ COUNT = 1000  # the most samples and test images that are judged
 SEED = 0x3A7  # of the samples
 
 
-def judged(model: VAE | VQVAE, prior: PixelCNN | None, data: Dataset) -> dict[str, Any]:
+def judged(model: VAE | VQVAE | VQVAE2, prior: PixelCNN | VQVAE2Prior | None, data: Dataset) -> dict[str, Any]:
     """Shares of whole images by what they are, a uses.Wholeness each; nothing for data that have no judge."""
     if not _has_judge(data):
         return {}
@@ -37,12 +38,20 @@ def _has_judge(data: Dataset) -> bool:
     return in_unit_interval(data) and min(data.x_train.shape[2:]) >= SMALLEST
 
 
-def _samples(model: VAE | VQVAE, prior: PixelCNN | None) -> dict[str, np.ndarray]:
+def _samples(model: VAE | VQVAE | VQVAE2, prior: PixelCNN | VQVAE2Prior | None) -> dict[str, np.ndarray]:
     if isinstance(model, VAE):
         return {"samples": model.sample(COUNT)}
-    uniform = current_generator().uniform((COUNT, *model.code_shape), np.float64)
-    samples = {"samples, uniform prior": model.decode((uniform * model.quantizer.codes).astype(np.int64))}
+    if isinstance(model, VQVAE2):
+        codes: Any = Codes(_uniform(model.top_shape, model.top_codes), _uniform(model.code_shape, model.codes))
+    else:
+        codes = _uniform(model.code_shape, model.quantizer.codes)
+    samples = {"samples, uniform prior": model.decode(codes)}
     if prior is not None:
         for temperature in dict.fromkeys((1.0, TEMPERATURE)):
             samples[f"samples, temperature {temperature:g}"] = of_prior(model, prior, COUNT, temperature)
     return samples
+
+
+def _uniform(shape: tuple[int, ...], codes: int) -> np.ndarray:
+    """Draw COUNT maps of this shape, each code as likely as any other."""
+    return (current_generator().uniform((COUNT, *shape), np.float64) * codes).astype(np.int64)
