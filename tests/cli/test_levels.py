@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from command_line import QUICK, is_picture, minivae_command, refused, run_until, same_models, succeeded, table
 
-from minivae.cli.gallery import TEMPERATURE
+from minivae.cli.views.vqvae import TEMPERATURE
 from minivae.models import VQVAE2, VQVAE2Prior, load
 
 
