@@ -3,7 +3,7 @@
     pip install fonttools pillow
     apt-get install fonts-noto-color-emoji     # or --font with another file that holds PNGs (a table CBDT)
     python benchmarks/emoji.py emoji.npz
-    minivae train vqvae2 --data emoji.npz --codes 64 --top-codes 64 --out runs/emoji
+    minivae train vqvae2 --data emoji.npz --codes 64 --top-codes 64 --channels 48 --batch-size 32 --epochs 9
 
 They are faces, people, animals, food, things, signs and flags, on white. Many are variants of one picture: the same
 person in five colours of skin, as a man and as a woman. All variants of a picture are on one side: for training, or
