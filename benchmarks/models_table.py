@@ -169,7 +169,7 @@ def _vqvae2(result: dict[str, Any]) -> tuple[str, str]:
 
 def _prior_of_levels(result: dict[str, Any]) -> tuple[str, str]:
     test = result["test"]
-    return _levels(test, "pixelcnn"), f"{test['pixelcnn']['bits_per_dim']:.4f}"
+    return f"{_levels(test, 'pixelcnn')}; {_whole(result)}", f"{test['pixelcnn']['bits_per_dim']:.4f}"
 
 
 def _levels(test: dict[str, Any], prior: str) -> str:
