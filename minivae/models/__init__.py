@@ -11,6 +11,7 @@ from minivae.training.checkpoint import open_checkpoint
 
 from .autoencoder import Autoencoder, corrupt
 from .base import Codec, Estimator
+from .btcvae import BetaTCVAE
 from .pixelcnn import PixelCNN
 from .vae import VAE
 from .vqvae import VQVAE
@@ -23,6 +24,7 @@ __all__ = [
     "VQVAE",
     "VQVAE2",
     "Autoencoder",
+    "BetaTCVAE",
     "Codec",
     "Estimator",
     "PixelCNN",
@@ -32,7 +34,7 @@ __all__ = [
     "load",
 ]
 
-MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2)}
+MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in (Autoencoder, BetaTCVAE, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2)}
 
 
 def load(path: str | Path, classes: Sequence[type[Estimator]] = (), **modules: Module) -> Estimator:
