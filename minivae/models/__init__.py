@@ -34,7 +34,8 @@ __all__ = [
     "load",
 ]
 
-MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in (Autoencoder, BetaTCVAE, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2)}
+CLASSES = (Autoencoder, BetaTCVAE, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2)
+MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in CLASSES}
 
 
 def load(path: str | Path, classes: Sequence[type[Estimator]] = (), **modules: Module) -> Estimator:

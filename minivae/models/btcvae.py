@@ -21,18 +21,18 @@ Each is a KL divergence, hence not negative, and the first is at most log N. Tra
 where alpha = beta = gamma = 1 is minus the ELBO. Two latents that both say where the shape stands have a total
 correlation; one that says x and one that says y have none, at the same nll.
 
-**q(z) from a batch.** q(z) needs all N images at each step. A batch has M of them. z_i was drawn from q(z | x_i), so
-that image i is always in its own batch, and the mean over the batch is no estimate of q(z_i): far apart from each other,
-q(z_i | x_i) is by far the largest term, and it has the share 1/M in place of 1/N. So the terms need weights:
+**q(z) from a batch.** q(z) needs all N images at each step; a batch has M of them. z_i was drawn from q(z | x_i), so
+image i is always in the batch, and the mean over the batch is no estimate of q(z_i): q(z_i | x_i) is the largest term
+by far where posteriors lie apart, and would have the share 1/M in place of 1/N. So the terms need weights:
 
     log q(z_i)  ~  log sum_k w_ik q(z_i | x_k).
 
-* sampling='weighted' (minibatch-weighted sampling, equation 3): w_ik = 1 / (N M). It is what the paper's experiments
-  use, and is too low: the weights add up to 1/N, so with the whole data set as the batch it is exact but for log N.
-* sampling='stratified': w_ii = 1/N, as its own term has in q(z), and the others share the rest: w_ik = (N - 1) / (N (M -
-  1)). Given z_i, the others are a sample of the other N - 1 images, so that the weighted sum has the mean q(z_i) exactly
-  (its logarithm is below log q(z_i) on average, by Jensen's inequality). With M = N it is q(z_i). It is the paper's
-  minibatch stratified sampling (its appendix), averaged over which of the others gets the odd weight there.
+* sampling='weighted' is minibatch-weighted sampling (3): w_ik = 1 / (N M). The weights add up to 1/N, so it is too low:
+  with the whole data set as the batch, by log N.
+* sampling='stratified': w_ii = 1/N, as the own term has in q(z), and the others share the rest, w_ik = (N - 1) / N *
+  1 / (M - 1). Given z_i, the others are a sample of the other N - 1 images, so the mean of the weighted sum is q(z_i)
+  (that of its logarithm is less, by Jensen's inequality). With M = N it is q(z_i) exactly. This is minibatch stratified
+  sampling (the paper's appendix), averaged over which of the others gets the odd weight there.
 
 For N = 4 and M = 2, with q(z_1 | x_1) = 1 and q(z_1 | x_k) = 0.2 for the others, q(z_1) = 1.6 / 4 = 0.4. The mean over
 the batch is 0.6. Weighted: 1.2 / 8 = 0.15. Stratified: 1/4 + 3/4 * 0.2 = 0.4.

@@ -13,11 +13,10 @@ kind of a shape, the balanced accuracy of intervals, one for each class. Both ga
 permuted, scaled or negated. They fall to 0 if two latents tell a factor equally well, as those of a code that is turned
 by 45 degrees do, although nothing is lost by that.
 
-**I from a histogram.** Each latent is cut into 20 intervals of equal width between its lowest and its highest value, and
-so is a factor of more than 20 values; I is that of the table of counts. From N codes it comes out too high: two
-independent columns with A and B bins have I = (A - 1)(B - 1) / (2 N) on average and not 0. With 20 bins each that is
-0.036 nats for 5,000 codes and 0.18 for 1,000, so few codes give no MIG. (The gap, a difference of two such numbers, is
-biased less.)
+**I from a histogram.** Each latent is cut into 20 equal intervals from its lowest to its highest value, and so is
+a factor of more than 20 values; I is that of the table of counts. From N codes it comes out too high: two independent
+columns with A and B bins have I = (A - 1)(B - 1) / (2 N) on average and not 0. With 20 bins each that is 0.036 nats for
+5,000 codes and 0.18 for 1,000, so few codes give no MIG. (The gap, a difference of two such numbers, is biased less.)
 
 **Codes are drawn, not averaged.** A VAE's latent that is not used has means near 0 and q(z_j | x) = N(0, 1) for every
 image. Cut into 20 intervals, however small, these means may still tell a factor, though no decoder sees it behind the
