@@ -61,9 +61,7 @@ def _factored(run: Run, name: str | None) -> Dataset:
         raise ValueError(f"disentangle compares latents; the model in {str(run.folder)!r} has {model.latent_dim}")
     data = run.data(name)
     if data.factors_train is None or data.factors_test is None:
-        raise ValueError(
-            f"disentangle needs images whose factors are known, as those of 'shapes'; {data.name!r} has none"
-        )
+        raise ValueError(f"disentangle needs images of known factors, as those of 'shapes'; {data.name!r} has none")
     return data
 
 

@@ -73,8 +73,8 @@ def disentanglement(
     if codes.shape[1] < 2:
         raise ValueError(f"a gap between two latents needs codes of at least 2, got shape {codes.shape}")
     if len(factors) != len(codes):
-        raise ValueError(f"there must be factors (N, K) for each of {len(codes)} codes, got shape {factors.shape}")
-    unordered = checks.integers("classes", classes, 0) if len(classes) else ()
+        raise ValueError(f"codes and factors must have equally many rows, got shapes {codes.shape} and {factors.shape}")
+    unordered = checks.integers("classes", classes, 0)
     if unordered and max(unordered) >= factors.shape[1]:
         raise ValueError(f"classes must be columns in [0, {factors.shape[1]}), got {list(unordered)}")
     latents, columns = [_cut(z, bins) for z in codes.T], [_cut(v, bins) for v in factors.T]
@@ -136,7 +136,7 @@ def _mutual_information(a: np.ndarray, b: np.ndarray) -> float:
 
 def _r_squared(z: np.ndarray, v: np.ndarray) -> float:
     """Return the share of the variance of v (N,) that a line through z (N,) explains; 0 for a constant z."""
-    z, v = z - z.mean(), v - v.mean()
+    z, v = (column / (np.abs(column).max() or 1.0) for column in (z - z.mean(), v - v.mean()))  # no square overflows
     scale = float(z @ z) * float(v @ v)
     return float(z @ v) ** 2 / scale if scale else 0.0
 

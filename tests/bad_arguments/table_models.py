@@ -75,6 +75,9 @@ SETTINGS: dict[str, Argument] = {
     "arch": Argument("conv", choice("dense", "conv")),
     "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian")),
     "beta": Argument(0.5, number(0)),
+    "alpha": Argument(0.7, number(0)),
+    "gamma": Argument(1.5, number(0)),
+    "sampling": Argument("weighted", choice("stratified", "weighted")),
     "channels": Argument((2,), SIZES | NONE),
     "hidden": Argument((3,), SIZES | NONE),
     "encoder": Argument(None, NONE),  # Modules are in tests/models/test_own_networks.py
@@ -155,7 +158,8 @@ OWN: dict[str, dict[str, Argument]] = {
 OVERFLOWS = {("Autoencoder", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform")}
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 CLASSES: dict[str, type] = {
-    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
+    name: getattr(models, name)
+    for name in ("VAE", "BetaTCVAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
 }
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
@@ -344,6 +348,7 @@ VERBS = {
         "bits_per_dim": {},
     },
 }
+VERBS["BetaTCVAE"] = VERBS["VAE"]
 CORRUPT = {
     "x": Argument(IMAGES, array("images", ("float32", "float64"), tensors=False, not_finite="refused")),
     "kind": Argument("gaussian", choice("gaussian", "masking", "salt-and-pepper")),

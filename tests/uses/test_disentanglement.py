@@ -147,7 +147,7 @@ def test_an_autoencoder_has_codes_without_noise():
     ("call", "error", "message"),
     [
         (lambda: disentanglement(GRID[:, :1], GRID), ValueError, r"at least 2, got shape \(60, 1\)"),
-        (lambda: disentanglement(GRID, GRID[:5]), ValueError, r"each of 60 codes, got shape \(5, 3\)"),
+        (lambda: disentanglement(GRID, GRID[:5]), ValueError, r"equally many rows.*\(60, 3\) and \(5, 3\)"),
         (lambda: disentanglement(GRID, GRID * [1, 0, 1] + 2), ValueError, "factor 1 is constant, 2"),
         (lambda: disentanglement(GRID, GRID, classes=(3,)), ValueError, r"columns in \[0, 3\), got \[3\]"),
         (lambda: disentanglement(GRID, uniform(60, 1), classes=(0,)), ValueError, "may have 10 classes, got 60"),
