@@ -1,26 +1,29 @@
 """`minivae train btcvae` and `minivae disentangle`."""
 
 import json
+from argparse import Namespace
 
 import numpy as np
 import pytest
 from command_line import QUICK, is_picture, minivae_command, refused, succeeded, table
 
 import minivae as mv
+from minivae.cli.views import btcvae
 from minivae.models import load
 from minivae.training import evaluate
 from minivae.uses import disentanglement, latent_codes
 
-SMALL = ["--data", "shapes", "--image-shape", "1", "8", "8", "--epochs", "1", "--latent-dim", "3", "--arch", "dense"]
+SMALL = ["--epochs", "1", "--latent-dim", "3", "--arch", "dense", "--hidden", "8"]
+SHAPES = ["--data", "shapes", "--image-shape", "1", "8", "8"]
 FACTORS = ("shape", "scale", "rotation", "x", "y")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Runs of three models by name, and what the training of the beta-TC-VAE printed."""
+    """A folder with the runs of a beta-TC-VAE and of an autoencoder, and what the training of the first printed."""
     folder = tmp_path_factory.mktemp("runs")
-    printed = {m: succeeded("train", m, *SMALL, "--hidden", "8", "--out", folder / m).stdout for m in ("btcvae", "ae")}
-    return folder, printed["btcvae"]
+    succeeded("train", "ae", *SMALL, *SHAPES, "--out", folder / "ae")
+    return folder, succeeded("train", "btcvae", *SMALL, *SHAPES[2:], "--out", folder / "btcvae").stdout
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +47,16 @@ def test_the_model_is_what_was_asked_for(tmp_path, data):
     assert "disentanglement" not in json.loads((tmp_path / "run" / "results.json").read_text())
 
 
+def test_generated_shapes_are_small_unless_asked_for():
+    for given, found in (("shapes", None), [1, 16, 16]), (("shapes", [1, 8, 8]), [1, 8, 8]), (("other", None), None):
+        args = Namespace(**dict(zip(("data", "image_shape"), given, strict=True)))
+        btcvae.COMMANDS[0].complete(args)
+        assert args.image_shape == found
+
+
 def test_the_training_ends_in_the_terms_of_the_kl_and_in_the_scores(trained, shapes):
     folder, printed = trained
+    assert "on shapes: 4,000 training and 1,000 test images (1, 8, 8)" in printed  # the data by default
     model = load(folder / "btcvae" / "model.npz")
     terms = evaluate(model, shapes.x_test)
     text = "mutual information {mutual_information:.2f}, total correlation {total_correlation:.2f}, dimension-wise KL"
@@ -91,7 +102,7 @@ def test_what_has_no_factors_or_no_latents_is_refused(trained, runs, tmp_path):
     refused(minivae_command("disentangle", tmp_path), "is no run")
     refused(minivae_command("disentangle"), "RUN")
     out = tmp_path / "plain"
-    succeeded("train", "ae", *SMALL, "--latent-dim", "1", "--out", out)
+    succeeded("train", "ae", *SMALL, *SHAPES, "--latent-dim", "1", "--out", out)
     refused(minivae_command("disentangle", out), "has 1")
 
 
