@@ -48,7 +48,7 @@ def main() -> None:
             rows.append(trained(name, seed, data, args.epochs))
             print(json.dumps(rows[-1]), flush=True)
             record = {"size": args.size, "epochs": args.epochs, "factors": data.factor_names, "rows": rows}
-            args.json.write_text(json.dumps(record, indent=1) + "\n")
+            args.json.write_text(json.dumps(record) + "\n")
     print(table(rows))
 
 
@@ -73,15 +73,10 @@ def trained(name: str, seed: int, data: datasets.Dataset, epochs: int) -> dict[s
     )
     found = uses.disentanglement(uses.latent_codes(model, x), factors, classes=(0,))
     terms = evaluate(model, data.x_test)
-    return {
-        **{"model": name, "seed": seed, "cpu_seconds": round(seconds, 1), "mig": found.mig, "sap": found.sap},
-        **{"elbo": -terms["nll"] - terms["kl"], "nll": terms["nll"], "kl": terms["kl"]},
-        **{
-            "information_gaps": found.information_gaps.tolist(),
-            "predictability_gaps": found.predictability_gaps.tolist(),
-        },
-        "information": (found.information / found.entropy[:, None]).round(4).tolist(),
-    }
+    numbers = {"mig": found.mig, "sap": found.sap, "elbo": -terms["nll"] - terms["kl"], **terms}
+    gaps = {k: getattr(found, k).round(4).tolist() for k in ("information_gaps", "predictability_gaps")}
+    scores = {k: round(numbers[k], 4) for k in SCORES}
+    return {"model": name, "seed": seed, "cpu_seconds": round(seconds, 1), **scores, **gaps}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
