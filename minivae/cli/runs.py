@@ -24,7 +24,7 @@ from .pixels import check_pixels
 OVERWRITING = "overwriting"  # the mark in config.json while what an older run left is removed
 OF_A_RUN = ("model", "versions", "contents", OVERWRITING)  # what config.json holds besides options
 PICTURES = (
-    *("anomalies", "codes", "codes_bottom", "codes_top", "compression", "denoised", "factors", "information"),
+    *("anomalies", "atoms", "codes", "codes_bottom", "codes_top", "compression", "denoised", "factors", "information"),
     *("interpolation", "latent", "levels", "manifold", "reconstructions", "samples", "stages", "training"),
     *("traversal", "voices"),
 )

@@ -12,7 +12,9 @@ from minivae.training.checkpoint import open_checkpoint
 from .autoencoder import Autoencoder, corrupt
 from .base import Codec, Estimator
 from .btcvae import BetaTCVAE
+from .contractive import ContractiveAutoencoder
 from .pixelcnn import PixelCNN
+from .sparse import SparseAutoencoder
 from .vae import VAE
 from .vqvae import VQVAE
 from .vqvae1d import VQVAE1d
@@ -26,16 +28,20 @@ __all__ = [
     "Autoencoder",
     "BetaTCVAE",
     "Codec",
+    "ContractiveAutoencoder",
     "Estimator",
     "PixelCNN",
+    "SparseAutoencoder",
     "VQVAE1d",
     "VQVAE2Prior",
     "corrupt",
     "load",
 ]
 
-CLASSES = (Autoencoder, BetaTCVAE, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2)
-MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in CLASSES}
+AUTOENCODERS = (Autoencoder, SparseAutoencoder, ContractiveAutoencoder)
+MODELS: dict[str, type[Estimator]] = {
+    cls.__name__: cls for cls in (*AUTOENCODERS, PixelCNN, VAE, BetaTCVAE, VQVAE, VQVAE1d, VQVAE2)
+}
 
 
 def load(path: str | Path, classes: Sequence[type[Estimator]] = (), **modules: Module) -> Estimator:
