@@ -75,6 +75,9 @@ SETTINGS: dict[str, Argument] = {
     "arch": Argument("conv", choice("dense", "conv")),
     "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian", "logistic", "continuous-bernoulli")),
     "beta": Argument(0.5, number(0)),
+    "alpha": Argument(0.7, number(0)),
+    "gamma": Argument(1.5, number(0)),
+    "sampling": Argument("weighted", choice("stratified", "weighted")),
     "channels": Argument((2,), SIZES | NONE),
     "hidden": Argument((3,), SIZES | NONE),
     "encoder": Argument(None, NONE),  # Modules are in tests/models/test_own_networks.py
@@ -165,7 +168,8 @@ OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
 }
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 CLASSES: dict[str, type] = {
-    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
+    name: getattr(models, name)
+    for name in ("VAE", "BetaTCVAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
 }
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
@@ -354,6 +358,7 @@ VERBS = {
         "bits_per_dim": {},
     },
 }
+VERBS["BetaTCVAE"] = VERBS["VAE"]
 VERBS["SparseAutoencoder"] = VERBS["Autoencoder"] | {"activity": {"x": x}}
 VERBS["ContractiveAutoencoder"] = VERBS["Autoencoder"] | {"jacobian_norm": {"x": x}}
 CORRUPT = {
