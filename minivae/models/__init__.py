@@ -11,6 +11,8 @@ from minivae.training.checkpoint import open_checkpoint
 
 from .autoencoder import Autoencoder, corrupt
 from .base import Codec, Estimator
+from .cvae import ConditionalVAE
+from .iwae import IWAE
 from .pixelcnn import PixelCNN
 from .vae import VAE
 from .vqvae import VQVAE
@@ -19,11 +21,13 @@ from .vqvae2 import VQVAE2
 from .vqvae2_prior import VQVAE2Prior
 
 __all__ = [
+    "IWAE",
     "VAE",
     "VQVAE",
     "VQVAE2",
     "Autoencoder",
     "Codec",
+    "ConditionalVAE",
     "Estimator",
     "PixelCNN",
     "VQVAE1d",
@@ -32,7 +36,9 @@ __all__ = [
     "load",
 ]
 
-MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2)}
+MODELS: dict[str, type[Estimator]] = {
+    cls.__name__: cls for cls in (Autoencoder, ConditionalVAE, IWAE, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2)
+}
 
 
 def load(path: str | Path, classes: Sequence[type[Estimator]] = (), **modules: Module) -> Estimator:
