@@ -15,8 +15,10 @@ from y: asked for a 9 with the z of a 4, it draws a 4.
 
 * The encoder gets the label as an image: one more channel, a learned map (H, W) for each class. So convolutional and
   dense encoders are those of the VAE, for images of C + 1 channels.
-* The decoder gets it as K more inputs beside z, 1 for the class and 0 for the others. The first layer is linear: its
-  weights for these inputs are a learned vector for each class.
+* The decoder gets it as K more inputs beside z, sqrt(D) for the class and 0 for the others. The first layer is linear:
+  its weights for these inputs are a learned vector for each class. With sqrt(D), the length of a z from the prior, the
+  class weighs as much as z from the first step on. With 1 in its place, z learns to tell the class before y does, and
+  only LOW of the samples are of their class, in place of HIGH.
 
 With K = 1 a label says nothing. Nothing is added then, and the model is the VAE, number by number.
 
@@ -32,6 +34,7 @@ noise. Nobody trained it to classify: it must model all of an image, while a cla
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -51,13 +54,15 @@ from .importance import importance_log_likelihood
 from .latent_space import LatentUsage
 from .vae import VAE, VAELoss
 
+FIRST_MAPS = 0.3  # standard deviation of the classes' maps before training, as of a faint image
+
 
 class ConditionalVAE(VAE):
     """A ConditionalVAE is a variational autoencoder of images that have labels.
 
     classes: K, the number of classes; labels are integers in [0, K). The other parameters are the VAE's. encoder,
     decoder: Modules of your own. The encoder gets the image and the map of its class, (N, C + 1, H, W) -> (N, 2 D); the
-    decoder gets z and a 1 for the class, (N, D + K) -> (N, C, H, W). For K = 1 they are a VAE's.
+    decoder gets z and sqrt(D) for the class, 0 for the others, (N, D + K) -> (N, C, H, W). For K = 1 they are a VAE's.
 
     fit(x, y) trains it. All methods that take images, latents or a number of samples take labels y too: an array (N,),
     or one label for all. They raise TypeError for labels that are not integers, and ValueError for labels that are
@@ -76,6 +81,7 @@ class ConditionalVAE(VAE):
         _, H, W = check_image_shape(self.image_shape)
         if self.classes > 1:
             self.maps = Embedding(self.classes, H * W)
+            self.maps.weight.inplace()[...] *= FIRST_MAPS
             self.numbers = Buffer(np.arange(self.classes), persistent=False)
         self.class_counts = Buffer(np.zeros(self.classes, np.int64))
 
@@ -110,7 +116,7 @@ class ConditionalVAE(VAE):
         """Return the decoder's output (N, C, H, W) for latents (N, D) of labels (N,)."""
         if self.classes > 1 and y is not None:
             of_class = (F.reshape(y, (len(y), 1)) == self.numbers).astype(z.dtype)  # (N, K)
-            z = F.cat([z, of_class], axis=1)  # (N, D + K)
+            z = F.cat([z, of_class * sqrt(self.latent_dim)], axis=1)  # (N, D + K)
         return super()._decoded(z)
 
     def elbo(self, x: Any, y: Any = None, noise: Noise | None = None) -> Tensor:  # type: ignore[override]
@@ -121,7 +127,7 @@ class ConditionalVAE(VAE):
         z = F.reparameterize(mu, log_var, noise)  # (N, D)
         return -self.observation.nll(self._decoded(z, y), x) - F.gaussian_kl(mu, log_var).sum(axis=1)  # (N,)
 
-    def log_weights(self, x: Any, y: Any = None, samples: int = 1, noise: Noise | None = None) -> Tensor:
+    def log_weights(self, x: Any, y: Any = None, samples: int = 1, noise: Noise | None = None) -> Tensor:  # type: ignore[override]
         """Return log p(x, z | y) - log q(z | x, y) in nats for `samples` draws of z: (N, C, H, W) -> (samples, N)."""
         x = self.tensor(x)
         y = self._labels(y, len(x))
@@ -189,7 +195,7 @@ class ConditionalVAE(VAE):
         with self.own_noise():
             return self.decode(current_generator().normal((n, self.latent_dim)), y)
 
-    def score_samples(self, x: np.ndarray, y: Any = None, samples: int = 1) -> np.ndarray:
+    def score_samples(self, x: np.ndarray, y: Any = None, samples: int = 1) -> np.ndarray:  # type: ignore[override]
         """Return ELBO(x, y) of each image in nats (N,), its expectation estimated with `samples` draws of z."""
         x, samples = self.binarized(x), checks.integer("samples", samples, 1)
         y, total = self._given(y, len(x)), np.zeros(len(x))
@@ -198,7 +204,7 @@ class ConditionalVAE(VAE):
                 total += self.batched(self.elbo, x, y)
         return total / samples
 
-    def log_likelihood(
+    def log_likelihood(  # type: ignore[override]
         self, x: np.ndarray, y: Any = None, samples: int = 5000, rows: int = 2048, progress: bool = False
     ) -> np.ndarray:
         """Estimate log p(x | y) of each image in nats (N,) from below by `samples` draws of z, see models.importance.

@@ -95,7 +95,9 @@ def test_one_sample_is_the_one_sample_estimate_of_the_elbo():
 def test_its_mean_over_draws_with_one_sample_is_the_elbo():
     model, x = doubled(1), images(5, dtype=np.float64)
     losses = [model.loss(x) for _ in range(2000)]
-    bound, elbo = (np.array(v) for v in zip(*((r.loss.item(), r.nll.item() + r.kl.item()) for r in losses), strict=True))
+    bound, elbo = (
+        np.array(v) for v in zip(*((r.loss.item(), r.nll.item() + r.kl.item()) for r in losses), strict=True)
+    )
     difference = bound - elbo
     assert difference.mean() == pytest.approx(0, abs=4 * difference.std() / 2000**0.5)
     assert difference.std() > 0.01
