@@ -96,8 +96,8 @@ class ConditionalVAE(VAE):
         """Return minus the ELBO, the mean of nll + beta * kl over images x (N, C, H, W) of labels y (N,); in training
         mode with warm-up and free bits. noise: fixes the sample of z and, by the draw after it, the binarisation.
         """
-        x = self._black_and_white(self.tensor(x), noise)  # (N, C, H, W)
-        y = self._labels(y, len(x))  # (N,)
+        x, y = self._pair(x, y)  # (N, C, H, W) and (N,)
+        x = self._black_and_white(x, noise)
         mu, log_var = self.posterior(x, y)  # (N, D) both
         z = F.reparameterize(mu, log_var, noise)  # (N, D)
         nll = self.observation.nll(self._decoded(z, y), x).mean()  # (), the mean of (N,)
@@ -105,8 +105,7 @@ class ConditionalVAE(VAE):
 
     def posterior(self, x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
         """Return mu and log_var of q(z | x, y), (N, D) each."""
-        x = self.tensor(x)  # (N, C, H, W)
-        y = self._labels(y, len(x))
+        x, y = self._pair(x, y)  # (N, C, H, W) and (N,)
         if self.classes > 1:
             maps = F.reshape(Lookup.apply(self.maps.weight, y), (len(x), 1, *self.image_shape[1:]))
             x = F.cat([x, maps], axis=1)  # (N, C + 1, H, W)
@@ -121,18 +120,23 @@ class ConditionalVAE(VAE):
 
     def elbo(self, x: Any, y: Any = None, noise: Noise | None = None) -> Tensor:  # type: ignore[override]
         """Return ELBO(x, y) for each image (N,), in nats, with one sample of z; `noise` fixes the sample."""
-        x = self.tensor(x)  # (N, C, H, W)
-        y = self._labels(y, len(x))
+        x, y = self._pair(x, y)  # (N, C, H, W) and (N,)
         mu, log_var = self.posterior(x, y)  # (N, D) both
         z = F.reparameterize(mu, log_var, noise)  # (N, D)
         return -self.observation.nll(self._decoded(z, y), x) - F.gaussian_kl(mu, log_var).sum(axis=1)  # (N,)
 
     def log_weights(self, x: Any, y: Any = None, samples: int = 1, noise: Noise | None = None) -> Tensor:  # type: ignore[override]
         """Return log p(x, z | y) - log q(z | x, y) in nats for `samples` draws of z: (N, C, H, W) -> (samples, N)."""
-        x = self.tensor(x)
-        y = self._labels(y, len(x))
+        x, y = self._pair(x, y)  # (N, C, H, W) and (N,)
         log_ratio, nll = self._draws(x, *self.posterior(x, y), samples, noise, y)  # (samples, N) both
         return log_ratio - nll
+
+    def _pair(self, x: Any, y: Any) -> tuple[Tensor, Tensor]:
+        """Return images (N, C, H, W) and labels (N,) as Tensors. Raise ValueError for images of another shape."""
+        x = self.tensor(x)
+        if x.ndim != 4 or x.shape[1:] != tuple(self.image_shape):
+            raise ValueError(f"images must have shape (N, {', '.join(map(str, self.image_shape))}), got {x.shape}")
+        return x, self._labels(y, len(x))
 
     def _labels(self, y: Any, count: int) -> Tensor:
         """Return labels (count,) as an int64 Tensor on the model's device. A Tensor is not checked: its values would

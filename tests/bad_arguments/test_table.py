@@ -10,7 +10,7 @@ import pytest
 from .judge import Row, cases, wrong
 from .names import parameters, public
 
-MODELS = ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
+MODELS = ("VAE", "ConditionalVAE", "IWAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
 BASES = ("models.Estimator", "models.Codec")
 QUANTIZERS = ("VectorQuantizer", "ResidualVectorQuantizer", "FiniteScalarQuantizer")
 CALLBACKS = ("Callback", "EarlyStopping", "BestCheckpoint")
@@ -56,7 +56,7 @@ EXEMPT = {
     **{
         f"models.{m}.check_labels": "of a model without labels, which takes anything"
         for m in MODELS
-        if m not in ("PixelCNN", "VQVAE1d")
+        if m not in ("ConditionalVAE", "PixelCNN", "VQVAE1d")
     },
     **{f"models.{m}.check_latents": "of a model without latents" for m in ("VQVAE", "VQVAE1d", "VQVAE2")},
     "models.PixelCNN.biases": "takes the Tensor that the model has made",
