@@ -45,9 +45,13 @@ def of_two_classes(n=120):
     return patterns[y, np.arange(n) % 2], y
 
 
-@BOTH
 @pytest.mark.parametrize(
-    "options", [{}, {"likelihood": "gaussian", "beta": 2.5}, {"binarize": "dynamic", "kl_warmup": 4, "free_bits": 0.01}]
+    ("settings", "options"),
+    [
+        (SMALL, {"binarize": "dynamic", "kl_warmup": 4, "free_bits": 0.01}),
+        (DENSE, {"likelihood": "gaussian", "beta": 2.5}),
+    ],
+    ids=["conv", "dense"],
 )
 def test_the_whole_loss_is_differentiated_right(settings, options):
     model, x, y = doubled({**settings, **options}), images(3, dtype=np.float64), np.array([2, 0, 2])
