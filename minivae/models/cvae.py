@@ -168,12 +168,15 @@ class ConditionalVAE(VAE):
         x = self.check_images(x)
         return self.batched(lambda x, y: self.posterior(x, y)[0], x, self._given(y, len(x)))
 
-    def decode(self, z: np.ndarray, y: Any = None) -> np.ndarray:
-        """Return the expected images (N, C, H, W) for latents (N, D) and labels y."""
+    def decode(self, z: np.ndarray, y: Any = None, pixels: bool = False) -> np.ndarray:  # type: ignore[override]
+        """Return the expected images (N, C, H, W) for latents (N, D) and labels y or, with pixels, drawn ones."""
         z = self.check_latents(z)
-        return self.batched(
-            lambda z, y: self.observation.mean(self._decoded(z, self._labels(y, len(z)))), z, self._given(y, len(z))
-        )
+
+        def images(z: Tensor, y: Tensor) -> Tensor:
+            return self._image(self._decoded(z, self._labels(y, len(z))), pixels)
+
+        with self.own_noise():
+            return self.batched(images, z, self._given(y, len(z)))
 
     def transform(self, x: np.ndarray, y: Any = None) -> np.ndarray:
         """Return encode(x, y)."""
@@ -191,13 +194,14 @@ class ConditionalVAE(VAE):
         """Return decode(encode(x, y), y)."""
         return self.decode(self.encode(x, y), y)
 
-    def sample(self, n: int = 1, y: Any = None) -> np.ndarray:
-        """Return n images (n, C, H, W) of labels y: the decoder's means for z drawn from the prior."""
+    def sample(self, n: int = 1, y: Any = None, pixels: bool = False) -> np.ndarray:  # type: ignore[override]
+        """Return n images (n, C, H, W) of labels y for z drawn from the prior: the means of p(x | z, y) or, with
+        pixels, images drawn from it."""
         n = checks.integer("n", n, 1)
         checks.elements("an array of samples", (n, *self.image_shape))
         y = self._given(y, n)
         with self.own_noise():
-            return self.decode(current_generator().normal((n, self.latent_dim)), y)
+            return self.decode(current_generator().normal((n, self.latent_dim)), y, pixels)
 
     def score_samples(self, x: np.ndarray, y: Any = None, samples: int = 1) -> np.ndarray:  # type: ignore[override]
         """Return ELBO(x, y) of each image in nats (N,), its expectation estimated with `samples` draws of z."""

@@ -253,6 +253,14 @@ class TestArrays:
         assert model.manifold(3, y=0).shape == (9, 1, 6, 5)
         assert model.latent_usage(x, [0, 1, 2, 0]).kl.shape == (2,)
 
+    def test_pixels_are_drawn_from_the_distribution_of_the_class(self):
+        model = ConditionalVAE(**DENSE)
+        z = np.repeat(numbers(1, 2, dtype=np.float32), 2000, axis=0)
+        drawn = model.decode(z, 1, pixels=True)
+        assert set(np.unique(drawn)) == {0, 1}
+        np.testing.assert_allclose(drawn.mean(axis=0), model.decode(z[:1], 1)[0], atol=0.06)
+        assert set(np.unique(model.sample(3, 2, pixels=True))) == {0, 1}
+
     def test_the_score_is_the_mean_elbo(self):
         model, x, y = ConditionalVAE(**DENSE), images(6), np.arange(6) % 3
         with mv.random.fork(mv.training.loop.EVALUATION_SEED):

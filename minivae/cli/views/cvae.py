@@ -41,7 +41,7 @@ class ConditionalVAEView(VAEView):
             numbers[name] = {"elbo": -nll - kl, "nll": nll, "kl": kl, "bits_per_dim": model.bits_per_dim(nll + kl)}
         rows = [[name, *fixed(n["elbo"], n["nll"], n["kl"]), f"{n['bits_per_dim']:.4f}"] for name, n in numbers.items()]
         print_table(["data", "ELBO", "nll", "kl", "bits/dim"], rows)
-        print(f"ELBO on log p(x | y), nll and kl in nats per image{scale(data)}")
+        print(f"ELBO on log p(x | y), nll and kl in nats per image{scale(data, model)}")
         images, samples = asked.images or IMAGES, asked.samples or SAMPLES
         x, y = data.x_test[:images], data.y_test[:images]  # type: ignore[index] # labels are there
         with fork(SEED):

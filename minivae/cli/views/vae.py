@@ -43,7 +43,7 @@ class VAEView(View):
                 numbers[name]["iwae"] = -terms["loss"]
         rows = [[name, *fixed(n["elbo"], n["nll"], n["kl"]), f"{n['bits_per_dim']:.4f}"] for name, n in numbers.items()]
         print_table(["data", "ELBO", "nll", "kl", "bits/dim"], rows)
-        print(f"ELBO, nll and kl in nats per image{scale(data)}")
+        print(f"ELBO, nll and kl in nats per image{scale(data, model)}")
         if isinstance(model, models.IWAE):
             k, bound = model.importance_samples, numbers["test"]["iwae"]
             print(f"it was trained on the bound of {k} importance samples, {bound:.2f} on the test images")
