@@ -92,14 +92,14 @@ def test_one_sample_is_the_one_sample_estimate_of_the_elbo():
 
 @pytest.mark.cpu_only("many draws")
 def test_its_mean_over_draws_with_one_sample_is_the_elbo():
-    model, x = doubled(1), images(5, dtype=np.float64)
-    losses = [model.loss(x) for _ in range(2000)]
+    model, x = doubled(1), np.repeat(images(5, dtype=np.float64), 100, axis=0)
+    losses = [model.loss(x) for _ in range(40)]
     bound, elbo = (
         np.array(v) for v in zip(*((r.loss.item(), r.nll.item() + r.kl.item()) for r in losses), strict=True)
     )
     difference = bound - elbo
-    assert difference.mean() == pytest.approx(0, abs=4 * difference.std() / 2000**0.5)
-    assert difference.std() > 0.01
+    assert difference.mean() == pytest.approx(0, abs=4 * difference.std() / 40**0.5)
+    assert difference.std() > 0
 
 
 # ---- a model whose log p(x) is known ----
