@@ -11,9 +11,11 @@ from minivae.training.checkpoint import open_checkpoint
 
 from .autoencoder import Autoencoder, corrupt
 from .base import Codec, Estimator
+from .contractive import ContractiveAutoencoder
 from .cvae import ConditionalVAE
 from .iwae import IWAE
 from .pixelcnn import PixelCNN
+from .sparse import SparseAutoencoder
 from .vae import VAE
 from .vqvae import VQVAE
 from .vqvae1d import VQVAE1d
@@ -28,16 +30,19 @@ __all__ = [
     "Autoencoder",
     "Codec",
     "ConditionalVAE",
+    "ContractiveAutoencoder",
     "Estimator",
     "PixelCNN",
+    "SparseAutoencoder",
     "VQVAE1d",
     "VQVAE2Prior",
     "corrupt",
     "load",
 ]
 
+AUTOENCODERS = (Autoencoder, SparseAutoencoder, ContractiveAutoencoder)
 MODELS: dict[str, type[Estimator]] = {
-    cls.__name__: cls for cls in (Autoencoder, ConditionalVAE, IWAE, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2)
+    cls.__name__: cls for cls in (*AUTOENCODERS, ConditionalVAE, IWAE, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2)
 }
 
 

@@ -110,6 +110,9 @@ SETTINGS: dict[str, Argument] = {
     "context_blocks": Argument(1, integer(0, 1000)),
     "dropout": Argument(0.2, number(0, 1, "[)")),
     "codebook_digest": Argument("abc", Kind("str", lambda value: value if isinstance(value, str) else REFUSED) | NONE),
+    "sparsity": Argument("kl", choice("l1", "kl")),
+    "penalty": Argument(0.5, number(0)),
+    "rho": Argument(0.1, number(0, 1, "()") | NONE),
     "random_state": Argument(3, SEED | NONE),
     "warm_start": Argument(True, FLAG),
     "epochs": Argument(1, integer(1, 3)),  # more are right, and take longer
@@ -140,6 +143,7 @@ SETTINGS: dict[str, Argument] = {
 }
 ONE_EPOCH = {"epochs": 1, "batch_size": 2}
 SMALL_VAE = Argument({"latent_dim": 2, "channels": (2,), "hidden": (3,), "random_state": 3, **ONE_EPOCH}, OFFERS)
+WEIGHT_DECAY = Argument(0.2, number(0, np.inf, "()") | NONE)
 OWN: dict[str, dict[str, Argument]] = {
     "VQVAE": {"channels": Argument(2, integer(1))},
     "VQVAE2": {"channels": Argument(2, integer(1))},
@@ -150,6 +154,8 @@ OWN: dict[str, dict[str, Argument]] = {
     },
     "ConditionalVAE": {"parameters_of_vae": SMALL_VAE, "y": Argument(LABELS, CODE_KIND)},
     "IWAE": {"parameters_of_vae": SMALL_VAE, "importance_samples": Argument(2, integer(1))},
+    "SparseAutoencoder": {"penalty": Argument(0.5, number(0) | NONE), "decay": WEIGHT_DECAY},
+    "ContractiveAutoencoder": {"decay": WEIGHT_DECAY},
     "PixelCNN": {
         "channels": Argument(2, integer(1)),
         "hidden": Argument(2, integer(1)),
@@ -157,11 +163,14 @@ OWN: dict[str, dict[str, Argument]] = {
     },
 }
 # The squared error of huge images is beyond float32.
-OVERFLOWS = {("Autoencoder", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform")}
+AUTOENCODERS = ("Autoencoder", "SparseAutoencoder", "ContractiveAutoencoder")
+OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
+    (m, n): (FloatingPointError,) for m in AUTOENCODERS for n in ("score_samples", "score", "fit_transform")
+}
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 CLASSES: dict[str, type] = {
     name: getattr(models, name)
-    for name in ("VAE", "ConditionalVAE", "IWAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
+    for name in ("VAE", "ConditionalVAE", "IWAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
 }
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
@@ -374,6 +383,8 @@ VERBS = {
     },
 }
 VERBS["IWAE"] = VERBS["VAE"]
+VERBS["SparseAutoencoder"] = VERBS["Autoencoder"] | {"activity": {"x": x}}
+VERBS["ContractiveAutoencoder"] = VERBS["Autoencoder"] | {"jacobian_norm": {"x": x}}
 CORRUPT = {
     "x": Argument(IMAGES, array("images", ("float32", "float64"), tensors=False, not_finite="refused")),
     "kind": Argument("gaussian", choice("gaussian", "masking", "salt-and-pepper")),
