@@ -144,6 +144,8 @@ SETTINGS: dict[str, Argument] = {
     "noise": NOISE,
     "path": Argument("", Kind("path", lambda value: EITHER if isinstance(value, str) else REFUSED)),
 }
+ONE_EPOCH = {"epochs": 1, "batch_size": 2}
+SMALL_VAE = Argument({"latent_dim": 2, "channels": (2,), "hidden": (3,), "random_state": 3, **ONE_EPOCH}, OFFERS)
 WEIGHT_DECAY = Argument(0.2, number(0, np.inf, "()") | NONE)
 OWN: dict[str, dict[str, Argument]] = {
     "VQVAE": {"channels": Argument(2, integer(1))},
@@ -153,6 +155,8 @@ OWN: dict[str, dict[str, Argument]] = {
         "channels": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
+    "ConditionalVAE": {"parameters_of_vae": SMALL_VAE, "y": Argument(LABELS, CODE_KIND)},
+    "IWAE": {"parameters_of_vae": SMALL_VAE, "importance_samples": Argument(2, integer(1))},
     "SparseAutoencoder": {"penalty": Argument(0.5, number(0) | NONE), "decay": WEIGHT_DECAY},
     "ContractiveAutoencoder": {"decay": WEIGHT_DECAY},
     "PixelCNN": {
@@ -169,14 +173,16 @@ OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 CLASSES: dict[str, type] = {
     name: getattr(models, name)
-    for name in ("VAE", "BetaTCVAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
+    for name in ("VAE", "ConditionalVAE", "IWAE", "BetaTCVAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
 }
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
     "PixelCNN": (MAPS, MAP_KIND),
     "VQVAE1d": (WAVES, IMAGE_KIND),
 }
-CONDITIONAL = ("PixelCNN", "VQVAE1d")
+CONDITIONAL = ("ConditionalVAE", "PixelCNN", "VQVAE1d")
+
+BAD_PARAMETERS = {"unknown": {"unknown": 1}, "beta = -1": {"beta": -1}, "latent_dim = 0": {"latent_dim": 0}}
 
 
 def setting(model: str, name: str) -> Argument:
@@ -188,7 +194,9 @@ def constructor(model: str) -> dict[str, Argument]:
 
 
 def new(model: str) -> Any:
-    return CLASSES[model](**{name: a.valid for name, a in constructor(model).items()})
+    arguments = {name: a.valid for name, a in constructor(model).items()}
+    more = arguments.pop("parameters_of_vae", {})
+    return CLASSES[model](**arguments, **more)
 
 
 @cache
@@ -210,7 +218,8 @@ def _described(model: Any) -> Any:
 
 def made(name: str) -> Row:
     cls = CLASSES[name]
-    return Row(lambda *a, **k: _described(cls(*a, **k)), constructor(name), public=cls)
+    extra = {"parameters_of_vae": BAD_PARAMETERS} if "parameters_of_vae" in constructor(name) else {}
+    return Row(lambda *a, **k: _described(cls(*a, **k)), constructor(name), public=cls, extra=extra)
 
 
 def _or_the_models(valid: Any, kind: Kind) -> Argument:
@@ -285,7 +294,7 @@ def _set(model: str) -> Callable[..., Any]:
 
 def set_params(model: str) -> Row:
     bad = {f"{name} = 1j": {name: 1j} for name in constructor(model)} | {"unknown": {"unknown": 1}}
-    some = next(name for name in ("latent_dim", "codes", "values") if name in constructor(model))
+    some = next(name for name in ("latent_dim", "codes", "values") if name in CLASSES[model]._parameters())
     return Row(
         _set(model),
         {"params": Argument({some: 4}, OFFERS)},
@@ -305,6 +314,7 @@ inner_maps, inner_labels = (
     Argument(MAPS, replace(MAP_KIND, tensors=True)),
     Argument(LABELS, replace(CODE_KIND, tensors=True)),
 )
+CLASS = integer(0, 1)  # one label for all images
 VERBS = {
     "VAE": {
         **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "binarized", "latent_usage")},
@@ -318,6 +328,23 @@ VERBS = {
         },
         "sample": {},
         "manifold": {},
+        "bits_per_dim": {},
+    },
+    "ConditionalVAE": {
+        **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "latent_usage", "score_samples", "score")},
+        **{name: {"x": x} for name in ("log_likelihood", "log_joint", "classify", "binarized", "check_images")},
+        "fit_transform": {"x": x},
+        **{name: {"x": inner, "y": inner_labels} for name in ("loss", "posterior", "elbo", "log_weights")},
+        **{name: {"z": z} for name in ("decode", "inverse_transform")},
+        "check_latents": {"z": z},
+        "interpolate": {"a": a, "b": b},
+        "traverse": {
+            "x": Argument(IMAGES[:1], IMAGE_KIND | NONE),
+            "values": Argument(np.array([0.5, 1.0]), LATENT_KIND | NONE),
+            "y": Argument(1, CLASS),
+        },
+        "sample": {"y": Argument(np.array([0, 1]), CODE_KIND)},
+        "manifold": {"y": Argument(1, CLASS)},
         "bits_per_dim": {},
     },
     "Autoencoder": {
@@ -359,6 +386,7 @@ VERBS = {
     },
 }
 VERBS["BetaTCVAE"] = VERBS["VAE"]
+VERBS["IWAE"] = VERBS["VAE"]
 VERBS["SparseAutoencoder"] = VERBS["Autoencoder"] | {"activity": {"x": x}}
 VERBS["ContractiveAutoencoder"] = VERBS["Autoencoder"] | {"jacobian_norm": {"x": x}}
 CORRUPT = {
