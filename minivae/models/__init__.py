@@ -17,6 +17,7 @@ from .vqvae import VQVAE
 from .vqvae1d import VQVAE1d
 from .vqvae2 import VQVAE2
 from .vqvae2_prior import VQVAE2Prior
+from .wavenet import WaveNet
 
 __all__ = [
     "VAE",
@@ -28,11 +29,14 @@ __all__ = [
     "PixelCNN",
     "VQVAE1d",
     "VQVAE2Prior",
+    "WaveNet",
     "corrupt",
     "load",
 ]
 
-MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2)}
+MODELS: dict[str, type[Estimator]] = {
+    cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2, WaveNet)
+}
 
 
 def load(path: str | Path, classes: Sequence[type[Estimator]] = (), **modules: Module) -> Estimator:

@@ -114,6 +114,8 @@ class VQVAE(CodeModel):
     over the last hundred of them follow the encoder too slowly, and it runs away from the codes.
     """
 
+    likelihoods: Sequence[str] = sorted(LIKELIHOODS)
+
     def __init__(
         self,
         image_shape: Sequence[int] = (1, 28, 28),
@@ -147,7 +149,7 @@ class VQVAE(CodeModel):
         checks.integer("channels", channels, 1)
         checks.integer("residual_channels", residual_channels, 1)
         checks.integer("residual_blocks", residual_blocks, 0, most=MOST_BLOCKS)
-        checks.choice("likelihood", likelihood, sorted(LIKELIHOODS))
+        checks.choice("likelihood", likelihood, self.likelihoods)
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.codes, self.code_dim, self.likelihood = codes, code_dim, likelihood
         self.channels, self.residual_channels, self.residual_blocks = channels, residual_channels, residual_blocks

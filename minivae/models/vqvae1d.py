@@ -19,9 +19,11 @@ for each sample and is too slow for a CPU. This decoder is a stack of transposed
 it cannot know from the codes, such as the noise of an s, it can but average: its mean is silence there, and its
 reconstructions sound muffled. A WaveNet would draw some noise in its place.
 
-**The likelihood** is Gaussian with one trained variance, in nats for the density of samples in [-1, 1]. A waveform has
-thousands of samples, and the gradient of their nll grows as the variance falls. The commitment term of equation 3 has
-to hold the encoder against it, hence its weight of 100: with the 0.25 of images the encoder runs away from the codes.
+**The likelihood** is by default Gaussian with one trained variance, in nats for the density of samples in [-1, 1]. A
+waveform has thousands of samples, and the gradient of their nll grows as the variance falls. The commitment term of
+equation 3 has to hold the encoder against it, hence its weight of 100: with the 0.25 of images the encoder runs away
+from the codes. The other likelihood is a categorical distribution over the 256 levels of 8-bit mu-law, the one of
+WaveNet, in nats that are code lengths (nn/mu_law.py).
 
 A waveform has the shape (1, 1, T), that of an image of one row, and its codes (1, T/S), so that what is written for
 images and their maps works here: Batches, data sets, and the PixelCNN as the prior of the codes.
@@ -40,7 +42,9 @@ from minivae.autograd import Tensor
 from minivae.kernels import checks
 from minivae.nn import Conv1d, ConvTranspose1d, Module, ModuleList, ReLU, Sequential, init
 from minivae.nn.likelihoods import Gaussian
+from minivae.nn.mu_law import MuLaw
 from minivae.ops.linear import Embedding as Lookup
+from minivae.random import current_generator
 
 from .arrays import shaped
 from .vqvae import VQVAE, Prior, VQVAEBound, VQVAELoss
@@ -85,7 +89,7 @@ class Encoder(Module):
 
 
 class Decoder(Module):
-    """z_q (N, D, 1, T/S) and labels y (N,) -> the mean of p(x | z_q, y), (N, 1, 1, T): the encoder's mirror image."""
+    """z_q (N, D, 1, T/S), labels y (N,) -> the parameters of p(x | z_q, y), (N, outputs, 1, T): the encoder mirrored."""
 
     def __init__(
         self,
@@ -95,14 +99,16 @@ class Decoder(Module):
         dilations: Sequence[int],
         dim: int,
         classes: int | None,
+        outputs: int,
     ) -> None:
+        self.outputs = outputs
         self.first = Conv1d(dim, channels, 3, padding=1)
         self.stages, self.up = ModuleList(), ModuleList()
         for i, s in enumerate(reversed(strides)):
             self.stages.append(ModuleList(DilatedBlock(channels, inner, d, classes) for d in dilations))
             last = i == len(strides) - 1
             padding = (s + 1) // 2
-            self.up.append(ConvTranspose1d(channels, 1 if last else channels, 2 * s, s, padding, s % 2))
+            self.up.append(ConvTranspose1d(channels, outputs if last else channels, 2 * s, s, padding, s % 2))
 
     def forward(self, z: Any, y: Tensor | None = None) -> Tensor:
         h = self.first(F.reshape(z, (*z.shape[:2], z.shape[3])))  # (N, channels, T/S)
@@ -111,7 +117,7 @@ class Decoder(Module):
             for block in blocks:
                 h = block(h, y)
             h = up(F.relu(h))  # (N, channels, s times as long)
-        return F.reshape(h, (len(h), 1, 1, h.shape[2]))
+        return F.reshape(h, (*h.shape[:2], 1, h.shape[2]))
 
 
 class Noise(Gaussian):
@@ -122,6 +128,11 @@ class Noise(Gaussian):
         """The logarithm of sigma^2, (): at least that of LEAST_SIGMA^2, as in Gaussian."""
         first, floor = 2 * log(FIRST_SIGMA), 2 * log(LEAST_SIGMA)
         return F.softplus(self.raw_log_var * SPEED + (first - floor)) + floor
+
+    def sample(self, output: Tensor) -> Tensor:
+        """Draw around the means `output` (N, 1, 1, T)."""
+        noise = output.backend.normal(output.shape, output.dtype, current_generator().next())
+        return output + F.exp(self.log_var * 0.5) * Tensor.wrap(noise)
 
     def bits_per_dim(self, nats: float, image_shape: tuple[int, ...]) -> float:
         """Nats per waveform in bits per sample of 16 bits: nats / (T log 2) + log2 2^15."""
@@ -134,11 +145,13 @@ class VQVAE1d(VQVAE):
     image_shape: (1, 1, T), T a multiple of the strides' product. sample_rate: samples a second, for bits_a_second and
     for files. classes: the number of labels (speakers) that the decoder is conditional on, or None. codes, code_dim: K
     and D. channels, residual_channels: of the convolutions and inside of the residual blocks. strides: of the encoder's
-    convolutions, each at least 2. dilations: of the residual blocks that follow each of them, and of the decoder's. The
-    others: see VQVAE, nn.VectorQuantizer and Estimator.
+    convolutions, each at least 2. dilations: of the residual blocks that follow each of them, and of the decoder's.
+    likelihood: 'gaussian' or 'mu-law'. The others: see VQVAE, nn.VectorQuantizer and Estimator.
 
     Raises TypeError and ValueError for arguments of other types and ranges.
     """
+
+    likelihoods = ("gaussian", "mu-law")
 
     def __init__(
         self,
@@ -155,6 +168,7 @@ class VQVAE1d(VQVAE):
         commitment: float = COMMITMENT,
         decay: float = 0.95,
         restart: float = 0.05,
+        likelihood: str = "gaussian",
         *,
         epochs: int = 20,
         lr: float = 1e-3,
@@ -177,7 +191,7 @@ class VQVAE1d(VQVAE):
             code_dim=code_dim,
             channels=channels,
             residual_channels=residual_channels,
-            likelihood="gaussian",
+            likelihood=likelihood,
             update=update,
             commitment=commitment,
             decay=decay,
@@ -212,11 +226,16 @@ class VQVAE1d(VQVAE):
 
     def _make_decoder(self) -> Decoder:
         sizes = self.channels, self.residual_channels
-        return Decoder(self.strides, *sizes, self.dilations, self.code_dim, self.classes)
+        return Decoder(self.strides, *sizes, self.dilations, self.code_dim, self.classes, self._outputs)
+
+    @property
+    def _outputs(self) -> int:
+        """How many numbers the decoder gives for each sample: a mean, or the features of the categorical."""
+        return 1 if self.likelihood == "gaussian" else self.residual_channels
 
     def build_observation(self) -> None:
         """The likelihood, see the head of this file."""
-        self.observation = Noise()
+        self.observation = Noise() if self.likelihood == "gaussian" else MuLaw(self.residual_channels)
 
     # ---- the model ----
 
@@ -228,7 +247,7 @@ class VQVAE1d(VQVAE):
         return VQVAELoss(nll + vq.loss, nll, vq.loss)
 
     def _decoded(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return shaped("decoder", self.decoder(z, y), len(z), *self.image_shape)
+        return shaped("decoder", self.decoder(z, y), len(z), self._outputs, *self.image_shape[1:])
 
     def _labels(self, y: Any, count: int) -> Tensor | None:
         """Labels (count,) as a Tensor on the model's device, None for a model without classes."""
@@ -247,6 +266,16 @@ class VQVAE1d(VQVAE):
 
     # ---- plain arrays ----
 
+    def check_images(self, x: Any) -> np.ndarray:
+        """Waveforms (N, 1, 1, T) in the model's dtype, as for other models; with 'mu-law' they lie in [-1, 1].
+
+        Raises TypeError and ValueError as Estimator.check_images() does, and ValueError for samples out of that range.
+        """
+        x = super().check_images(x)
+        if self.likelihood == "mu-law" and x.size and abs(x).max() > 1:
+            raise ValueError(f"samples must lie in [-1, 1] for likelihood='mu-law', got {x.min():g} to {x.max():g}")
+        return x
+
     def decode(self, codes: np.ndarray, y: Any = None) -> np.ndarray:
         """Codes (N, 1, T/S) -> the expected waveforms (N, 1, 1, T) in the voices y, of a model with classes.
 
@@ -264,16 +293,25 @@ class VQVAE1d(VQVAE):
         """decode(encode(x), y). Raises what these raise."""
         return self.decode(self.encode(x), y)
 
-    def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None) -> np.ndarray:
+    def sample(
+        self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None, drawn: bool = False
+    ) -> np.ndarray:
         """n waveforms (n, 1, 1, T): the decoder's means for codes drawn from the prior.
 
-        temperature: of the prior. y: labels as for decode(); a conditional prior gets them too. Raises ValueError as
-        decode() does, for n < 1 and for a prior over the codes of another codebook.
+        temperature: of the prior. y: labels as for decode(); a conditional prior gets them too. drawn: whether the
+        samples of the waveforms are drawn too, from p(x | k, y) in place of its mean, which adds noise to the sound.
+        Raises TypeError unless drawn is a bool, ValueError as decode() does, for n < 1 and for a prior over the codes
+        of another codebook.
         """
+        drawn = checks.flag("drawn", drawn)
         checks.elements("an array of samples", (checks.integer("n", n, 1), *self.image_shape))
         self._check_prior(prior, "sample")
         y = self._checked_labels(y, n)
-        return self.decode(prior.sample(n, temperature=temperature, **self._for_prior(prior, y)), y)
+        codes = self.check_codes(prior.sample(n, temperature=temperature, **self._for_prior(prior, y)))
+        if not drawn:
+            return self.decode(codes, y)
+        with self.own_noise():
+            return self.batched(lambda *of: self.observation.sample(self._output(*of)), codes, *self._given(y, n))
 
     def score_samples(self, x: np.ndarray, prior: Prior | None = None, y: Any = None) -> np.ndarray:
         """The lower bound of log p(x | y) of waveforms (N, 1, 1, T), in nats (N,): -nll - code_cost of their codes.
