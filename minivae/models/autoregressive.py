@@ -36,6 +36,7 @@ class Autoregressive(Estimator):
 
     map_shape: Sequence[int]
     values: int
+    codebook_digest: str | None
     embedding: Embedding
 
     def logits(self, maps: Any, y: Any = None) -> Tensor:

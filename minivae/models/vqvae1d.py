@@ -10,9 +10,9 @@ and K = 256 make 500 codes of 8 bits each second, 4,000 bits a second; 8-bit mu-
 
 **The speaker.** The decoder is told the label y of the waveform, its speaker or class, and the encoder is not. What y
 says need not be said by the codes again, so they keep what the speakers share, and decode(k(x), y=other) has the
-content of x in another voice. The label adds a bias for each channel in each residual block, as in WaveNet (van den
-Oord et al. 2016, section 2.5, global conditioning). How much of the voice the codes leave out is a question of their
-number: the paper's take 64 samples each; those of 16 samples keep the pitch as well.
+content of x in another voice. The label adds a bias to both halves of the gate in each residual block of the decoder,
+as in WaveNet (van den Oord et al. 2016, section 2.5, global conditioning). How much of the voice the codes leave out is
+a question of their number. The decoder must be told when each pulse of the voice comes, so they hold the pitch.
 
 **The decoder** of the paper is a WaveNet, which draws one sample after the other given all before. That takes a pass
 for each sample and is too slow for a CPU. This decoder is a stack of transposed convolutions, all samples at once. What
@@ -26,7 +26,7 @@ from the codes. The other likelihood is a categorical distribution over the 256 
 WaveNet, in nats that are code lengths (nn/mu_law.py).
 
 A waveform has the shape (1, 1, T), that of an image of one row, and its codes (1, T/S), so that what is written for
-images and their maps works here: Batches, data sets, and the PixelCNN as the prior of the codes.
+images and their maps works here. The prior of the codes is a WaveNet (wavenet.py).
 """
 
 from __future__ import annotations
@@ -56,19 +56,34 @@ SPEED = 10.0  # of log sigma^2 in training: Adam moves a number by about lr a st
 
 
 class DilatedBlock(Module):
-    """(N, C, L) -> the same: x + conv1(relu(conv3(relu(x)) + V y)), whose conv3 reads times `dilation` apart."""
+    """(N, C, L) -> the same: x + conv1(relu(conv3(relu(x)))), whose conv3 reads times `dilation` apart."""
 
-    def __init__(self, channels: int, inner: int, dilation: int, classes: int | None = None) -> None:
+    def __init__(self, channels: int, inner: int, dilation: int) -> None:
         self.conv = Conv1d(channels, inner, 3, padding=dilation, dilation=dilation)
         self.project = Conv1d(inner, channels, 1)
-        if classes is not None:  # V y is row y of V; zero at first, so that all classes begin alike
-            self.of_class = init.constant((classes, inner), 0.0, np.float32)
 
-    def forward(self, x: Any, y: Tensor | None = None) -> Tensor:
-        h = self.conv(F.relu(x))  # (N, inner, L)
+    def forward(self, x: Any) -> Tensor:
+        return x + self.project(F.relu(self.conv(F.relu(x))))
+
+
+class GatedBlock(Module):
+    """(N, C, L), labels y (N,) -> (N, C, L): x + conv1(tanh(W_f * x + V_f y) . sigmoid(W_g * x + V_g y)).
+
+    W_f and W_g are one convolution of twice as many channels, and read times `dilation` apart.
+    """
+
+    def __init__(self, channels: int, inner: int, dilation: int, classes: int | None) -> None:
+        self.conv = Conv1d(channels, 2 * inner, 3, padding=dilation, dilation=dilation)
+        self.project = Conv1d(inner, channels, 1)
+        if classes is not None:  # V y is row y of V; zero at first, so that all classes begin alike
+            self.of_class = init.constant((classes, 2 * inner), 0.0, np.float32)
+
+    def forward(self, x: Any, y: Tensor | None) -> Tensor:
+        h = self.conv(x)  # (N, 2 inner, L)
         if y is not None:
             h = h + F.reshape(Lookup.apply(self.of_class, y), (len(y), h.shape[1], 1))
-        return x + self.project(F.relu(h))
+        inner = h.shape[1] // 2
+        return x + self.project(F.tanh(h[:, :inner]) * F.sigmoid(h[:, inner:]))
 
 
 class Encoder(Module):
@@ -89,7 +104,7 @@ class Encoder(Module):
 
 
 class Decoder(Module):
-    """z_q (N, D, 1, T/S), labels y (N,) -> the parameters of p(x | z_q, y), (N, outputs, 1, T): the encoder mirrored."""
+    """z_q (N, D, 1, T/S) and labels y (N,) -> the parameters of p(x | z_q, y), (N, outputs, 1, T)."""
 
     def __init__(
         self,
@@ -105,7 +120,7 @@ class Decoder(Module):
         self.first = Conv1d(dim, channels, 3, padding=1)
         self.stages, self.up = ModuleList(), ModuleList()
         for i, s in enumerate(reversed(strides)):
-            self.stages.append(ModuleList(DilatedBlock(channels, inner, d, classes) for d in dilations))
+            self.stages.append(ModuleList(GatedBlock(channels, inner, d, classes) for d in dilations))
             last = i == len(strides) - 1
             padding = (s + 1) // 2
             self.up.append(ConvTranspose1d(channels, outputs if last else channels, 2 * s, s, padding, s % 2))
@@ -293,9 +308,7 @@ class VQVAE1d(VQVAE):
         """decode(encode(x), y). Raises what these raise."""
         return self.decode(self.encode(x), y)
 
-    def sample(
-        self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None, drawn: bool = False
-    ) -> np.ndarray:
+    def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None, drawn: bool = False) -> np.ndarray:
         """n waveforms (n, 1, 1, T): the decoder's means for codes drawn from the prior.
 
         temperature: of the prior. y: labels as for decode(); a conditional prior gets them too. drawn: whether the

@@ -33,8 +33,8 @@ and at time t alone, because a layer keeps what it will be asked for again: its 
 2016, "Fast Wavenet Generation Algorithm"). Training and sampling call the same WaveNetLayer.forward(), which is given
 x at the times t - d and t: sequences shifted against each other, or the two ends of the queue.
 
-Features are (N, T, C) in this file, so that a convolution with one tap is a Linear layer, and one with two taps a Linear
-layer of both side by side. A sequence has the shape (1, T), that of a map of one row (see vqvae1d.py).
+Features are (N, T, C) in this file, so that a convolution with one tap is a Linear layer, and one with two taps a
+Linear layer of both side by side. A sequence has the shape (1, T), that of a map of one row (see vqvae1d.py).
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ class WaveNetLayer(Module):
     It has a residual connection to the next layer, unless it is the last.
     """
 
-    def __init__(self, channels: int, skip: int, dilation: int, classes: int | None, dropout: float, last: bool) -> None:
+    def __init__(
+        self, channels: int, skip: int, dilation: int, classes: int | None, dropout: float, last: bool
+    ) -> None:
         self.dilation, self.dropout, self.last = dilation, dropout, last
         self.taps = Linear(2 * channels, 2 * channels)  # W_f and W_g for both taps, and their biases
         self.skip = Linear(channels, skip)

@@ -45,6 +45,7 @@ IMAGES = RNG.uniform(0.1, 0.9, (3, 1, 4, 4)).astype(np.float32)
 MAPS = RNG.integers(0, 3, (3, 2, 2))
 WAVES = RNG.uniform(-0.9, 0.9, (3, 1, 1, 4)).astype(np.float32)
 CODES = RNG.integers(0, 3, (3, 1, 1))
+SEQUENCES = RNG.integers(0, 3, (3, 1, 4))
 LATENTS = RNG.normal(size=(3, 2)).astype(np.float32)
 LABELS = np.array([0, 1, 1])
 FILES = (OSError,)  # a file that is not there
@@ -129,6 +130,7 @@ SETTINGS: dict[str, Argument] = {
     "options": Argument({"epochs": 1}, PASSED_ON),  # to fit()
     "n": Argument(2, integer(1)),
     "temperature": Argument(0.5, number(0)),
+    "drawn": Argument(True, FLAG),
     "samples": Argument(2, integer(1)),
     "rows": Argument(2, integer(1)),
     "steps": Argument(3, integer(2)),
@@ -142,6 +144,7 @@ OWN: dict[str, dict[str, Argument]] = {
     "VQVAE2": {"channels": Argument(2, integer(1))},
     "VQVAE1d": {
         "image_shape": Argument((1, 1, 4), integers(1, count=3)),
+        "likelihood": Argument("gaussian", choice("gaussian", "mu-law")),
         "channels": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
@@ -150,19 +153,27 @@ OWN: dict[str, dict[str, Argument]] = {
         "hidden": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
+    "WaveNet": {
+        "map_shape": Argument((1, 4), integers(1, count=2)),
+        "channels": Argument(2, integer(1)),
+        "dilations": Argument((1, 2), integers(1)),
+        "hidden": Argument(2, integer(1)),
+        "y": Argument(LABELS, CODE_KIND),
+    },
 }
 # The squared error of huge images is beyond float32.
 OVERFLOWS = {("Autoencoder", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform")}
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 CLASSES: dict[str, type] = {
-    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
+    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN", "WaveNet")
 }
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
     "PixelCNN": (MAPS, MAP_KIND),
+    "WaveNet": (SEQUENCES, MAP_KIND),
     "VQVAE1d": (WAVES, IMAGE_KIND),
 }
-CONDITIONAL = ("PixelCNN", "VQVAE1d")
+CONDITIONAL = ("PixelCNN", "VQVAE1d", "WaveNet")
 
 
 def setting(model: str, name: str) -> Argument:
@@ -287,8 +298,10 @@ codes, maps = Argument(CODES, CODE_KIND), Argument(MAPS, MAP_KIND)
 inner = Argument(IMAGES, INNER_KIND)
 prior_argument, no_labels = Argument(prior(), OFFERS | NONE), Argument(None, NONE)
 some_labels = Argument(LABELS, CODE_KIND)
-inner_maps, inner_labels = (
+sequences = Argument(SEQUENCES, MAP_KIND)
+inner_maps, inner_sequences, inner_labels = (
     Argument(MAPS, replace(MAP_KIND, tensors=True)),
+    Argument(SEQUENCES, replace(MAP_KIND, tensors=True)),
     Argument(LABELS, replace(CODE_KIND, tensors=True)),
 )
 VERBS = {
@@ -336,12 +349,15 @@ VERBS = {
         "sample": {"prior": Argument(prior(), OFFERS), "y": Argument(np.array([0, 1]), CODE_KIND)},
         "bits_per_dim": {},
     },
-    "PixelCNN": {
-        **{name: {"x": maps} for name in ("score", "check_images")},
-        "score_samples": {"maps": maps, "y": some_labels},
-        **{name: {"maps": inner_maps, "y": inner_labels} for name in ("loss", "logits", "nll")},
-        "sample": {"y": Argument(np.array([0, 1]), CODE_KIND)},
-        "bits_per_dim": {},
+    **{
+        name: {
+            **{verb: {"x": codes} for verb in ("score", "check_images")},
+            "score_samples": {"maps": codes, "y": some_labels},
+            **{verb: {"maps": inner, "y": inner_labels} for verb in ("loss", "logits", "nll")},
+            "sample": {"y": Argument(np.array([0, 1]), CODE_KIND)},
+            "bits_per_dim": {},
+        }
+        for name, codes, inner in (("PixelCNN", maps, inner_maps), ("WaveNet", sequences, inner_sequences))
     },
 }
 CORRUPT = {

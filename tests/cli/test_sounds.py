@@ -65,10 +65,10 @@ def test_training_leaves_a_model_that_is_conditional_on_the_speaker(run):
 def test_the_table_has_bits_a_second_beside_mu_law(run):
     _, trained, with_prior = run
     (_, test), both = table(trained.stdout), table(with_prior.stdout)
-    bits = 8000 / 16 * np.log2(6)
+    bits = 8000 / 32 * np.log2(6)
     assert float(test["bits/s of the codes"].replace(",", "")) == pytest.approx(bits, abs=1)
-    assert float(test["bound"]) == pytest.approx(float(test["nll"]) + np.log(6) / 16, abs=2e-4)
-    assert [row["prior of the codes"] for row in both] == ["uniform", "uniform", "PixelCNN"]
+    assert float(test["bound"]) == pytest.approx(float(test["nll"]) + np.log(6) / 32, abs=2e-4)
+    assert [row["prior of the codes"] for row in both] == ["uniform", "uniform", "WaveNet"]
     coding = table(trained.stdout, "test segments by")
     assert coding[0]["times fewer than 8-bit"] == f"{64000 / bits:.1f}"
     assert coding[2]["bits/s"] == "64,000"
@@ -125,7 +125,7 @@ class TestBadInput:
 
     def test_a_segment_that_the_strides_do_not_divide(self, tmp_path, folder):
         args = ("vqvae1d", "--data", folder, "--image-shape", 1, 1, 500)
-        self.check(tmp_path, *args, words=("multiple of 16, got 500; nearest: 512",))
+        self.check(tmp_path, *args, words=("multiple of 32, got 500; nearest: 512",))
 
     def test_rates_that_differ_silence_and_short_recordings(self, tmp_path):
         for name, samples, rate, word in (

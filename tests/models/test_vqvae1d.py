@@ -63,7 +63,7 @@ def test_the_whole_loss_is_differentiated_right(settings):
         z = model.encoder(mv.Tensor(x))
         nll = model.observation.nll(model.decoder(z + (e0 - z0), *given), mv.Tensor(x)).mean()
         loss = nll + 0.7 * ((z - e0) ** 2).sum() / index.size
-        if settings["update"] == "gradient":
+        if settings.get("update") == "gradient":
             e = F.transpose(F.embedding(index, codebook), (0, 3, 1, 2))
             loss = loss + ((e - z0) ** 2).sum() / index.size
         return loss

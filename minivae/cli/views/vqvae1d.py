@@ -13,7 +13,9 @@ from minivae import models, uses
 from minivae.data import Dataset
 from minivae.models.base import Estimator
 from minivae.models.vqvae1d import COMMITMENT
+from minivae.random import current_generator, fork
 from minivae.training import evaluate
+from minivae.uses.voices import VOICE_FRAME as LEAST
 
 from .. import codebook, options, sounds
 from ..parser import Parser
@@ -21,6 +23,15 @@ from ..runs import Run
 from ..text import Numbers, fixed, print_table
 from .view import Asked, Command
 from .vqvae import VQVAEView, asked_prior
+
+OF_LIKELIHOOD = {
+    "gaussian": "of the density of samples in [-1, 1]",
+    "mu-law": "of the probability of their levels in 8-bit mu-law",
+}
+BITS = {"gaussian": "16 bits", "mu-law": "8-bit mu-law"}
+TEMPERATURE = 1.0  # of the prior, unless another is asked for
+COUNT = 200  # the most segments that are judged
+SEED = 0x5D  # of the samples that are judged
 
 
 class VQVAE1dView(VQVAEView):
@@ -30,6 +41,7 @@ class VQVAE1dView(VQVAEView):
         """Print nll, bits and use of the codes, and how near the reconstructions come beside mu-law coding."""
         model: Any = run.model
         prior = run.prior()
+        kinds = {"uniform": None} if prior is None else {"uniform": None, type(prior).__name__: prior}
         numbers: Numbers = {}
         rows, T = [], model.image_shape[2]
         seconds = T / model.sample_rate
@@ -38,8 +50,8 @@ class VQVAE1dView(VQVAEView):
             y = model.check_labels(labels, len(x))
             terms = evaluate(model, x, y)
             numbers[name] = {key: terms[key] for key in ("nll", "perplexity", "usage")}
-            for kind, distribution in {"uniform": None, "PixelCNN": prior}.items():
-                if kind == "PixelCNN" and (prior is None or name == "train"):
+            for kind, distribution in kinds.items():
+                if distribution is not None and name == "train":
                     continue
                 of_prior = labels if distribution is not None and distribution.classes is not None else None
                 cost = float(model.code_cost(model.encode(x), distribution, of_prior).mean())
@@ -49,9 +61,12 @@ class VQVAE1dView(VQVAEView):
                 cells = (f"{n / T:.4f}" for n in (bound, terms["nll"], cost))
                 rows.append([name, kind, *cells, f"{bits:,.0f}", f"{terms['perplexity']:.1f}"])
         print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/s of the codes", "perplexity"], rows)
-        print("bound = nll + cost of the codes, in nats a sample, of the density of samples in [-1, 1]")
+        print(f"bound = nll + cost of the codes, in nats a sample, {OF_LIKELIHOOD[model.likelihood]}")
+        best = list(kinds)[-1].lower()
+        numbers["test"]["bits_per_dim"] = model.bits_per_dim(numbers["test"][best]["bound"])
+        print(f"{numbers['test']['bits_per_dim']:.4f} bits a sample of {BITS[model.likelihood]}, by the last bound")
         numbers["test"] |= _coding(model, data)
-        return numbers
+        return {**numbers, **_heard(model, prior, data)}
 
     def draw(self, model: Any, data: Dataset, folder: Path) -> None:
         sounds.draw(model, data, folder)
@@ -62,7 +77,8 @@ class VQVAE1dView(VQVAEView):
 
     def draw_samples(self, run: Run, count: int, path: Path, asked: Asked) -> None:
         model: Any = run.model
-        prior, temperature, label = asked_prior(run, asked)
+        prior, _, label = asked_prior(run, asked)
+        temperature = TEMPERATURE if asked.temperature is None else asked.temperature
         sounds.draw_samples(model, prior, count, path, temperature, label)
 
 
@@ -89,12 +105,57 @@ def _coding(model: models.VQVAE1d, data: Dataset) -> Numbers:
     return dict(zip(("coding", "mu_law_equal", "mu_law_8"), found, strict=True))
 
 
+def _heard(model: models.VQVAE1d, prior: Any, data: Dataset) -> Numbers:
+    """Print how far sounds are from the training segments and, with speakers, how many are heard as the right one."""
+    x, known = (sounds.rows(model.check_images(part)) for part in (data.x_test[:COUNT], data.x_train))
+    if x.shape[1] < LEAST or not known.any():
+        return {}
+    y = model.check_labels(data.y_test[:COUNT], len(x)) if model.classes is not None else None
+    judge = uses.SpeakerJudge(known, data.y_train) if y is not None and len(np.unique(data.y_train)) > 1 else None
+    codes = model.encode(data.x_test[:COUNT])
+    groups = {"test segments": (x, y), "their reconstructions": (sounds.rows(model.decode(codes, y)), y)}
+    power = None
+    if judge is not None and y is not None:
+        other = (y + 1) % int(model.classes or 1)
+        voiced = sounds.rows(model.decode(codes, other))
+        groups["the same, by the next label"] = voiced, other
+        own = groups["their reconstructions"][0]
+        power = float(((voiced - own) ** 2).sum() / (own**2).sum())
+    with fork(SEED):
+        groups |= _drawn(model, prior)
+    found: Numbers = {}
+    for name, (waves, speakers) in groups.items():
+        found[name] = {"distance": float(uses.nearest_distance(waves, known).mean())}
+        if judge is not None:
+            found[name]["heard"] = float((judge.predict(waves) == speakers).mean())
+    print()
+    rows = [[name, f"{of['distance']:.2f}", *([f"{of['heard']:.1%}"] if judge else [])] for name, of in found.items()]
+    print_table(["sounds", "distance", *(["heard as their speaker"] if judge else [])], rows)
+    print("distance: to the nearest training segment, log-spectral, in dB; speakers are heard by a linear discriminant")
+    if power is not None:
+        print(f"another label changes {power:.1%} of the power")
+    return {"sounds": found, **({} if power is None else {"power_by_label": power})}
+
+
+def _drawn(model: models.VQVAE1d, prior: Any) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    """Draw segments from the uniform prior and from the one that was trained, with their labels."""
+    y = sounds.labels_of(model, COUNT)
+    uniform = current_generator().uniform((COUNT, *model.code_shape), np.float64)
+    waves = {"samples, uniform prior": model.decode((uniform * model.quantizer.codes).astype(np.int64), y)}
+    if prior is not None:
+        for temperature in (1.0, 0.8):
+            waves[f"samples, temperature {temperature:g}"] = model.sample(COUNT, prior, temperature, y)
+    return {name: (sounds.rows(x), y) for name, x in waves.items()}
+
+
 def _vqvae1d_options(parser: Parser) -> None:
     """Add the options of a VQ-VAE of sounds; if the data has labels, its decoder is conditional on them."""
     parser.set_defaults(data="syllables", batch_size=16)
     codebook.add_options(parser, 256, "number of codes in the codebook", COMMITMENT)
     strides = "strides of the encoder's convolutions; a code stands for as many samples as their product says"
-    options.counts(parser, "--strides", [4, 4], "S", strides, least=2, most=64)
+    options.counts(parser, "--strides", [4, 8], "S", strides, least=2, most=64)
+    kinds = "likelihood of a sample: gaussian, or mu-law, a categorical over the 256 levels of 8-bit mu-law"
+    parser.add_argument("--likelihood", choices=list(models.VQVAE1d.likelihoods), default="gaussian", help=kinds)
 
 
 def _vqvae1d(args: argparse.Namespace, data: Dataset) -> Estimator:
@@ -106,6 +167,7 @@ def _vqvae1d(args: argparse.Namespace, data: Dataset) -> Estimator:
         **codebook.arguments(args),
         classes=None if data.class_names is None else len(data.class_names),
         strides=args.strides,
+        likelihood=args.likelihood,
     )
 
 
