@@ -127,7 +127,7 @@ class Run:
         files = self._prior_files()
         if not files or not all(part.model.exists() for part in files):
             return None
-        parts = [self._prior_in(part) for part in files]
+        parts: list[Any] = [self._prior_in(part) for part in files]
         return VQVAE2Prior(*parts) if isinstance(self.model, VQVAE2) else parts[0]
 
     def _prior_files(self) -> list[Files]:

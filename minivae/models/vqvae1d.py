@@ -5,14 +5,14 @@ waveform x of T samples becomes a sequence of codes, each of which stands for S 
 
     x (1, T)  ->  z_e(x) (D, T/S)  ->  codes k(x) (T/S)  ->  z_q(x) (D, T/S)  ->  p(x | z_q(x), y)
 
-With K codes at a sampling rate of R samples a second that is R / S log2 K bits a second. For example R = 8000, S = 16
-and K = 256 make 500 codes of 8 bits each second, 4,000 bits a second; 8-bit mu-law takes 64,000.
+With K codes at a sampling rate of R samples a second that is R / S log2 K bits a second. For example R = 8000, S = 32
+and K = 256 make 250 codes of 8 bits each second, 2,000 bits a second; 8-bit mu-law takes 64,000.
 
 **The speaker.** The decoder is told the label y of the waveform, its speaker or class, and the encoder is not. What y
 says need not be said by the codes again, so they keep what the speakers share, and decode(k(x), y=other) has the
-content of x in another voice. The label adds a bias to both halves of the gate in each residual block of the decoder,
-as in WaveNet (van den Oord et al. 2016, section 2.5, global conditioning). How much of the voice the codes leave out is
-a question of their number. The decoder must be told when each pulse of the voice comes, so they hold the pitch.
+content of x in another voice. The label adds a bias for each channel in each residual block of the decoder, as in
+WaveNet (van den Oord et al. 2016, section 2.5, global conditioning). How much of the voice the codes leave out is a
+question of their number. This decoder has to be told when each pulse of the voice comes, so they hold the pitch.
 
 **The decoder** of the paper is a WaveNet, which draws one sample after the other given all before. That takes a pass
 for each sample and is too slow for a CPU. This decoder is a stack of transposed convolutions, all samples at once. What
@@ -56,34 +56,19 @@ SPEED = 10.0  # of log sigma^2 in training: Adam moves a number by about lr a st
 
 
 class DilatedBlock(Module):
-    """(N, C, L) -> the same: x + conv1(relu(conv3(relu(x)))), whose conv3 reads times `dilation` apart."""
+    """(N, C, L) -> the same: x + conv1(relu(conv3(relu(x)) + V y)), whose conv3 reads times `dilation` apart."""
 
-    def __init__(self, channels: int, inner: int, dilation: int) -> None:
+    def __init__(self, channels: int, inner: int, dilation: int, classes: int | None = None) -> None:
         self.conv = Conv1d(channels, inner, 3, padding=dilation, dilation=dilation)
         self.project = Conv1d(inner, channels, 1)
-
-    def forward(self, x: Any) -> Tensor:
-        return x + self.project(F.relu(self.conv(F.relu(x))))
-
-
-class GatedBlock(Module):
-    """(N, C, L), labels y (N,) -> (N, C, L): x + conv1(tanh(W_f * x + V_f y) . sigmoid(W_g * x + V_g y)).
-
-    W_f and W_g are one convolution of twice as many channels, and read times `dilation` apart.
-    """
-
-    def __init__(self, channels: int, inner: int, dilation: int, classes: int | None) -> None:
-        self.conv = Conv1d(channels, 2 * inner, 3, padding=dilation, dilation=dilation)
-        self.project = Conv1d(inner, channels, 1)
         if classes is not None:  # V y is row y of V; zero at first, so that all classes begin alike
-            self.of_class = init.constant((classes, 2 * inner), 0.0, np.float32)
+            self.of_class = init.constant((classes, inner), 0.0, np.float32)
 
-    def forward(self, x: Any, y: Tensor | None) -> Tensor:
-        h = self.conv(x)  # (N, 2 inner, L)
+    def forward(self, x: Any, y: Tensor | None = None) -> Tensor:
+        h = self.conv(F.relu(x))  # (N, inner, L)
         if y is not None:
             h = h + F.reshape(Lookup.apply(self.of_class, y), (len(y), h.shape[1], 1))
-        inner = h.shape[1] // 2
-        return x + self.project(F.tanh(h[:, :inner]) * F.sigmoid(h[:, inner:]))
+        return x + self.project(F.relu(h))
 
 
 class Encoder(Module):
@@ -120,7 +105,7 @@ class Decoder(Module):
         self.first = Conv1d(dim, channels, 3, padding=1)
         self.stages, self.up = ModuleList(), ModuleList()
         for i, s in enumerate(reversed(strides)):
-            self.stages.append(ModuleList(GatedBlock(channels, inner, d, classes) for d in dilations))
+            self.stages.append(ModuleList(DilatedBlock(channels, inner, d, classes) for d in dilations))
             last = i == len(strides) - 1
             padding = (s + 1) // 2
             self.up.append(ConvTranspose1d(channels, outputs if last else channels, 2 * s, s, padding, s % 2))
@@ -167,6 +152,7 @@ class VQVAE1d(VQVAE):
     """
 
     likelihoods = ("gaussian", "mu-law")
+    observation: Noise | MuLaw  # type: ignore[assignment] # not one of those of images
 
     def __init__(
         self,
@@ -177,7 +163,7 @@ class VQVAE1d(VQVAE):
         code_dim: int = 16,
         channels: int = 64,
         residual_channels: int = 32,
-        strides: Sequence[int] = (4, 4),
+        strides: Sequence[int] = (4, 8),
         dilations: Sequence[int] = (1, 3, 9),
         update: str = "ema",
         commitment: float = COMMITMENT,

@@ -5,8 +5,8 @@ rule it is a product of conditional probabilities (equation 1), so log P is exac
 
     log P(k) = sum over t of log P(k_t | k_1, ..., k_(t-1))
 
-A PixelCNN is the same for maps, which have two axes. What sequences need is a long memory: a syllable lasts a hundred
-codes, a period of the voice some five of them.
+A PixelCNN is the same for maps, which have two axes. What sequences need is a long memory: with 250 codes a second a
+syllable lasts sixty of them, and its vowel has to keep its pitch that long.
 
 **Dilated causal convolutions** (section 2.1) give it. Layer i reads two times of the layer below, t - d_i and t. As the
 d_i double from layer to layer, so does what is seen, with two taps a layer:
@@ -17,7 +17,7 @@ d_i double from layer to layer, so does what is seen, with two taps a layer:
     d = 1         #  #  #  #  #  #  #  #
 
 The input is shifted by one: the bottom row holds at time t the code k_(t-1), so that no logit sees the code that it is
-for. The logits at t thus depend on the `1 + d_1 + ... + d_n` codes before it and on nothing else, 256 with the default.
+for. The logits at t thus depend on the `1 + d_1 + ... + d_n` codes before it and on nothing else, 128 with the default.
 Before the sequence there are zeros in all layers, by which the first codes know that they are the first.
 
 **Gates** (section 2.3, equation 2) with a bias for the class y of the sequence, its speaker for example (section 2.5,
@@ -54,7 +54,7 @@ from .pixelcnn_context import lookup
 from .pixelcnn_sampling import gumbel
 
 MOST_LAYERS = 1000
-DILATIONS = (1, 2, 4, 8, 16, 32, 64, 128)
+DILATIONS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class WaveNetLayer(Module):
@@ -105,7 +105,7 @@ class WaveNet(Autoregressive):
 
     def __init__(
         self,
-        map_shape: Sequence[int] = (1, 256),
+        map_shape: Sequence[int] = (1, 128),
         values: int = 256,
         channels: int = 64,
         dilations: Sequence[int] = DILATIONS,

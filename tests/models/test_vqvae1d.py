@@ -146,7 +146,7 @@ def test_waveforms_that_are_drawn_have_the_decoders_mean(likelihood):
 
 
 def test_bits_a_second():
-    assert VQVAE1d().bits_a_second == 8000 / 16 * 8 == 64000 / 16
+    assert VQVAE1d().bits_a_second == 8000 / 32 * 8 == 64000 / 32
     paper = VQVAE1d((1, 1, 640), 16000, codes=512, strides=(2, 2, 2, 2, 2, 2), channels=4)
     assert paper.bits_a_second == 16000 / 64 * 9
     assert paper.code_shape == (1, 10)

@@ -31,6 +31,7 @@ OF_LIKELIHOOD = {
 BITS = {"gaussian": "16 bits", "mu-law": "8-bit mu-law"}
 TEMPERATURE = 1.0  # of the prior, unless another is asked for
 COUNT = 200  # the most segments that are judged
+OTHER = "the same in the next voice"
 SEED = 0x5D  # of the samples that are judged
 
 
@@ -110,31 +111,34 @@ def _heard(model: models.VQVAE1d, prior: Any, data: Dataset) -> Numbers:
     x, known = (sounds.rows(model.check_images(part)) for part in (data.x_test[:COUNT], data.x_train))
     if x.shape[1] < LEAST or not known.any():
         return {}
-    y = model.check_labels(data.y_test[:COUNT], len(x)) if model.classes is not None else None
-    judge = uses.SpeakerJudge(known, data.y_train) if y is not None and len(np.unique(data.y_train)) > 1 else None
+    y = None if model.classes is None or data.y_test is None else data.y_test[:COUNT]
     codes = model.encode(data.x_test[:COUNT])
     groups = {"test segments": (x, y), "their reconstructions": (sounds.rows(model.decode(codes, y)), y)}
-    power = None
-    if judge is not None and y is not None:
-        other = (y + 1) % int(model.classes or 1)
-        voiced = sounds.rows(model.decode(codes, other))
-        groups["the same, by the next label"] = voiced, other
-        own = groups["their reconstructions"][0]
-        power = float(((voiced - own) ** 2).sum() / (own**2).sum())
+    if several := y is not None and len(np.unique(data.y_train)) > 1:  # type: ignore[arg-type] # labels, as y is
+        other = (y + 1) % model.classes  # type: ignore[operator] # classes, as y is
+        groups[OTHER] = sounds.rows(model.decode(codes, other)), other
     with fork(SEED):
         groups |= _drawn(model, prior)
-    found: Numbers = {}
-    for name, (waves, speakers) in groups.items():
-        found[name] = {"distance": float(uses.nearest_distance(waves, known).mean())}
-        if judge is not None:
-            found[name]["heard"] = float((judge.predict(waves) == speakers).mean())
+    waves = np.concatenate([waves for waves, _ in groups.values()])
+    ends = np.cumsum([len(waves) for waves, _ in groups.values()])[:-1]
+    distances = np.split(uses.nearest_distance(waves, known), ends)
+    found: Numbers = {name: {"distance": float(d.mean())} for name, d in zip(groups, distances, strict=True)}
     print()
-    rows = [[name, f"{of['distance']:.2f}", *([f"{of['heard']:.1%}"] if judge else [])] for name, of in found.items()]
-    print_table(["sounds", "distance", *(["heard as their speaker"] if judge else [])], rows)
-    print("distance: to the nearest training segment, log-spectral, in dB; speakers are heard by a linear discriminant")
-    if power is not None:
-        print(f"another label changes {power:.1%} of the power")
-    return {"sounds": found, **({} if power is None else {"power_by_label": power})}
+    rows = [[name, *fixed(of["distance"])] for name, of in found.items()]
+    if several:
+        judge = uses.SpeakerJudge(known, data.y_train)
+        for row, (name, (waves, speakers)) in zip(rows, groups.items(), strict=True):
+            found[name]["heard"] = float((judge.predict(waves) == speakers).mean())
+            row.append(f"{found[name]['heard']:.1%}")
+    print_table(["sounds", "distance", *["heard as their speaker"] * several], rows)
+    print("distance: log-spectral, to the nearest training segment, in dB")
+    if several:
+        own, voiced = groups["their reconstructions"][0], groups[OTHER][0]
+        found[OTHER]["power"] = float(((voiced - own) ** 2).sum() / (own**2).sum())
+        print(
+            f"speakers are heard by a linear discriminant; the next label changes {found[OTHER]['power']:.1%} of power"
+        )
+    return {"sounds": found}
 
 
 def _drawn(model: models.VQVAE1d, prior: Any) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
@@ -172,4 +176,4 @@ def _vqvae1d(args: argparse.Namespace, data: Dataset) -> Estimator:
 
 
 TEXT = "train a vector-quantised autoencoder of sounds"
-COMMANDS = (Command("vqvae1d", TEXT, 12, _vqvae1d_options, _vqvae1d, of="sounds"),)
+COMMANDS = (Command("vqvae1d", TEXT, 8, _vqvae1d_options, _vqvae1d, of="sounds"),)
