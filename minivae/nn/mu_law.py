@@ -37,8 +37,8 @@ def levels_of(x: Array, levels: int = LEVELS) -> Array:
     """Samples in [-1, 1], of any shape -> their levels, int64 in [0, levels), an even number of them."""
     xp, half = backend_of(x).xp, levels // 2
     compressed = xp.log1p(MU * abs(x)) / log1p(MU)  # in [0, 1]
-    step = xp.minimum(xp.floor(compressed * half), half - 1).astype(np.int64)
-    return xp.where(xp.signbit(x), half - 1 - step, half + step)
+    step = xp.minimum((compressed * half).astype(np.int64), half - 1)
+    return xp.where(x < 0, half - 1 - step, half + step)
 
 
 def values_of(level: Array, levels: int = LEVELS) -> Array:
