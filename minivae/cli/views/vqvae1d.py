@@ -111,11 +111,12 @@ def _heard(model: models.VQVAE1d, prior: Any, data: Dataset) -> Numbers:
     x, known = (sounds.rows(model.check_images(part)) for part in (data.x_test[:COUNT], data.x_train))
     if x.shape[1] < LEAST or not known.any():
         return {}
-    y = None if model.classes is None or data.y_test is None else data.y_test[:COUNT]
+    y: Any = None if model.classes is None or data.y_test is None else data.y_test[:COUNT]
+    y_train: Any = data.y_train
     codes = model.encode(data.x_test[:COUNT])
     groups = {"test segments": (x, y), "their reconstructions": (sounds.rows(model.decode(codes, y)), y)}
-    if several := y is not None and len(np.unique(data.y_train)) > 1:  # type: ignore[arg-type] # labels, as y is
-        other = (y + 1) % model.classes  # type: ignore[operator] # classes, as y is
+    if several := y is not None and len(np.unique(y_train)) > 1:
+        other = (y + 1) % model.classes
         groups[OTHER] = sounds.rows(model.decode(codes, other)), other
     with fork(SEED):
         groups |= _drawn(model, prior)
@@ -126,7 +127,7 @@ def _heard(model: models.VQVAE1d, prior: Any, data: Dataset) -> Numbers:
     print()
     rows = [[name, *fixed(of["distance"])] for name, of in found.items()]
     if several:
-        judge = uses.SpeakerJudge(known, data.y_train)
+        judge = uses.SpeakerJudge(known, y_train)
         for row, (name, (waves, speakers)) in zip(rows, groups.items(), strict=True):
             found[name]["heard"] = float((judge.predict(waves) == speakers).mean())
             row.append(f"{found[name]['heard']:.1%}")
