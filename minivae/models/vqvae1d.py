@@ -44,7 +44,6 @@ from minivae.nn import Conv1d, ConvTranspose1d, Module, ModuleList, ReLU, Sequen
 from minivae.nn.likelihoods import Gaussian
 from minivae.nn.mu_law import MuLaw
 from minivae.ops.linear import Embedding as Lookup
-from minivae.random import current_generator
 
 from .arrays import shaped
 from .vqvae import VQVAE, Prior, VQVAEBound, VQVAELoss
@@ -129,11 +128,6 @@ class Noise(Gaussian):
         first, floor = 2 * log(FIRST_SIGMA), 2 * log(LEAST_SIGMA)
         return F.softplus(self.raw_log_var * SPEED + (first - floor)) + floor
 
-    def sample(self, output: Tensor) -> Tensor:
-        """Draw around the means `output` (N, 1, 1, T)."""
-        noise = output.backend.normal(output.shape, output.dtype, current_generator().next())
-        return output + F.exp(self.log_var * 0.5) * Tensor.wrap(noise)
-
     def bits_per_dim(self, nats: float, image_shape: tuple[int, ...]) -> float:
         """Nats per waveform in bits per sample of 16 bits: nats / (T log 2) + log2 2^15."""
         return nats / (prod(image_shape) * log(2)) + log2(STEPS_16_BIT)
@@ -152,7 +146,6 @@ class VQVAE1d(VQVAE):
     """
 
     likelihoods = ("gaussian", "mu-law")
-    observation: Noise | MuLaw  # type: ignore[assignment] # not one of those of images
 
     def __init__(
         self,
@@ -227,12 +220,12 @@ class VQVAE1d(VQVAE):
 
     def _make_decoder(self) -> Decoder:
         sizes = self.channels, self.residual_channels
-        return Decoder(self.strides, *sizes, self.dilations, self.code_dim, self.classes, self._outputs)
+        return Decoder(self.strides, *sizes, self.dilations, self.code_dim, self.classes, self.output_shape[0])
 
     @property
-    def _outputs(self) -> int:
-        """How many numbers the decoder gives for each sample: a mean, or the features of the categorical."""
-        return 1 if self.likelihood == "gaussian" else self.residual_channels
+    def output_shape(self) -> tuple[int, int, int]:
+        """The shape of the decoder's output: (1, 1, T), means, or (H, 1, T), the features of mu-law's logits."""
+        return (1 if self.likelihood == "gaussian" else self.residual_channels), 1, int(self.image_shape[2])
 
     def build_observation(self) -> None:
         """The likelihood, see the head of this file."""
@@ -248,7 +241,7 @@ class VQVAE1d(VQVAE):
         return VQVAELoss(nll + vq.loss, nll, vq.loss)
 
     def _decoded(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return shaped("decoder", self.decoder(z, y), len(z), self._outputs, *self.image_shape[1:])
+        return shaped("decoder", self.decoder(z, y), len(z), *self.output_shape)
 
     def _labels(self, y: Any, count: int) -> Tensor | None:
         """Labels (count,) as a Tensor on the model's device, None for a model without classes."""
@@ -277,14 +270,16 @@ class VQVAE1d(VQVAE):
             raise ValueError(f"samples must lie in [-1, 1] for likelihood='mu-law', got {x.min():g} to {x.max():g}")
         return x
 
-    def decode(self, codes: np.ndarray, y: Any = None) -> np.ndarray:
+    def decode(self, codes: np.ndarray, y: Any = None, pixels: bool = False) -> np.ndarray:  # type: ignore[override]
         """Codes (N, 1, T/S) -> the expected waveforms (N, 1, 1, T) in the voices y, of a model with classes.
 
-        y: one label for all or (N,) of them. Raises TypeError unless codes and labels are integers, ValueError for
-        other shapes, for numbers out of range and for labels that are missing or that the model does not know of.
+        y: one label for all or (N,) of them. pixels: draw the samples from p(x | z_q, y). Raises TypeError unless codes
+        and labels are integers, ValueError for other shapes, for numbers out of range and for labels that are missing
+        or that the model does not know of.
         """
         codes = self.check_codes(codes)
-        return self.batched(lambda *of: self.observation.mean(self._output(*of)), codes, *self._given(y, len(codes)))
+        with self.own_noise():
+            return self.batched(lambda *of: self._image(self._output(*of), pixels), codes, *self._given(y, len(codes)))
 
     def inverse_transform(self, z: np.ndarray, y: Any = None) -> np.ndarray:
         """decode(z, y)."""
@@ -294,23 +289,16 @@ class VQVAE1d(VQVAE):
         """decode(encode(x), y). Raises what these raise."""
         return self.decode(self.encode(x), y)
 
-    def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None, drawn: bool = False) -> np.ndarray:
+    def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None, pixels: bool = False) -> np.ndarray:
         """n waveforms (n, 1, 1, T): the decoder's means for codes drawn from the prior.
 
-        temperature: of the prior. y: labels as for decode(); a conditional prior gets them too. drawn: whether the
-        samples of the waveforms are drawn too, from p(x | k, y) in place of its mean, which adds noise to the sound.
-        Raises TypeError unless drawn is a bool, ValueError as decode() does, for n < 1 and for a prior over the codes
-        of another codebook.
+        temperature: of the prior. y: labels as for decode(); a conditional prior gets them too. pixels: as there.
+        Raises ValueError as decode() does, for n < 1 and for a prior over the codes of another codebook.
         """
-        drawn = checks.flag("drawn", drawn)
         checks.elements("an array of samples", (checks.integer("n", n, 1), *self.image_shape))
         self._check_prior(prior, "sample")
         y = self._checked_labels(y, n)
-        codes = self.check_codes(prior.sample(n, temperature=temperature, **self._for_prior(prior, y)))
-        if not drawn:
-            return self.decode(codes, y)
-        with self.own_noise():
-            return self.batched(lambda *of: self.observation.sample(self._output(*of)), codes, *self._given(y, n))
+        return self.decode(prior.sample(n, temperature=temperature, **self._for_prior(prior, y)), y, pixels)
 
     def score_samples(self, x: np.ndarray, prior: Prior | None = None, y: Any = None) -> np.ndarray:
         """The lower bound of log p(x | y) of waveforms (N, 1, 1, T), in nats (N,): -nll - code_cost of their codes.

@@ -21,12 +21,12 @@ import numpy as np
 from minivae import ops as F
 from minivae.autograd import Tensor
 from minivae.kernels import backend_of
-from minivae.kernels.contract import Array
+from minivae.kernels.contract import Array, Noise
 from minivae.ops.likelihood import CrossEntropy
-from minivae.random import current_generator
+from minivae.random import noise_or_next
 
 from .layers import Linear
-from .module import Module
+from .likelihoods import Likelihood
 
 MU = 255
 LEVELS = 256  # of the likelihood: 8 bits
@@ -48,7 +48,7 @@ def values_of(level: Array, levels: int = LEVELS) -> Array:
     return xp.sign(signed) * xp.expm1(abs(signed) * log1p(MU)) / MU
 
 
-class MuLaw(Module):
+class MuLaw(Likelihood):
     """Samples have independent categorical distributions over 256 levels, whose logits are linear in the features.
 
     features: the number H of them that the decoder gives for each sample, (N, H, 1, T).
@@ -85,15 +85,21 @@ class MuLaw(Module):
 
         return _in_parts(mean, output)
 
-    def sample(self, output: Tensor) -> Tensor:
-        """Samples drawn from the distribution, (N, H, 1, T) -> (N, 1, 1, T): argmax of logits + Gumbel noise."""
+    def sample(self, output: Tensor, noise: Noise | None = None) -> Tensor:
+        """Samples drawn from the distribution, (N, H, 1, T) -> (N, 1, 1, T): argmax of logits + Gumbel noise.
+
+        noise: the draw to use for the first part of many examples, each later part uses the one after; None for the
+        generator's next ones.
+        """
+        draws = iter(range(len(output) // AT_A_TIME + 1))
 
         def sample(output: Tensor) -> Tensor:
-            logits = self.logits(output).data
-            kernels = backend_of(logits)
-            u = kernels.uniform(logits.shape, np.dtype(np.float64), current_generator().next())
-            noise = -kernels.xp.log(-kernels.xp.log(kernels.xp.maximum(u, 2.0**-54)))
-            values = values_of((logits + noise).argmax(axis=1)).astype(logits.dtype)
+            logits = self.logits(output.detach()).data
+            kernels, later = backend_of(logits), next(draws)
+            own = None if noise is None else noise._replace(draw=noise.draw + later)
+            u = kernels.uniform(logits.shape, np.dtype(np.float64), noise_or_next(own))
+            gumbel = -kernels.xp.log(-kernels.xp.log(kernels.xp.maximum(u, 2.0**-54)))
+            values = values_of((logits + gumbel).argmax(axis=1)).astype(logits.dtype)
             return Tensor.wrap(values.reshape(len(output), 1, *output.shape[2:]))
 
         return _in_parts(sample, output)

@@ -74,7 +74,7 @@ SETTINGS: dict[str, Argument] = {
     "map_shape": Argument((2, 2), integers(1, count=2) | integers(1, count=3)),
     "latent_dim": Argument(2, integer(1)),
     "arch": Argument("conv", choice("dense", "conv")),
-    "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian")),
+    "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian", "logistic", "continuous-bernoulli")),
     "beta": Argument(0.5, number(0)),
     "channels": Argument((2,), SIZES | NONE),
     "hidden": Argument((3,), SIZES | NONE),
@@ -129,8 +129,8 @@ SETTINGS: dict[str, Argument] = {
     # of the verbs
     "options": Argument({"epochs": 1}, PASSED_ON),  # to fit()
     "n": Argument(2, integer(1)),
+    "pixels": Argument(True, FLAG),
     "temperature": Argument(0.5, number(0)),
-    "drawn": Argument(True, FLAG),
     "samples": Argument(2, integer(1)),
     "rows": Argument(2, integer(1)),
     "steps": Argument(3, integer(2)),

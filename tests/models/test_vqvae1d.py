@@ -137,7 +137,7 @@ def test_waveforms_that_are_drawn_have_the_decoders_mean(likelihood):
             return np.zeros(len(codes))
 
     mv.manual_seed(0)
-    drawn = model.sample(4000, Fixed(), drawn=True)
+    drawn = model.sample(4000, Fixed(), pixels=True)
     mean = model.decode(codes)[0]
     np.testing.assert_array_equal(model.sample(2, Fixed())[1], mean)
     deviation = drawn.std(axis=0)
