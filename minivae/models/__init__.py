@@ -11,7 +11,9 @@ from minivae.training.checkpoint import open_checkpoint
 
 from .autoencoder import Autoencoder, corrupt
 from .base import Codec, Estimator
+from .contractive import ContractiveAutoencoder
 from .pixelcnn import PixelCNN
+from .sparse import SparseAutoencoder
 from .vae import VAE
 from .vqvae import VQVAE
 from .vqvae1d import VQVAE1d
@@ -25,8 +27,10 @@ __all__ = [
     "VQVAE2",
     "Autoencoder",
     "Codec",
+    "ContractiveAutoencoder",
     "Estimator",
     "PixelCNN",
+    "SparseAutoencoder",
     "VQVAE1d",
     "VQVAE2Prior",
     "WaveNet",
@@ -34,8 +38,9 @@ __all__ = [
     "load",
 ]
 
+AUTOENCODERS = (Autoencoder, SparseAutoencoder, ContractiveAutoencoder)
 MODELS: dict[str, type[Estimator]] = {
-    cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2, WaveNet)
+    cls.__name__: cls for cls in (*AUTOENCODERS, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2, WaveNet)
 }
 
 

@@ -111,6 +111,9 @@ SETTINGS: dict[str, Argument] = {
     "context_blocks": Argument(1, integer(0, 1000)),
     "dropout": Argument(0.2, number(0, 1, "[)")),
     "codebook_digest": Argument("abc", Kind("str", lambda value: value if isinstance(value, str) else REFUSED) | NONE),
+    "sparsity": Argument("kl", choice("l1", "kl")),
+    "penalty": Argument(0.5, number(0)),
+    "rho": Argument(0.1, number(0, 1, "()") | NONE),
     "random_state": Argument(3, SEED | NONE),
     "warm_start": Argument(True, FLAG),
     "epochs": Argument(1, integer(1, 3)),  # more are right, and take longer
@@ -139,6 +142,7 @@ SETTINGS: dict[str, Argument] = {
     "noise": NOISE,
     "path": Argument("", Kind("path", lambda value: EITHER if isinstance(value, str) else REFUSED)),
 }
+WEIGHT_DECAY = Argument(0.2, number(0, np.inf, "()") | NONE)
 OWN: dict[str, dict[str, Argument]] = {
     "VQVAE": {"channels": Argument(2, integer(1))},
     "VQVAE2": {"channels": Argument(2, integer(1))},
@@ -148,6 +152,8 @@ OWN: dict[str, dict[str, Argument]] = {
         "channels": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
+    "SparseAutoencoder": {"penalty": Argument(0.5, number(0) | NONE), "decay": WEIGHT_DECAY},
+    "ContractiveAutoencoder": {"decay": WEIGHT_DECAY},
     "PixelCNN": {
         "channels": Argument(2, integer(1)),
         "hidden": Argument(2, integer(1)),
@@ -162,10 +168,13 @@ OWN: dict[str, dict[str, Argument]] = {
     },
 }
 # The squared error of huge images is beyond float32.
-OVERFLOWS = {("Autoencoder", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform")}
+AUTOENCODERS = ("Autoencoder", "SparseAutoencoder", "ContractiveAutoencoder")
+OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
+    (m, n): (FloatingPointError,) for m in AUTOENCODERS for n in ("score_samples", "score", "fit_transform")
+}
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 CLASSES: dict[str, type] = {
-    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN", "WaveNet")
+    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN", "WaveNet")
 }
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
@@ -360,6 +369,8 @@ VERBS = {
         for name, codes, inner in (("PixelCNN", maps, inner_maps), ("WaveNet", sequences, inner_sequences))
     },
 }
+VERBS["SparseAutoencoder"] = VERBS["Autoencoder"] | {"activity": {"x": x}}
+VERBS["ContractiveAutoencoder"] = VERBS["Autoencoder"] | {"jacobian_norm": {"x": x}}
 CORRUPT = {
     "x": Argument(IMAGES, array("images", ("float32", "float64"), tensors=False, not_finite="refused")),
     "kind": Argument("gaussian", choice("gaussian", "masking", "salt-and-pepper")),
