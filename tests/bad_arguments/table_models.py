@@ -76,6 +76,9 @@ SETTINGS: dict[str, Argument] = {
     "arch": Argument("conv", choice("dense", "conv")),
     "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian", "logistic", "continuous-bernoulli")),
     "beta": Argument(0.5, number(0)),
+    "alpha": Argument(0.7, number(0)),
+    "gamma": Argument(1.5, number(0)),
+    "sampling": Argument("weighted", choice("stratified", "weighted")),
     "channels": Argument((2,), SIZES | NONE),
     "hidden": Argument((3,), SIZES | NONE),
     "encoder": Argument(None, NONE),  # Modules are in tests/models/test_own_networks.py
@@ -174,7 +177,8 @@ OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
 }
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 CLASSES: dict[str, type] = {
-    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN", "WaveNet")
+    name: getattr(models, name)
+    for name in ("VAE", "BetaTCVAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN", "WaveNet")
 }
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
@@ -369,6 +373,7 @@ VERBS = {
         for name, codes, inner in (("PixelCNN", maps, inner_maps), ("WaveNet", sequences, inner_sequences))
     },
 }
+VERBS["BetaTCVAE"] = VERBS["VAE"]
 VERBS["SparseAutoencoder"] = VERBS["Autoencoder"] | {"activity": {"x": x}}
 VERBS["ContractiveAutoencoder"] = VERBS["Autoencoder"] | {"jacobian_norm": {"x": x}}
 CORRUPT = {
