@@ -39,6 +39,7 @@ COMMANDS = {
     "vqvae2": ["vqvae2"],
     "vqvae2-prior": ["prior", "vqvae2"],
     "vqvae1d": ["vqvae1d"],
+    "vqvae1d-prior": ["prior", "vqvae1d"],
 }
 BEGIN, END = "<!-- table of models -->", "<!-- end of the table -->"
 HEADER = ["command", "parameters", "on the 1,000 test images", "bits/dim", "training"]
@@ -102,7 +103,7 @@ def markdown(results: dict[str, dict[str, Any]]) -> str:
     for name, result in results.items():
         kind, *words = COMMANDS[name]
         command = " ".join(["train", kind, *(f"runs/{word}" if kind == "prior" else word for word in words)])
-        said, bits = SAY["vqvae2-prior" if name == "vqvae2-prior" else kind](result)
+        said, bits = SAY[name if name in SAY else kind](result)
         lines.append([f"`{command}`", f"{result['parameters']:,}", said, bits, f"{result['seconds']:.0f} s"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -164,6 +165,14 @@ def _vqvae1d(result: dict[str, Any]) -> tuple[str, str]:
     return f"{text} (mu-law at equal bits: {equal['snr']:.2f} and {equal['distance']:.2f}); generated syllables", ""
 
 
+def _prior_of_sounds(result: dict[str, Any]) -> tuple[str, str]:
+    test, heard = result["test"], result["sounds"]
+    before, after = test["uniform"]["bits_a_second"], test["wavenet"]["bits_a_second"]
+    sample, real = (heard[name] for name in ("samples, temperature 1", "test segments"))
+    text = f"{before:,.0f} to {after:,.0f} bits/s; distance of samples to the data {sample['distance']:.2f} dB"
+    return f"{text} ({real['distance']:.2f}), {sample['heard']:.0%} heard as their speaker ({real['heard']:.0%})", ""
+
+
 def _prior(result: dict[str, Any]) -> tuple[str, str]:
     test = result["test"]
     cost = f"codes {test['pixelcnn']['codes']:.2f} ({test['codes_saved']:.0%} saved)"
@@ -196,7 +205,7 @@ def _levels(test: dict[str, Any], prior: str) -> str:
 SAY = {
     **{"ae": _ae, "dae": _dae, "sae": _sae, "cae": _cae, "vae": _vae, "cvae": _cvae, "btcvae": _btcvae},
     **{"vqvae": _vqvae, "prior": _prior},
-    **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels, "vqvae1d": _vqvae1d},
+    **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels, "vqvae1d": _vqvae1d, "vqvae1d-prior": _prior_of_sounds},
 }
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from .vqvae import VQVAE
 from .vqvae1d import VQVAE1d
 from .vqvae2 import VQVAE2
 from .vqvae2_prior import VQVAE2Prior
+from .wavenet import WaveNet
 
 __all__ = [
     "IWAE",
@@ -38,13 +39,20 @@ __all__ = [
     "SparseAutoencoder",
     "VQVAE1d",
     "VQVAE2Prior",
+    "WaveNet",
     "corrupt",
     "load",
 ]
 
 AUTOENCODERS = (Autoencoder, SparseAutoencoder, ContractiveAutoencoder)
 MODELS: dict[str, type[Estimator]] = {
-    cls.__name__: cls for cls in (*AUTOENCODERS, PixelCNN, VAE, ConditionalVAE, IWAE, BetaTCVAE, VQVAE, VQVAE1d, VQVAE2)
+    cls.__name__: cls
+    for cls in (
+        *AUTOENCODERS,
+        *(VAE, ConditionalVAE, IWAE, BetaTCVAE),
+        *(VQVAE, VQVAE1d, VQVAE2),
+        *(PixelCNN, WaveNet),
+    )
 }
 
 

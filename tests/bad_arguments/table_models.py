@@ -45,6 +45,7 @@ IMAGES = RNG.uniform(0.1, 0.9, (3, 1, 4, 4)).astype(np.float32)
 MAPS = RNG.integers(0, 3, (3, 2, 2))
 WAVES = RNG.uniform(-0.9, 0.9, (3, 1, 1, 4)).astype(np.float32)
 CODES = RNG.integers(0, 3, (3, 1, 1))
+SEQUENCES = RNG.integers(0, 3, (3, 1, 4))
 LATENTS = RNG.normal(size=(3, 2)).astype(np.float32)
 LABELS = np.array([0, 1, 1])
 FILES = (OSError,)  # a file that is not there
@@ -152,6 +153,7 @@ OWN: dict[str, dict[str, Argument]] = {
     "VQVAE2": {"channels": Argument(2, integer(1))},
     "VQVAE1d": {
         "image_shape": Argument((1, 1, 4), integers(1, count=3)),
+        "likelihood": Argument("gaussian", choice("gaussian", "mu-law")),
         "channels": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
@@ -164,6 +166,13 @@ OWN: dict[str, dict[str, Argument]] = {
         "hidden": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
+    "WaveNet": {
+        "map_shape": Argument((1, 4), integers(1, count=2)),
+        "channels": Argument(2, integer(1)),
+        "dilations": Argument((1, 2), integers(1)),
+        "hidden": Argument(2, integer(1)),
+        "y": Argument(LABELS, CODE_KIND),
+    },
 }
 # The squared error of huge images is beyond float32.
 AUTOENCODERS = ("Autoencoder", "SparseAutoencoder", "ContractiveAutoencoder")
@@ -171,16 +180,18 @@ OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
     (m, n): (FloatingPointError,) for m in AUTOENCODERS for n in ("score_samples", "score", "fit_transform")
 }
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
-CLASSES: dict[str, type] = {
-    name: getattr(models, name)
-    for name in ("VAE", "ConditionalVAE", "IWAE", "BetaTCVAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
-}
+NAMES = (
+    *("VAE", "ConditionalVAE", "IWAE", "BetaTCVAE", *AUTOENCODERS),
+    *("VQVAE", "VQVAE1d", "VQVAE2", "PixelCNN", "WaveNet"),
+)
+CLASSES: dict[str, type] = {name: getattr(models, name) for name in NAMES}
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
     "PixelCNN": (MAPS, MAP_KIND),
+    "WaveNet": (SEQUENCES, MAP_KIND),
     "VQVAE1d": (WAVES, IMAGE_KIND),
 }
-CONDITIONAL = ("ConditionalVAE", "PixelCNN", "VQVAE1d")
+CONDITIONAL = ("ConditionalVAE", "PixelCNN", "VQVAE1d", "WaveNet")
 
 BAD_PARAMETERS = {"unknown": {"unknown": 1}, "beta = -1": {"beta": -1}, "latent_dim = 0": {"latent_dim": 0}}
 
@@ -310,8 +321,10 @@ codes, maps = Argument(CODES, CODE_KIND), Argument(MAPS, MAP_KIND)
 inner = Argument(IMAGES, INNER_KIND)
 prior_argument, no_labels = Argument(prior(), OFFERS | NONE), Argument(None, NONE)
 some_labels = Argument(LABELS, CODE_KIND)
-inner_maps, inner_labels = (
+sequences = Argument(SEQUENCES, MAP_KIND)
+inner_maps, inner_sequences, inner_labels = (
     Argument(MAPS, replace(MAP_KIND, tensors=True)),
+    Argument(SEQUENCES, replace(MAP_KIND, tensors=True)),
     Argument(LABELS, replace(CODE_KIND, tensors=True)),
 )
 CLASS = integer(0, 1)  # one label for all images
@@ -377,12 +390,15 @@ VERBS = {
         "sample": {"prior": Argument(prior(), OFFERS), "y": Argument(np.array([0, 1]), CODE_KIND)},
         "bits_per_dim": {},
     },
-    "PixelCNN": {
-        **{name: {"x": maps} for name in ("score", "check_images")},
-        "score_samples": {"maps": maps, "y": some_labels},
-        **{name: {"maps": inner_maps, "y": inner_labels} for name in ("loss", "logits", "nll")},
-        "sample": {"y": Argument(np.array([0, 1]), CODE_KIND)},
-        "bits_per_dim": {},
+    **{
+        name: {
+            **{verb: {"x": codes} for verb in ("score", "check_images")},
+            "score_samples": {"maps": codes, "y": some_labels},
+            **{verb: {"maps": inner, "y": inner_labels} for verb in ("loss", "logits", "nll")},
+            "sample": {"y": Argument(np.array([0, 1]), CODE_KIND)},
+            "bits_per_dim": {},
+        }
+        for name, codes, inner in (("PixelCNN", maps, inner_maps), ("WaveNet", sequences, inner_sequences))
     },
 }
 VERBS["BetaTCVAE"] = VERBS["VAE"]
