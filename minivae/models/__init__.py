@@ -13,6 +13,8 @@ from .autoencoder import Autoencoder, corrupt
 from .base import Codec, Estimator
 from .pixelcnn import PixelCNN
 from .vae import VAE
+from .vaegan import VAEGAN
+from .vqgan import VQGAN
 from .vqvae import VQVAE
 from .vqvae1d import VQVAE1d
 from .vqvae2 import VQVAE2
@@ -20,6 +22,8 @@ from .vqvae2_prior import VQVAE2Prior
 
 __all__ = [
     "VAE",
+    "VAEGAN",
+    "VQGAN",
     "VQVAE",
     "VQVAE2",
     "Autoencoder",
@@ -32,7 +36,9 @@ __all__ = [
     "load",
 ]
 
-MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2)}
+MODELS: dict[str, type[Estimator]] = {
+    cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VAEGAN, VQGAN, VQVAE, VQVAE1d, VQVAE2)
+}
 
 
 def load(path: str | Path, classes: Sequence[type[Estimator]] = (), **modules: Module) -> Estimator:

@@ -160,14 +160,19 @@ class VAE(LatentSpace, LikelihoodCodec):
         """Return minus equation 10, the mean of nll + beta * kl over images x (N, C, H, W); in training mode with
         warm-up and free bits. noise: fixes the sample of z and, by the draw after it, the binarisation.
         """
+        return self._loss_and_output(x, noise)[0]
+
+    def _loss_and_output(self, x: Any, noise: Noise | None) -> tuple[VAELoss, Tensor, Tensor]:
+        """Return loss(x, noise), the sample z (N, D) and the decoder's output for it (N, C, H, W)."""
         x = self._black_and_white(self.tensor(x), noise)  # (N, C, H, W)
         mu, log_var = self.posterior(x)  # (N, D) both
         z = F.reparameterize(mu, log_var, noise)  # (N, D)
-        nll = self.observation.nll(self._decoded(z), x).mean()  # (), the mean of (N,)
+        output = self._decoded(z)  # (N, C, H, W)
+        nll = self.observation.nll(output, x).mean()  # (), the mean of (N,)
         kl = F.gaussian_kl(mu, log_var).mean(axis=0)  # (D,), the mean of (N, D)
         penalty = F.maximum(kl, float(self.free_bits)) if self.training and self.free_bits else kl  # (D,)
         beta = self.beta_now if self.training and self.kl_warmup else float(self.beta)  # NumPy's would make float64
-        return VAELoss(nll + beta * penalty.sum(), nll, kl.sum())
+        return VAELoss(nll + beta * penalty.sum(), nll, kl.sum()), z, output
 
     def posterior(self, x: Any) -> tuple[Tensor, Tensor]:
         """Return mu and log_var of q(z | x), (N, D) each."""

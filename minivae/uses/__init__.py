@@ -8,6 +8,7 @@
     detect_anomalies    the AUROC (area under the ROC curve) of the reconstruction error, and a threshold for it
     segmental_snr, log_spectral_distance    how near sounds are to others; mu_law and mu_law_at, what they compare with
     WholenessJudge      the share of samples that show one whole thing, by a classifier that knows torn ones too
+    realism             how sharp samples are, and a Frechet distance to the data; sharpness, frechet_distance
 
 Each function takes any object that has the method it needs: transform(x), reconstruct(x) or score_samples(x). PCA has
 all three. It is the best linear autoencoder and needs no training, so it is the baseline of every use. The judge takes
@@ -22,6 +23,7 @@ from .image_formats import FormatRow, image_formats
 from .metrics import psnr, roc_auc, squared_error
 from .pca import PCA
 from .probe import LogisticRegression, ProbeRow, probe
+from .realism import Realism, frechet_distance, realism, sharpness
 from .speech import log_spectral_distance, mu_law, mu_law_at, segmental_snr
 from .wholeness import Wholeness, WholenessJudge
 
@@ -34,6 +36,7 @@ __all__ = [
     "FormatRow",
     "LogisticRegression",
     "ProbeRow",
+    "Realism",
     "Unpacked",
     "Wholeness",
     "WholenessJudge",
@@ -41,6 +44,7 @@ __all__ = [
     "compression",
     "denoising",
     "detect_anomalies",
+    "frechet_distance",
     "image_formats",
     "log_spectral_distance",
     "mu_law",
@@ -48,8 +52,10 @@ __all__ = [
     "pack_codes",
     "probe",
     "psnr",
+    "realism",
     "roc_auc",
     "segmental_snr",
+    "sharpness",
     "squared_error",
     "unpack_codes",
 ]
