@@ -195,16 +195,16 @@ class Adversarial(LikelihoodCodec):
     def _weight(self, reconstruction: Tensor, generator: Tensor) -> Tensor:
         """lambda times gan_weight, by the gradients at the last matrix of weights of the decoder."""
         leaves = [p._node for p in self.decoder.parameters() if p.ndim > 1 and isinstance(p._node, Leaf)]
-        gradients = [self._gradient_at(leaves[-1], loss) for loss in (reconstruction, generator)] if leaves else [None]
-        if any(gradient is None for gradient in gradients):
-            raise ValueError("the adversary's weight needs a trained weight in the decoder, got one that is frozen")
+        one = reconstruction.backend.xp.ones_like(reconstruction.data)
+        nodes = [loss._node for loss in (reconstruction, generator)]
+        found = [gradient_at(leaves[-1], node, one) for node in nodes if leaves and node is not None]
+        gradients = [gradient for gradient in found if gradient is not None]
+        if len(gradients) < 2:
+            raise ValueError(
+                "the adversary's weight needs gradients at a weight of the decoder, got a frozen one or no_grad()"
+            )
         most = MOST_PER_PIXEL * prod(self.image_shape)  # L_rec is a sum over pixels; the paper's is a mean
-        return adaptive_weight(*gradients, most=most) * float(self.gan_weight)
-
-    @staticmethod
-    def _gradient_at(leaf: Leaf, loss: Tensor) -> Array | None:
-        assert loss._node is not None
-        return gradient_at(leaf, loss._node, loss.backend.xp.ones_like(loss.data))
+        return adaptive_weight(gradients[0], gradients[1], most) * float(self.gan_weight)
 
     def end_epoch(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Warn when D has won for two epochs on end, once."""
