@@ -127,7 +127,7 @@ class Contest(NamedTuple):
 class Adversarial(LikelihoodCodec):
     """It gives a model a discriminator; see VAEGAN and VQGAN for the parameters, and the head of this file.
 
-    While self.playing() the subclass adds contest(...).loss to its loss. Its build() ends in build_discriminator().
+    While self.playing() the subclass adds _contest(...).loss to its loss. Its build() ends in build_discriminator().
     """
 
     discriminator: PatchDiscriminator
@@ -176,7 +176,7 @@ class Adversarial(LikelihoodCodec):
         of_d = {id(p) for p in self.discriminator.parameters()}
         return [[p for p in params if id(p) not in of_d], [p for p in params if id(p) in of_d]]
 
-    def contest(self, x: Tensor, output: Tensor, reconstruction: Tensor) -> Contest:
+    def _contest(self, x: Tensor, output: Tensor, reconstruction: Tensor) -> Contest:
         """Let D judge real images x (N, C, H, W) and those of the decoder's output (M, C, H, W).
 
         reconstruction: (), the loss that L_G is weighed against. Raises ValueError for a decoder whose weights are all

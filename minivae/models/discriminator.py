@@ -3,7 +3,7 @@
 A stack of strided convolutions gives each patch of an image a score: above 0 it takes the patch for real, below 0 for
 made. With the default channels and images of 28 x 28 pixels,
 
-    (N, 1, 28, 28) -> (N, 32, 14, 14) -> (N, 64, 7, 7) -> scores (N, 1, 7, 7)
+    (N, 1, 28, 28) -> (N, 16, 14, 14) -> (N, 32, 7, 7) -> scores (N, 1, 7, 7)
                       4x4, stride 2      4x4, stride 2    3x3
 
 so that each of the 49 scores sees the 18 x 18 pixels around it: 4 pixels after the first convolution, 4 + 3 x 2 = 10

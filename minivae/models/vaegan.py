@@ -75,7 +75,7 @@ class VAEGAN(Adversarial, VAE):
         adversary: str = "hinge",
         gan_weight: float = 0.5,
         discriminator_start: int = 5,
-        discriminator_channels: Sequence[int] = (32, 64),
+        discriminator_channels: Sequence[int] = (16, 32),
         discriminator_norm: str = "group",
         **keywords: Any,
     ) -> None:
@@ -110,7 +110,7 @@ class VAEGAN(Adversarial, VAE):
         prior = Tensor.wrap(z.backend.normal(z.shape, z.dtype, after))  # (N, D)
         made = self._decoded(F.cat([z.detach(), prior]))  # (2 N, C, H, W)
         likeness = float(self.feature_weight) * features
-        contest = self.contest(x, made, vae.nll + likeness)
+        contest = self._contest(x, made, vae.nll + likeness)
         return VAEGANLoss(vae.loss + likeness + contest.loss, vae.nll, vae.kl, features, *contest[1:])
 
     def _feature_distance(self, x: Tensor, output: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class VQGAN(Adversarial, VQVAE):
         adversary: str = "hinge",
         gan_weight: float = 0.5,
         discriminator_start: int = 5,
-        discriminator_channels: Sequence[int] = (32, 64),
+        discriminator_channels: Sequence[int] = (16, 32),
         discriminator_norm: str = "group",
         **keywords: Any,
     ) -> None:
@@ -85,5 +85,5 @@ class VQGAN(Adversarial, VQVAE):
         vqvae, output = self._loss_and_output(x)  # output (N, C, H, W)
         if not self.playing():
             return vqvae
-        contest = self.contest(x, output, vqvae.nll)
+        contest = self._contest(x, output, vqvae.nll)
         return VQGANLoss(vqvae.loss + contest.loss, vqvae.nll, vqvae.vq, *contest[1:])

@@ -109,6 +109,7 @@ def _square_root(S: np.ndarray) -> np.ndarray:
 def realism(judge: WholenessJudge, made: np.ndarray, real: np.ndarray) -> Realism:
     """Sharpness and Frechet distance of made images (N, C, H, W) to real ones (M, C, H, W), in the judge's features.
 
-    Raises what sharpness() and WholenessJudge.features() raise.
+    Raises what sharpness() and WholenessJudge.features() raise, and TypeError for a judge without features().
     """
+    checks.offers("judge", judge, "features")
     return Realism(sharpness(made, real), frechet_distance(judge.features(made), judge.features(real)))

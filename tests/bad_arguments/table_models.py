@@ -110,6 +110,12 @@ SETTINGS: dict[str, Argument] = {
     "context_blocks": Argument(1, integer(0, 1000)),
     "dropout": Argument(0.2, number(0, 1, "[)")),
     "codebook_digest": Argument("abc", Kind("str", lambda value: value if isinstance(value, str) else REFUSED) | NONE),
+    "feature_weight": Argument(0.3, number(0)),
+    "adversary": Argument("hinge", choice("hinge", "non-saturating")),
+    "gan_weight": Argument(0.3, number(0)),
+    "discriminator_start": Argument(0, integer(0)),
+    "discriminator_channels": Argument((2,), integers(1)),
+    "discriminator_norm": Argument("group", choice("group", "none")),
     "random_state": Argument(3, SEED | NONE),
     "warm_start": Argument(True, FLAG),
     "epochs": Argument(1, integer(1, 3)),  # more are right, and take longer
@@ -139,6 +145,7 @@ SETTINGS: dict[str, Argument] = {
 }
 OWN: dict[str, dict[str, Argument]] = {
     "VQVAE": {"channels": Argument(2, integer(1))},
+    "VQGAN": {"channels": Argument(2, integer(1))},
     "VQVAE2": {"channels": Argument(2, integer(1))},
     "VQVAE1d": {
         "image_shape": Argument((1, 1, 4), integers(1, count=3)),
@@ -154,9 +161,8 @@ OWN: dict[str, dict[str, Argument]] = {
 # The squared error of huge images is beyond float32.
 OVERFLOWS = {("Autoencoder", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform")}
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
-CLASSES: dict[str, type] = {
-    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
-}
+NAMES = ("VAE", "VAEGAN", "VQGAN", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
+CLASSES: dict[str, type] = {name: getattr(models, name) for name in NAMES}
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
     "PixelCNN": (MAPS, MAP_KIND),
@@ -170,7 +176,7 @@ def setting(model: str, name: str) -> Argument:
 
 
 def constructor(model: str) -> dict[str, Argument]:
-    return {name: setting(model, name) for name in inspect.signature(CLASSES[model]).parameters}
+    return {name: setting(model, name) for name in CLASSES[model]._parameters()}
 
 
 def new(model: str) -> Any:
@@ -344,6 +350,7 @@ VERBS = {
         "bits_per_dim": {},
     },
 }
+VERBS |= {"VAEGAN": VERBS["VAE"], "VQGAN": VERBS["VQVAE"]}
 CORRUPT = {
     "x": Argument(IMAGES, array("images", ("float32", "float64"), tensors=False, not_finite="refused")),
     "kind": Argument("gaussian", choice("gaussian", "masking", "salt-and-pepper")),

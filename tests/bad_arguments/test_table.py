@@ -10,7 +10,7 @@ import pytest
 from .judge import Row, cases, wrong
 from .names import parameters, public
 
-MODELS = ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
+MODELS = ("VAE", "VAEGAN", "VQGAN", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
 BASES = ("models.Estimator", "models.Codec")
 QUANTIZERS = ("VectorQuantizer", "ResidualVectorQuantizer", "FiniteScalarQuantizer")
 CALLBACKS = ("Callback", "EarlyStopping", "BestCheckpoint")
@@ -24,6 +24,7 @@ for name in TABLES:
 RESULT = "a result, made by the package"
 FILE = "tests/training/ tries it with other values and with damaged files"
 LOOP = "called by the training loop with what fit() has checked"
+LOOP_CALLS = ("prepare", "before_step", "begin_epoch", "end_epoch", "players", "batched", "tensor")
 EXEMPT = {
     "GradientError": "an exception",
     "Function.apply": "takes what forward() takes",
@@ -41,8 +42,8 @@ EXEMPT = {
     **{f"nn.{n}.code_shape": "called by the model with the size of its latents" for n in QUANTIZERS},
     **{f"nn.{name}": RESULT for name in ("Quantized",)},
     **{f"uses.{name}": RESULT for name in ("AnomalySplit", "CompressionRow", "Denoising", "Detection", "ProbeRow")},
-    **{f"uses.{name}": RESULT for name in ("FormatRow", "Unpacked", "Wholeness")},
-    **{f"models.{m}.{n}": LOOP for m in MODELS for n in ("prepare", "before_step", "batched", "tensor")},
+    **{f"uses.{name}": RESULT for name in ("FormatRow", "Realism", "Unpacked", "Wholeness")},
+    **{f"models.{m}.{n}": LOOP for m in MODELS for n in LOOP_CALLS},
     **{f"training.{name}": LOOP for name in ("Trainer", "Trainer.run", "Trainer.step", "evaluate")},
     **{f"training.{c}.{m}": LOOP for c in CALLBACKS for m in ("begin", "after_epoch", "end")},
     **{f"training.{c}.is_best": LOOP for c in CALLBACKS if c != "Callback"},
@@ -58,7 +59,7 @@ EXEMPT = {
         for m in MODELS
         if m not in ("PixelCNN", "VQVAE1d")
     },
-    **{f"models.{m}.check_latents": "of a model without latents" for m in ("VQVAE", "VQVAE1d", "VQVAE2")},
+    **{f"models.{m}.check_latents": "of a model without latents" for m in ("VQGAN", "VQVAE", "VQVAE1d", "VQVAE2")},
     "models.PixelCNN.biases": "takes the Tensor that the model has made",
     **{
         f"models.{m}.{n}": "for constructors and build() of models, tests/models/test_own_networks.py"

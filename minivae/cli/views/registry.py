@@ -5,10 +5,17 @@ from __future__ import annotations
 from minivae import models
 from minivae.models.base import Estimator
 
-from . import autoencoder, vae, vqvae, vqvae1d, vqvae2
+from . import adversarial, autoencoder, vae, vqvae, vqvae1d, vqvae2
 from .view import View
 
-COMMANDS = (*autoencoder.COMMANDS, *vae.COMMANDS, *vqvae.COMMANDS, *vqvae2.COMMANDS, *vqvae1d.COMMANDS)
+COMMANDS = (
+    *autoencoder.COMMANDS,
+    *vae.COMMANDS,
+    *vqvae.COMMANDS,
+    *vqvae2.COMMANDS,
+    *vqvae1d.COMMANDS,
+    *adversarial.COMMANDS,
+)
 VIEWS: dict[type[Estimator], View] = {
     models.Autoencoder: autoencoder.AutoencoderView(),
     models.VAE: vae.VAEView(),

@@ -71,7 +71,8 @@ class VAEView(View):
         return {"samples": model.sample(count)}
 
 
-def _vae_options(parser: Parser) -> None:
+def add_options(parser: Parser) -> None:
+    """Add the options of a VAE."""
     options.networks(parser, "conv", (32, 64), {"dense": (400, 400), "conv": (256,)})
     options.count(parser, "--latent-dim", 16, "number of latents, the length of a code", most=options.WIDE)
     options.likelihood(parser)
@@ -83,17 +84,21 @@ def _vae_options(parser: Parser) -> None:
     options.flag(parser, "--binarize", "draw each grey pixel black or white, anew in each epoch")
 
 
-def _vae(args: argparse.Namespace, data: Dataset) -> Estimator:
+def arguments(args: argparse.Namespace, data: Dataset) -> dict[str, Any]:
+    """Collect the arguments of a VAE."""
     steps = -(-len(data.x_train) // args.batch_size)  # of an epoch
-    return models.VAE(
-        data.x_train.shape[1:],
-        likelihood=args.likelihood,
-        beta=args.beta,
-        kl_warmup=args.warmup_epochs * steps,
-        free_bits=args.free_bits,
-        binarize="dynamic" if args.binarize else None,
+    return {
+        "likelihood": args.likelihood,
+        "beta": args.beta,
+        "kl_warmup": args.warmup_epochs * steps,
+        "free_bits": args.free_bits,
+        "binarize": "dynamic" if args.binarize else None,
         **options.of_networks(args),
-    )
+    }
 
 
-COMMANDS = (Command("vae", "train a variational autoencoder", 15, _vae_options, _vae),)
+def _vae(args: argparse.Namespace, data: Dataset) -> Estimator:
+    return models.VAE(data.x_train.shape[1:], **arguments(args, data))
+
+
+COMMANDS = (Command("vae", "train a variational autoencoder", 15, add_options, _vae),)
