@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Lesson 1: An engine for numbers
 #
-# A model is a function with thousands of parameters, and training needs the derivative of one number, the loss, by
-# each of them. This lesson builds a machine that finds all of them in one pass, for plain numbers, in 60 lines. The
-# rest of minivae is the same machine for arrays.
+# A model is a function with thousands of parameters, and training needs the derivative of one number, the loss, by each
+# of them. This lesson builds a machine that finds all of them in one pass, for plain numbers, in 60 lines. The rest of
+# minivae is the same machine for arrays.
 #
 # ## A number that remembers where it came from
 #
