@@ -53,8 +53,8 @@ def test_without_a_start_the_run_is_the_plain_models(name, data, runs, tmp_path)
         np.testing.assert_array_equal(mine[key], array, err_msg=key)
 
 
-@pytest.mark.parametrize("name", ["vaegan", "vqgan"])
-def test_a_longer_training_resumes(name, data, runs, tmp_path):
+def test_a_longer_training_resumes(data, tmp_path):
+    name = "vaegan"
     for out in ("a", "b"):
         succeeded("train", name, "--data", data, "--out", tmp_path / out, *QUICK[name])
     longer = [*QUICK[name], "--epochs", "3", "--resume"]
