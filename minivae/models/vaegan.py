@@ -75,7 +75,7 @@ class VAEGAN(Adversarial, VAE):
         adversary: str = "hinge",
         gan_weight: float = 0.5,
         discriminator_start: int = 5,
-        discriminator_channels: Sequence[int] = (16, 32),
+        discriminator_channels: Sequence[int] = (32, 64),
         discriminator_norm: str = "group",
         **keywords: Any,
     ) -> None:

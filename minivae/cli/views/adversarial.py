@@ -20,18 +20,16 @@ from ..parser import Parser
 from . import vae, vqvae
 from .view import Command
 
-CHANNELS = [16, 32]  # of the discriminator's convolutions
 
-
-def _of_discriminator(parser: Parser, weight: float) -> None:
+def _of_discriminator(parser: Parser, channels: list[int]) -> None:
     kinds = "losses of discriminator and model: hinge, or non-saturating (cross-entropy)"
     parser.add_argument("--adversary", choices=sorted(ADVERSARIES), default="hinge", help=kinds)
     pull = "how hard the discriminator pulls at the decoder's last layer, 1: as hard as the reconstruction"
-    parser.add_argument("--gan-weight", type=float, default=weight, help=pull)
+    parser.add_argument("--gan-weight", type=float, default=0.5, help=pull)
     start = "number of epochs before the discriminator begins"
     options.count(parser, "--discriminator-start", 5, start, least=0)
     each = "numbers of channels of the discriminator's convolutions, each of which halves the image"
-    options.counts(parser, "--discriminator-channels", CHANNELS, "C", each, most=options.CHANNELS)
+    options.counts(parser, "--discriminator-channels", channels, "C", each, most=options.CHANNELS)
     norm = "normalisation in the discriminator, of each example by itself, or none"
     parser.add_argument("--discriminator-norm", choices=NORMS, default="group", help=norm)
 
@@ -48,7 +46,7 @@ def _arguments(args: argparse.Namespace) -> dict[str, Any]:
 
 def _vaegan_options(parser: Parser) -> None:
     vae.add_options(parser)
-    _of_discriminator(parser, 0.5)
+    _of_discriminator(parser, [32, 64])
     features = "weight of the squared distance of the discriminator's features in the reconstruction"
     parser.add_argument("--feature-weight", type=float, default=0.1, help=features)
 
@@ -60,7 +58,7 @@ def _vaegan(args: argparse.Namespace, data: Dataset) -> Estimator:
 
 def _vqgan_options(parser: Parser) -> None:
     vqvae.add_options(parser)
-    _of_discriminator(parser, 0.5)
+    _of_discriminator(parser, [16, 32])
 
 
 def _vqgan(args: argparse.Namespace, data: Dataset) -> Estimator:
@@ -68,6 +66,6 @@ def _vqgan(args: argparse.Namespace, data: Dataset) -> Estimator:
 
 
 COMMANDS = (
-    Command("vaegan", "train a VAE against a discriminator", 15, _vaegan_options, _vaegan),
+    Command("vaegan", "train a VAE against a discriminator", 20, _vaegan_options, _vaegan),
     Command("vqgan", "train a VQ-VAE against a discriminator", 15, _vqgan_options, _vqgan, vqvae.complete),
 )
