@@ -1,7 +1,7 @@
 """The patch discriminator (Isola et al. 2017, "PatchGAN"): which patches of an image are real, which are made?
 
 A stack of strided convolutions gives each patch of an image a score: above 0 it takes the patch for real, below 0 for
-made. With the default channels and images of 28 x 28 pixels,
+made. With channels (16, 32) and images of 28 x 28 pixels,
 
     (N, 1, 28, 28) -> (N, 16, 14, 14) -> (N, 32, 7, 7) -> scores (N, 1, 7, 7)
                       4x4, stride 2      4x4, stride 2    3x3
