@@ -73,7 +73,7 @@ SETTINGS: dict[str, Argument] = {
     "map_shape": Argument((2, 2), integers(1, count=2) | integers(1, count=3)),
     "latent_dim": Argument(2, integer(1)),
     "arch": Argument("conv", choice("dense", "conv")),
-    "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian")),
+    "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian", "logistic", "continuous-bernoulli")),
     "beta": Argument(0.5, number(0)),
     "channels": Argument((2,), SIZES | NONE),
     "hidden": Argument((3,), SIZES | NONE),
@@ -134,6 +134,7 @@ SETTINGS: dict[str, Argument] = {
     # of the verbs
     "options": Argument({"epochs": 1}, PASSED_ON),  # to fit()
     "n": Argument(2, integer(1)),
+    "pixels": Argument(True, FLAG),
     "temperature": Argument(0.5, number(0)),
     "samples": Argument(2, integer(1)),
     "rows": Argument(2, integer(1)),
