@@ -11,7 +11,9 @@ from minivae.training.checkpoint import open_checkpoint
 
 from .autoencoder import Autoencoder, corrupt
 from .base import Codec, Estimator
+from .contractive import ContractiveAutoencoder
 from .pixelcnn import PixelCNN
+from .sparse import SparseAutoencoder
 from .vae import VAE
 from .vaegan import VAEGAN
 from .vqgan import VQGAN
@@ -28,16 +30,19 @@ __all__ = [
     "VQVAE2",
     "Autoencoder",
     "Codec",
+    "ContractiveAutoencoder",
     "Estimator",
     "PixelCNN",
+    "SparseAutoencoder",
     "VQVAE1d",
     "VQVAE2Prior",
     "corrupt",
     "load",
 ]
 
+AUTOENCODERS = (Autoencoder, SparseAutoencoder, ContractiveAutoencoder)
 MODELS: dict[str, type[Estimator]] = {
-    cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VAEGAN, VQGAN, VQVAE, VQVAE1d, VQVAE2)
+    cls.__name__: cls for cls in (*AUTOENCODERS, PixelCNN, VAE, VAEGAN, VQGAN, VQVAE, VQVAE1d, VQVAE2)
 }
 
 

@@ -116,6 +116,9 @@ SETTINGS: dict[str, Argument] = {
     "discriminator_start": Argument(0, integer(0)),
     "discriminator_channels": Argument((2,), integers(1)),
     "discriminator_norm": Argument("group", choice("group", "none")),
+    "sparsity": Argument("kl", choice("l1", "kl")),
+    "penalty": Argument(0.5, number(0)),
+    "rho": Argument(0.1, number(0, 1, "()") | NONE),
     "random_state": Argument(3, SEED | NONE),
     "warm_start": Argument(True, FLAG),
     "epochs": Argument(1, integer(1, 3)),  # more are right, and take longer
@@ -144,6 +147,7 @@ SETTINGS: dict[str, Argument] = {
     "noise": NOISE,
     "path": Argument("", Kind("path", lambda value: EITHER if isinstance(value, str) else REFUSED)),
 }
+WEIGHT_DECAY = Argument(0.2, number(0, np.inf, "()") | NONE)
 OWN: dict[str, dict[str, Argument]] = {
     "VQVAE": {"channels": Argument(2, integer(1))},
     "VQGAN": {"channels": Argument(2, integer(1))},
@@ -153,6 +157,8 @@ OWN: dict[str, dict[str, Argument]] = {
         "channels": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
+    "SparseAutoencoder": {"penalty": Argument(0.5, number(0) | NONE), "decay": WEIGHT_DECAY},
+    "ContractiveAutoencoder": {"decay": WEIGHT_DECAY},
     "PixelCNN": {
         "channels": Argument(2, integer(1)),
         "hidden": Argument(2, integer(1)),
@@ -160,9 +166,12 @@ OWN: dict[str, dict[str, Argument]] = {
     },
 }
 # The squared error of huge images is beyond float32.
-OVERFLOWS = {("Autoencoder", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform")}
+AUTOENCODERS = ("Autoencoder", "SparseAutoencoder", "ContractiveAutoencoder")
+OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
+    (m, n): (FloatingPointError,) for m in AUTOENCODERS for n in ("score_samples", "score", "fit_transform")
+}
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
-NAMES = ("VAE", "VAEGAN", "VQGAN", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
+NAMES = ("VAE", "VAEGAN", "VQGAN", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
 CLASSES: dict[str, type] = {name: getattr(models, name) for name in NAMES}
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
@@ -352,6 +361,8 @@ VERBS = {
     },
 }
 VERBS |= {"VAEGAN": VERBS["VAE"], "VQGAN": VERBS["VQVAE"]}
+VERBS["SparseAutoencoder"] = VERBS["Autoencoder"] | {"activity": {"x": x}}
+VERBS["ContractiveAutoencoder"] = VERBS["Autoencoder"] | {"jacobian_norm": {"x": x}}
 CORRUPT = {
     "x": Argument(IMAGES, array("images", ("float32", "float64"), tensors=False, not_finite="refused")),
     "kind": Argument("gaussian", choice("gaussian", "masking", "salt-and-pepper")),

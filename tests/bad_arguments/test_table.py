@@ -9,8 +9,9 @@ import pytest
 
 from .judge import Row, cases, wrong
 from .names import parameters, public
+from .table_models import AUTOENCODERS
 
-MODELS = ("VAE", "VAEGAN", "VQGAN", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
+MODELS = ("VAE", "VAEGAN", "VQGAN", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
 BASES = ("models.Estimator", "models.Codec")
 QUANTIZERS = ("VectorQuantizer", "ResidualVectorQuantizer", "FiniteScalarQuantizer")
 CALLBACKS = ("Callback", "EarlyStopping", "BestCheckpoint")

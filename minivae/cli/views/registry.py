@@ -5,11 +5,12 @@ from __future__ import annotations
 from minivae import models
 from minivae.models.base import Estimator
 
-from . import adversarial, autoencoder, vae, vqvae, vqvae1d, vqvae2
+from . import adversarial, autoencoder, penalised, vae, vqvae, vqvae1d, vqvae2
 from .view import View
 
 COMMANDS = (
     *autoencoder.COMMANDS,
+    *penalised.COMMANDS,
     *vae.COMMANDS,
     *vqvae.COMMANDS,
     *vqvae2.COMMANDS,
@@ -18,6 +19,8 @@ COMMANDS = (
 )
 VIEWS: dict[type[Estimator], View] = {
     models.Autoencoder: autoencoder.AutoencoderView(),
+    models.SparseAutoencoder: penalised.SparseView(),
+    models.ContractiveAutoencoder: penalised.ContractiveView(),
     models.VAE: vae.VAEView(),
     models.VQVAE: vqvae.VQVAEView(),
     models.VQVAE2: vqvae2.VQVAE2View(),

@@ -87,12 +87,20 @@ class VQVAEView(View):
         figures.save_sheet(path, images, columns, title, column_labels=names)
 
     def samples(self, model: Any, prior: Any, count: int) -> dict[str, np.ndarray]:
-        uniform = current_generator().uniform((count, *model.code_shape), np.float64)
-        samples = {"samples, uniform prior": model.decode((uniform * model.quantizer.codes).astype(np.int64))}
+        samples = {"samples, uniform prior": model.decode(self.uniform_codes(model, count))}
         if prior is not None:
             for temperature in dict.fromkeys((1.0, TEMPERATURE)):
                 samples[f"samples, temperature {temperature:g}"] = of_prior(model, prior, count, temperature)
         return samples
+
+    def uniform_codes(self, model: Any, count: int) -> Any:
+        """Draw the codes of images, each as likely as any other."""
+        return uniform(count, model.code_shape, model.quantizer.codes)
+
+
+def uniform(count: int, shape: tuple[int, ...], codes: int) -> np.ndarray:
+    """Draw maps (count, *shape) of integers below `codes`."""
+    return (current_generator().uniform((count, *shape), np.float64) * codes).astype(np.int64)
 
 
 def asked_prior(run: Run, asked: Asked) -> tuple[Any, float, int | None]:
