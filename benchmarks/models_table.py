@@ -27,6 +27,7 @@ COMMANDS = {
     "sae": ["sae"],
     "cae": ["cae"],
     "vae": ["vae"],
+    "btcvae": ["btcvae"],
     "vqvae": ["vqvae"],
     "prior": ["prior", "vqvae"],
     "fsq": ["vqvae", "--quantizer", "fsq"],
@@ -137,6 +138,12 @@ def _vae(result: dict[str, Any]) -> tuple[str, str]:
     return f"{text}, {result['active']} active latents; {_whole(result)}", f"{test['bits_per_dim']:.4f}"
 
 
+def _btcvae(result: dict[str, Any]) -> tuple[str, str]:
+    test, found = result["test"], result["disentanglement"]
+    text = f"ELBO {test['elbo']:.2f} (nll {test['nll']:.2f}, kl {test['kl']:.2f}), MIG {found['mig']:.2f}, SAP"
+    return f"{text} {found['sap']:.2f}; generated shapes", f"{test['bits_per_dim']:.4f}"
+
+
 def _vqvae(result: dict[str, Any]) -> tuple[str, str]:
     test = result["test"]
     text = f"nll {test['nll']:.2f} + codes {test['uniform']['codes']:.2f} = bound {test['uniform']['bound']:.2f}"
@@ -199,7 +206,8 @@ def _levels(test: dict[str, Any], prior: str) -> str:
 
 
 SAY = {
-    **{"ae": _ae, "dae": _dae, "sae": _sae, "cae": _cae, "vae": _vae, "vqvae": _vqvae, "prior": _prior},
+    **{"ae": _ae, "dae": _dae, "sae": _sae, "cae": _cae, "vae": _vae, "btcvae": _btcvae, "vqvae": _vqvae},
+    "prior": _prior,
     **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels, "vqvae1d": _vqvae1d, "vaegan": _vaegan, "vqgan": _vqgan},
 }
 

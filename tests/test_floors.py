@@ -118,6 +118,7 @@ SHARED = {"base", "arrays", "codes", "given", "importance", "latent_space", "pix
 SHARED |= {"pixelcnn_stages", "quantizer_choice", "squared_error", "adversarial", "discriminator"}
 # A paper that is another one with something added, and a prior that is made of another paper's.
 BUILT_ON = {
+    "btcvae": {"vae"},
     "vaegan": {"vae"},
     "vqgan": {"vqvae"},
     "vqvae1d": {"vqvae"},

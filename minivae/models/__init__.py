@@ -11,6 +11,7 @@ from minivae.training.checkpoint import open_checkpoint
 
 from .autoencoder import Autoencoder, corrupt
 from .base import Codec, Estimator
+from .btcvae import BetaTCVAE
 from .contractive import ContractiveAutoencoder
 from .pixelcnn import PixelCNN
 from .sparse import SparseAutoencoder
@@ -29,6 +30,7 @@ __all__ = [
     "VQVAE",
     "VQVAE2",
     "Autoencoder",
+    "BetaTCVAE",
     "Codec",
     "ContractiveAutoencoder",
     "Estimator",
@@ -42,7 +44,7 @@ __all__ = [
 
 AUTOENCODERS = (Autoencoder, SparseAutoencoder, ContractiveAutoencoder)
 MODELS: dict[str, type[Estimator]] = {
-    cls.__name__: cls for cls in (*AUTOENCODERS, PixelCNN, VAE, VAEGAN, VQGAN, VQVAE, VQVAE1d, VQVAE2)
+    cls.__name__: cls for cls in (*AUTOENCODERS, PixelCNN, VAE, BetaTCVAE, VAEGAN, VQGAN, VQVAE, VQVAE1d, VQVAE2)
 }
 
 

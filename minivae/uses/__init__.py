@@ -7,6 +7,7 @@
     image_formats       what PNG, JPEG and WebP make of the same images
     detect_anomalies    the AUROC (area under the ROC curve) of the reconstruction error, and a threshold for it
     segmental_snr, log_spectral_distance    how near sounds are to others; mu_law and mu_law_at, what they compare with
+    disentanglement     MIG and SAP: does each factor that images were drawn from have a latent of its own?
     WholenessJudge      the share of samples that show one whole thing, by a classifier that knows torn ones too
     realism             how sharp samples are, and a Frechet distance to the data; sharpness, frechet_distance
 
@@ -19,6 +20,7 @@ from .anomaly import AnomalySplit, Detection, anomaly_split, detect_anomalies
 from .code_files import Unpacked, pack_codes, unpack_codes
 from .compression import CompressionRow, compression
 from .denoising import Denoising, denoising
+from .disentanglement import Disentanglement, disentanglement, latent_codes
 from .image_formats import FormatRow, image_formats
 from .metrics import psnr, roc_auc, squared_error
 from .pca import PCA
@@ -33,6 +35,7 @@ __all__ = [
     "CompressionRow",
     "Denoising",
     "Detection",
+    "Disentanglement",
     "FormatRow",
     "LogisticRegression",
     "ProbeRow",
@@ -44,8 +47,10 @@ __all__ = [
     "compression",
     "denoising",
     "detect_anomalies",
+    "disentanglement",
     "frechet_distance",
     "image_formats",
+    "latent_codes",
     "log_spectral_distance",
     "mu_law",
     "mu_law_at",

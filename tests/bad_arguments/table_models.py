@@ -75,6 +75,9 @@ SETTINGS: dict[str, Argument] = {
     "arch": Argument("conv", choice("dense", "conv")),
     "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian", "logistic", "continuous-bernoulli")),
     "beta": Argument(0.5, number(0)),
+    "alpha": Argument(0.7, number(0)),
+    "gamma": Argument(1.5, number(0)),
+    "sampling": Argument("weighted", choice("stratified", "weighted")),
     "channels": Argument((2,), SIZES | NONE),
     "hidden": Argument((3,), SIZES | NONE),
     "encoder": Argument(None, NONE),  # Modules are in tests/models/test_own_networks.py
@@ -171,7 +174,7 @@ OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
     (m, n): (FloatingPointError,) for m in AUTOENCODERS for n in ("score_samples", "score", "fit_transform")
 }
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
-NAMES = ("VAE", "VAEGAN", "VQGAN", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
+NAMES = ("VAE", "BetaTCVAE", "VAEGAN", "VQGAN", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
 CLASSES: dict[str, type] = {name: getattr(models, name) for name in NAMES}
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
@@ -361,6 +364,7 @@ VERBS = {
     },
 }
 VERBS |= {"VAEGAN": VERBS["VAE"], "VQGAN": VERBS["VQVAE"]}
+VERBS["BetaTCVAE"] = VERBS["VAE"]
 VERBS["SparseAutoencoder"] = VERBS["Autoencoder"] | {"activity": {"x": x}}
 VERBS["ContractiveAutoencoder"] = VERBS["Autoencoder"] | {"jacobian_norm": {"x": x}}
 CORRUPT = {

@@ -5,13 +5,14 @@ from __future__ import annotations
 from minivae import models
 from minivae.models.base import Estimator
 
-from . import adversarial, autoencoder, penalised, vae, vqvae, vqvae1d, vqvae2
+from . import adversarial, autoencoder, btcvae, penalised, vae, vqvae, vqvae1d, vqvae2
 from .view import View
 
 COMMANDS = (
     *autoencoder.COMMANDS,
     *penalised.COMMANDS,
     *vae.COMMANDS,
+    *btcvae.COMMANDS,
     *vqvae.COMMANDS,
     *vqvae2.COMMANDS,
     *vqvae1d.COMMANDS,
@@ -22,6 +23,7 @@ VIEWS: dict[type[Estimator], View] = {
     models.SparseAutoencoder: penalised.SparseView(),
     models.ContractiveAutoencoder: penalised.ContractiveView(),
     models.VAE: vae.VAEView(),
+    models.BetaTCVAE: btcvae.BetaTCVAEView(),
     models.VQVAE: vqvae.VQVAEView(),
     models.VQVAE2: vqvae2.VQVAE2View(),
     models.VQVAE1d: vqvae1d.VQVAE1dView(),

@@ -26,7 +26,7 @@ STAGES = 10  # images on the sheet of stages
 CLASSES = 20  # the most classes that get a column each on a sheet of samples
 TEMPERATURE = 0.7  # of the prior, unless another is asked for
 # Few codes, whose prior can be learned from few images. rvq: of each stage. fsq has none: VQVAE's own default.
-CODES = {"vq": 32, "rvq": 16, "fsq": 256}
+CODES = {"vq": 8, "rvq": 16, "fsq": 256}
 
 
 class VQVAEView(View):
@@ -157,7 +157,7 @@ def _stages(model: models.VQVAE, images: np.ndarray, test: Numbers) -> Numbers:
 
 def add_options(parser: Parser) -> None:
     """Add the options of a VQ-VAE."""
-    codes = "number of codes in the codebook, or in that of each stage of rvq (default: 32, for rvq 16)"
+    codes = "number of codes in the codebook, or in that of each stage of rvq (default: 8, for rvq 16)"
     codebook.add_options(parser, None, codes)
     options.likelihood(parser)
     kind = "vq: one codebook; rvq: residual, a codebook for each of several stages; fsq: finite scalar, no codebook"
