@@ -40,6 +40,9 @@ COMMANDS = {
     "vqvae2-prior": ["prior", "vqvae2"],
     "vqvae1d": ["vqvae1d"],
     "vqvae1d-prior": ["prior", "vqvae1d"],
+    "vaegan": ["vaegan"],
+    "vqgan": ["vqgan"],
+    "vqgan-prior": ["prior", "vqgan"],
 }
 BEGIN, END = "<!-- table of models -->", "<!-- end of the table -->"
 HEADER = ["command", "parameters", "on the 1,000 test images", "bits/dim", "training"]
@@ -158,6 +161,24 @@ def _vqvae(result: dict[str, Any]) -> tuple[str, str]:
     return f"{text}; {spread}", f"{test['uniform']['bits_per_dim']:.4f}"
 
 
+def _vaegan(result: dict[str, Any]) -> tuple[str, str]:
+    test = result["test"]
+    text = f"ELBO {test['elbo']:.2f} (nll {test['nll']:.2f}, kl {test['kl']:.2f})"
+    return f"{text}; {_whole(result)}; {_real(result)}", f"{test['bits_per_dim']:.4f}"
+
+
+def _vqgan(result: dict[str, Any]) -> tuple[str, str]:
+    text, bits = _vqvae(result)
+    return f"{text}; reconstructions: {_real(result, 'their reconstructions')}", bits
+
+
+def _real(result: dict[str, Any], name: str | None = None) -> str:
+    """Sharpness and Frechet distance of some of the judged images, of those that stand last without a name."""
+    found = result["wholeness"]
+    of = found[name or [*found][-1]]
+    return f"sharpness {of['sharpness']:.2f}, Frechet distance {of['frechet']:.1f}"
+
+
 def _vqvae1d(result: dict[str, Any]) -> tuple[str, str]:
     test = result["test"]
     ours, equal, rate = test["coding"], test["mu_law_equal"], test["uniform"]["bits_a_second"]
@@ -206,6 +227,7 @@ SAY = {
     **{"ae": _ae, "dae": _dae, "sae": _sae, "cae": _cae, "vae": _vae, "cvae": _cvae, "btcvae": _btcvae},
     **{"vqvae": _vqvae, "prior": _prior},
     **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels, "vqvae1d": _vqvae1d, "vqvae1d-prior": _prior_of_sounds},
+    **{"vaegan": _vaegan, "vqgan": _vqgan},
 }
 
 if __name__ == "__main__":

@@ -229,11 +229,16 @@ class VQVAE(CodeModel):
 
     def loss(self, x: Any) -> VQVAELoss:
         """Equation 3, averaged over images x (N, C, H, W); in training mode the codebook learns from them too."""
+        return self._loss_and_output(x)[0]
+
+    def _loss_and_output(self, x: Any) -> tuple[VQVAELoss, Tensor]:
+        """loss(x) and the decoder's output (N, C, H, W)."""
         x = self.tensor(x)  # (N, C, H, W)
         z_e = self._latents(x)  # (N, D, h, w)
         vq = self.quantizer(z_e)  # vq.quantized (N, D, h, w) is z_q(x), vq.loss () the second and third term
-        nll = self.observation.nll(self._decoded(vq.quantized), x).mean()  # (), the mean of -log p(x | z_q(x)) (N,)
-        return VQVAELoss(nll + vq.loss, nll, vq.loss)
+        output = self._decoded(vq.quantized)  # (N, C, H, W)
+        nll = self.observation.nll(output, x).mean()  # (), the mean of -log p(x | z_q(x)) (N,)
+        return VQVAELoss(nll + vq.loss, nll, vq.loss), output
 
     def _latents(self, x: Tensor) -> Tensor:
         """z_e(x): (N, C, H, W) -> (N, D, h, w)."""

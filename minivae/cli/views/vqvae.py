@@ -155,7 +155,8 @@ def _stages(model: models.VQVAE, images: np.ndarray, test: Numbers) -> Numbers:
     return found
 
 
-def _vqvae_options(parser: Parser) -> None:
+def add_options(parser: Parser) -> None:
+    """Add the options of a VQ-VAE."""
     codes = "number of codes in the codebook, or in that of each stage of rvq (default: 8, for rvq 16)"
     codebook.add_options(parser, None, codes)
     options.likelihood(parser)
@@ -166,20 +167,20 @@ def _vqvae_options(parser: Parser) -> None:
     options.count(parser, "--stages", None, "number of codebooks of rvq (default: 2)", most=64)
 
 
+def arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Collect the arguments of a VQ-VAE."""
+    own = {name: getattr(args, name) for name in ("likelihood", "quantizer", "levels", "stages")}
+    return {**codebook.arguments(args), **own}
+
+
 def _vqvae(args: argparse.Namespace, data: Dataset) -> Estimator:
-    return models.VQVAE(
-        data.x_train.shape[1:],
-        **codebook.arguments(args),
-        likelihood=args.likelihood,
-        quantizer=args.quantizer,
-        levels=args.levels,
-        stages=args.stages,
-    )
+    return models.VQVAE(data.x_train.shape[1:], **arguments(args))
 
 
-def _complete(args: argparse.Namespace) -> None:
+def complete(args: argparse.Namespace) -> None:
+    """Choose the number of codes by the quantiser, unless it was given."""
     if args.codes is None:
         args.codes = CODES[args.quantizer]
 
 
-COMMANDS = (Command("vqvae", "train a vector-quantised autoencoder", 15, _vqvae_options, _vqvae, _complete),)
+COMMANDS = (Command("vqvae", "train a vector-quantised autoencoder", 15, add_options, _vqvae, complete),)
