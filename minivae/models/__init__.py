@@ -13,6 +13,8 @@ from .autoencoder import Autoencoder, corrupt
 from .base import Codec, Estimator
 from .pixelcnn import PixelCNN
 from .vae import VAE
+from .video_prior import VideoPrior
+from .video_vqvae import VideoVQVAE
 from .vqvae import VQVAE
 from .vqvae1d import VQVAE1d
 from .vqvae2 import VQVAE2
@@ -28,11 +30,13 @@ __all__ = [
     "PixelCNN",
     "VQVAE1d",
     "VQVAE2Prior",
+    "VideoPrior",
+    "VideoVQVAE",
     "corrupt",
     "load",
 ]
 
-MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2)}
+MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2, VideoVQVAE)}
 
 
 def load(path: str | Path, classes: Sequence[type[Estimator]] = (), **modules: Module) -> Estimator:

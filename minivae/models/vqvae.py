@@ -139,7 +139,7 @@ class VQVAE(CodeModel):
         random_state: int | None = None,
         warm_start: bool = False,
     ) -> None:
-        check_image_shape(image_shape)
+        self._check_shape(image_shape)
         if encoder is None or decoder is None:
             self._check_sizes(image_shape)
         checks.integer("codes", codes, 1)
@@ -158,9 +158,13 @@ class VQVAE(CodeModel):
         check_parameters(quantizer, vars(self), {name: p.default for name, p in VQVAE._parameters().items()})
         super().__init__(epochs, lr, batch_size, random_state, warm_start)
 
+    def _check_shape(self, image_shape: Sequence[int]) -> None:
+        """Raise TypeError or ValueError for what is no shape of an image."""
+        check_image_shape(image_shape)
+
     def _check_sizes(self, image_shape: Sequence[int]) -> None:
         """Raise ValueError for images that the networks of build() do not take."""
-        _check_multiples(image_shape)
+        check_multiples(image_shape)
 
     def build(self) -> None:
         """Encoder, quantiser, decoder and likelihood."""
@@ -331,7 +335,7 @@ class VQVAE(CodeModel):
         return self.observation.nll(self._output(self._codes(x)), x)
 
 
-def _check_multiples(image_shape: Sequence[int]) -> None:
+def check_multiples(image_shape: Sequence[int]) -> None:
     """ValueError unless H and W are multiples of the strides of the encoder and decoder that build() makes."""
     for name, size in zip(("height", "width"), image_shape[1:], strict=True):
         if size % STRIDE:
