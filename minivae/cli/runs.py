@@ -110,7 +110,7 @@ class Run:
                 raise ValueError(f"there is no {self.folder / 'config.json'}; say with --data which images to use")
             if not isinstance(name, str):
                 raise ValueError(f"{self.folder / 'config.json'} names no data set, but {name!r}")
-        data = images.load(name, self.model.image_shape if own or images.takes_shape(name) else None)
+        data = images.load(name, self.model.image_shape if own or images.takes_shape(name, self.model.image_shape) else None)
         check_pixels(self.model, data)
         rate = getattr(self.model, "sample_rate", None)
         if rate != data.sample_rate and None not in (rate, data.sample_rate):
