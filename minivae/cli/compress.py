@@ -20,7 +20,7 @@ from minivae.uses.image_formats import as_bytes, sheet, write_png
 
 from . import options
 from .runs import Run
-from .tables import print_table
+from .text import print_table
 
 NATS_PER_BYTE = 8 * log(2)
 Row = tuple[str, int, float | None]

@@ -10,10 +10,10 @@ from minivae import figures
 from minivae.data import Dataset
 from minivae.models.base import Estimator
 
-from . import gallery
 from .runs import Run, write_json
 from .tables import report
 from .training import Training
+from .views.registry import view_of
 
 
 def finish(
@@ -39,6 +39,6 @@ def finish(
 
 def draw_course(done: Training, args: argparse.Namespace, trained: Estimator) -> None:
     """Draw the losses of all epochs."""
-    unit = "nats per map of codes" if done.files.prefix else gallery.unit_of(trained)
+    unit = "nats per map of codes" if done.files.prefix else view_of(trained).unit
     seen = "test" if args.validation is None else "validation"
     figures.save_training(done.files.path("training.png"), trained.history, unit, seen)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from minivae import data as datasets
+from minivae.models.base import Estimator
 
 from .parser import Parser
 
 Command = Callable[[argparse.Namespace], None]
-NOT_OF_THE_MODEL = ("command", "parser", "build", "run", "out", "force", "resume", "device", "config", "noted")
+NOT_OF_THE_MODEL = ("command", "parser", "kind", "run", "out", "force", "resume", "device", "config", "noted")
 MANY = 10**6  # the most epochs, images of a batch, samples
 WIDE, CHANNELS, IMAGES = 4096, 1024, 10**4  # the longest code or layer, the most channels, the most images on a picture
 
@@ -60,6 +61,17 @@ def networks(parser: Parser, arch: str, channels: Sequence[int], hidden: dict[st
     usual = ", ".join(f"{_words(sizes)} for {name}" for name, sizes in hidden.items())
     sizes = f"sizes of the hidden dense layers; without a number there are none (default: {usual})"
     counts(parser, "--hidden", None, "SIZE", sizes, most=WIDE, number="*")
+
+
+def of_networks(args: argparse.Namespace) -> dict[str, Any]:
+    """Collect the arguments of a model that say what its encoder and decoder are made of."""
+    return {name: getattr(args, name) for name in ("latent_dim", "arch", "channels", "hidden")}
+
+
+def likelihood(parser: Parser) -> None:
+    """Add --likelihood."""
+    kinds = "likelihood of a pixel: bernoulli for pixels in [0, 1], gaussian for any"
+    parser.add_argument("--likelihood", choices=["bernoulli", "gaussian"], default="bernoulli", help=kinds)
 
 
 def _words(sizes: Sequence[int]) -> str:
@@ -198,6 +210,11 @@ def check_patience(args: argparse.Namespace) -> None:
             "--patience needs --validation SHARE, images to stop by: a training that is stopped by the test images has "
             "learned from them"
         )
+
+
+def refuse_unused(args: argparse.Namespace, model: Estimator, takes: Sequence[str], *names: str) -> None:
+    """Raise ValueError for those of the options that the model does not take; they are None unless given."""
+    refuse(args, type(model).__name__, *(name for name in names if name not in takes))
 
 
 def refuse(args: argparse.Namespace, owner: str, *names: str) -> None:

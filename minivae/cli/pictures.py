@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from minivae import figures, manual_seed
-from minivae.models import VAE, VQVAE, VQVAE2, VQVAE1d
+from minivae.models import VAE
 
-from . import gallery, options, sounds
+from . import gallery, options
 from .runs import Run
+from .views.registry import view_of
+from .views.view import PAIRS, Asked
+from .views.vqvae import TEMPERATURE
 
 
 def add_commands(commands: Any) -> None:
@@ -19,7 +22,7 @@ def add_commands(commands: Any) -> None:
     options.picture(sample, "samples.png")
     options.count(sample, "-n", gallery.SHEET, "number of images to draw", most=options.IMAGES)
     options.seed(sample, "seed of the samples")
-    temperature = f"temperature of a VQ-VAE's prior; below 1 it draws likelier codes (default: {gallery.TEMPERATURE:g})"
+    temperature = f"temperature of a VQ-VAE's prior; below 1 it draws likelier codes (default: {TEMPERATURE:g})"
     sample.add_argument("--temperature", type=float, help=temperature)
     label = "class to draw, for a conditional prior (default: all classes in turn)"
     options.count(sample, "--label", None, label, least=0)
@@ -28,7 +31,7 @@ def add_commands(commands: Any) -> None:
         commands, "reconstruct", _reconstruct, "show images beside what the model makes of them"
     )
     options.picture(reconstruct, "reconstructions.png")
-    options.count(reconstruct, "-n", gallery.PAIRS, "number of images to show", most=options.IMAGES)
+    options.count(reconstruct, "-n", PAIRS, "number of images to show", most=options.IMAGES)
     options.other_data(reconstruct)
 
     walk = "walk from one image to another through the latents of a VAE"
@@ -53,23 +56,17 @@ def add_commands(commands: Any) -> None:
 
 def _sample(args: argparse.Namespace) -> None:
     run = Run.open(args.run, args.device)
-    if not isinstance(run.model, (VQVAE, VQVAE2)):
-        options.refuse(args, type(run.model).__name__, "temperature", "label")
+    view = view_of(run.model)
+    options.refuse_unused(args, run.model, view.takes, "temperature", "label")
     manual_seed(args.seed)
-    asked = args.temperature, args.label
-    write(args, run, "samples.png", lambda path: gallery.draw_samples(run, args.n, path, *asked))
+    asked = Asked(temperature=args.temperature, label=args.label)
+    write(args, run, "samples.png", lambda path: view.draw_samples(run, args.n, path, asked))
 
 
 def _reconstruct(args: argparse.Namespace) -> None:
     run = Run.open(args.run, args.device)
-    data = run.data(args.data)
-    x = data.x_test[: args.n]
-    if isinstance(run.model, VQVAE1d):
-        model, y = run.model, run.model.check_labels(data.y_test, len(data.x_test))
-        y = None if y is None else y[: args.n]
-        write(args, run, "reconstructions.png", lambda path: sounds.draw_reconstructions(model, x, y, path))
-        return
-    write(args, run, "reconstructions.png", lambda path: gallery.draw_reconstructions(run.model, x, path))
+    view, data = view_of(run.model), run.data(args.data)
+    write(args, run, "reconstructions.png", lambda path: view.draw_reconstructions(run.model, data, args.n, path))
 
 
 def _interpolate(args: argparse.Namespace) -> None:

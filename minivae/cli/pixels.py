@@ -25,3 +25,8 @@ def check_pixels(model: Estimator, data: Dataset) -> None:
     """Raise ValueError for pixels that the likelihood of a model does not allow."""
     if model.unit_interval:
         check_unit_interval(data, "; a model that is trained with --likelihood gaussian takes any")
+
+
+def scale(data: Dataset) -> str:
+    """Say after a table where its bits/dim mean nothing."""
+    return "" if in_unit_interval(data) else "; bits/dim are those of pixels in [0, 1], which these are not"

@@ -16,6 +16,8 @@ from .ending import draw_course, finish
 from .parser import Parser
 from .runs import BOTTOM, PRIOR, TOP, Files, Run
 from .training import training
+from .views.registry import view_of
+from .views.view import Asked
 
 KERNELS, WIDE_KERNELS = (5, 3), (9, 7)  # of a prior's layers; it has to see far back in sequences, maps of one row
 MIRRORED = ("fashion-mini", "fashion-mnist")  # data whose mirror images are as good: no digits, no letters
@@ -64,7 +66,7 @@ def train(args: argparse.Namespace) -> None:
         validation = (validation_maps, y_validation) if conditional else validation_maps
         of_prior.fit(prior, args, maps, y if conditional else None, validation=validation)
         finish(of_prior, args, prior, run, whole)
-        gallery.draw_samples(run, gallery.SHEET, run.folder / "samples.png")
+        view_of(model).draw_samples(run, gallery.SHEET, run.folder / "samples.png", Asked())
     print(f"prior, metrics and samples are in {run.folder}/")
 
 
@@ -95,7 +97,7 @@ def _train_priors_of_levels(args: argparse.Namespace, run: Run, model: models.VQ
                 draw_course(part, args, level)
             else:
                 finish(part, args, level, run, whole, *trained)
-                gallery.draw_samples(run, gallery.SHEET, run.folder / "samples.png")
+                view_of(model).draw_samples(run, gallery.SHEET, run.folder / "samples.png", Asked())
             trained.append(level)
     print(f"priors, metrics and samples are in {run.folder}/")
 

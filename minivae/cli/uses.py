@@ -19,13 +19,16 @@ from minivae.training.progress import progress_for
 from minivae.uses.anomaly import threshold_rank
 from minivae.uses.compression import CompressionRow
 
-from . import gallery, images, options
+from . import images, options
+from .denoising import denoising_table, draw_denoising
 from .parser import Parser
 from .pictures import write
 from .pixels import check_unit_interval
 from .runs import Files, Run, write_json
-from .tables import denoising_table, fixed, print_table
+from .text import fixed, print_table
 from .training import training
+from .views.registry import view_of
+from .views.view import PAIRS
 
 DIMS = [2, 4, 8, 16, 32, 64]
 LABELS = [10, 50]
@@ -52,7 +55,7 @@ def add_commands(commands: Any) -> None:
 def _denoise_options(denoise: Parser) -> None:
     options.picture(denoise, "denoised.png")
     shown = "number of images to show; the table is about all test images"
-    options.count(denoise, "-n", gallery.PAIRS, shown, most=options.IMAGES)
+    options.count(denoise, "-n", PAIRS, shown, most=options.IMAGES)
     kinds = "kind of noise (default: what the model was trained on, else gaussian)"
     denoise.add_argument("--corruption", choices=CORRUPTIONS, help=kinds)
     level = f"level of the noise: its standard deviation or probability (default: as in training, else {LEVEL})"
@@ -93,7 +96,7 @@ def _denoise(args: argparse.Namespace) -> None:
     data = run.data(args.data)
     result, _ = denoising_table(run.model, data, kind, LEVEL if level is None else level, args.seed)
     clean = run.model.check_images(data.x_test)
-    write(args, run, "denoised.png", lambda path: gallery.draw_denoising(clean, result, args.n, path))
+    write(args, run, "denoised.png", lambda path: draw_denoising(clean, result, args.n, path))
 
 
 def _probe(args: argparse.Namespace) -> None:
@@ -141,7 +144,7 @@ def _anomaly(args: argparse.Namespace) -> None:
         print(f"training on {len(split.x_train):,} images of {names}", flush=True)
         run.begin()
         run.fit(model, args, split.x_train, validation=split.x_validation)
-        figures.save_training(files.path("training.png"), model.history, gallery.unit_of(model), "validation")
+        figures.save_training(files.path("training.png"), model.history, view_of(model).unit, "validation")
         labels = None if data.y_test is None else _names(data, data.y_test)
         _compare_detection(args, files, model, baseline, split, labels)
     print(f"model and pictures are in {args.out}/")

@@ -8,25 +8,37 @@ import numpy as np
 
 from minivae import uses
 from minivae.data import Dataset
-from minivae.models import VAE, VQVAE, PixelCNN
-from minivae.random import current_generator, fork
+from minivae.random import fork
 from minivae.uses.wholeness import SMALLEST
 
-from .gallery import TEMPERATURE, of_prior
 from .pixels import in_unit_interval
+from .text import Numbers, print_table
+from .views.view import View
 
 COUNT = 1000  # the most samples and test images that are judged
 SEED = 0x3A7  # of the samples
 
 
-def judged(model: VAE | VQVAE, prior: PixelCNN | None, data: Dataset) -> dict[str, Any]:
-    """Shares of whole images by what they are, a uses.Wholeness each; nothing for data that have no judge."""
+def print_wholeness(view: View, model: Any, prior: Any, data: Dataset) -> Numbers:
+    """Print which share of a model's samples a classifier takes for whole, beside the share of the test images.
+
+    Returns the shares by what is judged; nothing for data that have no judge.
+    """
     if not _has_judge(data):
         return {}
+    found = _judged(view, model, prior, data)
+    print()
+    rows = [[name, *(f"{share:.1%}" for share in shares)] for name, shares in found.items()]
+    print_table(["images", "whole", "of a certain class"], rows)
+    print("whole: a classifier finds it more like the data than like patchworks of them")
+    return {"wholeness": {name: shares._asdict() for name, shares in found.items()}}
+
+
+def _judged(view: View, model: Any, prior: Any, data: Dataset) -> dict[str, uses.Wholeness]:
     judge = uses.WholenessJudge(data.x_train, data.y_train)  # type: ignore[arg-type] # which _has_judge has seen
     x = model.check_images(data.x_test[:COUNT])
     with fork(SEED):
-        images = {"test images": x, "their reconstructions": model.reconstruct(x), **_samples(model, prior)}
+        images = {"test images": x, "their reconstructions": model.reconstruct(x), **view.samples(model, prior, COUNT)}
     return {name: judge.judge(np.clip(found, 0, 1)) for name, found in images.items()}
 
 
@@ -35,14 +47,3 @@ def _has_judge(data: Dataset) -> bool:
     if data.y_train is None or len(np.unique(data.y_train)) < 2 or not len(data.x_test):
         return False
     return in_unit_interval(data) and min(data.x_train.shape[2:]) >= SMALLEST
-
-
-def _samples(model: VAE | VQVAE, prior: PixelCNN | None) -> dict[str, np.ndarray]:
-    if isinstance(model, VAE):
-        return {"samples": model.sample(COUNT)}
-    uniform = current_generator().uniform((COUNT, *model.code_shape), np.float64)
-    samples = {"samples, uniform prior": model.decode((uniform * model.quantizer.codes).astype(np.int64))}
-    if prior is not None:
-        for temperature in dict.fromkeys((1.0, TEMPERATURE)):
-            samples[f"samples, temperature {temperature:g}"] = of_prior(model, prior, COUNT, temperature)
-    return samples

@@ -19,7 +19,7 @@ from command_line import (
 from strategies import numbers
 
 import minivae
-from minivae.cli.tables import SEED
+from minivae.cli.views.vae import SEED
 from minivae.models import VAE, load
 from minivae.random import fork
 

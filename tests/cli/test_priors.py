@@ -9,7 +9,7 @@ from command_line import QUICK, is_picture, minivae_command, refused, run_until,
 
 from minivae import datasets, manual_seed
 from minivae.cli import priors
-from minivae.cli.gallery import TEMPERATURE
+from minivae.cli.views.vqvae import TEMPERATURE
 from minivae.models import VQVAE, PixelCNN, load
 
 

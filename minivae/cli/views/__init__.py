@@ -1,0 +1,1 @@
+"""What the command line knows of each model, a file for a family; registry.py lists them."""
