@@ -28,6 +28,7 @@ QUICK = {
         *("--code-dim", "3", "--channels", "4", "--stride", "2"),
     ],
     "vqvae1d": ["--epochs", "2", "--batch-size", "8", "--codes", "6", "--code-dim", "3", "--channels", "4"],
+    "vqvae-video": ["--epochs", "2", "--batch-size", "8", "--codes", "6", "--code-dim", "3", "--channels", "4"],
     "prior": ["--epochs", "2", "--batch-size", "16", "--channels", "4", "--layers", "2"],
 }
 

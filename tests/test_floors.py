@@ -116,7 +116,13 @@ def test_a_circle_inside_a_package_is_found(text: str, tmp_path: Path) -> None:
 SHARED = {"base", "arrays", "codes", "given", "importance", "latent_space", "pixelcnn_context", "pixelcnn_sampling"}
 SHARED |= {"pixelcnn_stages", "quantizer_choice"}
 # A paper that is another one with something added, and a prior that is made of another paper's.
-BUILT_ON = {"vqvae1d": {"vqvae"}, "vqvae2": {"vqvae", "vqvae2_prior"}, "vqvae2_prior": {"pixelcnn"}}
+BUILT_ON = {
+    "vqvae1d": {"vqvae"},
+    "video_vqvae": {"vqvae"},
+    "video_prior": {"pixelcnn"},
+    "vqvae2": {"vqvae", "vqvae2_prior"},
+    "vqvae2_prior": {"pixelcnn"},
+}
 
 
 def test_a_paper_does_not_import_another() -> None:

@@ -33,6 +33,11 @@ def load(name: str, image_shape: Sequence[int] | None = None) -> Dataset:
     return data
 
 
+def kind(data: Dataset) -> str:
+    """Say what a data set holds: 'images', 'sounds' or 'videos'."""
+    return "sounds" if data.sample_rate is not None else "videos" if data.frame_rate is not None else "images"
+
+
 def is_file(name: str) -> bool:
     """Say whether this is a file of arrays, and no data set that is known by name and no folder."""
     return name not in datasets.names() and Path(name).is_file()

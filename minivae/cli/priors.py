@@ -51,7 +51,10 @@ def train(args: argparse.Namespace) -> None:
     files = Files(run.folder, PRIOR)
     with training(files, args) as of_prior:
         whole = of_prior.checked(run.data())
-        conditional = _conditional(whole, args.conditional)
+        of_video = isinstance(model, models.VideoVQVAE)
+        if of_video and args.conditional:
+            raise ValueError("--conditional is not for the prior of a video, which is given the frames before")
+        conditional = not of_video and _conditional(whole, args.conditional)
         data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
         manual_seed(args.seed)
         prior = _prior(args, model, 1 + max(_labels(whole.y_train)) if conditional else None)
@@ -59,12 +62,16 @@ def train(args: argparse.Namespace) -> None:
         print(f"prior with {prior.num_parameters():,} parameters on the {shape} codes of {run.folder}: ", end="")
         x, y = _with_mirrored(args, whole, model, data)
         mirrored = len(x) > len(data.x_train)
-        maps, validation_maps = model.encode(x), model.encode(x_validation)
-        sizes = images.sizes(args.validation, maps, validation_maps, data.x_test)
+        maps, validation_maps, test_maps = model.encode(x), model.encode(x_validation), data.x_test
+        if isinstance(model, models.VideoVQVAE):  # frame by frame, each given those before it
+            examples = models.VideoPrior(prior, model.frames).examples
+            (maps, y), (validation_maps, y_validation) = examples(maps), examples(validation_maps)
+            test_maps = data.x_test.reshape(-1, *data.x_test.shape[2:])
+        sizes = images.sizes(args.validation, maps, validation_maps, test_maps)
         print(f"{sizes} maps{', one half of the training maps of mirror images' if mirrored else ''}", flush=True)
         of_prior.begin()
-        validation = (validation_maps, y_validation) if conditional else validation_maps
-        of_prior.fit(prior, args, maps, y if conditional else None, validation=validation)
+        validation = (validation_maps, y_validation) if prior.conditional else validation_maps
+        of_prior.fit(prior, args, maps, y if prior.conditional else None, validation=validation)
         finish(of_prior, args, prior, run, whole)
         view_of(model).draw_samples(run, gallery.SHEET, run.folder / "samples.png", Asked())
     print(f"prior, metrics and samples are in {run.folder}/")
@@ -119,6 +126,9 @@ def _with_mirrored(
 
 def _prior(args: argparse.Namespace, model: models.VQVAE, classes: int | None) -> models.PixelCNN:
     first_kernel, kernel = WIDE_KERNELS if model.map_size[0] == 1 else KERNELS
+    if isinstance(model, models.VideoVQVAE):
+        settings = {"channels": args.channels, "layers": args.layers, "dropout": args.dropout}
+        return models.VideoPrior.of(model, **settings, first_kernel=first_kernel, kernel=kernel).frame
     return models.PixelCNN(
         model.code_shape,
         model.quantizer.codes,

@@ -44,6 +44,6 @@ def _judged(view: View, model: Any, prior: Any, data: Dataset) -> dict[str, uses
 
 def _has_judge(data: Dataset) -> bool:
     """Say whether a judge can be trained: of labelled pictures of two classes that are not too small."""
-    if data.y_train is None or len(np.unique(data.y_train)) < 2 or not len(data.x_test):
+    if data.frame_rate is not None or data.y_train is None or len(np.unique(data.y_train)) < 2 or not len(data.x_test):
         return False
     return in_unit_interval(data) and min(data.x_train.shape[2:]) >= SMALLEST

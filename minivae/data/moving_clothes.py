@@ -35,7 +35,7 @@ def generate(garments: np.ndarray, count: int, shape: Sequence[int], seed: int) 
     """
     T, _, H, W = shape
     h, w = garments.shape[2:]
-    if tuple(shape) != (T, 1, H, W) or H <= h or W <= w or T < 2:
+    if tuple(shape) != (T, 1, H, W) or h >= H or w >= W or T < 2:
         raise ValueError(
             f"moving clothes have at least 2 grey frames larger than {h} x {w}, image_shape must be (T, 1, H, W), got "
             f"{tuple(shape)}"

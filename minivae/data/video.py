@@ -73,7 +73,7 @@ def load(path: Path, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, floa
             f"{str(path)!r} has no video of two clips, 2 x {T} frames; training and testing need at least that"
         )
     checks.elements("clips", x_train.shape)
-    return *(np.divide(x, np.float32(255), dtype=np.float32) for x in (x_train, x_test)), rate  # type: ignore[return-value]
+    return *(np.divide(x, np.float32(255), dtype=np.float32) for x in (x_train, x_test)), rate
 
 
 def covering(width: int, height: int, W: int, H: int) -> tuple[int, int]:

@@ -36,7 +36,9 @@ __all__ = [
     "load",
 ]
 
-MODELS: dict[str, type[Estimator]] = {cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2, VideoVQVAE)}
+MODELS: dict[str, type[Estimator]] = {
+    cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2, VideoVQVAE)
+}
 
 
 def load(path: str | Path, classes: Sequence[type[Estimator]] = (), **modules: Module) -> Estimator:

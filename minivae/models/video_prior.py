@@ -3,9 +3,9 @@
     log P(k) = sum over t of log P(k_t | k_t-1, ..., k_t-M),        M = `history`.
 
 The maps before are the context of the PixelCNN (pixelcnn_context.py): it sees all of each of them, and of the map k_t
-what is drawn already. With M = 2 it sees where a thing was and, by the two places, which way it moves and how fast; with
-M = 1 the direction is lost but for what the codes themselves say of it. A start symbol, the number K after the codes
-0, ..., K - 1, fills the maps before the first frame. For example with K = 64 the contexts of frames 1, 2 and 3 are
+what is drawn already. With M = 2 it sees where a thing was and, by the two places, which way it moves and how fast;
+with M = 1 the direction is lost but for what the codes themselves say of it. A start symbol, the number K after the
+codes 0, ..., K - 1, fills the maps before the first frame. For example with K = 64 the contexts of frames 1, 2, 3 are
 
     t = 1: (64, 64)        t = 2: (k_1, 64)        t = 3: (k_2, k_1)        the map before comes first.
 
@@ -33,6 +33,8 @@ class VideoPrior:
     frame: a PixelCNN over maps (h, w) whose context are maps of the same size with one value more. Raises TypeError for
     something else, ValueError for a PixelCNN with another context and for frames < 1.
     """
+
+    classes: int | None = None  # it knows no labels
 
     def __init__(self, frame: PixelCNN, frames: int) -> None:
         if not isinstance(frame, PixelCNN):

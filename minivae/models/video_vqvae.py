@@ -4,7 +4,7 @@ It is the VQ-VAE of vqvae.py, whose head says what its loss and its bound are, f
 through the convolutions of the encoder of images, and what lies at one position in all frames through convolutions over
 time, which are causal (nn/conv1d.py). No convolution is three-dimensional. A frame becomes a map of codes:
 
-    x (T, C, H, W)  ->  z_e(x) (D, T, H/4, W/4)  ->  codes k(x) (T, H/4, W/4)  ->  z_q(x)  ->  p(x | z_q(x)) (T, C, H, W)
+    x (T, C, H, W)  ->  z_e(x) (D, T, H/4, W/4)  ->  codes k(x) (T, H/4, W/4)  ->  z_q(x)  ->  p(x | z_q(x))
 
 For example 8 frames of 32 x 32 pixels have 8 x 8 x 8 = 512 codes, and with K = 64 codes they cost 512 log 64 = 2129
 nats under a uniform prior.

@@ -43,7 +43,12 @@ class TestMovingClothes:
 
     @pytest.mark.parametrize(
         ("start", "velocity", "expected"),
-        [(0.8, 3, [8, 9, 6, 3, 0, 3]), (0.0, -2, [0, 2, 4, 6, 8, 10]), (0.5, 0, [5] * 6), (1.0, 1, [10, 9, 8, 7, 6, 5])],
+        [
+            (0.8, 3, [8, 9, 6, 3, 0, 3]),
+            (0.0, -2, [0, 2, 4, 6, 8, 10]),
+            (0.5, 0, [5] * 6),
+            (1.0, 1, [10, 9, 8, 7, 6, 5]),
+        ],
     )
     def test_edges_are_mirrors(self, start, velocity, expected):
         found = moving_clothes._bounced(np.array([start]), np.array([velocity]), 10, 6)
@@ -92,7 +97,12 @@ class TestVideos:
 
     @pytest.mark.parametrize(
         ("size", "wanted", "expected"),
-        [((640, 272), (64, 64), (151, 64)), ((40, 24), (8, 8), (14, 8)), ((8, 8), (16, 16), (16, 16)), ((3, 6), (6, 6), (6, 12))],
+        [
+            ((640, 272), (64, 64), (151, 64)),
+            ((40, 24), (8, 8), (14, 8)),
+            ((8, 8), (16, 16), (16, 16)),
+            ((3, 6), (6, 6), (6, 12)),
+        ],
     )
     def test_sizes_that_cover(self, size, wanted, expected):
         assert video.covering(*size, *wanted) == expected

@@ -28,6 +28,7 @@ CONFIGURATIONS = [
     {**SMALL, "likelihood": "gaussian", "update": "gradient"},
 ]
 configured = pytest.mark.parametrize("settings", CONFIGURATIONS, ids=["ema", "gradient"])
+DEEP = {**SMALL, "blocks": 2, "time_kernel": 3, "channels": 8, "likelihood": "gaussian"}
 PRIOR = {"channels": 6, "layers": 1, "first_kernel": 3, "kernel": 3, "hidden": 12, "context_blocks": 1}
 
 
@@ -53,7 +54,9 @@ def prior_of(model, history=2, **settings):
     prior = VideoPrior.of(model, history, **{**PRIOR, **settings})
     prior.frame.to(dtype=np.float64)
     for i, tensor in enumerate(prior.frame.parameters()):
-        tensor.inplace()[...] = tensor.backend.asarray(numbers(*tensor.shape, seed=i, low=-0.6, high=0.6, dtype=np.float64))
+        tensor.inplace()[...] = tensor.backend.asarray(
+            numbers(*tensor.shape, seed=i, low=-0.6, high=0.6, dtype=np.float64)
+        )
     return prior
 
 
@@ -80,13 +83,11 @@ def test_the_whole_loss_is_differentiated_right(settings):
 class TestCausality:
     """Bugs: padding on both sides, a kernel that is flipped in time, frames that are mixed up with clips or rows."""
 
-    settings = {**SMALL, "blocks": 2, "time_kernel": 3, "channels": 8, "likelihood": "gaussian"}
-
     @pytest.mark.parametrize("network", ["encoder", "decoder"])
     @pytest.mark.parametrize("t", [0, 4, 8])
     def test_frame_t_has_a_gradient_by_the_last_frames_up_to_t_alone(self, network, t):
         """Two blocks of kernel 3 and dilations 1 and 2 see 2 + 4 frames back."""
-        model = model_of(self.settings)
+        model = model_of(DEEP)
         h = model.frame_map[0]
         if network == "encoder":
             x = mv.Tensor(clips(2, 9), requires_grad=True)
@@ -105,7 +106,7 @@ class TestCausality:
         np.testing.assert_array_equal(seen, np.arange(max(0, t - 6), t + 1))
 
     def test_what_comes_later_changes_nothing_before_it(self):
-        model, x = model_of(self.settings), clips(2, 9)
+        model, x = model_of(DEEP), clips(2, 9)
         codes, images = model.encode(x), model.reconstruct(x)
         for t in range(1, 9):
             other = np.concatenate([x[:, :t], clips(2, 9 - t, seed=t + 1)], axis=1)
@@ -115,7 +116,7 @@ class TestCausality:
             assert np.abs(model.decode(changed)[:, t] - images[:, t]).max() > 1e-3
 
     def test_the_first_frames_alone_are_the_first_frames(self):
-        model, x = model_of(self.settings), clips(2, 9)
+        model, x = model_of(DEEP), clips(2, 9)
         codes, images = model.encode(x), model.reconstruct(x)
         for t in (1, 5, 9):
             np.testing.assert_array_equal(model.encode(x[:, :t]), codes[:, :t])

@@ -5,16 +5,17 @@ from __future__ import annotations
 from minivae import models
 from minivae.models.base import Estimator
 
-from . import autoencoder, vae, vqvae, vqvae1d, vqvae2
+from . import autoencoder, vae, video, vqvae, vqvae1d, vqvae2
 from .view import View
 
-COMMANDS = (*autoencoder.COMMANDS, *vae.COMMANDS, *vqvae.COMMANDS, *vqvae2.COMMANDS, *vqvae1d.COMMANDS)
+COMMANDS = (*autoencoder.COMMANDS, *vae.COMMANDS, *vqvae.COMMANDS, *vqvae2.COMMANDS, *vqvae1d.COMMANDS, *video.COMMANDS)
 VIEWS: dict[type[Estimator], View] = {
     models.Autoencoder: autoencoder.AutoencoderView(),
     models.VAE: vae.VAEView(),
     models.VQVAE: vqvae.VQVAEView(),
     models.VQVAE2: vqvae2.VQVAE2View(),
     models.VQVAE1d: vqvae1d.VQVAE1dView(),
+    models.VideoVQVAE: video.VideoView(),
 }
 
 
