@@ -20,6 +20,7 @@ from .views.registry import view_of
 from .views.view import Asked
 
 KERNELS, WIDE_KERNELS = (5, 3), (9, 7)  # of a prior's layers; it has to see far back in sequences, maps of one row
+MAPS_A_STEP, FRAMES_A_STEP = 128, 32  # the batch size unless given: frame by frame it takes more steps
 MIRRORED = ("fashion-mini", "fashion-mnist")  # data whose mirror images are as good: no digits, no letters
 
 
@@ -27,6 +28,7 @@ def add_options(parser: Parser) -> None:
     """Add the options of `minivae train prior`."""
     options.run(parser)
     options.training(parser, 20)
+    parser.set_defaults(batch_size=None)  # see train()
     options.validation(parser)
     options.count(parser, "--channels", 32, "number of channels of each convolution", most=options.CHANNELS)
     options.count(parser, "--layers", 5, "number of layers of the PixelCNN", most=100)
@@ -43,6 +45,8 @@ def train(args: argparse.Namespace) -> None:
     """Train the prior of a run's codes, or both priors of a VQ-VAE-2."""
     run = Run.open(args.run, args.device)
     model = run.model
+    if args.batch_size is None:
+        args.batch_size = FRAMES_A_STEP if isinstance(model, models.VideoVQVAE) else MAPS_A_STEP
     if isinstance(model, models.VQVAE2):
         _train_priors_of_levels(args, run, model)
         return

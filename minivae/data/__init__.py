@@ -24,7 +24,7 @@ __all__ = ["Batches", "Dataset", "check_finite", "load", "names"]
 
 SHAPES_TRAIN, SHAPES_TEST, SHAPES_IMAGE = 4000, 1000, (1, 32, 32)
 SYLLABLES_TRAIN, SYLLABLES_TEST, SEGMENT = 900, 100, (1, 1, 4096)  # SEGMENT: also of the user's own sounds
-CLIPS_TRAIN, CLIPS_TEST, CLIP, VIDEO_CLIP = 800, 200, (8, 1, 32, 32), (8, 3, 64, 64)  # VIDEO_CLIP: of the user's own
+CLIPS_TRAIN, CLIPS_TEST, CLIP, VIDEO_CLIP = 1000, 200, (8, 1, 32, 32), (8, 3, 64, 64)  # VIDEO_CLIP: of the user's own
 HELD_OUT = 10  # every tenth image becomes a test image where the data set has no test part
 
 
@@ -103,7 +103,7 @@ def load(name: str | Path, folder: str | Path | None = None, image_shape: Sequen
         'fashion-mini'              4,000 + 1,000 images of Fashion-MNIST, which are part of this package
         'shapes'                    4,000 + 1,000 generated images, (1, 32, 32) or image_shape (1, S, S)
         'syllables'                 900 + 100 generated sounds that resemble speech, see data.syllables; labels: speaker
-        'moving-clothes'            800 + 200 generated clips of moving images of Fashion-MNIST, see
+        'moving-clothes'            1,000 + 200 generated clips of moving images of Fashion-MNIST, see
                                     data.moving_clothes; (8, 1, 32, 32) or image_shape (T, 1, H, W)
         'fashion-mnist', 'mnist'    60,000 + 10,000 images from four IDX files
         a path                      the user's own images, see data.files, or a folder of .wav, .flac or .ogg files, see
@@ -204,7 +204,8 @@ def _syllables(image_shape: Sequence[int]) -> Dataset:
 
 
 def _moving_clothes(image_shape: Sequence[int]) -> Dataset:
-    """Clips of the embedded images at half their height and width, each pixel the mean of four."""
+    """Clips of the embedded images at half their height and width, each pixel the mean of four; those of the test
+    images are for testing."""
     clothes = _fashion_mini()
     parts = []
     for part, count in (("train", CLIPS_TRAIN), ("test", CLIPS_TEST)):

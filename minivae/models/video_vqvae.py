@@ -6,7 +6,7 @@ time, which are causal (nn/conv1d.py). No convolution is three-dimensional. A fr
 
     x (T, C, H, W)  ->  z_e(x) (D, T, H/4, W/4)  ->  codes k(x) (T, H/4, W/4)  ->  z_q(x)  ->  p(x | z_q(x))
 
-For example 8 frames of 32 x 32 pixels have 8 x 8 x 8 = 512 codes, and with K = 64 codes they cost 512 log 64 = 2129
+For example 8 frames of 32 x 32 pixels have 8 x 8 x 8 = 512 codes, and with K = 32 codes they cost 512 log 32 = 1774
 nats under a uniform prior.
 
 **Causal.** The codes of frame t depend on the frames up to t, and the decoded frame t on the codes up to t:
@@ -130,7 +130,7 @@ class VideoVQVAE(VQVAE):
     def __init__(
         self,
         image_shape: Sequence[int] = (8, 1, 32, 32),
-        codes: int = 64,
+        codes: int = 32,
         code_dim: int = 16,
         channels: int = 64,
         residual_channels: int = 32,

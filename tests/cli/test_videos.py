@@ -12,6 +12,7 @@ import minivae as mv
 from minivae.cli import videos
 
 pytest.importorskip("av")
+FRAME = "frame 5 of the test clips by"
 SHAPE = ("--image-shape", "5", "1", "16", "16")
 
 
@@ -65,7 +66,7 @@ def test_the_table_has_the_bound_and_psnr_beside_repeating_the_last_frame(run, f
         "the frame before it",
         "the frame before it, reconstructed",
     ]
-    assert len(table(trained.stdout, "frame 5 of the test clips by")) == 3  # without a prior nothing is continued
+    assert len(table(trained.stdout, FRAME)) == 3  # without a prior nothing is continued
     x = mv.datasets.load(film, image_shape=(5, 1, 16, 16)).x_test
     assert float(rows["the frame before it"]) == pytest.approx(mv.uses.psnr(x[:, 4], x[:, 3]), abs=0.01)
     model = mv.models.load(out / "model.npz")

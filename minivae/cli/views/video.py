@@ -85,7 +85,7 @@ def given_frames(frames: int) -> int:
 
 def _options(parser: Parser) -> None:
     parser.set_defaults(data="moving-clothes", batch_size=16)
-    codebook.add_options(parser, 64, "number of codes in the codebook")
+    codebook.add_options(parser, 32, "number of codes in the codebook")
     parser.set_defaults(channels=32)
     blocks = "number of pairs of a residual block in the frame and one over time, in the encoder and in the decoder"
     options.count(parser, "--blocks", 2, blocks, least=0, most=100)
