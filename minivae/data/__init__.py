@@ -59,9 +59,10 @@ class Dataset:
             raise TypeError(f"the name of a data set must be a str, got {checks.shown(self.name)}")
         if self.frame_rate is not None:
             checks.number("frame_rate", self.frame_rate, "(0, inf)")
+        axes, owner = (4, "") if self.frame_rate is None else (5, f" of frame_rate={self.frame_rate}")
         for part in ("train", "test"):
             x = getattr(self, f"x_{part}")
-            _check_part(f"x_{part}", x, None, 4 if self.frame_rate is None else 5, "f")
+            _check_part(f"x_{part}{owner}", x, None, axes, "f")
             _check_part(f"y_{part}", getattr(self, f"y_{part}"), len(x), 1, "iu")
             _check_part(f"factors_{part}", getattr(self, f"factors_{part}"), len(x), 2, "f")
         for name in ("class_names", "factor_names"):

@@ -92,6 +92,8 @@ class VideoPrior:
     def fit(self, codes: Any, y: Any = None, **options: Any) -> VideoPrior:
         """Train on codes (N, T, h, w); options: of Estimator.fit. y is ignored. Raises what that raises."""
         maps, context = self.examples(codes)
+        if not len(maps):
+            raise ValueError(f"there are no clips to learn from, got codes of shape {np.shape(codes)}")
         self.frame.fit(maps, context, **options)
         return self
 
@@ -119,7 +121,7 @@ class VideoPrior:
         """
         codes = self.check_codes(codes)
         if not len(codes):
-            raise ValueError(f"there are no clips to continue, their codes have shape {codes.shape}")
+            raise ValueError(f"there are no clips to continue, got codes of shape {codes.shape}")
         return self._continued(codes, checks.integer("count", count, 1, most=MOST_FRAMES), temperature)
 
     def _continued(self, codes: np.ndarray, count: int, temperature: float) -> np.ndarray:

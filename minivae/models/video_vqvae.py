@@ -92,6 +92,8 @@ class Encoder(Module):
         self.layers = Sequential(PerFrame(first, ReLU(), second), *_blocks(channels, inner, blocks, kernel), last)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 5:
+            raise ValueError(f"clips must have shape (N, T, C, H, W), got {x.shape}")
         z = self.layers(x)
         N, T, D, h, w = z.shape
         return F.reshape(F.transpose(z, (0, 2, 1, 3, 4)), (N, D, T * h, w))
@@ -277,7 +279,9 @@ class VideoVQVAE(VQVAE):
         Their codes are drawn from the prior given those of x, and all are decoded together. Raises what encode()
         raises, TypeError for a prior that continues nothing, and ValueError as sample() does.
         """
-        checks.offers("prior", prior, "continue_codes")
+        x, count = self.check_clips(x), checks.integer("count", count, 1)
+        if not len(x):
+            raise ValueError(f"there are no clips to continue, got shape {x.shape}")
         self._check_prior(prior, "continue_codes")
         codes = prior.continue_codes(self.encode(x), count, temperature)  # type: ignore[attr-defined] # checked above
         return self.decode(codes)[:, -count:]

@@ -43,6 +43,7 @@ from .table_functional import NOISE
 RNG = np.random.default_rng(2)
 IMAGES = RNG.uniform(0.1, 0.9, (3, 1, 4, 4)).astype(np.float32)
 MAPS = RNG.integers(0, 3, (3, 2, 2))
+CLIPS = RNG.uniform(0.1, 0.9, (3, 2, 1, 4, 4)).astype(np.float32)
 WAVES = RNG.uniform(-0.9, 0.9, (3, 1, 1, 4)).astype(np.float32)
 CODES = RNG.integers(0, 3, (3, 1, 1))
 LATENTS = RNG.normal(size=(3, 2)).astype(np.float32)
@@ -145,6 +146,12 @@ OWN: dict[str, dict[str, Argument]] = {
         "channels": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
+    "VideoVQVAE": {
+        "image_shape": Argument((2, 1, 4, 4), integers(1, count=4)),
+        "channels": Argument(2, integer(1)),
+        "blocks": Argument(1, integer(0, 1000)),
+        "time_kernel": Argument(2, integer(1)),
+    },
     "PixelCNN": {
         "channels": Argument(2, integer(1)),
         "hidden": Argument(2, integer(1)),
@@ -153,14 +160,14 @@ OWN: dict[str, dict[str, Argument]] = {
 }
 # The squared error of huge images is beyond float32.
 OVERFLOWS = {("Autoencoder", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform")}
+MODELS = ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "VideoVQVAE", "Autoencoder", "PixelCNN")
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
-CLASSES: dict[str, type] = {
-    name: getattr(models, name) for name in ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
-}
+CLASSES: dict[str, type] = {name: getattr(models, name) for name in MODELS}
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
     "PixelCNN": (MAPS, MAP_KIND),
     "VQVAE1d": (WAVES, IMAGE_KIND),
+    "VideoVQVAE": (CLIPS, IMAGE_KIND),
 }
 CONDITIONAL = ("PixelCNN", "VQVAE1d")
 

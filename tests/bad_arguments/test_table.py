@@ -10,7 +10,7 @@ import pytest
 from .judge import Row, cases, wrong
 from .names import parameters, public
 
-MODELS = ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "Autoencoder", "PixelCNN")
+MODELS = ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "VideoVQVAE", "Autoencoder", "PixelCNN")
 BASES = ("models.Estimator", "models.Codec")
 QUANTIZERS = ("VectorQuantizer", "ResidualVectorQuantizer", "FiniteScalarQuantizer")
 CALLBACKS = ("Callback", "EarlyStopping", "BestCheckpoint")
@@ -58,7 +58,7 @@ EXEMPT = {
         for m in MODELS
         if m not in ("PixelCNN", "VQVAE1d")
     },
-    **{f"models.{m}.check_latents": "of a model without latents" for m in ("VQVAE", "VQVAE1d", "VQVAE2")},
+    **{f"models.{m}.check_latents": "of a model without latents" for m in ("VQVAE", "VQVAE1d", "VQVAE2", "VideoVQVAE")},
     "models.PixelCNN.biases": "takes the Tensor that the model has made",
     **{
         f"models.{m}.{n}": "for constructors and build() of models, tests/models/test_own_networks.py"
