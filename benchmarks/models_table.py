@@ -34,6 +34,8 @@ COMMANDS = {
     "vqvae2": ["vqvae2"],
     "vqvae2-prior": ["prior", "vqvae2"],
     "vqvae1d": ["vqvae1d"],
+    "vqvae-video": ["vqvae-video"],
+    "vqvae-video-prior": ["prior", "vqvae-video"],
 }
 BEGIN, END = "<!-- table of models -->", "<!-- end of the table -->"
 HEADER = ["command", "parameters", "on the 1,000 test images", "bits/dim", "training"]
@@ -97,7 +99,7 @@ def markdown(results: dict[str, dict[str, Any]]) -> str:
     for name, result in results.items():
         kind, *words = COMMANDS[name]
         command = " ".join(["train", kind, *(f"runs/{word}" if kind == "prior" else word for word in words)])
-        said, bits = SAY["vqvae2-prior" if name == "vqvae2-prior" else kind](result)
+        said, bits = SAY[name if name in SAY else kind](result)
         lines.append([f"`{command}`", f"{result['parameters']:,}", said, bits, f"{result['seconds']:.0f} s"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -137,6 +139,19 @@ def _vqvae1d(result: dict[str, Any]) -> tuple[str, str]:
     return f"{text} (mu-law at equal bits: {equal['snr']:.2f} and {equal['distance']:.2f}); generated syllables", ""
 
 
+def _video(result: dict[str, Any]) -> tuple[str, str]:
+    text, bits = _vqvae(result)
+    return f"{text}; PSNR {result['psnr_of']['all_frames_psnr']:.2f} dB; generated clips, nats per clip", bits
+
+
+def _video_prior(result: dict[str, Any]) -> tuple[str, str]:
+    test, psnr = result["test"], result["psnr_of"]
+    cost = f"codes {test['pixelcnn']['codes']:.2f} ({test['codes_saved']:.0%} saved)"
+    text = f"{cost}, bound {test['pixelcnn']['bound']:.2f}; frame 5 from the four before: PSNR "
+    text += f"{psnr['likeliest_psnr']:.2f} dB ({psnr['repeated_psnr']:.2f} by repeating the last)"
+    return text, f"{test['pixelcnn']['bits_per_dim']:.4f}"
+
+
 def _prior(result: dict[str, Any]) -> tuple[str, str]:
     test = result["test"]
     cost = f"codes {test['pixelcnn']['codes']:.2f} ({test['codes_saved']:.0%} saved)"
@@ -169,6 +184,7 @@ def _levels(test: dict[str, Any], prior: str) -> str:
 SAY = {
     **{"ae": _ae, "dae": _dae, "vae": _vae, "vqvae": _vqvae, "prior": _prior},
     **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels, "vqvae1d": _vqvae1d},
+    **{"vqvae-video": _video, "vqvae-video-prior": _video_prior},
 }
 
 if __name__ == "__main__":

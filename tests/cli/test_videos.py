@@ -61,8 +61,8 @@ def test_the_table_has_the_bound_and_psnr_beside_repeating_the_last_frame(run, f
     }
     assert list(rows) == [
         "its reconstruction",
-        "the continuation, sampled, temperature 0.7",
-        "the continuation, likeliest codes",
+        "the continuation at temperature 0.7",
+        "the continuation at temperature 0",
         "the frame before it",
         "the frame before it, reconstructed",
     ]

@@ -63,19 +63,20 @@ def _psnrs(model: Any, prior: Any, data: Dataset) -> Numbers:
     x = model.check_images(data.x_test)
     seen = np.clip(model.reconstruct(x), 0, 1)
     t = given_frames(model.frames)
-    candidates = {"its reconstruction": seen[:, t]}
-    for name, temperature in (("sampled", TEMPERATURE), ("likeliest codes", 0.0)) if prior is not None else ():
-        with fork(SEED):
-            drawn = model.continued(x[:, :t], prior, 1, temperature)[:, 0]
-        at = f", temperature {temperature:g}" if temperature else ""
-        candidates[f"the continuation, {name}{at}"] = np.clip(drawn, 0, 1)
-    candidates["the frame before it"] = x[:, t - 1]
-    candidates["the frame before it, reconstructed"] = seen[:, t - 1]
-    psnrs = {name: uses.psnr(x[:, t], by) for name, by in candidates.items()}
-    print_table([f"frame {t + 1} of the test clips by", "PSNR"], [[name, *fixed(n)] for name, n in psnrs.items()])
+    candidates = {"reconstruction": ("its reconstruction", seen[:, t])}
+    if prior is not None:
+        for key, temperature in (("sampled", TEMPERATURE), ("likeliest", 0.0)):
+            with fork(SEED):
+                drawn = model.continued(x[:, :t], prior, 1, temperature)[:, 0]
+            candidates[key] = f"the continuation at temperature {temperature:g}", np.clip(drawn, 0, 1)
+    candidates["repeated"] = "the frame before it", x[:, t - 1]
+    candidates["repeated_reconstruction"] = "the frame before it, reconstructed", seen[:, t - 1]
+    psnrs = {f"{key}_psnr": uses.psnr(x[:, t], by) for key, (_, by) in candidates.items()}
+    rows = [[name, *fixed(psnr)] for (name, _), psnr in zip(candidates.values(), psnrs.values(), strict=True)]
+    print_table([f"frame {t + 1} of the test clips by", "PSNR"], rows)
     whole = uses.psnr(x, seen)
     print(f"PSNR in dB; a continuation is given frames 1 to {t}. Reconstructions of all frames: {whole:.2f} dB")
-    return {f"{name}: psnr": n for name, n in {"all frames": whole, **psnrs}.items()}
+    return {"all_frames_psnr": whole, **psnrs}
 
 
 def given_frames(frames: int) -> int:
