@@ -21,6 +21,7 @@ FLOORS = [
     ["coding"],
     ["uses"],
     ["figures"],
+    ["learn"],
     ["cli"],
 ]
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}

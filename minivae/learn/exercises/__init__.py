@@ -1,0 +1,1 @@
+"""The exercises, one for each lesson; exercise.py says how their files are read."""
