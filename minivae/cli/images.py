@@ -27,8 +27,8 @@ def load(name: str, image_shape: Sequence[int] | None = None) -> Dataset:
     ValueError if they have another one.
     """
     if image_shape is not None and len(image_shape) not in (3, 4):
-        found = " ".join(map(str, image_shape))
-        raise ValueError(f"--image-shape takes 3 numbers, C H W, or of clips 4, T C H W, got {found}")
+        asked = " ".join(map(str, image_shape))
+        raise ValueError(f"--image-shape takes 3 numbers, C H W, or of clips 4, T C H W, got {asked}")
     given = image_shape if name == "shapes" or takes_shape(name, image_shape) else None
     data = datasets.load(name, image_shape=given)
     if image_shape is not None and (found := data.x_train.shape[1:]) != tuple(image_shape):
