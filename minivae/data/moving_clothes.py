@@ -7,9 +7,9 @@ Along one axis, with the room r = frame - garment in which its corner can be, a 
 
 the triangle wave between 0 and r. For example r = 10, s = 8 and v = 4 make 8, 8, 4, 0, 4, 8. Starts and velocities are
 multiples of 4 pixels: along each axis a garment moves by -4, 0 or 4 pixels a frame, and not by 0 along both. So two
-frames say exactly where the next one has the garment, unless it is at an edge by then. And as an encoder of stride 4
-has a code for each 4 x 4 pixels, motion moves the codes and changes them little, which makes these clips an easy case:
-a prior of the codes learns it in minutes on a CPU. Motion by half a cell it does not learn in that time.
+frames say exactly where the next one has the garment, unless it is at an edge by then. An encoder of stride 4 has a
+code for each 4 x 4 pixels, so motion moves its codes by whole places. This makes the clips easier than others for a
+prior of the codes, and they are still not easy: see README, "Video".
 
 The garments are not turned, nothing covers them and the background is black: what a model can learn here is to keep a
 thing in its form and to carry on its motion. The garments of the test clips are in no training clip.
