@@ -136,6 +136,12 @@ def _likelihoods() -> Iterator[Launch]:
         arrays = a(logits), a(integers(6, 1, 9, 9, seed=4)), a(x)
         return k.gaussian_nll(*arrays), *k.gaussian_nll_grad(a(dy), *arrays)
 
+    def mixture(k: Any, a: Any) -> Any:
+        arrays = a(integers(6, 1, 3, 4, 81, seed=5)), a(levels)
+        return k.logistic_mixture_nll(*arrays), k.logistic_mixture_nll_grad(a(dy), *arrays)
+
+    levels = np.rint(np.abs(integers(6, 1, 81, seed=1)) / 4 * 255) / np.float32(255)
+    yield Launch("logistic_mixture_nll and gradient", mixture, exact=False)
     yield Launch("bernoulli_nll", lambda k, a: k.bernoulli_nll(a(logits), a(x)), exact=False)
     yield Launch("bernoulli_nll_grad", lambda k, a: k.bernoulli_nll_grad(a(dy), a(logits), a(x)), exact=False)
     yield Launch("gaussian_nll and gradient", gaussian, exact=False)

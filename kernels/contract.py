@@ -77,6 +77,8 @@ PRIMITIVES: dict[str, tuple[str, ...]] = {
         "bernoulli_nll_grad",
         "gaussian_nll",
         "gaussian_nll_grad",
+        "logistic_mixture_nll",
+        "logistic_mixture_nll_grad",
         "softmax_cross_entropy",
         "softmax_cross_entropy_grad",
     ),

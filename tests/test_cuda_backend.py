@@ -161,7 +161,7 @@ class TestModels:
         np.testing.assert_allclose(weights[1], weights[0], atol=1e-9 if dtype == np.float64 else 1e-4)
         assert losses[0][0] != losses[0][2]
 
-    @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+    @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "logistic", "continuous-bernoulli"])
     @pytest.mark.parametrize("settings", [CONV, DENSE], ids=["conv", "dense"])
     def test_a_loss_and_its_gradients_never_leave_the_device(self, settings: dict[str, Any], likelihood: str) -> None:
         """A CUDA graph can capture them, because only the batch is copied from the host, before the step."""

@@ -20,13 +20,14 @@ SMALL = {
 }
 CONFIGURATIONS = [
     {**SMALL, "likelihood": likelihood, "update": update}
-    for likelihood, update in (("bernoulli", "ema"), ("gaussian", "gradient"))
+    for likelihood, update in (("bernoulli", "ema"), ("gaussian", "gradient"), ("logistic", "ema"))
 ]
 configured = pytest.mark.parametrize("settings", CONFIGURATIONS, ids=lambda s: f"{s['likelihood']}-{s['update']}")
 
 
 def images(n, shape=SHAPE, seed=0, dtype=np.float32):
-    return numbers(n, *shape, seed=seed, low=0, high=1, dtype=dtype)
+    """Of 8-bit pixels, which every likelihood takes."""
+    return (np.rint(numbers(n, *shape, seed=seed, low=0, high=255)) / 255).astype(dtype)
 
 
 def vqvae(settings=SMALL, dtype=np.float32, x=None):

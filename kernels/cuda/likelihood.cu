@@ -89,6 +89,108 @@ __global__ void __launch_bounds__(MAP_THREADS)
   }
 }
 
+// ---- mixture of discretised logistic distributions: parameters (N, C, 3, K, D), x (N, C, D) ----
+//
+// One thread takes a pixel and walks over its K components, twice where it needs the gradient. Neighbouring threads take
+// neighbouring pixels, so that each load of a warp is of neighbouring numbers. kernels/reference has the mathematics.
+
+constexpr double HALF_LEVEL = 1.0 / 255, LEAST_SCALE = 9.118819655545162e-4;  // exp(-7)
+
+// log P of a pixel under one component, and its derivatives.
+template <typename T>
+struct Bin {
+  T log_p, by_mean, by_raw;
+};
+
+template <typename T>
+__device__ __forceinline__ T softplus_of(T x) {
+  return max(x, T(0)) + log1p(exp(-abs(x)));
+}
+
+template <typename T>
+__device__ __forceinline__ Bin<T> log_bin(T x, T mean, T raw) {
+  const bool above = x > T(HALF_LEVEL / 2), below = x < T(1 - HALF_LEVEL / 2), inside = above && below;
+  const T exp_raw = exp(raw), inverse = 1 / (exp_raw + T(LEAST_SCALE)), centre = 2 * x - 1 - mean;
+  const T a = (centre - T(HALF_LEVEL)) * inverse, b = (centre + T(HALF_LEVEL)) * inverse;
+  const T width = T(2 * HALF_LEVEL) * inverse, filled = -expm1(-width);
+  const T of_a = above ? 1 / (1 + exp(-a)) : T(0), of_b = below ? 1 / (1 + exp(b)) : T(0);
+  Bin<T> bin;
+  bin.log_p = (inside ? log(filled) : T(0)) - (above ? softplus_of(a) : T(0)) - (below ? softplus_of(-b) : T(0));
+  bin.by_mean = (of_a - of_b) * inverse;
+  bin.by_raw = (above ? of_a * a : T(0)) - (below ? of_b * b : T(0)) - (inside ? width / filled - width : T(0));
+  bin.by_raw *= exp_raw * inverse;
+  return bin;
+}
+
+// The logarithm of a sum of exponentials, top + log(sum).
+template <typename T>
+struct LogSum {
+  T top, sum;
+  __device__ __forceinline__ void add(T x) {
+    const T larger = max(top, x);
+    sum = sum * exp(top - larger) + exp(x - larger);
+    top = larger;
+  }
+  __device__ __forceinline__ T value() const { return top + log(sum); }
+};
+
+// logsumexp(logits) and logsumexp(logits + log P) of a pixel; `p` is its first parameter, the others are D apart.
+template <typename T>
+__device__ __forceinline__ void log_sums(const T* p, T x, int K, long long D, T& prior, T& joint) {
+  LogSum<T> of_prior = {p[0], T(1)}, of_joint = {p[0] + log_bin(x, p[K * D], p[2 * K * D]).log_p, T(1)};
+#pragma unroll 1  // a step is long as it is
+  for (int k = 1; k < K; k++) {
+    const T* at = p + k * D;
+    of_prior.add(at[0]);
+    of_joint.add(at[0] + log_bin(x, at[K * D], at[2 * K * D]).log_p);
+  }
+  prior = of_prior.value();
+  joint = of_joint.value();
+}
+
+// nll (N,) = (logsumexp(logits) - logsumexp(logits + log_p)).sum((1, 2)), the sums over K inside, those over C and D outside
+template <typename T>
+__global__ void __launch_bounds__(SUM_THREADS)
+    logistic_mixture_nll(const T* __restrict__ parameters, const T* __restrict__ x, T* __restrict__ nll, int C, int K,
+                         long long D) {
+  const long long size = C * D, row = blockIdx.x * size;
+  double sum = 0;
+  for (long long i = threadIdx.x; i < size; i += blockDim.x) {
+    T prior, joint;
+    log_sums(parameters + row * 3 * K + i / D * 3 * K * D + i % D, x[row + i], K, D, prior, joint);
+    sum += prior - joint;
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) nll[blockIdx.x] = sum;
+}
+
+// dparameters (N, C, 3, K, D) = dy times softmax(logits) - q, -q * by_mean and -q * by_raw, with q = softmax(logits + log_p)
+template <typename T>
+__global__ void __launch_bounds__(MAP_THREADS, 2)  // lets float64 have 68 registers; with the usual 64 it spills
+    logistic_mixture_nll_grad(const T* __restrict__ dy, const T* __restrict__ parameters, const T* __restrict__ x,
+                              T* __restrict__ slopes, int C, int K, long long D) {
+  const long long size = C * D, row = blockIdx.x * size;
+  const T scale = dy[blockIdx.x];
+  const Places at = places_of_thread();
+#pragma unroll 1  // a row longer than the grid is rare
+  for (long long i = at.first; i < size; i += at.stride) {
+    const long long first = row * 3 * K + i / D * 3 * K * D + i % D;
+    T prior, joint;
+    log_sums(parameters + first, x[row + i], K, D, prior, joint);
+    const T pixel = x[row + i];
+    const long long part = K * D;
+#pragma unroll 1
+    for (long long at = first; at < first + part; at += D) {
+      const T logits = parameters[at];
+      const Bin<T> bin = log_bin(pixel, parameters[at + part], parameters[at + 2 * part]);
+      const T share = scale * exp(logits + bin.log_p - joint);
+      slopes[at] = scale * exp(logits - prior) - share;
+      slopes[at + part] = -share * bin.by_mean;
+      slopes[at + 2 * part] = -share * bin.by_raw;
+    }
+  }
+}
+
 // ---- categories ----
 //
 // Rows are short, ten classes or a few hundred codes. So each warp takes one row, and a block several.

@@ -20,6 +20,8 @@ REGISTERS = {
     "bernoulli_nll_grad": 32,
     "gaussian_nll": 64,
     "gaussian_nll_grad": 32,
+    "logistic_mixture_nll": 64,
+    "logistic_mixture_nll_grad": 80,
     "softmax_cross_entropy": 48,
     "softmax_cross_entropy_grad": 64,
 }
@@ -82,6 +84,25 @@ def _gaussian(mean: Array, log_var: Array, x: Array) -> tuple[tuple[int, ...], A
         return order, mean, log_var.reshape(1), x
     order, (mean, log_var, x) = in_memory_order(mean, xp().broadcast_to(log_var, mean.shape), x, fixed=1)
     return order, mean, log_var, x
+
+
+def logistic_mixture_nll(parameters: Array, x: Array) -> Array:
+    """parameters (N, C, 3, K, D), x (N, C, D) of integers / 255 -> (N,): -log of the probability of 8-bit pixels."""
+    N, C, _, K, D = parameters.shape
+    nll = empty(N, parameters.dtype)
+    run = MODULE.kernel("logistic_mixture_nll", parameters.dtype)[N, _threads(C * D, SUM_THREADS)]
+    run(contiguous(parameters), contiguous(x), nll, C, K, D)
+    return nll
+
+
+def logistic_mixture_nll_grad(dy: Array, parameters: Array, x: Array) -> Array:
+    """dy (N,) -> dparameters (N, C, 3, K, D)."""
+    _, C, _, K, D = parameters.shape
+    slopes = empty(parameters.shape, parameters.dtype)
+    grid, block, _ = _map(x.shape)
+    run = MODULE.kernel("logistic_mixture_nll_grad", parameters.dtype)[grid, block]
+    run(contiguous(dy), contiguous(parameters), contiguous(x), slopes, C, K, D)
+    return slopes
 
 
 def softmax_cross_entropy(logits: Array, target: Array) -> Array:

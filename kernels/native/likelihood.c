@@ -127,6 +127,124 @@ EXPORT void NAME(gaussian_nll_grad)(int64_t N, int64_t D, int64_t variances, con
     over_rows(&q, 0);
 }
 
+/* ---- mixture of discretised logistic distributions: parameters (N, C, 3, K, D), x (N, C, D) ---- */
+
+#define HALF_LEVEL ((real)(1.0 / 255))
+#define LEAST_SCALE ((real)9.118819655545162e-4) /* exp(-7) */
+
+typedef struct {
+    int64_t N, C, K, D;
+    const real *p, *x, *dy;
+    const int64_t *strides, *out_strides; /* of p and of out, which may be channels-last */
+    real *out;                            /* nll (N,) or, if there is dy, dparameters (N, C, 3, K, D) */
+} Mixture;
+
+/* Neighbouring pixels: their values in [-1, 1], and whether their bins end below and above. */
+typedef struct {
+    vec y;
+    mask above, below;
+} Pixels;
+
+typedef struct {
+    vec log_p, by_mean, by_raw; /* log P of a component, and its derivatives */
+} Bin;
+
+INLINE Bin log_bin(const int slopes, Pixels q, vec mean, vec raw) {
+    const vec exp_raw = exp_of(raw), inverse = 1 / (exp_raw + LEAST_SCALE), centre = q.y - mean, zero = {0};
+    const vec a = (centre - HALF_LEVEL) * inverse, b = (centre + HALF_LEVEL) * inverse, width = 2 * HALF_LEVEL * inverse;
+    const mask inside = q.above & q.below;
+    const vec filled = -expm1_of_negative(-width);
+    Bin bin = {choose(inside, log_of(filled), zero) - choose(q.above, softplus_of(a), zero) -
+                   choose(q.below, softplus_of(-b), zero), zero, zero};
+    if (!slopes) return bin;
+    const vec of_a = choose(q.above, sigmoid_of(a), zero), of_b = choose(q.below, sigmoid_of(-b), zero);
+    bin.by_mean = (of_a - of_b) * inverse;
+    bin.by_raw = (of_a * a - of_b * b - choose(inside, width * (1 - filled) / filled, zero)) * exp_raw * inverse;
+    return bin;
+}
+
+/* The logarithm of a sum of exponentials: top + log(sum). */
+typedef struct {
+    vec top, sum;
+} LogSum;
+
+INLINE void add_exp(LogSum *s, vec x) {
+    const vec top = larger(x, s->top);
+    s->sum = s->sum * exp_below(s->top - top) + exp_below(x - top);
+    s->top = top;
+}
+
+/* `count` numbers, `step` apart; lanes beyond them are 0. */
+INLINE vec gather(const real *from, int64_t step, int64_t count) {
+    if (step == 1) return count == LANES ? load(from) : load_first(from, count);
+    vec v = {0};
+    for (int64_t i = 0; i < count; i++) v[i] = from[i * step];
+    return v;
+}
+INLINE void scatter(real *to, vec v, int64_t step, int64_t count) {
+    for (int64_t i = 0; i < count; i++) to[i * step] = v[i];
+}
+
+/* `count` pixels from number d on of channel c of example n: adds their nll to *sum or, if there is dy, writes the slopes. */
+INLINE void mix(const Mixture *q, const int slopes, int64_t n, int64_t c, int64_t d, int64_t count, vec *sum) {
+    const int64_t *by = q->strides, part = by[2], next = by[3], step = by[4];
+    const real *from = q->p + n * by[0] + c * by[1] + d * step;
+    const vec x = gather(q->x + (n * q->C + c) * q->D + d, 1, count);
+    const Pixels pixels = {2 * x - 1, x > HALF_LEVEL / 2, x < 1 - HALF_LEVEL / 2};
+    LogSum prior = {all_lanes(-INFINITY), {0}}, joint = prior;
+    for (int64_t k = 0; k < q->K; k++, from += next) {
+        const vec logits = gather(from, step, count);
+        add_exp(&prior, logits);
+        add_exp(&joint, logits + log_bin(0, pixels, gather(from + part, step, count), gather(from + 2 * part, step, count)).log_p);
+    }
+    const vec log_prior = prior.top + log_of(prior.sum), log_joint = joint.top + log_of(joint.sum);
+    if (!slopes) {
+        *sum += keep_first(log_prior - log_joint, count, 0);
+        return;
+    }
+    from -= q->K * next;
+    const int64_t *to_by = q->out_strides;
+    real *to = q->out + n * to_by[0] + c * to_by[1] + d * to_by[4];
+    for (int64_t k = 0; k < q->K; k++, from += next, to += to_by[3]) {
+        const vec logits = gather(from, step, count);
+        const Bin bin = log_bin(1, pixels, gather(from + part, step, count), gather(from + 2 * part, step, count));
+        const vec share = q->dy[n] * exp_of(logits + bin.log_p - log_joint);
+        scatter(to, q->dy[n] * exp_of(logits - log_prior) - share, to_by[4], count);
+        scatter(to + to_by[2], -share * bin.by_mean, to_by[4], count);
+        scatter(to + 2 * to_by[2], -share * bin.by_raw, to_by[4], count);
+    }
+}
+
+static void mixture_sum(long n, void *job) {
+    const Mixture *q = job;
+    Tree tree;
+    tree.count = 0;
+    for (int64_t c = 0; c < q->C; c++)
+        for (int64_t d = 0; d < q->D;) {
+            vec run = {0};
+            for (int i = 0; i < RUN && d < q->D; i++, d += LANES) mix(q, 0, n, c, d, MIN(LANES, q->D - d), &run);
+            add_run(&tree, run);
+        }
+    q->out[n] = total(&tree);
+}
+EXPORT void NAME(logistic_mixture_nll)(int64_t N, int64_t C, int64_t K, int64_t D, const real *parameters,
+                                       const int64_t parameters_strides[5], const real x[N * C * D], real nll[N]) {
+    Mixture q = {.N = N, .C = C, .K = K, .D = D, .p = parameters, .x = x, .strides = parameters_strides, .out = nll};
+    parallel_for(N, mixture_sum, &q);
+}
+
+static void mixture_slopes(long n, void *job) {
+    const Mixture *q = job;
+    for (int64_t c = 0; c < q->C; c++)
+        for (int64_t d = 0; d < q->D; d += LANES) mix(q, 1, n, c, d, MIN(LANES, q->D - d), 0);
+}
+EXPORT void NAME(logistic_mixture_nll_grad)(int64_t N, int64_t C, int64_t K, int64_t D, const real dy[N],
+                                            const real *parameters, const int64_t parameters_strides[5],
+                                            const real x[N * C * D], real *slopes, const int64_t slopes_strides[5]) {
+    Mixture q = {N, C, K, D, parameters, x, dy, parameters_strides, slopes_strides, slopes};
+    parallel_for(N, mixture_slopes, &q);
+}
+
 /* ---- softmax and cross-entropy of rows (M, K); a row is never cut ---- */
 
 typedef struct {

@@ -11,6 +11,7 @@ from .library import Kernel
 
 _bernoulli_nll, _bernoulli_nll_grad = Kernel("bernoulli_nll"), Kernel("bernoulli_nll_grad")
 _gaussian_nll, _gaussian_nll_grad = Kernel("gaussian_nll"), Kernel("gaussian_nll_grad")
+_mixture, _mixture_grad = Kernel("logistic_mixture_nll"), Kernel("logistic_mixture_nll_grad")
 _softmax, _softmax_grad = Kernel("softmax_cross_entropy"), Kernel("softmax_cross_entropy_grad")
 
 
@@ -53,6 +54,22 @@ def gaussian_nll_grad(
     dy = np.ascontiguousarray(dy)
     _gaussian_nll_grad[mean.dtype](len(x), _size(x), len(log_var), dy, mean, log_var, x, dmean, dlog_var)
     return logical_order(dmean, order), logical_order(dlog_var, order)
+
+
+def logistic_mixture_nll(parameters: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """parameters (N, C, 3, K, D), x (N, C, D) of integers / 255 -> (N,): -log of the probability of 8-bit pixels."""
+    N, C, _, K, D = parameters.shape
+    nll = np.empty(N, parameters.dtype)
+    _mixture[parameters.dtype](N, C, K, D, parameters, np.ascontiguousarray(x), nll)
+    return nll
+
+
+def logistic_mixture_nll_grad(dy: np.ndarray, parameters: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """dy (N,) -> dparameters (N, C, 3, K, D), in memory in the order of parameters."""
+    N, C, _, K, D = parameters.shape
+    dy, x, found = np.ascontiguousarray(dy), np.ascontiguousarray(x), np.empty_like(parameters)
+    _mixture_grad[parameters.dtype](N, C, K, D, dy, parameters, x, found)
+    return found
 
 
 def softmax_cross_entropy(logits: np.ndarray, target: np.ndarray) -> np.ndarray:

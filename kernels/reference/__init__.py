@@ -30,6 +30,8 @@ from .likelihood import (
     bernoulli_nll_grad,
     gaussian_nll,
     gaussian_nll_grad,
+    logistic_mixture_nll,
+    logistic_mixture_nll_grad,
     softmax_cross_entropy,
     softmax_cross_entropy_grad,
 )
@@ -79,6 +81,8 @@ __all__ = [
     "global_norm",
     "group_norm",
     "group_norm_grad",
+    "logistic_mixture_nll",
+    "logistic_mixture_nll_grad",
     "matmul",
     "max_pool2d",
     "max_pool2d_grad",

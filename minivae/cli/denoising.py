@@ -34,7 +34,8 @@ def denoising_table(
         numbers["pca_gain"] = linear.gain
     rows.append(["through the model", *fixed(result.denoised_psnr), f"{result.gain:+.2f}"])
     print_table(["test images", "PSNR", "gain"], rows)
-    clipped = ", clipped to [0, 1] as the model's likelihood needs it" if model.unit_interval else ""
+    rounded = " and rounded to 8 bits" if model.pixel_levels else ""
+    clipped = f", clipped to [0, 1]{rounded} as the model's likelihood needs it" if model.unit_interval else ""
     print(f"PSNR in dB, {kind} noise of level {level:g}{clipped if kind == 'gaussian' else ''}")
     return result, numbers
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from minivae import data as datasets
 from minivae.models.base import Estimator
+from minivae.nn.likelihoods import LIKELIHOODS
 
 from .parser import Parser
 
@@ -69,9 +70,12 @@ def of_networks(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def likelihood(parser: Parser) -> None:
-    """Add --likelihood."""
-    kinds = "likelihood of a pixel: bernoulli for pixels in [0, 1], gaussian for any"
-    parser.add_argument("--likelihood", choices=["bernoulli", "gaussian"], default="bernoulli", help=kinds)
+    """Add --likelihood, for a model whose decoder gives a distribution over images."""
+    kinds = (
+        "likelihood of a pixel: bernoulli and continuous-bernoulli for pixels in [0, 1], logistic for those of 8-bit "
+        "images, gaussian for any"
+    )
+    parser.add_argument("--likelihood", choices=list(LIKELIHOODS), default="bernoulli", help=kinds)
 
 
 def _words(sizes: Sequence[int]) -> str:

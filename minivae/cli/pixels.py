@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minivae.data import Dataset
 from minivae.data.batches import range_text
-from minivae.models.base import Estimator
+from minivae.models.base import Estimator, LikelihoodCodec
 
 
 def in_unit_interval(data: Dataset) -> bool:
@@ -27,6 +27,9 @@ def check_pixels(model: Estimator, data: Dataset) -> None:
         check_unit_interval(data, "; a model that is trained with --likelihood gaussian takes any")
 
 
-def scale(data: Dataset) -> str:
-    """Say after a table where its bits/dim mean nothing."""
-    return "" if in_unit_interval(data) else "; bits/dim are those of pixels in [0, 1], which these are not"
+def scale(data: Dataset, model: LikelihoodCodec | None = None) -> str:
+    """Say after a table where its bits/dim mean nothing, or nothing beside others."""
+    if not in_unit_interval(data):
+        return "; bits/dim are those of pixels in [0, 1], which these are not"
+    note = "" if model is None else model.observation.bits_note
+    return note and f"; {note}"

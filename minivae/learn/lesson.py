@@ -2,7 +2,8 @@
 
 A lesson is a Python file in cells. One that begins with `# %% [markdown]` is text, in comments; one that begins with
 `# %%` is code. The lines `# > ...` at the end of a code cell are what it prints: a promise to the reader, which the
-tests compare with what it does print. All cells of a lesson share their names, as in a notebook.
+tests compare with what it does print. (Three dots alone promise nothing, as of times.) All cells of a lesson share
+their names, as in a notebook.
 """
 
 from __future__ import annotations

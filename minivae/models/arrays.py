@@ -14,16 +14,19 @@ from minivae.kernels import backend, checks
 from minivae.kernels.checks import check_finite
 from minivae.training.loop import Trainable
 
+LEVEL_TOLERANCE = 0.01  # by how much an 8-bit pixel times 255 may differ from an integer
+
 
 class ArrayModel(Trainable):
     """It is a model of images, or of whatever else `check_images` takes.
 
-    It has `image_shape` (C, H, W) and `unit_interval`: whether pixels must lie in [0, 1]. One that is conditional on
-    labels has `classes`, their number.
+    It has `image_shape` (C, H, W), `unit_interval`: whether pixels must lie in [0, 1], and `pixel_levels`: None, or 255
+    where they must be integers / 255. One that is conditional on labels has `classes`, their number.
     """
 
     image_shape: tuple[int, int, int]
     unit_interval: bool = False
+    pixel_levels: int | None = None
     classes: int | None = None
 
     @property
@@ -36,7 +39,7 @@ class ArrayModel(Trainable):
 
         x: (N, C, H, W), flat rows (N, C * H * W), or (N, H, W) where C = 1, of floating numbers. Raises TypeError for
         other dtypes, ValueError for other shapes, for NaN or infinity (with the index of the first one), and for pixels
-        outside [0, 1] where the likelihood needs them inside.
+        outside [0, 1], or no integers / 255, where the likelihood needs such ones.
         """
         x = images_as_floats(x)
         C, H, W = self.image_shape
@@ -48,7 +51,18 @@ class ArrayModel(Trainable):
         if self.unit_interval and x.size and (x.min() < 0 or x.max() > 1):
             given = range_text(x.min(), x.max())
             raise ValueError(f"pixels must lie in [0, 1], got {given}; likelihood='gaussian' takes any")
+        if self.pixel_levels is not None:
+            self._check_levels(x, self.pixel_levels)
         return x.reshape(len(x), C, H, W)
+
+    def _check_levels(self, x: np.ndarray, levels: int) -> None:
+        off = np.abs(x * levels - np.rint(x * levels)) > LEVEL_TOLERANCE
+        if off.any():
+            given = x[off][0]
+            raise ValueError(
+                f"pixels must be those of 8-bit images, integers / {levels}, for likelihood='logistic', "
+                f"got {given:.6g} = {given * levels:.6g} / {levels}; likelihood='gaussian' takes any"
+            )
 
     def check_labels(self, y: Any, count: int) -> np.ndarray | None:
         """Return labels (count,) as int64, or None for a model that is not conditional, whatever y is.

@@ -24,7 +24,7 @@ from minivae.data.archive import reading
 from minivae.data.batches import Batches
 from minivae.kernels import checks
 from minivae.nn import init
-from minivae.nn.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
+from minivae.nn.likelihoods import LIKELIHOODS, Likelihood
 from minivae.nn.module import Module, not_finite
 from minivae.optim import CosineSchedule
 from minivae.random import Generator, current_generator, default_generator, fork, use_generator
@@ -347,12 +347,26 @@ class LikelihoodCodec(Codec):
     """It is a Codec whose decoder gives the parameters of a distribution over images, its `observation`."""
 
     likelihood: str
-    observation: Bernoulli | Gaussian
+    observation: Likelihood
 
     def build_observation(self) -> None:
         """Make the distribution that the parameter `likelihood` names; build() calls this."""
         self.observation = LIKELIHOODS[self.likelihood]()
-        self.unit_interval = self.observation.unit_interval
+        self.unit_interval, self.pixel_levels = self.observation.unit_interval, self.observation.pixel_levels
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """The shape of the decoder's output for an image: (C', H, W), with as many channels as the likelihood needs."""
+        C, H, W = (int(n) for n in self.image_shape)
+        return LIKELIHOODS[self.likelihood].channels(C), H, W
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        """Return the decoder's output (N, C', H, W) for latents (N, ...). Raise ValueError for another shape."""
+        return shaped("decoder", self.decoder(z), len(z), *self.output_shape)
+
+    def _image(self, output: Tensor, pixels: bool) -> Tensor:
+        """Return the expected images for the decoder's output or, for pixels, images drawn from p(x | z)."""
+        return self.observation.sample(output) if checks.flag("pixels", pixels) else self.observation.mean(output)
 
     def bits_per_dim(self, nats: float) -> float:
         """Convert nats per image to bits per channel and pixel, see nn.likelihoods."""

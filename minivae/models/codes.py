@@ -48,15 +48,20 @@ class CodeModel(LikelihoodCodec):
         """-log p(x | k(x)) of images (N, C, H, W), in nats (N,)."""
         raise NotImplementedError(f"{type(self).__name__} does not define _coded_nll()")
 
-    def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None) -> np.ndarray:
+    def decode(self, z: Any, *, pixels: bool = False) -> np.ndarray:
+        raise NotImplementedError(f"{type(self).__name__} does not define decode()")
+
+    def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None, pixels: bool = False) -> np.ndarray:
         """n images (n, C, H, W): the decoder's means for codes drawn from the prior.
 
-        temperature: of the prior, below 1 for likelier codes. y: labels, for a conditional prior. Raises ValueError for
-        n < 1, for a prior over the codes of another codebook, and for maps of another size.
+        temperature: of the prior, below 1 for likelier codes. y: labels, for a conditional prior. pixels: draw the
+        pixels too, from p(x | codes). Raises ValueError for n < 1, for a prior over the codes of another codebook, and
+        for maps of another size.
         """
         checks.elements("an array of samples", (checks.integer("n", n, 1), *self.image_shape))
         self._check_prior(prior, "sample")
-        return self.decode(self.check_codes(prior.sample(n, temperature=temperature, **label_argument(y))))
+        codes = self.check_codes(prior.sample(n, temperature=temperature, **label_argument(y)))
+        return self.decode(codes, pixels=pixels)
 
     def code_cost(self, codes: Any, prior: Prior | None = None, y: Any = None) -> np.ndarray:
         """-log P of the codes of images, in nats (N,); without a prior it is the uniform one's.

@@ -99,14 +99,16 @@ class VAE(LatentSpace, LikelihoodCodec):
     """A VAE is a variational autoencoder of images.
 
     image_shape: (C, H, W). latent_dim: D. arch: 'conv' or 'dense'. likelihood: 'bernoulli' (pixels in [0, 1]) or
-    'gaussian' (one learned variance). beta: weight of the KL term, >= 0. channels: of the strided convolutions,
-    (32, 64) unless given. hidden: of the dense layers, (256,) for 'conv' and (400, 400) for 'dense' unless given.
-    kl_warmup: over how many steps of the optimiser (not epochs) the weight of the KL term rises from 0 to beta, in each
-    fit anew. free_bits: lambda, in nats per latent, >= 0. binarize: 'dynamic' takes grey pixels, with likelihood
-    'bernoulli', as the probabilities of black and white ones, which are drawn anew each time an image is trained on.
-    encoder, decoder: Modules of your own, in place of those that arch, channels and hidden describe. The encoder gives
-    mu and then log_var, (N, C, H, W) -> (N, 2 D); the decoder gives logits or means by likelihood, (N, D) ->
-    (N, C, H, W). Estimator says more about them and about the other parameters.
+    'gaussian' (one learned variance), 'logistic' (a mixture for 8-bit images, pixels integers / 255) or
+    'continuous-bernoulli' (a density over [0, 1]); see nn.likelihoods. beta: weight of the KL term, >= 0. channels: of
+    the strided convolutions, (32, 64) unless given. hidden: of the dense layers, (256,) for 'conv' and (400, 400) for
+    'dense' unless given. kl_warmup: over how many steps of the optimiser (not epochs) the weight of the KL term rises
+    from 0 to beta, in each fit anew. free_bits: lambda, in nats per latent, >= 0. binarize: 'dynamic' takes grey
+    pixels, with likelihood 'bernoulli', as the probabilities of black and white ones, which are drawn anew each time an
+    image is trained on. encoder, decoder: Modules of your own, in place of those that arch, channels and hidden
+    describe. The encoder gives mu and then log_var, (N, C, H, W) -> (N, 2 D); the decoder gives the parameters of the
+    likelihood, such as logits or means, (N, D) -> (N, *output_shape), which is (C, H, W) except for 'logistic'.
+    Estimator says more about them and about the other parameters.
 
     With binarize, the nats are those of binary images. loss() draws them from minivae's generator, so that evaluate()
     always has the same ones; score_samples, log_likelihood and latent_usage see binarized(x). encode and what builds
@@ -149,9 +151,9 @@ class VAE(LatentSpace, LikelihoodCodec):
         # because it follows from the step.
         self.beta_now = Buffer(np.array(self.beta, np.float32), persistent=False)
         shape, hidden = check_image_shape(self.image_shape), HIDDEN[self.arch] if self.hidden is None else self.hidden
-        layers = self.arch, shape, self.channels, hidden
-        self.encoder = self.module("encoder", lambda: encoder_for(*layers, 2 * self.latent_dim))
-        self.decoder = self.module("decoder", lambda: decoder_for(*layers, self.latent_dim))
+        arch, channels, out = self.arch, self.channels, self.output_shape
+        self.encoder = self.module("encoder", lambda: encoder_for(arch, shape, channels, hidden, 2 * self.latent_dim))
+        self.decoder = self.module("decoder", lambda: decoder_for(arch, out, channels, hidden, self.latent_dim))
         self.build_observation()
 
     # ---- the model ----
@@ -204,16 +206,20 @@ class VAE(LatentSpace, LikelihoodCodec):
         """Return the means (N, D) of q(z | x) for images."""
         return self.batched(lambda x: self.posterior(x)[0], self.check_images(x))
 
-    def decode(self, z: np.ndarray) -> np.ndarray:
-        """Return the expected images (N, C, H, W) for latents (N, D)."""
-        return self.batched(lambda z: self.observation.mean(self._decoded(z)), self.check_latents(z))
+    def decode(self, z: np.ndarray, pixels: bool = False) -> np.ndarray:
+        """Return the expected images (N, C, H, W) for latents (N, D); with pixels=True, images drawn from p(x | z)."""
+        with self.own_noise():
+            return self.batched(lambda z: self._image(self._decoded(z), pixels), self.check_latents(z))
 
-    def sample(self, n: int = 1) -> np.ndarray:
-        """Return n images (n, C, H, W): the decoder's means for z drawn from the prior."""
+    def sample(self, n: int = 1, pixels: bool = False) -> np.ndarray:
+        """Return n images (n, C, H, W): the decoder's means for z drawn from the prior.
+
+        pixels: draw the pixels too, each from p(x | z). That is a sample of the model, means are what people look at.
+        """
         n = checks.integer("n", n, 1)
         checks.elements("an array of samples", (n, *self.image_shape))
         with self.own_noise():
-            return self.decode(current_generator().normal((n, self.latent_dim)))
+            return self.decode(current_generator().normal((n, self.latent_dim)), pixels)
 
     def binarized(self, x: np.ndarray) -> np.ndarray:
         """Return images as evaluations see them: with binarize, black and white, always drawn by the same noise.

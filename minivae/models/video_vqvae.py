@@ -47,6 +47,9 @@ from .arrays import shaped
 from .codes import Prior
 from .vqvae import MOST_BLOCKS, STRIDE, VQVAE, ResidualBlock, check_multiples
 
+# The likelihoods that have one output for each pixel, wherever the channels are; a logistic mixture has several.
+PIXEL_BY_PIXEL = ("bernoulli", "continuous-bernoulli", "gaussian")
+
 
 class PerFrame(Module):
     """(N, T, C, H, W) -> (N, T, C', H', W'): layers of images, applied to each frame alone."""
@@ -120,8 +123,8 @@ class VideoVQVAE(VQVAE):
 
     image_shape: (T, C, H, W), at least two frames, H and W multiples of 4. codes, code_dim: K and D. channels,
     residual_channels: of the convolutions and inside of the blocks. blocks: how many pairs of a residual block in the
-    frame and one over time the encoder has, and the decoder. time_kernel: K of the convolutions over time. The others:
-    see VQVAE, nn.VectorQuantizer and Estimator.
+    frame and one over time the encoder has, and the decoder. time_kernel: K of the convolutions over time. likelihood: 'bernoulli', 'continuous-bernoulli' or 'gaussian'. The
+    others: see VQVAE, nn.VectorQuantizer and Estimator.
 
     fit(), loss(), score_samples() and bound() take clips of T frames; encode(), decode() and reconstruct() also of
     more or fewer. Raises TypeError and ValueError for arguments of other types and ranges.
@@ -152,6 +155,7 @@ class VideoVQVAE(VQVAE):
     ) -> None:
         self.blocks = checks.integer("blocks", blocks, 0, most=MOST_BLOCKS)
         self.time_kernel = checks.integer("time_kernel", time_kernel, 1)
+        checks.choice("likelihood", likelihood, PIXEL_BY_PIXEL)
         super().__init__(
             image_shape,
             codes=codes,
@@ -206,6 +210,11 @@ class VideoVQVAE(VQVAE):
         """(T h, w), the size of the latents of a clip as the quantiser gets them."""
         h, w = self.frame_map
         return self.frames * h, w
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:  # type: ignore[override] # of clips
+        """(T, C, H, W), the shape of the decoder's output for a clip."""
+        return tuple(map(int, self.image_shape))
 
     @property
     def code_shape(self) -> tuple[int, ...]:

@@ -104,8 +104,8 @@ class VQVAE(CodeModel):
     decay, restart, see nn.VectorQuantizer. A parameter of another quantiser that is not at its default is a ValueError;
     model.quantizer.codes and .dim are K and D of each of them. channels: of all convolutions but those inside of the
     residual blocks, which have residual_channels. residual_blocks: how many the encoder has, and the decoder.
-    likelihood: 'bernoulli' (pixels in [0, 1]) or 'gaussian' (one learned variance). encoder, decoder: Modules of your
-    own, (N, C, H, W) -> (N, D, h, w) and (N, D, h, w) -> (N, C, H, W), logits or means by likelihood, in place of those
+    likelihood: as for VAE. encoder, decoder: Modules of your own, (N, C, H, W) -> (N, D, h, w) and (N, D, h, w) ->
+    (N, *output_shape), the parameters of the likelihood, such as logits (N, C, H, W), in place of those
     that channels, residual_channels and residual_blocks describe; if both are given, H, W, h and w are free. See
     Estimator, as for the others. Raises TypeError and ValueError for arguments of other types and ranges.
 
@@ -188,8 +188,8 @@ class VQVAE(CodeModel):
         )
 
     def _make_decoder(self) -> Module:
-        """(N, D, H / 4, W / 4) -> (N, C, H, W): the encoder's mirror image."""
-        C, channels = int(self.image_shape[0]), self.channels
+        """(N, D, H / 4, W / 4) -> (N, *output_shape): the encoder's mirror image."""
+        C, channels = self.output_shape[0], self.channels
         return Sequential(
             Conv2d(self._latent_length, channels, 1),  # (N, channels, H / 4, W / 4)
             *(ResidualBlock(channels, self.residual_channels) for _ in range(self.residual_blocks)),
@@ -288,12 +288,16 @@ class VQVAE(CodeModel):
             raise FloatingPointError("VQVAE has no codes for these images: its encoder gives NaN or infinity")
         return self.quantizer.encode(z)
 
-    def decode(self, codes: np.ndarray) -> np.ndarray:
+    def decode(self, codes: np.ndarray, pixels: bool = False) -> np.ndarray:
         """Codes (N, *code_shape) -> the expected images (N, C, H, W); of 'rvq' also those of the first stages alone.
+
+        pixels: draw images from p(x | z_q) in place of the expected ones.
 
         Raises TypeError unless they are integers, ValueError for other shapes and for codes out of range.
         """
-        return self.batched(lambda k: self.observation.mean(self._output(k)), self._check_codes(codes, prefix=True))
+        codes = self._check_codes(codes, prefix=True)
+        with self.own_noise():
+            return self.batched(lambda k: self._image(self._output(k), pixels), codes)
 
     def _output(self, codes: Tensor) -> Tensor:
         """Codes (N, *code_shape) -> the decoder's output. batched() gives them as floats, which are exact."""

@@ -247,14 +247,16 @@ class VQVAE1d(VQVAE):
 
     # ---- plain arrays ----
 
-    def decode(self, codes: np.ndarray, y: Any = None) -> np.ndarray:
+    def decode(self, codes: np.ndarray, y: Any = None, pixels: bool = False) -> np.ndarray:  # type: ignore[override]
         """Codes (N, 1, T/S) -> the expected waveforms (N, 1, 1, T) in the voices y, of a model with classes.
 
-        y: one label for all or (N,) of them. Raises TypeError unless codes and labels are integers, ValueError for
-        other shapes, for numbers out of range and for labels that are missing or that the model does not know of.
+        y: one label for all or (N,) of them. pixels: draw the samples from p(x | z_q, y). Raises TypeError unless codes
+        and labels are integers, ValueError for other shapes, for numbers out of range and for labels that are missing
+        or that the model does not know of.
         """
         codes = self.check_codes(codes)
-        return self.batched(lambda *of: self.observation.mean(self._output(*of)), codes, *self._given(y, len(codes)))
+        with self.own_noise():
+            return self.batched(lambda *of: self._image(self._output(*of), pixels), codes, *self._given(y, len(codes)))
 
     def inverse_transform(self, z: np.ndarray, y: Any = None) -> np.ndarray:
         """decode(z, y)."""
@@ -264,16 +266,16 @@ class VQVAE1d(VQVAE):
         """decode(encode(x), y). Raises what these raise."""
         return self.decode(self.encode(x), y)
 
-    def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None) -> np.ndarray:
+    def sample(self, n: int, prior: Prior, temperature: float = 1.0, y: Any = None, pixels: bool = False) -> np.ndarray:
         """n waveforms (n, 1, 1, T): the decoder's means for codes drawn from the prior.
 
-        temperature: of the prior. y: labels as for decode(); a conditional prior gets them too. Raises ValueError as
-        decode() does, for n < 1 and for a prior over the codes of another codebook.
+        temperature: of the prior. y: labels as for decode(); a conditional prior gets them too. pixels: as there.
+        Raises ValueError as decode() does, for n < 1 and for a prior over the codes of another codebook.
         """
         checks.elements("an array of samples", (checks.integer("n", n, 1), *self.image_shape))
         self._check_prior(prior, "sample")
         y = self._checked_labels(y, n)
-        return self.decode(prior.sample(n, temperature=temperature, **self._for_prior(prior, y)), y)
+        return self.decode(prior.sample(n, temperature=temperature, **self._for_prior(prior, y)), y, pixels)
 
     def score_samples(self, x: np.ndarray, prior: Prior | None = None, y: Any = None) -> np.ndarray:
         """The lower bound of log p(x | y) of waveforms (N, 1, 1, T), in nats (N,): -nll - code_cost of their codes.

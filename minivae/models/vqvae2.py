@@ -160,7 +160,7 @@ class VQVAE2(CodeModel):
         self.to_bottom = Conv2d(2 * channels, D, 1)
         self.quantizer_bottom = self._quantizer(self.codes)
         self.enlarge_top = self._enlarging(D)
-        widths = [*[channels] * strides, C]
+        widths = [*[channels] * strides, self.output_shape[0]]
         self.decoder = Sequential(Conv2d(2 * D, channels, 1), *self._blocks(), ReLU(), *_doubling(widths))
         self.build_observation()
 
@@ -191,7 +191,7 @@ class VQVAE2(CodeModel):
         return self.to_bottom(F.cat([h, self.decoder_top(e_top)], axis=1))
 
     def _output(self, e_top: Tensor, e_bottom: Tensor) -> Tensor:
-        """The decoder's output (N, C, H, W) for e_top (N, D, h // 2, w // 2) and e_bottom (N, D, h, w)."""
+        """The decoder's output (N, *output_shape) for e_top (N, D, h // 2, w // 2) and e_bottom (N, D, h, w)."""
         return self._decoded(F.cat([e_bottom, self.enlarge_top(e_top)], axis=1))
 
     def prepare(self, x: np.ndarray) -> None:
@@ -261,17 +261,19 @@ class VQVAE2(CodeModel):
             flat[:, count:].reshape((len(flat), *self.code_shape)),
         )
 
-    def decode(self, z: Any, without: str | None = None) -> np.ndarray:
+    def decode(self, z: Any, without: str | None = None, pixels: bool = False) -> np.ndarray:
         """Codes (top, bottom) -> the expected images (N, C, H, W).
 
         without: 'top' or 'bottom' puts the mean vector of that codebook, weighted by use, in the place of its codes;
-        this shows what the other level holds. Raises TypeError unless codes are a pair of arrays of integers,
-        ValueError for other shapes, for codes out of range and for another `without`.
+        this shows what the other level holds. pixels: draw images from p(x | z) in place of the expected ones. Raises
+        TypeError unless codes are a pair of arrays of integers, ValueError for other shapes, for codes out of range and
+        for another `without`.
         """
         top, bottom = self.check_codes(z)
         _check_level(without)
         flat = np.concatenate([top.reshape(len(top), -1), bottom.reshape(len(bottom), -1)], axis=1)
-        return self.batched(lambda k: self.observation.mean(self._output(*self._vectors(k, without))), flat)
+        with self.own_noise():
+            return self.batched(lambda k: self._image(self._output(*self._vectors(k, without)), pixels), flat)
 
     def _vectors(self, flat: Tensor, without: str | None = None) -> list[Tensor]:
         """Rows of codes as _flat_codes() makes them -> e_top (N, D, h // 2, w // 2) and e_bottom (N, D, h, w)."""

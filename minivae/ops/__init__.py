@@ -24,9 +24,12 @@ from .elementwise import (
 from .likelihood import (
     bernoulli_nll,
     binary_cross_entropy_with_logits,
+    continuous_bernoulli_mean,
+    continuous_bernoulli_nll,
     cross_entropy,
     gaussian_kl,
     gaussian_nll,
+    logistic_mixture_nll,
     mse_loss,
 )
 from .linear import embedding, linear, matmul
@@ -48,6 +51,8 @@ __all__ = [
     "broadcast_to",
     "cat",
     "clip",
+    "continuous_bernoulli_mean",
+    "continuous_bernoulli_nll",
     "conv1d",
     "conv2d",
     "conv_transpose1d",
@@ -69,6 +74,7 @@ __all__ = [
     "log",
     "log1p",
     "log_softmax",
+    "logistic_mixture_nll",
     "logsumexp",
     "matmul",
     "max",

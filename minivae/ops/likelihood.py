@@ -7,6 +7,7 @@ the examples, and the mean over those is taken once, by whoever makes a loss of 
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from minivae.autograd import Function, Tensor
@@ -14,10 +15,10 @@ from minivae.autograd.tensor import as_tensor
 from minivae.kernels.checks import choice
 from minivae.kernels.contract import Array
 
-from .arguments import as_index, check_dtypes
-from .arithmetic import maximum
+from .arguments import as_index, check_dtypes, floats
+from .arithmetic import maximum, where
 from .broadcast import to_input
-from .elementwise import abs, exp, log1p
+from .elementwise import abs, exp, log, log1p
 from .reduce import mean as mean_of
 from .reduce import sum as sum_of
 from .shape import reshape, transpose
@@ -43,6 +44,15 @@ class GaussianNLL(Function):
     def backward(self, dy: Array) -> Any:
         dmean, dlog_var = self.backend.gaussian_nll_grad(dy, *self.saved)
         return dmean, to_input(self, dlog_var, 1) if self.needs[1] else None, -dmean if self.needs[2] else None
+
+
+class LogisticMixtureNLL(Function):
+    def forward(self, parameters: Array, x: Array) -> Array:
+        self.save(parameters, x)
+        return self.backend.logistic_mixture_nll(parameters, x)
+
+    def backward(self, dy: Array) -> Any:
+        return self.backend.logistic_mixture_nll_grad(dy, *self.saved), None
 
 
 class CrossEntropy(Function):
@@ -84,6 +94,68 @@ def gaussian_nll(mean: Any, log_var: Any, x: Any) -> Tensor:
     if log_var.ndim > mean.ndim or any(a not in (1, b) for a, b in lengths):
         raise ValueError(f"gaussian_nll: log_var {log_var.shape} does not broadcast to mean {mean.shape}")
     return GaussianNLL.apply(mean, log_var, x)
+
+
+def logistic_mixture_nll(output: Any, x: Any) -> Tensor:
+    """Return -log P(x) in nats per example for pixels x = level / 255: output (N, 3 K C, ...), x (N, C, ...) -> (N,).
+
+    Each channel of each pixel has a mixture of K discretised logistic distributions (Salimans et al. 2017, equations 1
+    and 2), whose parameters are 3 K channels of the output: K logits of the weights, K means of pixels scaled to
+    [-1, 1], and K numbers r for scales exp(-7) + exp(r). x is data, and gets no gradient. Raises ValueError for shapes
+    that do not fit and for x that requires a gradient.
+    """
+    output, x = as_tensor(output), as_tensor(x)
+    check_dtypes("logistic_mixture_nll", output, x)
+    if x.requires_grad:
+        raise ValueError(
+            "logistic_mixture_nll: x are integers / 255 and have no gradient, got x with requires_grad=True"
+        )
+    shape = f"output {output.shape} must be (N, 3 K C, ...) for x {x.shape} = (N, C, ...)"
+    if x.ndim < 2 or output.ndim != x.ndim or output.shape[0] != x.shape[0] or output.shape[2:] != x.shape[2:]:
+        raise ValueError(f"logistic_mixture_nll: {shape}")
+    N, C, D = x.shape[0], x.shape[1], prod(x.shape[2:])
+    if not C or not output.shape[1] or output.shape[1] % (3 * C):
+        raise ValueError(f"logistic_mixture_nll: {shape}")
+    parameters = reshape(output, (N, C, 3, output.shape[1] // (3 * C), D))
+    return LogisticMixtureNLL.apply(parameters, reshape(x, (N, C, D)))
+
+
+def continuous_bernoulli_nll(logits: Any, x: Any) -> Tensor:
+    """Return -log of the density of x in [0, 1] in nats per example: logits, x (N, ...) -> (N,).
+
+    Loaiza-Ganem & Cunningham 2019. It is the sum of A(l) - x l, with A(l) = log((exp(l) - 1) / l). Near l = 0, where
+    that is 0 / 0, A is l/2 + l^2/24 - l^4/2880 + ... (nn/likelihoods.py derives both).
+    """
+    logits, x = as_tensor(logits), as_tensor(x)
+    _check_examples("continuous_bernoulli_nll", logits, x)
+    near, small, size = _near_zero(logits)
+    far = maximum(logits, 0.0) + log(1 - exp(-size)) - log(size)
+    square = small * small
+    series = small / 2 + square * (1 / 24 - square * (1 / 2880 - square * (1 / 181440 - square / 9676800)))
+    return sum_of(where(near, series, far) - x * logits, axis=tuple(range(1, x.ndim)))
+
+
+def continuous_bernoulli_mean(logits: Any) -> Tensor:
+    """Return the mean 1 / (1 - exp(-l)) - 1 / l of the continuous Bernoulli distribution, in (0, 1), for each logit l.
+
+    Near l = 0 it is 1/2 + l/12 - l^3/720 + ....
+    """
+    logits = floats("continuous_bernoulli_mean", logits)
+    near, small, size = _near_zero(logits)
+    positive = 1 / (1 - exp(-size)) - 1 / size  # for |l|; the mean for -l is 1 less that
+    far = where(logits > 0, positive, 1 - positive)
+    square = small * small
+    series = 0.5 + small * (1 / 12 - square * (1 / 720 - square * (1 / 30240 - square / 1209600)))
+    return where(near, series, far)
+
+
+def _near_zero(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where |logits| < 1/4 and a series is more accurate; logits there, 0 elsewhere; |logits| elsewhere, 1 there.
+
+    So neither of the two formulas meets a number that it cannot take, whose gradient would be 0 times infinity.
+    """
+    near = abs(logits) < 0.25
+    return near, where(near, logits, 0.0), abs(where(near, 1.0, logits))
 
 
 def gaussian_kl(mu: Any, log_var: Any) -> Tensor:

@@ -36,6 +36,7 @@ RNG = np.random.default_rng(0)
 X = RNG.uniform(0.1, 2, (2, 4)).astype(np.float32)
 X[0, 0] = -1.5
 IMAGE = RNG.normal(size=(2, 4, 5, 5)).astype(np.float32)
+MIXTURE = RNG.normal(size=(2, 6, 3)).astype(np.float32)  # of two components, for one channel of three pixels
 VECTOR = np.arange(1, 5, dtype=np.float32)
 NOISE = Argument(Noise(3, 4), instance(Noise) | NONE)
 x = Argument(X, FLOAT_ARRAY)
@@ -203,6 +204,12 @@ FUNCTIONS = {
     "quantize": Row(F.quantize, {"z": x, "codebook": Argument(X[::-1].copy(), FLOAT_ARRAY)}),
     "straight_through": Row(F.straight_through, {"z": x, "z_q": Argument(X + 1, FLOAT_ARRAY)}),
     "bernoulli_nll": Row(F.bernoulli_nll, {"logits": x, "x": Argument(X, FLOAT_ARRAY)}),
+    "logistic_mixture_nll": Row(
+        F.logistic_mixture_nll,
+        {"output": Argument(MIXTURE, FLOAT_ARRAY), "x": Argument(MIXTURE[:, :1] * 0, FLOAT_ARRAY)},
+    ),
+    "continuous_bernoulli_nll": Row(F.continuous_bernoulli_nll, {"logits": x, "x": Argument(X, FLOAT_ARRAY)}),
+    "continuous_bernoulli_mean": Row(F.continuous_bernoulli_mean, {"logits": x}),
     "gaussian_nll": Row(
         F.gaussian_nll, {"mean": x, "log_var": Argument(X, FLOAT_ARRAY), "x": Argument(X + 1, FLOAT_ARRAY)}
     ),

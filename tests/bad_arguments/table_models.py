@@ -74,7 +74,7 @@ SETTINGS: dict[str, Argument] = {
     "map_shape": Argument((2, 2), integers(1, count=2) | integers(1, count=3)),
     "latent_dim": Argument(2, integer(1)),
     "arch": Argument("conv", choice("dense", "conv")),
-    "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian")),
+    "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian", "logistic", "continuous-bernoulli")),
     "beta": Argument(0.5, number(0)),
     "channels": Argument((2,), SIZES | NONE),
     "hidden": Argument((3,), SIZES | NONE),
@@ -129,6 +129,7 @@ SETTINGS: dict[str, Argument] = {
     # of the verbs
     "options": Argument({"epochs": 1}, PASSED_ON),  # to fit()
     "n": Argument(2, integer(1)),
+    "pixels": Argument(True, FLAG),
     "temperature": Argument(0.5, number(0)),
     "samples": Argument(2, integer(1)),
     "rows": Argument(2, integer(1)),
@@ -151,6 +152,7 @@ OWN: dict[str, dict[str, Argument]] = {
         "channels": Argument(2, integer(1)),
         "blocks": Argument(1, integer(0, 1000)),
         "time_kernel": Argument(2, integer(1)),
+        "likelihood": Argument("bernoulli", choice("bernoulli", "continuous-bernoulli", "gaussian")),
     },
     "PixelCNN": {
         "channels": Argument(2, integer(1)),

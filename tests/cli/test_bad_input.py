@@ -50,8 +50,9 @@ class TestOptions:
     def test_values_that_are_none(self, option):
         refused(minivae_command("train", "vae", *option), option[1])
 
-    def test_binarized_pixels_with_a_gaussian(self, data, tmp_path):
-        options = ["--likelihood", "gaussian", "--binarize", "--out", tmp_path / "r"]
+    @pytest.mark.parametrize("likelihood", ["gaussian", "logistic", "continuous-bernoulli"])
+    def test_binarized_pixels_with_another_likelihood(self, likelihood, data, tmp_path):
+        options = ["--likelihood", likelihood, "--binarize", "--out", tmp_path / "r"]
         refused(minivae_command("train", "vae", "--data", data, *options), "binarize", "bernoulli")
 
     def test_no_command(self):

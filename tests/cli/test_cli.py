@@ -21,6 +21,7 @@ from strategies import numbers
 import minivae
 from minivae.cli.views.vae import SEED
 from minivae.models import VAE, load
+from minivae.nn.likelihoods import LIKELIHOODS
 from minivae.random import fork
 
 PICTURES = ["reconstructions", "samples", "training", "latent", "interpolation", "traversal"]
@@ -69,6 +70,25 @@ class TestVAE:
         model = load(out / "model.npz")
         assert (model.kl_warmup, model.free_bits, model.binarize, model.beta) == (3 * 4, 0.25, "dynamic", 2)
         assert is_picture(out / "manifold.png")
+
+    @pytest.mark.parametrize("likelihood", LIKELIHOODS)
+    @pytest.mark.parametrize("model", ["vae", "vqvae", "vqvae2"])
+    def test_every_likelihood_is_offered_to_every_model_that_has_one(self, model, likelihood, tmp_path):
+        x = np.rint(numbers(40, 1, 8, 8, low=0, high=255)) / 255
+        np.save(tmp_path / "x.npy", x.astype(np.float32))
+        small = ["--epochs", "1", *(["--latent-dim", "2"] if model == "vae" else ["--channels", "4", "--codes", "4"])]
+        small += ["--top-codes", "4"] if model == "vqvae2" else []
+        out = tmp_path / "run"
+        succeeded("train", model, "--data", tmp_path / "x.npy", "--out", out, "--likelihood", likelihood, *small)
+        trained = load(out / "model.npz")
+        assert trained.likelihood == likelihood
+        assert trained.reconstruct(trained.check_images(x)).shape == x.shape
+
+    def test_pixels_that_are_not_of_8_bits_are_refused_before_anything_is_written(self, tmp_path):
+        np.save(tmp_path / "x.npy", numbers(40, 1, 8, 8, low=0, high=1, dtype=np.float32))
+        options = ["--data", tmp_path / "x.npy", "--out", tmp_path / "run", "--likelihood", "logistic"]
+        refused(minivae_command("train", "vae", *options), "integers / 255", "likelihood='gaussian' takes any")
+        assert not (tmp_path / "run").exists()
 
     def test_gaussian_convolutional_on_data_outside_the_unit_interval(self, tmp_path):
         np.save(tmp_path / "x.npy", numbers(40, 1, 8, 8, dtype=np.float32))

@@ -83,7 +83,10 @@ def test_every_block_of_a_large_batch_is_done(dtype) -> None:
     logits, x = numbers(*shape, low=-9, high=9, dtype=dtype), numbers(*shape, seed=1, low=0, high=1, dtype=dtype)
     log_var, dy = numbers(*shape, seed=2, dtype=dtype), numbers(300, seed=3, dtype=dtype)
     target = np.random.default_rng(0).integers(0, 783, 300)
+    parameters, levels, _ = mixture(300, 1, 2, 20, dtype)
     whole = [
+        k.logistic_mixture_nll(parameters, levels),
+        k.logistic_mixture_nll_grad(dy, parameters, levels),
         k.bernoulli_nll(logits, x),
         k.bernoulli_nll_grad(dy, logits, x),
         k.gaussian_nll(logits, log_var, x),
@@ -94,6 +97,8 @@ def test_every_block_of_a_large_batch_is_done(dtype) -> None:
     for i in (0, 82, 83, 84, 299):
         one = slice(i, i + 1)
         alone = [
+            k.logistic_mixture_nll(parameters[one], levels[one]),
+            k.logistic_mixture_nll_grad(dy[one], parameters[one], levels[one]),
             k.bernoulli_nll(logits[one], x[one]),
             k.bernoulli_nll_grad(dy[one], logits[one], x[one]),
             k.gaussian_nll(logits[one], log_var[one], x[one]),
@@ -118,6 +123,80 @@ def test_gaussian_equals_scipys(shape, dtype, data, seed) -> None:
     dmean, dlog_var = k.gaussian_nll_grad(dy, mean, log_var, x)
     close(dmean, column * (m - wide) / v, dtype)
     close(dlog_var, column * (1 - (wide - m) ** 2 / v) / 2, dtype, units=100)
+
+
+def mixture(N: int, C: int, K: int, D: int, dtype: type = np.float64, last: bool = False) -> list[np.ndarray]:
+    """Parameters (N, C, 3, K, D), channels-last in memory or not, pixels with both ends of the range, and dy (N,)."""
+    parameters = numbers(N, D, C, 3, K, dtype=dtype).transpose(0, 2, 3, 4, 1)
+    x = (np.random.default_rng(1).integers(0, 256, (N, C, D)) / 255).astype(dtype)
+    x[:, :, ::3], x[:, :, 1::4] = 0, 1
+    return [parameters if last else np.ascontiguousarray(parameters), x, numbers(N, seed=2, dtype=dtype)]
+
+
+def naive_mixture(parameters: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """-log sum_k pi_k (F(y + h) - F(y - h)), with the logistic distribution function of SciPy in float64."""
+    logits, mean, raw = np.moveaxis(np.float64(parameters), 2, 0)
+    y, scale = 2 * np.float64(x)[:, :, None] - 1, np.exp(raw) + np.exp(-7)
+    upper = np.where(y > 1 - 1e-3, 1, scipy.stats.logistic.cdf(y + 1 / 255, mean, scale))
+    lower = np.where(y < -1 + 1e-3, 0, scipy.stats.logistic.cdf(y - 1 / 255, mean, scale))
+    return per_example(-np.log((scipy.special.softmax(logits, axis=2) * (upper - lower)).sum(2)))
+
+
+@examples
+@given(
+    N=st.integers(0, 3),
+    C=st.integers(1, 3),
+    K=st.integers(1, 4),
+    D=st.sampled_from([0, 1, 5, 16, 35]),
+    dtype=st.sampled_from(DTYPES),
+    last=st.booleans(),
+)
+def test_logistic_mixture_is_its_formula_and_its_gradient_the_derivative(N, C, K, D, dtype, last) -> None:
+    parameters, x, dy = mixture(N, C, K, D, dtype, last)
+    units = 30 if dtype == np.float32 else 5000  # small differences of sigmoids in the naive formula
+    close(k.logistic_mixture_nll(parameters, x), naive_mixture(parameters, x), dtype, units)
+    gradient = k.logistic_mixture_nll_grad(dy, parameters, x)
+    assert (gradient.dtype, gradient.shape) == (dtype, parameters.shape)
+    if dtype == np.float64 and parameters.size < 200:
+        numeric = differences(lambda p: k.logistic_mixture_nll(p, x), parameters, dy)
+        np.testing.assert_allclose(gradient, numeric, rtol=1e-6, atol=1e-8)
+    else:
+        wide = k.logistic_mixture_nll_grad(*(np.float64(a) for a in (dy, parameters, x)))
+        np.testing.assert_allclose(gradient, wide, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("raw", [-30.0, -7.0, -4.0, 0.0, 6.0])
+@pytest.mark.parametrize("mean", [-40.0, -1.0, 0.1, 1.0, 3.0])
+def test_logistic_probabilities_of_all_levels_sum_to_one(dtype, raw, mean) -> None:
+    """Bug: the density at the bin's centre in the place of a small difference of sigmoids, or edges without a tail."""
+    parameters = np.zeros((256, 1, 3, 2, 1), dtype)
+    parameters[:, 0, 0, 0], parameters[:, 0, 1, 0], parameters[:, 0, 2] = 0.7, mean, raw
+    x = (np.arange(256) / 255).astype(dtype).reshape(256, 1, 1)
+    p = np.exp(-np.float64(k.logistic_mixture_nll(parameters, x)))
+    assert p.sum() == pytest.approx(1, abs=3e-4 if dtype == np.float32 else 1e-10)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_logistic_pixels_far_from_the_mean_cost_their_distance_and_small_bins_their_width(dtype) -> None:
+    """In float32 sigmoid(b) - sigmoid(a) is 0 in both cases. With one component nll is -log P, where P is
+    exp(-a) (1 - exp(-w)) for large a = (y - h - m) / s, and sigmoid'(0) w for small w = 2 h / s."""
+    s = np.exp(-7) + np.exp(-30.0)
+    far = np.array([0, -1, -30.0], dtype).reshape(1, 1, 3, 1, 1)
+    x = np.full((1, 1, 1), 200 / 255, dtype)
+    expected = (2 * 200 / 255 - 1 - 1 / 255 + 1) / s - np.log1p(-np.exp(-2 / 255 / s))
+    assert k.logistic_mixture_nll(far, x)[0] == pytest.approx(expected, rel=1e-5)
+    slope = k.logistic_mixture_nll_grad(np.ones(1, dtype), far, x)
+    assert slope[0, 0, 1, 0, 0] == pytest.approx(-1 / s, rel=1e-5)
+    wide = np.array([0, 2 * 200 / 255 - 1, 12.0], dtype).reshape(1, 1, 3, 1, 1)
+    assert k.logistic_mixture_nll(wide, x)[0] == pytest.approx(np.log(4 * np.exp(12) * 255 / 2), rel=1e-6)
+    assert k.logistic_mixture_nll_grad(np.ones(1, dtype), wide, x)[0, 0, 2, 0, 0] == pytest.approx(1, rel=1e-5)
+    for edge, side in ((0, -1), (1, 1)):  # beyond the range a mean costs nothing on the pixel's side, else its distance
+        x[:] = edge
+        far[0, 0, 1] = 3 * side
+        assert k.logistic_mixture_nll(far, x)[0] == 0
+        far[0, 0, 1] = -3 * side
+        assert k.logistic_mixture_nll(far, x)[0] == pytest.approx((4 - 1 / 255) / s, rel=1e-5)
 
 
 @examples

@@ -44,6 +44,9 @@ def close(said: str, found: str) -> bool:
 def test_a_lesson_prints_what_it_promises(one):
     for cell, printed in one.run():
         lines = printed.splitlines()
+        if cell.promised == ("...",):  # times, which nobody can promise
+            assert lines
+            continue
         assert len(lines) == len(cell.promised), f"the cell at line {cell.line} prints {lines}"
         for promised, line in zip(cell.promised, lines, strict=True):
             assert same(promised, line), f"the cell at line {cell.line} promises {promised!r} and prints {line!r}"

@@ -19,12 +19,13 @@ DENSE = {"image_shape": (1, 6, 5), "latent_dim": 3, "arch": "dense", "hidden": (
 CONFIGURATIONS = [
     {**settings, "likelihood": likelihood, "beta": beta}
     for settings in (SMALL, DENSE)
-    for likelihood, beta in (("bernoulli", 1.0), ("gaussian", 2.5))
+    for likelihood, beta in (("bernoulli", 1.0), ("gaussian", 2.5), ("logistic", 1.0), ("continuous-bernoulli", 1.0))
 ]
 
 
 def images(n, shape=(1, 6, 5), seed=0, dtype=np.float32):
-    return numbers(n, *shape, seed=seed, low=0, high=1, dtype=dtype)
+    """Of 8-bit pixels, which every likelihood takes."""
+    return (np.rint(numbers(n, *shape, seed=seed, low=0, high=255)) / 255).astype(dtype)
 
 
 @pytest.mark.parametrize("settings", CONFIGURATIONS, ids=lambda s: f"{s.get('arch', 'conv')}-{s['likelihood']}")
@@ -279,7 +280,7 @@ class TestScikitLearn:
     [
         ({"latent_dim": 0}, "latent_dim"),
         ({"arch": "transformer"}, "'conv' or 'dense'"),
-        ({"likelihood": "poisson"}, "bernoulli"),
+        ({"likelihood": "poisson"}, "'continuous-bernoulli' or 'gaussian' or 'logistic', got 'poisson'"),
         ({"beta": -1.0}, "beta"),
         ({"beta": float("nan")}, "beta"),
         ({"image_shape": (28, 28)}, "image_shape"),
@@ -322,3 +323,68 @@ def test_pixels_that_a_bernoulli_does_not_allow_say_what_to_do(low, high, hint):
     with pytest.raises(ValueError, match=f"got {low} to {high}{hint}; likelihood='gaussian' takes any$"):
         VAE(**DENSE).encode(x)
     assert VAE(**DENSE, likelihood="gaussian").encode(x).shape == (2, 3)
+
+
+class TestPixels:
+    """The likelihoods of pixels: what a decoder must give, what is drawn from it, and what pixels are refused."""
+
+    def test_without_a_trained_scale_the_weights_do_not_depend_on_the_likelihood(self):
+        """Bug: the likelihood is made before the networks or draws random numbers, and so changes all first weights."""
+        models = [VAE(**SMALL, likelihood=name, random_state=3) for name in ("bernoulli", "continuous-bernoulli")]
+        states = [m.state_dict() for m in models]
+        assert list(states[0]) == list(states[1])
+        for name, array in states[0].items():
+            np.testing.assert_array_equal(array, states[1][name])
+        assert list(VAE(**SMALL, likelihood="gaussian").state_dict()) == [*states[0], "observation.raw_log_var"]
+
+    @pytest.mark.parametrize("settings", CONFIGURATIONS, ids=lambda s: f"{s.get('arch', 'conv')}-{s['likelihood']}")
+    def test_means_are_shown_and_pixels_are_drawn_where_they_are_asked_for(self, settings):
+        model = VAE(**settings, random_state=1)
+        z = numbers(1, 3).repeat(400, axis=0)
+        means, pixels = model.decode(z), model.decode(z, pixels=True)
+        assert means.shape == pixels.shape == (400, 1, 6, 5)
+        assert np.ptp(means, axis=0).max() < 1e-6
+        assert np.abs(pixels.mean(axis=0) - means[0]).max() < 5 * (pixels.std(axis=0) / 20).max()
+        assert not np.array_equal(pixels, model.decode(z, pixels=True))
+        again = VAE(**settings, random_state=1)
+        again.decode(z, pixels=True)
+        with mv.random.fork(5):
+            first = model.sample(3, pixels=True)
+        with mv.random.fork(5):
+            np.testing.assert_array_equal(again.sample(3, pixels=True), first)
+        if settings["likelihood"] == "logistic":
+            np.testing.assert_array_equal(first, np.rint(first * 255) / np.float32(255))
+
+    def test_a_decoder_of_ones_own_gives_what_the_likelihood_needs(self):
+        """Bug: a decoder of C channels, right for the others, is read as a mixture."""
+
+        def decoder(channels):
+            return nn.Sequential(nn.Linear(3, channels * 30), nn.Unflatten((channels, 6, 5)))
+
+        model = VAE((1, 6, 5), 3, likelihood="logistic", decoder=decoder(15))
+        assert model.output_shape == (15, 6, 5)
+        assert model.fit(images(8), epochs=1).reconstruct(images(2)).shape == (2, 1, 6, 5)
+        with pytest.raises(ValueError, match=r"decoder's output must have shape \(2, 15, 6, 5\), got \(2, 1, 6, 5\)"):
+            VAE((1, 6, 5), 3, likelihood="logistic", decoder=decoder(1)).loss(images(2))
+
+    def test_pixels_that_are_not_of_8_bits_are_refused(self):
+        model, x = VAE(**DENSE, likelihood="logistic"), images(2)
+        x[1, 0, 2, 3] = 0.3
+        hint = "pixels must be those of 8-bit images, integers / 255, for likelihood='logistic', got 0.3 = 76.5 / 255"
+        for call in (model.fit, model.encode, model.score_samples, lambda x: model.log_likelihood(x, 2)):
+            with pytest.raises(ValueError, match=hint):
+                call(x)
+        assert VAE(**DENSE, likelihood="continuous-bernoulli").encode(x).shape == (2, 3)
+        assert model.encode(images(2).astype(np.float64)).shape == (2, 3)
+
+    @pytest.mark.parametrize("likelihood", ["gaussian", "logistic", "continuous-bernoulli"])
+    def test_binarize_is_for_the_bernoulli_alone(self, likelihood):
+        with pytest.raises(ValueError, match=f"'bernoulli' and not '{likelihood}'"):
+            VAE(**DENSE, likelihood=likelihood, binarize="dynamic")
+
+    def test_bits_per_dim_of_an_untrained_mixture_are_near_8(self):
+        """K equal components that cover the whole range: little more than the 8 bits of a uniform distribution."""
+        model = VAE(**DENSE, likelihood="logistic", random_state=0)
+        x = images(50)
+        nats = -float(model.score_samples(x).mean())
+        assert 8 < model.bits_per_dim(nats) < 10

@@ -195,6 +195,7 @@ def test_a_direction_that_no_single_frame_shows_is_in_the_codes_of_two():
         ({"image_shape": (2, 8, 4)}, r"image_shape \(T, C, H, W\) must be 4 ints"),
         ({"image_shape": (3, 2, 9, 4)}, "height must be a multiple of 4, got 9; nearest: 8 and 12"),
         ({"image_shape": (3, 2, 8, 6)}, "width must be a multiple of 4, got 6"),
+        ({"likelihood": "logistic"}, "likelihood must be .*, got 'logistic'"),
         ({"blocks": -1}, "blocks must be at least 0"),
         ({"time_kernel": 0}, "time_kernel must be at least 1"),
         ({"codes": 0}, "codes must be at least 1"),

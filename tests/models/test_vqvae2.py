@@ -34,12 +34,13 @@ def prior_of(model, classes=None):
 
 class TestLoss:
     @UPDATES
-    def test_the_whole_loss_is_differentiated_right(self, update):
+    @pytest.mark.parametrize("likelihood", ["bernoulli", "logistic"])
+    def test_the_whole_loss_is_differentiated_right(self, update, likelihood):
         """Indices and what the losses hold constant are frozen in a surrogate, as for the VQ-VAE. Bugs: the bottom's
         gradient does not reach the top through its decoder, one quantiser's terms are missing."""
         shape = (1, 4, 8)
         tiny = {"image_shape": shape, "code_dim": 2, "channels": 2, "residual_channels": 2, "commitment": 0.7}
-        model = vqvae2({**TWO, **tiny, "update": update}, np.float64)
+        model = vqvae2({**TWO, **tiny, "update": update, "likelihood": likelihood}, np.float64)
         x = mv.Tensor(images(2, shape, seed=1, dtype=np.float64))
         for name, tensor in model.named_parameters():  # away from the kinks of the ReLUs at 0
             if not name.endswith("codebook"):

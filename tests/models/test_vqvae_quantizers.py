@@ -226,3 +226,16 @@ class TestFiles:
 def test_parameters_of_other_quantisers_and_out_of_range(settings, message):
     with pytest.raises(ValueError, match=message):
         VQVAE(**SIZES, **settings)
+
+
+def test_the_levels_of_a_quantizer_are_not_those_of_the_pixels():
+    """Bug: the number of grey levels in the attribute `levels`, which is a parameter of the finite scalar quantiser."""
+    model = VQVAE(**FSQ, likelihood="logistic", random_state=0)
+    assert model.get_params()["levels"] == (4, 3)
+    assert model.pixel_levels == 255
+    prior, x = prior_of(model), images(3)
+    pixels = model.sample(2, prior, pixels=True)
+    np.testing.assert_array_equal(pixels, np.rint(pixels * 255) / np.float32(255))
+    assert model.sample(2, prior).shape == pixels.shape == (2, *SHAPE)
+    bound = model.bound(x)
+    assert bound.bits_per_dim == pytest.approx(bound.nats / (np.prod(SHAPE) * log(2)))

@@ -353,6 +353,25 @@ def test_bernoulli_nll(shape):
     assert mv.gradcheck(F.bernoulli_nll, [logits, numbers(*shape, seed=1, low=0, high=1)])
 
 
+@given(n=st.integers(0, 2), c=st.integers(1, 2), k=st.integers(1, 3), rest=st.lists(st.integers(0, 3), max_size=2))
+@examples
+def test_logistic_mixture_nll(n, c, k, rest):
+    x = np.random.default_rng(1).integers(0, 256, (n, c, *rest)) / 255
+    x[..., :1] = np.rint(x[..., :1])  # the ends of the range, 0 and 1
+    assert mv.gradcheck(lambda output: F.logistic_mixture_nll(output, x), [numbers(n, 3 * k * c, *rest)])
+
+
+@given(shape=images)
+@examples
+def test_continuous_bernoulli(shape):
+    """Logits on both sides of 1/4, where a series takes over."""
+    logits = numbers(*shape, low=-1, high=1)
+    logits += np.where(np.abs(np.abs(logits) - 0.25) < 0.01, 0.02, 0)
+    assert mv.gradcheck(F.continuous_bernoulli_nll, [logits, numbers(*shape, seed=1, low=0, high=1)])
+    assert mv.gradcheck(F.continuous_bernoulli_nll, [10 * logits, numbers(*shape, seed=1, low=0, high=1)])
+    assert mv.gradcheck(F.continuous_bernoulli_mean, [logits])
+
+
 @given(shape=images, data=st.data())
 @examples
 def test_gaussian_nll(shape, data):

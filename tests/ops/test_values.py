@@ -227,6 +227,21 @@ BAD = {
     "batch_norm single": (lambda: F.batch_norm(np.ones((1, 6)), training=True), ValueError, "more than one value"),
     "batch_norm evaluation": (lambda: F.batch_norm(np.ones((2, 6))), ValueError, "running_mean"),
     "bernoulli_nll": (lambda: F.bernoulli_nll(np.ones((2, 3)), np.ones((2, 4))), ValueError, r"\(2, 3\).*\(2, 4\)"),
+    "logistic_mixture_nll": (
+        lambda: F.logistic_mixture_nll(np.ones((2, 5, 3)), np.ones((2, 1, 3))),
+        ValueError,
+        r"output \(2, 5, 3\) must be \(N, 3 K C, ...\) for x \(2, 1, 3\)",
+    ),
+    "logistic_mixture_nll of other pixels": (
+        lambda: F.logistic_mixture_nll(np.ones((2, 6, 4)), np.ones((2, 1, 3))),
+        ValueError,
+        r"\(2, 6, 4\).*\(2, 1, 3\)",
+    ),
+    "logistic_mixture_nll by x": (
+        lambda: F.logistic_mixture_nll(np.ones((1, 3, 1)), mv.Tensor(np.ones((1, 1, 1)), requires_grad=True)),
+        ValueError,
+        "x are integers / 255 and have no gradient",
+    ),
     "gaussian_nll": (
         lambda: F.gaussian_nll(np.ones((2, 3)), np.ones(2), np.ones((2, 3))),
         ValueError,

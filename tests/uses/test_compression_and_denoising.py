@@ -92,6 +92,15 @@ class TestDenoising:
         np.testing.assert_array_equal(model.seen, result.noisy)
         assert 0 == model.seen.min() < model.seen.max() == 1
 
+    def test_a_model_of_8_bit_pixels_sees_such_ones(self):
+        model = Constant(0.5)
+        model.unit_interval, model.pixel_levels = True, 255
+        denoising(model, images(30), level=0.4)
+        np.testing.assert_array_equal(model.seen, np.rint(model.seen * 255) / np.float32(255))
+        assert 0 == model.seen.min() < model.seen.max() == 1
+        logistic = mv.models.VAE((1, 4, 3), 2, "dense", "logistic", hidden=(4,))
+        assert np.isfinite(denoising(logistic, images(30), level=0.4).gain)
+
     def test_the_noise_is_that_of_its_seed_and_takes_none_from_training(self):
         x = images(30)
         mv.manual_seed(4)

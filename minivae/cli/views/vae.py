@@ -39,7 +39,7 @@ class VAEView(View):
             numbers[name] = {"elbo": -nll - kl, "nll": nll, "kl": kl, "bits_per_dim": model.bits_per_dim(nll + kl)}
         rows = [[name, *fixed(n["elbo"], n["nll"], n["kl"]), f"{n['bits_per_dim']:.4f}"] for name, n in numbers.items()]
         print_table(["data", "ELBO", "nll", "kl", "bits/dim"], rows)
-        print(f"ELBO, nll and kl in nats per image{scale(data)}")
+        print(f"ELBO, nll and kl in nats per image{scale(data, model)}")
         x = data.x_test[:images]
         with fork(SEED):
             likelihood = float(model.log_likelihood(x, samples, progress=True).mean())

@@ -44,7 +44,7 @@ class VQVAE2View(VQVAEView):
                 numbers[name][kind.lower()] = {"top": top, "bottom": bottom, "bound": bound, "bits_per_dim": bits}
                 rows.append([name, kind, *fixed(bound, nll, top, bottom), f"{bits:.4f}"])
         print_table(["data", "prior of the codes", "bound", "nll", "top", "bottom", "bits/dim"], rows)
-        print(f"bound on -log p(x) = nll + cost of top and bottom codes, in nats per image{scale(data)}")
+        print(f"bound on -log p(x) = nll + cost of top and bottom codes, in nats per image{scale(data, model)}")
         test = numbers["test"]
         x = model.check_images(data.x_test)
         rows = []

@@ -38,21 +38,21 @@ def backward(result: Value) -> None:
 from minivae.learn.exercise import expect, expect_close
 
 
-def check_tanh(yours) -> None:  # type: ignore[no-untyped-def]
+def check_tanh(yours) -> None:
     for x in (-1.3, 0.0, 0.4):
         y = yours.tanh(yours.Value(x))
         expect_close(f"tanh({x})", y.data, math.tanh(x))
         expect_close(f"the derivative of tanh at {x}", y.local[0], 1 - math.tanh(x) ** 2)
 
 
-def check_power(yours) -> None:  # type: ignore[no-untyped-def]
+def check_power(yours) -> None:
     for x, n in ((1.5, 3), (-2.0, 2), (0.0, 1)):
         y = yours.power(yours.Value(x), n)
         expect_close(f"{x}^{n}", y.data, x**n)
         expect_close(f"the derivative of x^{n} at {x}", y.local[0], n * x ** (n - 1))
 
 
-def check_backward(yours) -> None:  # type: ignore[no-untyped-def]
+def check_backward(yours) -> None:
     Value = yours.Value
     a = Value(3.0)
     b = Value(2 * a.data, (a, a), (1.0, 1.0))  # b = a + a

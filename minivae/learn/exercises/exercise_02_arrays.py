@@ -33,7 +33,7 @@ from minivae.learn.exercise import expect, expect_close, expect_gradient
 RNG = np.random.default_rng(1)
 
 
-def check_add_backward(yours) -> None:  # type: ignore[no-untyped-def]
+def check_add_backward(yours) -> None:
     for left, right in (((2, 3), (3,)), ((2, 1), (2, 3)), ((4, 1, 3), (2, 1)), ((), (2, 2))):
         a, b = RNG.normal(size=left), RNG.normal(size=right)
         dy = RNG.normal(size=(a + b).shape)
@@ -48,12 +48,12 @@ def _softmax(x: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=1, keepdims=True)
 
 
-def check_softmax_backward(yours) -> None:  # type: ignore[no-untyped-def]
+def check_softmax_backward(yours) -> None:
     x, dy = RNG.normal(size=(3, 4)), RNG.normal(size=(3, 4))
     expect_gradient("dx", _softmax, x, dy, yours.softmax_backward(dy, _softmax(x)))
 
 
-def check_numerical_gradient(yours) -> None:  # type: ignore[no-untyped-def]
+def check_numerical_gradient(yours) -> None:
     x, dy = RNG.normal(size=(2, 3)), RNG.normal(size=(2, 3))
     before = x.copy()
     found = yours.numerical_gradient(lambda x: x**3, x, dy)

@@ -39,13 +39,13 @@ def _conv(x: np.ndarray, w: np.ndarray, stride: int) -> np.ndarray:
     return np.correlate(x, w, mode="valid")[::stride]
 
 
-def check_conv1d(yours) -> None:  # type: ignore[no-untyped-def]
+def check_conv1d(yours) -> None:
     for W, K, stride in SIZES:
         x, w = RNG.normal(size=W), RNG.normal(size=K)
         expect_close(f"y for W = {W}, K = {K}, stride {stride}", yours.conv1d(x, w, stride), _conv(x, w, stride))
 
 
-def check_weight_gradient(yours) -> None:  # type: ignore[no-untyped-def]
+def check_weight_gradient(yours) -> None:
     for W, K, stride in SIZES:
         x, w = RNG.normal(size=W), RNG.normal(size=K)
         dy = RNG.normal(size=_conv(x, w, stride).shape)
@@ -54,7 +54,7 @@ def check_weight_gradient(yours) -> None:  # type: ignore[no-untyped-def]
         expect_gradient(what, lambda w, x=x, s=stride: _conv(x, w, s), w, dy, found)
 
 
-def check_conv_transpose1d(yours) -> None:  # type: ignore[no-untyped-def]
+def check_conv_transpose1d(yours) -> None:
     for W, K, stride in SIZES:
         x, w = RNG.normal(size=W), RNG.normal(size=K)
         z = RNG.normal(size=_conv(x, w, stride).shape)
@@ -66,7 +66,7 @@ def check_conv_transpose1d(yours) -> None:  # type: ignore[no-untyped-def]
         expect(abs(left - right) < 1e-9, f"W = {W}, K = {K}, stride {stride}: {told}")
 
 
-def check_input_gradient(yours) -> None:  # type: ignore[no-untyped-def]
+def check_input_gradient(yours) -> None:
     for W, K, stride in SIZES:
         x, w = RNG.normal(size=W), RNG.normal(size=K)
         dy = RNG.normal(size=_conv(x, w, stride).shape)

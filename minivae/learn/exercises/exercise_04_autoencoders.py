@@ -28,7 +28,7 @@ from minivae.learn.exercise import expect, expect_close, expect_gradient
 RNG = np.random.default_rng(4)
 
 
-def check_pca(yours) -> None:  # type: ignore[no-untyped-def]
+def check_pca(yours) -> None:
     x = RNG.normal(size=(50, 2)) @ RNG.normal(size=(2, 5)) + 0.1 * RNG.normal(size=(50, 5)) + 3
     mean, axes = yours.pca(x, 2)
     expect_close("the mean", mean, x.mean(axis=0))
@@ -40,7 +40,7 @@ def check_pca(yours) -> None:  # type: ignore[no-untyped-def]
     expect_close("the squared error of the projection", left, least)
 
 
-def check_linear_gradients(yours) -> None:  # type: ignore[no-untyped-def]
+def check_linear_gradients(yours) -> None:
     x, W, V = RNG.normal(size=(6, 4)), RNG.normal(size=(2, 4)), RNG.normal(size=(4, 2))
 
     def loss(W: np.ndarray, V: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ def check_linear_gradients(yours) -> None:  # type: ignore[no-untyped-def]
     expect_gradient("the gradient by V", lambda V: loss(W, V), V, 1.0, dV)
 
 
-def check_masked(yours) -> None:  # type: ignore[no-untyped-def]
+def check_masked(yours) -> None:
     x = 1 + RNG.random(size=(100, 100))
     before = x.copy()
     found = yours.masked(x, 0.3, np.random.default_rng(0))

@@ -37,7 +37,7 @@ from minivae.learn.exercise import expect, expect_close, expect_gradient
 RNG = np.random.default_rng(5)
 
 
-def check_bernoulli_nll(yours) -> None:  # type: ignore[no-untyped-def]
+def check_bernoulli_nll(yours) -> None:
     logits, x = RNG.normal(size=(3, 4)), RNG.integers(2, size=(3, 4))
     p = 1 / (1 + np.exp(-logits))
     expect_close("the nll", yours.bernoulli_nll(logits, x), -np.log(np.where(x == 1, p, 1 - p)).sum(axis=1))
@@ -46,20 +46,20 @@ def check_bernoulli_nll(yours) -> None:  # type: ignore[no-untyped-def]
     expect_close("the nll of two black pixels with logits 1000 and -1000", found, [1000.0])
 
 
-def check_gaussian_kl(yours) -> None:  # type: ignore[no-untyped-def]
+def check_gaussian_kl(yours) -> None:
     mu, log_var = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 0.0], [0.0, 0.0], [-1.0, 2.0]])
     expected = [0.0, 0.5, (np.exp(-1) - 1 + 1) / 2 + (1 + np.exp(2) - 1 - 2) / 2]
     expect_close("the KL", yours.gaussian_kl(mu, log_var), expected)
 
 
-def check_reparameterize(yours) -> None:  # type: ignore[no-untyped-def]
+def check_reparameterize(yours) -> None:
     eps = RNG.normal(size=(100_000, 1))
     z = yours.reparameterize(np.full_like(eps, 3.0), np.full_like(eps, np.log(4.0)), eps)
     expect(abs(z.mean() - 3) < 0.05, f"the mean of the draws must be mu = 3, yours is {z.mean():.2f}")
     expect(abs(z.std() - 2) < 0.05, f"for a log_var of log 4 the deviation must be 2, yours is {z.std():.2f}")
 
 
-def check_reparameterize_backward(yours) -> None:  # type: ignore[no-untyped-def]
+def check_reparameterize_backward(yours) -> None:
     mu, log_var, eps, dz = (RNG.normal(size=(2, 3)) for _ in range(4))
     dmu, dlog_var = yours.reparameterize_backward(dz, log_var, eps)
     expect_gradient("the gradient of mu", lambda mu: mu + np.exp(log_var / 2) * eps, mu, dz, dmu)

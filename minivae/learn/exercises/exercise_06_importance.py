@@ -32,7 +32,7 @@ from minivae.learn.exercise import expect_close, expect_gradient
 RNG = np.random.default_rng(6)
 
 
-def check_log_weight(yours) -> None:  # type: ignore[no-untyped-def]
+def check_log_weight(yours) -> None:
     # p(z) = N(0, 1) and p(x | z) = N(z, 1): the posterior of x is N(x / 2, 1/2), and every weight is p(x) = N(x; 0, 2).
     x = RNG.normal(size=(5, 1))
     mu, sigma = x / 2, np.full((5, 1), 0.5**0.5)
@@ -42,7 +42,7 @@ def check_log_weight(yours) -> None:  # type: ignore[no-untyped-def]
     expect_close("log w under the true posterior, which is log p(x),", yours.log_weight(log_p, z, mu, sigma), expected)
 
 
-def check_bound(yours) -> None:  # type: ignore[no-untyped-def]
+def check_bound(yours) -> None:
     log_w = RNG.normal(size=(4, 3))
     expected = np.log(np.exp(log_w).mean(axis=0))
     expect_close("L_4", yours.bound(log_w), expected)
@@ -50,7 +50,7 @@ def check_bound(yours) -> None:  # type: ignore[no-untyped-def]
         expect_close("L_4 of weights that are exp(10000) times smaller", yours.bound(log_w - 10000), expected - 10000)
 
 
-def check_bound_gradient(yours) -> None:  # type: ignore[no-untyped-def]
+def check_bound_gradient(yours) -> None:
     log_w = RNG.normal(size=(4, 3))
     found = yours.bound_gradient(log_w)
     expect_gradient("the gradient", lambda v: np.log(np.exp(v).mean(axis=0)), log_w, np.ones(3), found)

@@ -41,13 +41,13 @@ from minivae.learn.exercise import expect_close
 RNG = np.random.default_rng(7)
 
 
-def check_nearest(yours) -> None:  # type: ignore[no-untyped-def]
+def check_nearest(yours) -> None:
     z, e = RNG.normal(size=(20, 3)), 3 * RNG.normal(size=(5, 3))
     expected = [min(range(5), key=lambda k: ((row - e[k]) ** 2).sum()) for row in z]
     expect_close("the indices", yours.nearest(z, e), expected)
 
 
-def check_gradients(yours) -> None:  # type: ignore[no-untyped-def]
+def check_gradients(yours) -> None:
     z, e, dz_q = RNG.normal(size=(6, 2)), RNG.normal(size=(4, 2)), RNG.normal(size=(6, 2))
     index = np.array([0, 0, 1, 2, 2, 2])
     dz, de = yours.gradients(z, e, index, dz_q, 0.25)
@@ -56,14 +56,14 @@ def check_gradients(yours) -> None:  # type: ignore[no-untyped-def]
     expect_close("the gradient of e, to which the decoder sends nothing,", de, expected)
 
 
-def check_moving_averages(yours) -> None:  # type: ignore[no-untyped-def]
+def check_moving_averages(yours) -> None:
     z = np.array([[0.8], [0.6], [5.0]])
     N, m = yours.moving_averages(np.ones(3), np.array([[1.0], [4.0], [7.0]]), z, np.array([0, 0, 1]), 0.9)
     expect_close("N", N, [1.1, 1.0, 0.9])
     expect_close("m", m, [[1.04], [4.1], [6.3]])
 
 
-def check_perplexity(yours) -> None:  # type: ignore[no-untyped-def]
+def check_perplexity(yours) -> None:
     for counts, expected in (([5, 5, 5, 5], 4), ([7, 0, 0], 1), ([3, 3, 0], 2), ([1, 3], 4 / 3**0.75)):
         with np.errstate(all="ignore"):
             expect_close(f"the perplexity of {counts}", yours.perplexity(np.array(counts)), expected)

@@ -39,18 +39,18 @@ from minivae.learn.exercise import expect, expect_close
 RNG = np.random.default_rng(8)
 
 
-def check_shifted(yours) -> None:  # type: ignore[no-untyped-def]
+def check_shifted(yours) -> None:
     x = RNG.normal(size=(4, 2))
     expect_close("the rows", yours.shifted(x), [[0, 0], *x[:3]])
 
 
-def check_causal_convolution(yours) -> None:  # type: ignore[no-untyped-def]
+def check_causal_convolution(yours) -> None:
     x, w = RNG.normal(size=(5, 2)), RNG.normal(size=(3, 2, 4))
     expected = [sum((x[t - p] @ w[p] for p in range(3) if t >= p), np.zeros(4)) for t in range(5)]
     expect_close("y", yours.causal_convolution(x, w), expected)
 
 
-def check_nll(yours) -> None:  # type: ignore[no-untyped-def]
+def check_nll(yours) -> None:
     logits, k = RNG.normal(size=(4, 3)), np.array([0, 2, 1, 1])
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     expect_close("the nll", yours.nll(logits, k), -np.log(p[range(4), k]).sum())
@@ -58,7 +58,7 @@ def check_nll(yours) -> None:  # type: ignore[no-untyped-def]
         expect_close("the nll of logits that are 1000 larger", yours.nll(logits + 1000, k), yours.nll(logits, k))
 
 
-def check_sample(yours) -> None:  # type: ignore[no-untyped-def]
+def check_sample(yours) -> None:
     def logits_of(k: np.ndarray) -> np.ndarray:
         """The first integer is 0 or 1 or 2, with probabilities 0.2, 0.5, 0.3; each next one is one more."""
         next_ones = np.log(np.eye(3)[(np.concatenate([[0], k[:-1]]) + 1) % 3] + 1e-9)

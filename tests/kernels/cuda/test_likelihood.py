@@ -137,12 +137,57 @@ def test_cross_entropy_of_huge_logits_and_of_tiny_losses(dtype) -> None:
     np.testing.assert_allclose(tail, np.exp(-30), rtol=0.01)  # the sum is kept in float64, also for float32
 
 
+# ---- mixture of logistic distributions ----
+
+
+def mixture(N: int, C: int, K: int, D: int, dtype: type) -> list[np.ndarray]:
+    x = np.random.default_rng(0).integers(0, 256, (N, C, D)) / 255
+    x[..., ::5], x[..., 1::5] = 0, 1
+    return [numbers(N, C, 3, K, D, dtype=dtype), x.astype(dtype), numbers(N, seed=1, dtype=dtype)]
+
+
+@examples
+@given(
+    N=st.integers(0, 3),
+    C=st.integers(1, 3),
+    K=st.integers(1, 4),
+    D=st.sampled_from([0, 1, 5, 33]),
+    dtype=st.sampled_from(DTYPES),
+    seed=st.integers(0, 9),
+)
+def test_logistic_mixture_equals_the_reference_in_any_layout(N, C, K, D, dtype, seed) -> None:
+    parameters, x, dy = mixture(N, C, K, D, dtype)
+    exact = [np.float64(a) for a in (dy, parameters, x)]
+    parameters, x = permuted(parameters, seed), permuted(x, seed + 1)
+    close(k.logistic_mixture_nll(parameters, x), reference.logistic_mixture_nll(*exact[1:]), dtype, units=30)
+    expected = reference.logistic_mixture_nll_grad(*exact)
+    scale = max(1, np.abs(expected).max(initial=0))
+    close(k.logistic_mixture_nll_grad(dy, parameters, x) / dtype(scale), expected / scale, dtype, units=100)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 2, 600), (1, 3, 1, 300)])
+def test_logistic_mixture_of_examples_larger_than_a_block_or_a_grid(shape, monkeypatch) -> None:
+    parameters, x, dy = mixture(*shape, np.float64)
+    nll, gradient = (
+        reference.logistic_mixture_nll(parameters, x),
+        reference.logistic_mixture_nll_grad(dy, parameters, x),
+    )
+    np.testing.assert_allclose(k.logistic_mixture_nll(parameters, x), nll, rtol=1e-12)
+    np.testing.assert_allclose(k.logistic_mixture_nll_grad(dy, parameters, x), gradient, rtol=1e-8, atol=1e-10)
+    monkeypatch.setattr(launcher, "GRID_LIMIT", (2**31 - 1, 2, 65535))
+    np.testing.assert_allclose(k.logistic_mixture_nll_grad(dy, parameters, x), gradient, rtol=1e-8, atol=1e-10)
+
+
 # ---- all of them ----
 
 
 def everything(logits: Any, x: Any, log_var: Any, dy: Any, target: Any, backend: Any = k) -> list[Any]:
     rows = logits.reshape(len(logits), -1)
+    levels = x.reshape(len(x), 1, -1)
+    parameters = (logits.reshape(len(x), 1, 1, 1, -1) / 9).repeat(3, axis=2)
     return [
+        backend.logistic_mixture_nll(parameters, levels),
+        backend.logistic_mixture_nll_grad(dy, parameters, levels),
         backend.bernoulli_nll(logits, x),
         backend.bernoulli_nll_grad(dy, logits, x),
         backend.gaussian_nll(logits, log_var, x),

@@ -107,11 +107,41 @@ def test_sums_are_at_least_as_accurate_as_pairwise_summation() -> None:
     np.testing.assert_allclose(native.softmax_cross_entropy(rows, np.zeros(2, np.int64)), expected, rtol=1e-6)
 
 
+@examples
+@given(
+    N=st.integers(0, 3),
+    C=st.integers(0, 3),
+    K=st.integers(1, 6),
+    D=st.sampled_from([0, 1, 15, 16, 17, 70]),
+    layout=st.sampled_from(LAYOUTS),
+    dtype=st.sampled_from(DTYPES),
+)
+def test_logistic_mixture(N, C, K, D, layout, dtype) -> None:
+    parameters, dy = numbers(N, C, 3, K, D, dtype=dtype), numbers(N, seed=1, dtype=dtype)
+    x = (np.random.default_rng(0).integers(0, 256, (N, C, D)) / 255).astype(dtype)
+    x[..., ::5], x[..., 1::5] = 0, 1
+    wide = [np.float64(a) for a in (dy, parameters, x)]
+    parameters, x = laid_out(parameters, layout), laid_out(x, layout)
+    assert_close(native.logistic_mixture_nll(parameters, x), reference.logistic_mixture_nll(*wide[1:]))
+    expected = reference.logistic_mixture_nll_grad(*wide)
+    tolerance = 100 * np.finfo(dtype).eps * max(1, np.abs(expected).max(initial=0))
+    np.testing.assert_allclose(native.logistic_mixture_nll_grad(dy, parameters, x), expected, rtol=1e-4, atol=tolerance)
+
+
+def test_the_gradient_of_a_channels_last_mixture_is_channels_last() -> None:
+    parameters = numbers(2, 9, 2, 3, 4).transpose(0, 2, 3, 4, 1)
+    gradient = native.logistic_mixture_nll_grad(np.ones(2), parameters, np.zeros((2, 2, 9)))
+    assert gradient.strides == parameters.strides
+
+
 def test_threads_change_nothing() -> None:
     logits, x = numbers(3, 30_001, dtype=np.float32), numbers(3, 30_001, seed=1, low=0, high=1, dtype=np.float32)
     dy, target = numbers(3, seed=2, dtype=np.float32), np.array([5, 0, 30_000])
+    parameters = numbers(3, 1, 3, 2, 30_001, dtype=np.float32)
     assert_same_for_any_threads(
         lambda: [
+            native.logistic_mixture_nll(parameters, x[:, None]),
+            native.logistic_mixture_nll_grad(dy, parameters, x[:, None]),
             native.bernoulli_nll(logits, x),
             native.bernoulli_nll_grad(dy, logits, x),
             native.gaussian_nll(logits, x, x),
