@@ -123,8 +123,8 @@ class VideoVQVAE(VQVAE):
 
     image_shape: (T, C, H, W), at least two frames, H and W multiples of 4. codes, code_dim: K and D. channels,
     residual_channels: of the convolutions and inside of the blocks. blocks: how many pairs of a residual block in the
-    frame and one over time the encoder has, and the decoder. time_kernel: K of the convolutions over time. likelihood: 'bernoulli', 'continuous-bernoulli' or 'gaussian'. The
-    others: see VQVAE, nn.VectorQuantizer and Estimator.
+    frame and one over time the encoder has, and the decoder. time_kernel: K of the convolutions over time. likelihood:
+    'bernoulli', 'continuous-bernoulli' or 'gaussian'. The others: see VQVAE, nn.VectorQuantizer and Estimator.
 
     fit(), loss(), score_samples() and bound() take clips of T frames; encode(), decode() and reconstruct() also of
     more or fewer. Raises TypeError and ValueError for arguments of other types and ranges.
