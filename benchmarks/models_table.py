@@ -24,7 +24,10 @@ HERE = Path(__file__).parent
 COMMANDS = {
     "ae": ["ae"],
     "dae": ["dae"],
+    "sae": ["sae"],
+    "cae": ["cae"],
     "vae": ["vae"],
+    "btcvae": ["btcvae"],
     "vqvae": ["vqvae"],
     "prior": ["prior", "vqvae"],
     "fsq": ["vqvae", "--quantizer", "fsq"],
@@ -118,11 +121,26 @@ def _dae(result: dict[str, Any]) -> tuple[str, str]:
     )
 
 
+def _sae(result: dict[str, Any]) -> tuple[str, str]:
+    share, dead = result["active_share"], result["dead"]
+    return f"{_ae(result)[0]}; {share:.0%} of the latents active in an image, {dead} in none", ""
+
+
+def _cae(result: dict[str, Any]) -> tuple[str, str]:
+    return f"{_ae(result)[0]}; squared norm of the code's Jacobian {result['jacobian']:.2f}", ""
+
+
 def _vae(result: dict[str, Any]) -> tuple[str, str]:
     test, log_p = result["test"], result["log_likelihood"]
     text = f"ELBO {test['elbo']:.2f} (nll {test['nll']:.2f}, kl {test['kl']:.2f}), log p(x) {log_p:.2f}"
     text += f" ({result['samples']:,} samples)"
     return f"{text}, {result['active']} active latents; {_whole(result)}", f"{test['bits_per_dim']:.4f}"
+
+
+def _btcvae(result: dict[str, Any]) -> tuple[str, str]:
+    test, found = result["test"], result["disentanglement"]
+    text = f"ELBO {test['elbo']:.2f} (nll {test['nll']:.2f}, kl {test['kl']:.2f}), MIG {found['mig']:.2f}, SAP"
+    return f"{text} {found['sap']:.2f}; generated shapes", f"{test['bits_per_dim']:.4f}"
 
 
 def _vqvae(result: dict[str, Any]) -> tuple[str, str]:
@@ -173,7 +191,7 @@ def _vqvae2(result: dict[str, Any]) -> tuple[str, str]:
 
 def _prior_of_levels(result: dict[str, Any]) -> tuple[str, str]:
     test = result["test"]
-    return _levels(test, "pixelcnn"), f"{test['pixelcnn']['bits_per_dim']:.4f}"
+    return f"{_levels(test, 'pixelcnn')}; {_whole(result)}", f"{test['pixelcnn']['bits_per_dim']:.4f}"
 
 
 def _levels(test: dict[str, Any], prior: str) -> str:
@@ -182,7 +200,8 @@ def _levels(test: dict[str, Any], prior: str) -> str:
 
 
 SAY = {
-    **{"ae": _ae, "dae": _dae, "vae": _vae, "vqvae": _vqvae, "prior": _prior},
+    **{"ae": _ae, "dae": _dae, "sae": _sae, "cae": _cae, "vae": _vae, "btcvae": _btcvae, "vqvae": _vqvae},
+    "prior": _prior,
     **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels, "vqvae1d": _vqvae1d},
     **{"vqvae-video": _video, "vqvae-video-prior": _video_prior},
 }

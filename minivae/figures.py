@@ -28,7 +28,9 @@ TALLEST = 1.2  # inches: the greatest height of an image on a sheet
 CAPTION = 0.12  # inches: the room below an image for a line of text
 LABELS = 1.0  # inches: the room to the left of a sheet for the labels of its rows
 PANELS = 3  # panels in a row of the training picture
-UNITS = {"vq": "squared distance per code", "perplexity": "codes", "usage": "share of the codes"}  # others: of the loss
+# of the terms that are not in the unit of the loss
+UNITS = {"vq": "squared distance per code", "perplexity": "codes", "usage": "share of the codes"}
+UNITS |= {"sparsity": "penalty before its weight", "jacobian": "squared norm per image", "norm": "squared norm"}
 LEGEND = 20  # the most classes that a legend names; more classes get a colour bar
 
 
@@ -154,15 +156,6 @@ def save_reconstructions(path: str | Path, x: np.ndarray, reconstructed: np.ndar
     """Images x (N, C, H, W) in rows, and below each row its reconstructions (N, C, H, W)."""
     title = "test images (upper rows) and reconstructions (lower rows)"
     save_sheet(path, interleave([contrast(images, x) for images in (x, reconstructed)], columns), columns, title)
-
-
-def save_denoising(
-    path: str | Path, clean: np.ndarray, noisy: np.ndarray, denoised: np.ndarray, columns: int = 10
-) -> None:
-    """Triples of rows: clean images (N, C, H, W), the same with noise, and what the model made of the noisy ones."""
-    images = interleave([contrast(images, clean) for images in (clean, noisy, denoised)], columns)
-    labels = ["clean", "noisy", "denoised"] * (len(images) // (3 * columns))
-    save_sheet(path, images, columns, "denoising of test images", labels)
 
 
 def save_interpolation(path: str | Path, a: np.ndarray, paths: np.ndarray, b: np.ndarray) -> None:

@@ -21,6 +21,8 @@ from minivae.models import load
 QUICK = {
     "ae": ["--epochs", "2", "--batch-size", "16", "--latent-dim", "4"],
     "dae": ["--epochs", "2", "--batch-size", "16", "--latent-dim", "4"],
+    "sae": ["--epochs", "2", "--batch-size", "16", "--latent-dim", "12"],
+    "cae": ["--epochs", "2", "--batch-size", "16", "--latent-dim", "12"],
     "vae": ["--epochs", "2", "--batch-size", "16", "--arch", "dense", "--latent-dim", "4"],
     "vqvae": ["--epochs", "2", "--batch-size", "16", "--codes", "6", "--code-dim", "3", "--channels", "4"],
     "vqvae2": [

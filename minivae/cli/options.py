@@ -54,12 +54,16 @@ def validation(parser: Parser) -> None:
     count(parser, "--patience", None, patience)
 
 
-def networks(parser: Parser, arch: str, channels: Sequence[int], hidden: dict[str, Sequence[int]]) -> None:
-    """Add the options of a dense or convolutional encoder and its decoder; hidden: the default by architecture."""
+def networks(parser: Parser, arch: str, channels: Sequence[int], hidden: dict[str, Sequence[int]] | str) -> None:
+    """Add the options of a dense or convolutional encoder and its decoder.
+
+    hidden: the default by architecture, or what to say of it where that is not one.
+    """
     parser.add_argument("--arch", choices=["conv", "dense"], default=arch, help="kind of encoder and decoder")
     each = f"channels of each strided convolution, for --arch conv (default: {_words(channels)})"
     counts(parser, "--channels", None, "C", each, most=CHANNELS)
-    usual = ", ".join(f"{_words(sizes)} for {name}" for name, sizes in hidden.items())
+    by_arch = hidden if isinstance(hidden, dict) else {}
+    usual = ", ".join(f"{_words(sizes)} for {name}" for name, sizes in by_arch.items()) or hidden
     sizes = f"sizes of the hidden dense layers; without a number there are none (default: {usual})"
     counts(parser, "--hidden", None, "SIZE", sizes, most=WIDE, number="*")
 
@@ -114,9 +118,17 @@ def run(parser: Parser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run, or a model file")
 
 
-def picture(parser: Parser, name: str) -> None:
-    """Add the arguments of a command that draws a picture of a trained model; name: its file in the run's folder."""
-    run(parser)
+def runs(parser: Parser) -> None:
+    """Add the argument that names trained models, which are compared."""
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs, or model files")
+
+
+def picture(parser: Parser, name: str, several: bool = False) -> None:
+    """Add the arguments of a command that draws a picture of a trained model; name: its file in the run's folder.
+
+    several: it may be given several models, and draws into the folder of the first.
+    """
+    (runs if several else run)(parser)
     parser.add_argument("--out", type=_png, help=f"PNG file to write (default: {name} in the run's folder)")
     device(parser)
 
@@ -182,6 +194,13 @@ def positive(text: str) -> float:
     return value
 
 
+def at_least_zero(text: str) -> float:
+    """The type of an option that is a number in [0, inf)."""
+    if not 0 <= (value := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text}")
+    return value
+
+
 def share(text: str) -> float:
     """The type of an option that is a number in (0, 1)."""
     if not 0 < (value := float(text)) < 1:
@@ -196,7 +215,7 @@ def probability(text: str) -> float:
     return value
 
 
-positive.__name__ = share.__name__ = probability.__name__ = "float"  # for argparse's messages
+positive.__name__ = at_least_zero.__name__ = share.__name__ = probability.__name__ = "float"  # for argparse's messages
 
 
 def of_training(args: argparse.Namespace) -> dict[str, Any]:

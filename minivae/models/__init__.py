@@ -11,7 +11,10 @@ from minivae.training.checkpoint import open_checkpoint
 
 from .autoencoder import Autoencoder, corrupt
 from .base import Codec, Estimator
+from .btcvae import BetaTCVAE
+from .contractive import ContractiveAutoencoder
 from .pixelcnn import PixelCNN
+from .sparse import SparseAutoencoder
 from .vae import VAE
 from .video_prior import VideoPrior
 from .video_vqvae import VideoVQVAE
@@ -25,9 +28,12 @@ __all__ = [
     "VQVAE",
     "VQVAE2",
     "Autoencoder",
+    "BetaTCVAE",
     "Codec",
+    "ContractiveAutoencoder",
     "Estimator",
     "PixelCNN",
+    "SparseAutoencoder",
     "VQVAE1d",
     "VQVAE2Prior",
     "VideoPrior",
@@ -36,8 +42,9 @@ __all__ = [
     "load",
 ]
 
+AUTOENCODERS = (Autoencoder, SparseAutoencoder, ContractiveAutoencoder)
 MODELS: dict[str, type[Estimator]] = {
-    cls.__name__: cls for cls in (Autoencoder, PixelCNN, VAE, VQVAE, VQVAE1d, VQVAE2, VideoVQVAE)
+    cls.__name__: cls for cls in (*AUTOENCODERS, PixelCNN, VAE, BetaTCVAE, VQVAE, VQVAE1d, VQVAE2, VideoVQVAE)
 }
 
 

@@ -38,8 +38,7 @@ from minivae.nn import Module
 from minivae.nn.networks import check_architecture, check_image_shape, decoder_for, encoder_for
 from minivae.random import noise_or_next
 
-from .arrays import shaped
-from .base import Codec
+from .squared_error import SquaredErrorCodec, squared_error
 
 CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper")
 LEVEL = 0.3  # the level of a corruption, unless given
@@ -52,7 +51,7 @@ class AutoencoderLoss(NamedTuple):
     loss: Tensor
 
 
-class Autoencoder(Codec):
+class Autoencoder(SquaredErrorCodec):
     """An Autoencoder maps images to codes and back.
 
     image_shape: (C, H, W). latent_dim: D. arch: 'dense', or 'conv' (strided convolutions down, transposed ones up).
@@ -61,9 +60,6 @@ class Autoencoder(Codec):
     layers, (1000,) for 'dense' and none for 'conv' unless given; 'dense' with () is a linear autoencoder. encoder,
     decoder: Modules of your own, (N, C, H, W) -> (N, D) and (N, D) -> (N, C, H, W), in place of those that arch,
     channels and hidden describe. Estimator says more about them and about the other parameters.
-
-    The decoder's output is linear, in the units of the pixels, and is returned as it is: squared errors are those of
-    training, and images outside [0, 1] are no error. Whoever shows images with pixels in [0, 1] clips them.
     """
 
     def __init__(
@@ -104,10 +100,6 @@ class Autoencoder(Codec):
 
     # ---- the model ----
 
-    def forward(self, x: Any) -> Tensor:
-        """Return x_hat for x (N, C, H, W), of the same shape."""
-        return self._decoded(self._encoded(self.tensor(x)))
-
     def loss(self, x: Any, noise: Noise | None = None) -> AutoencoderLoss:
         """Return equation 1, the mean over images x (N, C, H, W). In training mode x_hat is made of corrupted images.
 
@@ -120,28 +112,7 @@ class Autoencoder(Codec):
             seen = _corrupted(x, self.corruption, level, noise_or_next(noise))  # x~, (N, C, H, W)
         z = self._encoded(seen)  # (N, D)
         x_hat = self._decoded(z)  # (N, C, H, W)
-        return AutoencoderLoss(_squared_error(x, x_hat).mean())
-
-    def _encoded(self, x: Tensor) -> Tensor:
-        return shaped("encoder", self.encoder(x), len(x), self.latent_dim)
-
-    # ---- plain arrays ----
-
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        """Return the codes (N, D) of images, which are taken as they are: nothing is corrupted."""
-        return self.batched(self._encoded, self.check_images(x))
-
-    def decode(self, z: np.ndarray) -> np.ndarray:
-        """Return the images (N, C, H, W) of codes (N, D), not clipped."""
-        return self.batched(self._decoded, self.check_latents(z))
-
-    def denoise(self, x: np.ndarray) -> np.ndarray:
-        """Return reconstruct(x) for noisy images x."""
-        return self.reconstruct(x)
-
-    def score_samples(self, x: np.ndarray) -> np.ndarray:
-        """Return -||x - x_hat||^2 of each image (N,): the lower, the less it looks like the training images."""
-        return -self.batched(lambda x: _squared_error(x, self(x)), self.check_images(x))
+        return AutoencoderLoss(squared_error(x, x_hat).mean())
 
 
 def corrupt(x: np.ndarray, kind: str, level: float = LEVEL, noise: Noise | None = None) -> np.ndarray:
@@ -169,14 +140,6 @@ def _corrupted(x: Tensor, kind: str, level: float, noise: Noise) -> Tensor:
     u = Tensor.wrap(x.backend.uniform(x.shape, np.dtype(np.float32), noise))
     kept = x * (u >= level).astype(x.dtype)  # the others are 0
     return kept if kind == "masking" else kept + (u < level / 2).astype(x.dtype)
-
-
-def _squared_error(x: Tensor, y: Tensor) -> Tensor:
-    """Return the squared error of each image: (N, C, H, W) both -> (N,)."""
-    if x.shape != y.shape:
-        raise ValueError(f"images must have the decoder's shape {y.shape}, got {x.shape}")
-    difference = x - y
-    return (difference * difference).sum(axis=(1, 2, 3))
 
 
 def _check_corruption(kind: str, level: float) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from minivae.autograd import Tensor
 from minivae.kernels import checks
+from minivae.nn.likelihoods import LIKELIHOODS
 
 from .base import LikelihoodCodec
+
+MOST_BLOCKS = 1000
 
 
 class Prior(Protocol):
@@ -102,6 +106,23 @@ class CodeModel(LikelihoodCodec):
                 f"the prior was trained on the codes of another codebook ({digest[:12]}), not of this one "
                 f"({self.codebook_digest[:12]})"
             )
+
+
+def check_networks(sizes: Mapping[str, Any], residual_blocks: Any, likelihood: Any) -> None:
+    """TypeError or ValueError for sizes of codebooks and layers (by name) below 1, and what else VQVAE() refuses."""
+    for name, size in sizes.items():
+        checks.integer(name, size, 1)
+    checks.integer("residual_blocks", residual_blocks, 0, most=MOST_BLOCKS)
+    checks.choice("likelihood", likelihood, sorted(LIKELIHOODS))
+
+
+def check_multiples(image_shape: Sequence[int], stride: int) -> None:
+    """ValueError unless H and W are multiples of the strides of the encoder and the decoder."""
+    for name, size in zip(("height", "width"), image_shape[1:], strict=True):
+        if size % stride:
+            below, above = size // stride * stride, (size // stride + 1) * stride
+            nearest = f"{below} and {above}" if below else f"{above}"
+            raise ValueError(f"image_shape: the {name} must be a multiple of {stride}, got {size}; nearest: {nearest}")
 
 
 def label_argument(y: Any) -> dict[str, Any]:

@@ -44,8 +44,8 @@ from minivae.nn import CausalConv1d, Conv1d, Conv2d, ConvTranspose2d, Module, Re
 from minivae.nn.networks import check_image_shape
 
 from .arrays import shaped
-from .codes import Prior
-from .vqvae import MOST_BLOCKS, STRIDE, VQVAE, ResidualBlock, check_multiples
+from .codes import MOST_BLOCKS, Prior, check_multiples
+from .vqvae import STRIDE, VQVAE, ResidualBlock
 
 # The likelihoods that have one output for each pixel, wherever the channels are; a logistic mixture has several.
 PIXEL_BY_PIXEL = ("bernoulli", "continuous-bernoulli", "gaussian")
@@ -183,7 +183,7 @@ class VideoVQVAE(VQVAE):
 
     def _check_sizes(self, image_shape: Sequence[int]) -> None:
         """ValueError unless H and W are multiples of the strides."""
-        check_multiples(image_shape[1:])
+        check_multiples(image_shape[1:], STRIDE)
 
     def _make_encoder(self) -> Encoder:
         return Encoder(int(self.image_shape[1]), *self._sizes(), self.code_dim)

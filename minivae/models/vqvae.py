@@ -45,19 +45,17 @@ from minivae import ops as F
 from minivae.autograd import Tensor
 from minivae.kernels import checks
 from minivae.nn import BatchNorm2d, Conv2d, ConvTranspose2d, Module, ReLU, Sequential
-from minivae.nn.likelihoods import LIKELIHOODS
 from minivae.nn.module import not_finite
 from minivae.nn.networks import check_image_shape
 from minivae.random import current_generator
 
 from .arrays import shaped
-from .codes import CodeModel, Prior
+from .codes import CodeModel, Prior, check_multiples, check_networks
 from .given import Beside
 from .quantizer_choice import PARAMETERS, check_parameters, latent_length, make_quantizer
 
 STRIDE = 4  # of the encoder: two convolutions of stride 2
 OF_BUILT_NETWORKS = ("channels", "residual_channels", "residual_blocks")
-MOST_BLOCKS = 1000
 
 
 class VQVAELoss(NamedTuple):
@@ -142,12 +140,8 @@ class VQVAE(CodeModel):
         self._check_shape(image_shape)
         if encoder is None or decoder is None:
             self._check_sizes(image_shape)
-        checks.integer("codes", codes, 1)
-        checks.integer("code_dim", code_dim, 1)
-        checks.integer("channels", channels, 1)
-        checks.integer("residual_channels", residual_channels, 1)
-        checks.integer("residual_blocks", residual_blocks, 0, most=MOST_BLOCKS)
-        checks.choice("likelihood", likelihood, sorted(LIKELIHOODS))
+        sizes = {"codes": codes, "code_dim": code_dim, "channels": channels, "residual_channels": residual_channels}
+        check_networks(sizes, residual_blocks, likelihood)
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.codes, self.code_dim, self.likelihood = codes, code_dim, likelihood
         self.channels, self.residual_channels, self.residual_blocks = channels, residual_channels, residual_blocks
@@ -164,7 +158,7 @@ class VQVAE(CodeModel):
 
     def _check_sizes(self, image_shape: Sequence[int]) -> None:
         """Raise ValueError for images that the networks of build() do not take."""
-        check_multiples(image_shape)
+        check_multiples(image_shape, STRIDE)
 
     def build(self) -> None:
         """Encoder, quantiser, decoder and likelihood."""
@@ -337,12 +331,3 @@ class VQVAE(CodeModel):
     def _coded_nll(self, x: Tensor) -> Tensor:
         """-log p(x | k(x)) of images (N, C, H, W), in nats (N,)."""
         return self.observation.nll(self._output(self._codes(x)), x)
-
-
-def check_multiples(image_shape: Sequence[int]) -> None:
-    """ValueError unless H and W are multiples of the strides of the encoder and decoder that build() makes."""
-    for name, size in zip(("height", "width"), image_shape[1:], strict=True):
-        if size % STRIDE:
-            below, above = size // STRIDE * STRIDE, (size // STRIDE + 1) * STRIDE
-            nearest = f"{below} and {above}" if below else f"{above}"
-            raise ValueError(f"image_shape: the {name} must be a multiple of {STRIDE}, got {size}; nearest: {nearest}")

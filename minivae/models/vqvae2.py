@@ -48,13 +48,12 @@ from minivae import ops as F
 from minivae.autograd import Tensor
 from minivae.kernels import checks
 from minivae.nn import Conv2d, ConvTranspose2d, Module, ReLU, Sequential, VectorQuantizer
-from minivae.nn.likelihoods import LIKELIHOODS
 from minivae.nn.module import not_finite
 from minivae.nn.networks import check_image_shape
 from minivae.random import current_generator
 
-from .codes import CodeModel
-from .vqvae import MOST_BLOCKS, ResidualBlock
+from .codes import CodeModel, check_multiples, check_networks
+from .vqvae import ResidualBlock
 from .vqvae2_prior import Codes, LevelPrior, check_pair
 
 STRIDES = (2, 4, 8, 16)
@@ -125,11 +124,8 @@ class VQVAE2(CodeModel):
     ) -> None:
         check_image_shape(image_shape)
         check_stride(image_shape, checks.integer("stride", stride))
-        least = {"codes": codes, "top_codes": top_codes, "code_dim": code_dim, "channels": channels}
-        for name, value in {**least, "residual_channels": residual_channels}.items():
-            checks.integer(name, value, 1)
-        checks.integer("residual_blocks", residual_blocks, 0, most=MOST_BLOCKS)
-        checks.choice("likelihood", likelihood, sorted(LIKELIHOODS))
+        sizes = {"codes": codes, "top_codes": top_codes, "code_dim": code_dim, "channels": channels}
+        check_networks({**sizes, "residual_channels": residual_channels}, residual_blocks, likelihood)
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.codes, self.top_codes, self.code_dim, self.stride = codes, top_codes, code_dim, stride
         self.channels, self.residual_channels, self.residual_blocks = channels, residual_channels, residual_blocks
@@ -387,9 +383,8 @@ def check_stride(image_shape: Sequence[int], stride: int) -> None:
     """ValueError unless the stride is one of STRIDES, H and W are multiples of it and leave a top map."""
     if stride not in STRIDES:
         raise ValueError(f"stride must be one of {', '.join(map(str, STRIDES))}, got {stride}")
-    for name, size in zip(("height", "width"), image_shape[1:], strict=True):
-        if size % stride or size < 2 * stride:
-            raise ValueError(
-                f"image_shape: the {name} must be a multiple of the stride, {stride}, and at least {2 * stride}, "
-                f"got {size}"
-            )
+    check_multiples(image_shape, stride)
+    if min(image_shape[1:]) < 2 * stride:
+        raise ValueError(
+            f"image_shape: a top map needs images of at least {2 * stride} x {2 * stride}, got {image_shape}"
+        )

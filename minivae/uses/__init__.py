@@ -7,6 +7,7 @@
     image_formats       what PNG, JPEG and WebP make of the same images
     detect_anomalies    the AUROC (area under the ROC curve) of the reconstruction error, and a threshold for it
     segmental_snr, log_spectral_distance    how near sounds are to others; mu_law and mu_law_at, what they compare with
+    disentanglement     MIG and SAP: does each factor that images were drawn from have a latent of its own?
     WholenessJudge      the share of samples that show one whole thing, by a classifier that knows torn ones too
 
 Each function takes any object that has the method it needs: transform(x), reconstruct(x) or score_samples(x). PCA has
@@ -18,6 +19,7 @@ from .anomaly import AnomalySplit, Detection, anomaly_split, detect_anomalies
 from .code_files import Unpacked, pack_codes, unpack_codes
 from .compression import CompressionRow, compression
 from .denoising import Denoising, denoising
+from .disentanglement import Disentanglement, disentanglement, latent_codes
 from .image_formats import FormatRow, image_formats
 from .metrics import psnr, roc_auc, squared_error
 from .pca import PCA
@@ -31,6 +33,7 @@ __all__ = [
     "CompressionRow",
     "Denoising",
     "Detection",
+    "Disentanglement",
     "FormatRow",
     "LogisticRegression",
     "ProbeRow",
@@ -41,7 +44,9 @@ __all__ = [
     "compression",
     "denoising",
     "detect_anomalies",
+    "disentanglement",
     "image_formats",
+    "latent_codes",
     "log_spectral_distance",
     "mu_law",
     "mu_law_at",

@@ -7,7 +7,7 @@ they are only a linear projection of the pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -31,7 +31,8 @@ class Transforms(Protocol):
 class ProbeRow(NamedTuple):
     """The accuracy of a classifier on the test images.
 
-    features: "codes", "PCA" or "pixels", of `dim` numbers. labels: labelled images per class, None for all of them.
+    features: "codes", "PCA" or "pixels", or the name of a model, of `dim` numbers. labels: labelled images per class,
+    None for all of them.
     accuracy, deviation: mean and standard deviation over several choices of the labelled images.
     """
 
@@ -104,7 +105,7 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def probe(
-    model: Transforms,
+    model: Transforms | Mapping[str, Transforms],
     x_train: np.ndarray,
     y_train: np.ndarray,
     x_test: np.ndarray,
@@ -120,16 +121,23 @@ def probe(
     features. PCA has as many components as a code has numbers or, if there are fewer, all of them. Only the labelled
     images are used: every fifth of them chooses the strength of the penalty, then the classifier is fitted to all.
 
-    Raises ValueError for fewer than 2 labels per class or more than there are, for y of another shape and for repeats
-    below 1; TypeError for codes that are not floating-point numbers; ImportError without SciPy.
+    model: one model, or several by name, which are compared on the same labelled images. Their rows come first, under
+    their names, then one PCA for each length of their codes, by the names "PCA of 32", "PCA of 256", and the pixels.
+
+    Raises ValueError for no models, for fewer than 2 labels per class or more than there are, for y of another shape
+    and for repeats below 1; TypeError for codes that are not floating-point numbers; ImportError without SciPy.
     """
-    checks.offers("model", model, "transform")
+    models = model if isinstance(model, Mapping) else {"codes": model}
+    if not models:
+        raise ValueError(f"a probe needs at least one model, got {model!r}")
+    for each in models.values():
+        checks.offers("model", each, "transform")
     repeats, seed = checks.integer("repeats", repeats, 1), checks.seed("seed", seed)
     if not isinstance(labels, (tuple, list)) or not labels:
         raise TypeError(f"labels must be a sequence of ints and None, at least one, got {checks.shown(labels)}")
     x_train, y_train = _checked(x_train, y_train, "train")
     x_test, y_test = _checked(x_test, y_test, "test")
-    features = _features(model, x_train, x_test)
+    features = _features(models, x_train, x_test, "PCA of {}" if isinstance(model, Mapping) else "PCA")
     rows = []
     for count in labels:
         draws = range(1 if count is None else repeats)
@@ -140,17 +148,29 @@ def probe(
     return rows
 
 
-def _features(model: Transforms, x_train: np.ndarray, x_test: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What the classifiers see of the training and of the test images, by name: scaled rows (N, D)."""
-    codes, test_codes = _flat(model.transform(x_train)), _flat(model.transform(x_test))
-    if codes.dtype.kind != "f":
-        raise TypeError(f"a probe needs codes of floating-point numbers, got {codes.dtype}")
-    pca = PCA.at_most(x_train, codes.shape[1])
-    return {
-        "codes": _scaled(codes, test_codes),
-        "PCA": _scaled(pca.transform(x_train), pca.transform(x_test)),
-        "pixels": _scaled(_flat(x_train), _flat(x_test)),
-    }
+def _features(
+    models: Mapping[str, Transforms], x_train: np.ndarray, x_test: np.ndarray, linear: str
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What the classifiers see of the training and of the test images, by name: scaled rows (N, D).
+
+    linear: the name of a PCA, with {} for its number of components. Raises ValueError for a model of such a name.
+    """
+    features = {}
+    for name, model in models.items():
+        codes, test_codes = _flat(model.transform(x_train)), _flat(model.transform(x_test))
+        if codes.dtype.kind != "f":
+            raise TypeError(f"a probe needs codes of floating-point numbers, got {codes.dtype}")
+        features[name] = _scaled(codes, test_codes)
+    dims = {codes.shape[1] for codes, _ in features.values()}
+    pca = PCA.at_most(x_train, max(dims))
+    baselines = {}
+    for dim in sorted({min(dim, len(pca.components)) for dim in dims}):
+        few = pca.truncated(dim)
+        baselines[linear.format(dim)] = _scaled(few.transform(x_train), few.transform(x_test))
+    baselines["pixels"] = _scaled(_flat(x_train), _flat(x_test))
+    if taken := features.keys() & baselines.keys():
+        raise ValueError(f"a model must not have the name of what it is compared with, got {sorted(taken)}")
+    return {**features, **baselines}
 
 
 def labelled(y: np.ndarray, count: int | None, seed: int, draw: int = 0) -> np.ndarray:

@@ -76,6 +76,9 @@ SETTINGS: dict[str, Argument] = {
     "arch": Argument("conv", choice("dense", "conv")),
     "likelihood": Argument("bernoulli", choice("bernoulli", "gaussian", "logistic", "continuous-bernoulli")),
     "beta": Argument(0.5, number(0)),
+    "alpha": Argument(0.7, number(0)),
+    "gamma": Argument(1.5, number(0)),
+    "sampling": Argument("weighted", choice("stratified", "weighted")),
     "channels": Argument((2,), SIZES | NONE),
     "hidden": Argument((3,), SIZES | NONE),
     "encoder": Argument(None, NONE),  # Modules are in tests/models/test_own_networks.py
@@ -111,6 +114,9 @@ SETTINGS: dict[str, Argument] = {
     "context_blocks": Argument(1, integer(0, 1000)),
     "dropout": Argument(0.2, number(0, 1, "[)")),
     "codebook_digest": Argument("abc", Kind("str", lambda value: value if isinstance(value, str) else REFUSED) | NONE),
+    "sparsity": Argument("kl", choice("l1", "kl")),
+    "penalty": Argument(0.5, number(0)),
+    "rho": Argument(0.1, number(0, 1, "()") | NONE),
     "random_state": Argument(3, SEED | NONE),
     "warm_start": Argument(True, FLAG),
     "epochs": Argument(1, integer(1, 3)),  # more are right, and take longer
@@ -139,6 +145,7 @@ SETTINGS: dict[str, Argument] = {
     "noise": NOISE,
     "path": Argument("", Kind("path", lambda value: EITHER if isinstance(value, str) else REFUSED)),
 }
+WEIGHT_DECAY = Argument(0.2, number(0, np.inf, "()") | NONE)
 OWN: dict[str, dict[str, Argument]] = {
     "VQVAE": {"channels": Argument(2, integer(1))},
     "VQVAE2": {"channels": Argument(2, integer(1))},
@@ -154,6 +161,8 @@ OWN: dict[str, dict[str, Argument]] = {
         "time_kernel": Argument(2, integer(1)),
         "likelihood": Argument("bernoulli", choice("bernoulli", "continuous-bernoulli", "gaussian")),
     },
+    "SparseAutoencoder": {"penalty": Argument(0.5, number(0) | NONE), "decay": WEIGHT_DECAY},
+    "ContractiveAutoencoder": {"decay": WEIGHT_DECAY},
     "PixelCNN": {
         "channels": Argument(2, integer(1)),
         "hidden": Argument(2, integer(1)),
@@ -161,10 +170,15 @@ OWN: dict[str, dict[str, Argument]] = {
     },
 }
 # The squared error of huge images is beyond float32.
-OVERFLOWS = {("Autoencoder", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform")}
-MODELS = ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "VideoVQVAE", "Autoencoder", "PixelCNN")
+AUTOENCODERS = ("Autoencoder", "SparseAutoencoder", "ContractiveAutoencoder")
+OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
+    (m, n): (FloatingPointError,) for m in AUTOENCODERS for n in ("score_samples", "score", "fit_transform")
+}
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
-CLASSES: dict[str, type] = {name: getattr(models, name) for name in MODELS}
+CLASSES: dict[str, type] = {
+    name: getattr(models, name)
+    for name in ("VAE", "BetaTCVAE", "VQVAE", "VQVAE1d", "VQVAE2", "VideoVQVAE", *AUTOENCODERS, "PixelCNN")
+}
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
     "PixelCNN": (MAPS, MAP_KIND),
@@ -353,6 +367,9 @@ VERBS = {
         "bits_per_dim": {},
     },
 }
+VERBS["BetaTCVAE"] = VERBS["VAE"]
+VERBS["SparseAutoencoder"] = VERBS["Autoencoder"] | {"activity": {"x": x}}
+VERBS["ContractiveAutoencoder"] = VERBS["Autoencoder"] | {"jacobian_norm": {"x": x}}
 CORRUPT = {
     "x": Argument(IMAGES, array("images", ("float32", "float64"), tensors=False, not_finite="refused")),
     "kind": Argument("gaussian", choice("gaussian", "masking", "salt-and-pepper")),

@@ -216,6 +216,23 @@ USES = {
         {"model": vqvae_argument, "data": Argument(packed, instance(bytes)), "prior": prior_argument},
         extra={"data": {"cut": packed[:-1], "longer": packed + b"0", "other": b"\x89PNG" + packed, "empty": b""}},
     ),
+    "disentanglement": Row(
+        uses.disentanglement,
+        {
+            "codes": Argument(ROWS, FINITE),
+            "factors": Argument(np.column_stack([CLASSES, SCORES]), FINITE),
+            "classes": Argument((0,), integers(0, 1, empty=True)),
+            "bins": Argument(3, integer(2, 2**16)),
+        },
+    ),
+    "latent_codes": Row(
+        uses.latent_codes,
+        {
+            "model": Argument(new("VAE"), HAS_METHOD),
+            "x": Argument(RNG.uniform(size=(3, 1, 4, 4)), ANY_FLOATS),
+            "seed": seed,
+        },
+    ),
     "image_formats": Row(
         _sizes,
         {"x": Argument(IMAGES, ANY_FLOATS), "least_psnr": Argument(20.0, number(0, inf, "[i"))},

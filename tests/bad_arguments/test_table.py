@@ -9,8 +9,9 @@ import pytest
 
 from .judge import Row, cases, wrong
 from .names import parameters, public
+from .table_models import AUTOENCODERS
 
-MODELS = ("VAE", "VQVAE", "VQVAE1d", "VQVAE2", "VideoVQVAE", "Autoencoder", "PixelCNN")
+MODELS = ("VAE", "BetaTCVAE", "VQVAE", "VQVAE1d", "VQVAE2", "VideoVQVAE", *AUTOENCODERS, "PixelCNN")
 BASES = ("models.Estimator", "models.Codec")
 QUANTIZERS = ("VectorQuantizer", "ResidualVectorQuantizer", "FiniteScalarQuantizer")
 CALLBACKS = ("Callback", "EarlyStopping", "BestCheckpoint")
@@ -41,7 +42,7 @@ EXEMPT = {
     **{f"nn.{n}.code_shape": "called by the model with the size of its latents" for n in QUANTIZERS},
     **{f"nn.{name}": RESULT for name in ("Quantized",)},
     **{f"uses.{name}": RESULT for name in ("AnomalySplit", "CompressionRow", "Denoising", "Detection", "ProbeRow")},
-    **{f"uses.{name}": RESULT for name in ("FormatRow", "Unpacked", "Wholeness")},
+    **{f"uses.{name}": RESULT for name in ("Disentanglement", "FormatRow", "Unpacked", "Wholeness")},
     **{f"models.{m}.{n}": LOOP for m in MODELS for n in ("prepare", "before_step", "batched", "tensor")},
     **{f"training.{name}": LOOP for name in ("Trainer", "Trainer.run", "Trainer.step", "evaluate")},
     **{f"training.{c}.{m}": LOOP for c in CALLBACKS for m in ("begin", "after_epoch", "end")},

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from command_line import QUICK, is_picture, minivae_command, refused, run_until, same_models, succeeded, table
 
+from minivae.cli.views.vqvae import TEMPERATURE
 from minivae.models import VQVAE2, VQVAE2Prior, load
 
 
@@ -65,6 +66,19 @@ def test_the_prior_has_two_parts(levels, data):
     assert results["parameters"] == prior.top.num_parameters() + prior.bottom.num_parameters()
 
 
+def test_the_table_says_which_share_of_the_samples_is_whole(levels, runs):
+    out, result = levels
+    found = json.loads((out / "prior_bottom_results.json").read_text())["wholeness"]
+    samples = ["samples, uniform prior", "samples, temperature 1", f"samples, temperature {TEMPERATURE:g}"]
+    assert list(found) == ["test images", "their reconstructions", *samples]
+    for row in table(result.stdout, "images"):
+        shares = found.pop(row["images"])
+        assert (row["whole"], row["of a certain class"]) == (f"{shares['whole']:.1%}", f"{shares['certain']:.1%}")
+    assert not found
+    alone, _ = runs("vqvae2")
+    assert [*json.loads((alone / "results.json").read_text())["wholeness"]][-1] == samples[0]
+
+
 def test_pictures_of_it(levels, tmp_path):
     out, _ = levels
     for name, options in {"a": [], "b": ["--seed", "1"], "c": ["--temperature", "0.1"]}.items():
@@ -121,9 +135,9 @@ def test_a_prior_of_other_codes_is_refused_or_taken_away(levels, data, tmp_path)
 @pytest.mark.parametrize(
     ("shape", "options", "words"),
     [
-        ((6, 8), [], ["height", "multiple of the stride, 4"]),
+        ((6, 8), [], ["height", "multiple of 4, got 6; nearest: 4 and 8"]),
         ((8, 8), ["--stride", "3"], ["stride must be one of 2, 4, 8, 16, got 3"]),
-        ((8, 8), ["--stride", "8"], ["at least 16, got 8"]),
+        ((8, 8), ["--stride", "8"], ["a top map needs images of at least 16 x 16, got (1, 8, 8)"]),
         ((8, 8), ["--top-codes", "0"], ["at least 1"]),
     ],
 )

@@ -134,6 +134,6 @@ def test_files_hold_no_infinity(tmp_path):
         raise AssertionError(f"{word} is no JSON")
 
     text = (tmp_path / "run" / "results.json").read_text()
-    (row,) = json.loads(text, parse_constant=refuse)["rows"]
+    (row,) = json.loads(text, parse_constant=refuse)["ae"]
     assert row["pca_psnr"] is None
     assert row["psnr"] > 0

@@ -74,7 +74,7 @@ class TestClipNorm:
         options = ["--data", data, "--epochs", "1", "--dims", "2", "--out"]
         succeeded("compress-curve", *options, tmp_path / "a")
         succeeded("compress-curve", *options, tmp_path / "b", "--clip-norm", "1e-6")
-        a, b = (json.loads((tmp_path / name / "results.json").read_text())["rows"][0] for name in "ab")
+        a, b = (json.loads((tmp_path / name / "results.json").read_text())["ae"][0] for name in "ab")
         assert a["psnr"] != b["psnr"]
         assert a["pca_psnr"] == b["pca_psnr"]
 

@@ -69,18 +69,88 @@ class TestDenoising:
         )
         assert not out.exists()
 
+    def test_several_models_stand_in_one_table_and_on_one_sheet(self, runs, x, tmp_path):
+        paths = [runs(model)[0] for model in ("sae", "dae", "vae")]
+        picture = tmp_path / "some.png"
+        result = succeeded("denoise", *paths, "--out", picture)
+        rows = {row["test images"]: row for row in table(result.stdout, "test images")}
+        models = [f"through {path}" for path in paths]
+        assert list(rows) == ["noisy", "through PCA of 4", "through PCA of 12", *models]
+        for path, name in zip(paths, models, strict=True):
+            found = uses.denoising(load(path / "model.npz"), x[1])
+            assert float(rows[name]["PSNR"]) == pytest.approx(found.denoised_psnr, abs=0.01)
+        assert f"clipped to [0, 1] as the likelihood of {paths[2]} needs it" in result.stdout
+        assert is_picture(picture)
+
+
+class TestPenalised:
+    @pytest.mark.parametrize("model", ["sae", "cae"])
+    def test_table_and_pictures(self, runs, x, model):
+        out, result = runs(model)
+        found = load(out / "model.npz")
+        _, test, _ = table(result.stdout)
+        assert float(test["squared error"]) == pytest.approx(-found.score(x[1]), abs=0.01)
+        if model == "sae":
+            activity = found.activity(x[1])
+            assert f"{activity.share:.1%} of 12 latents are active in a test image" in result.stdout
+            assert f"{activity.dead} in none" in result.stdout
+        else:
+            assert f"||J||^2 = {found.jacobian_norm(x[1]).mean():.2f}:" in result.stdout
+        assert all(is_picture(out / f"{name}.png") for name in ("reconstructions", "training", "latent", "atoms"))
+        assert succeeded("evaluate", out).stdout.strip() in result.stdout
+
+    def test_networks_that_have_no_atoms_and_the_other_sparsity(self, data, tmp_path):
+        out = tmp_path / "deep"
+        succeeded("train", "cae", "--hidden", "6", "--data", data, "--out", out, *QUICK["cae"])
+        assert not load(out / "model.npz").one_layer
+        assert not (out / "atoms.png").exists()
+        out, options = tmp_path / "kl", ["--sparsity", "kl", "--rho", "0.2", "--penalty", "0.7", "--decay", "0.1"]
+        succeeded("train", "sae", *options, "--data", data, "--out", out, *QUICK["sae"])
+        params = load(out / "model.npz").get_params()
+        assert [params[name] for name in ("sparsity", "rho", "penalty", "decay")] == ["kl", 0.2, 0.7, 0.1]
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            (["sae", "--rho", "0.1"], ["rho belongs to sparsity='kl'"]),
+            (["sae", "--sparsity", "kl", "--rho", "1"], ["must be in (0, 1)"]),
+            (["sae", "--sparsity", "kl", "--decay", "0"], ["needs a decay above 0"]),
+            (["sae", "--penalty", "-1"], ["at least 0"]),
+            (["cae", "--penalty", "nan"], ["at least 0"]),
+            (["cae", "--rho", "0.1"], ["--rho"]),
+        ],
+    )
+    def test_what_cannot_work_is_refused_before_anything_is_written(self, options, words, data, tmp_path):
+        out = tmp_path / "run"
+        refused(minivae_command("train", *options, "--data", data, "--out", out), *words)
+        assert not out.exists()
+
 
 class TestProbe:
-    def test_a_row_for_each_number_of_labels(self, runs, x, data):
-        out, _ = runs("ae")
-        result = succeeded("probe", out, "--labels", "3", "5")
-        rows = table(result.stdout, "labels a class")
-        assert [row["labels a class"] for row in rows] == ["3", "5", "all"]
-        assert list(rows[0])[1:] == ["codes (4)", "PCA (4)", "pixels (64)"]
+    def test_a_row_for_each_model_and_baseline_a_column_for_each_number_of_labels(self, runs, x, data):
+        paths = [runs(model)[0] for model in ("ae", "sae", "cae")]
+        rows = table(succeeded("probe", *paths, "--labels", "3", "5").stdout, "features")
+        assert list(rows[0]) == ["features", "numbers", "3 a class", "5 a class", "all labels"]
         with np.load(data) as a:
             images = (x[0], a["y_train"], x[1], a["y_test"])
-        expected = uses.probe(load(out / "model.npz"), *images, labels=(None,))
-        assert [rows[2][name] for name in list(rows[0])[1:]] == [f"{row.accuracy:.1%}" for row in expected]
+        expected = uses.probe({str(path): load(path / "model.npz") for path in paths}, *images, labels=(None,))
+        found = [(row["features"], row["numbers"], row["all labels"]) for row in rows]
+        assert found == [(row.features, str(row.dim), f"{row.accuracy:.1%}") for row in expected]
+        assert [name for name, *_ in found[3:]] == ["PCA of 4", "PCA of 12", "pixels"]
+        (alone, *_) = table(succeeded("probe", paths[0], "--labels", "3", "5").stdout, "features")
+        assert alone == rows[0]
+
+    def test_runs_of_other_images_and_runs_that_are_named_twice(self, runs, data, tmp_path):
+        with np.load(data) as a:
+            other = {name: a[name] for name in a.files}
+        np.savez(tmp_path / "other.npz", **{**other, "x_train": 1 - other["x_train"]})
+        out, ae = tmp_path / "run", runs("ae")[0]
+        succeeded("train", "ae", "--data", tmp_path / "other.npz", "--out", out, *QUICK["ae"])
+        refused(minivae_command("probe", ae, out), "other images", str(out), "--data")
+        refused(minivae_command("denoise", ae, out), "other images")
+        assert "best:" in succeeded("probe", ae, out, "--data", data, "--labels", "3").stdout
+        refused(minivae_command("probe", ae, ae), "named once")
+        refused(minivae_command("probe"), "RUN")
 
     def test_more_labels_than_there_are(self, runs):
         refused(minivae_command("probe", runs("ae")[0], "--labels", "21"), "21", "[2, 20]")
@@ -95,13 +165,28 @@ class TestAnomaly:
     def test_stands_beside_pca(self, data, tmp_path):
         out = tmp_path / "run"
         result = succeeded("anomaly", "--data", data, "--out", out, "--normal", "0", "2", *self.options)
-        rows = table(result.stdout, "squared error of")
-        assert [row["squared error of"] for row in rows] == ["autoencoder", "PCA of 4"]
+        rows = table(result.stdout, "model")
+        assert [row["model"] for row in rows] == ["ae", "dae", "sae", "cae", "PCA of 4"]
         assert all(0 <= float(row["AUROC"]) <= 1 for row in rows)
-        found = json.loads((out / "results.json").read_text())["autoencoder"]
-        assert f"{found['auroc']:.4f}" == rows[0]["AUROC"]
+        found = json.loads((out / "results.json").read_text())
+        assert [f"{of['auroc']:.4f}" for of in found.values()] == [row["AUROC"] for row in rows]
         assert is_picture(out / "anomalies.png")
         succeeded("reconstruct", out)
+
+    def test_a_model_is_the_same_whichever_others_are_trained(self, data, tmp_path):
+        """Each alone and behind others, also where the run is made longer; the run keeps the first."""
+
+        def rows(out, *options):
+            printed = succeeded("anomaly", "--data", data, "--out", tmp_path / out, *self.options, *options).stdout
+            return {row["model"]: row for row in table(printed, "model")}
+
+        both = rows("both", "--models", "vae", "cae")
+        assert list(both) == ["vae", "cae", "PCA of 4"]
+        assert rows("alone", "--models", "cae")["cae"] == both["cae"]
+        assert type(load(tmp_path / "both" / "model.npz")).__name__ == "VAE"
+        longer = ("--models", "vae", "cae", "--epochs", "3")
+        again = rows("both", *longer, "--resume")
+        assert again["cae"] == rows("longer", *longer)["cae"] != both["cae"]
 
     def test_classes_that_are_not_there_and_no_labels(self, data, tmp_path):
         out = tmp_path / "run"
@@ -126,7 +211,11 @@ class TestCompression:
         assert [row["numbers in a code"] for row in rows] == ["2", "8"]
         for row in rows:
             pca = uses.PCA(x[0], int(row["numbers in a code"])).reconstruct(x[1]).clip(0, 1)
-            assert float(row["PSNR of PCA"]) == pytest.approx(uses.psnr(x[1], pca), abs=0.01)
+            assert float(row["PCA"]) == pytest.approx(uses.psnr(x[1], pca), abs=0.01)
+        assert list(rows[0])[1:] == ["ae", "dae", "sae", "cae", "PCA"]
+        found = json.loads((out / "results.json").read_text())
+        assert [row["cae"] for row in rows] == [f"{row['psnr']:.2f}" for row in found["cae"]]
+        assert "squared error per image" in result.stdout
         assert is_picture(out / "compression.png")
         refused(minivae_command("compress-curve", "--data", data, "--out", out), "--force")
 

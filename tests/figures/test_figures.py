@@ -131,12 +131,6 @@ class TestSheets:
         assert drawn[0][1] == 3
         check_png(tmp_path / "a.png")
 
-    def test_denoising_shows_triples_with_labels(self, tmp_path, drawn):
-        groups = [images(5, seed=seed) for seed in range(3)]
-        figures.save_denoising(tmp_path / "a.png", *groups, columns=3)
-        np.testing.assert_array_equal(drawn[0][0], figures.interleave(groups, 3))
-        check_png(tmp_path / "a.png")
-
     def test_interpolation_has_a_path_a_row(self, tmp_path, drawn):
         paths, a, b = images(12).reshape(3, 4, 1, 5, 4), images(3, seed=1), images(3, seed=2)
         figures.save_interpolation(tmp_path / "a.png", a, paths, b)

@@ -135,6 +135,28 @@ class TestProbe:
         rows = probe(Identity(), x, y, x, y, labels=(None,))
         assert {row.features: row.dim for row in rows} == {"codes": 20, "PCA": 6, "pixels": 20}
 
+    def test_several_models_are_compared_on_the_same_labels(self):
+        x, t, y = clusters(spread=0.6), clusters(30, spread=0.6, seed=1), np.arange(30) % 3
+        models = {"two": PCA(x, 2), "all": Identity(), "three": PCA(x, 3)}
+        rows = probe(models, x, Y, t, y, labels=(5, None), repeats=2)
+        names = ["two", "all", "three", "PCA of 2", "PCA of 3", "PCA of 4", "pixels"]
+        assert [(row.features, row.labels) for row in rows] == [(n, count) for count in (5, None) for n in names]
+        for name, model in models.items():
+            alone = probe(model, x, Y, t, y, labels=(5, None), repeats=2)
+            expected = [row[1:] for row in alone if row.features == "codes"]
+            assert [row[1:] for row in rows if row.features == name] == expected
+            linear = [row[1:] for row in alone if row.features == "PCA"]
+            assert [row[1:] for row in rows if row.features == f"PCA of {linear[0][0]}"] == linear
+
+    def test_names_of_models_are_no_names_of_baselines(self):
+        x = clusters()
+        with pytest.raises(ValueError, match="'pixels'"):
+            probe({"pixels": Identity()}, x, Y, x, Y, labels=(None,))
+        with pytest.raises(ValueError, match="PCA of 4"):
+            probe({"PCA of 4": Identity()}, x, Y, x, Y, labels=(None,))
+        with pytest.raises(ValueError, match="at least one model"):
+            probe({}, x, Y, x, Y)
+
     def test_a_class_with_a_single_image_is_refused(self):
         with pytest.raises(ValueError, match="the smallest has 1"):
             probe(Identity(), clusters(), np.minimum(np.arange(60), 1), clusters(), Y, labels=(None,))

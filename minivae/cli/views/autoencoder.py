@@ -22,7 +22,9 @@ from ..text import Numbers, fixed, print_table
 from .view import PAIRS, Asked, Command, View
 
 
-class AutoencoderView(View):
+class SquaredErrorView(View):
+    """It shows a model that is judged by its squared error, beside PCA of as many components as a code has numbers."""
+
     unit = "squared error per image"
 
     def table(self, run: Run, data: Dataset, asked: Asked) -> Numbers:
@@ -42,19 +44,28 @@ class AutoencoderView(View):
         rows = [[c[0], *fixed(*found.values())] for c, found in zip(candidates, numbers.values(), strict=True)]
         print_table(["data", "squared error", "PSNR"][: len(rows[0])], rows)
         print("squared error per image" + ("; PSNR in dB, of pictures with pixels in [0, 1]" if pictures else ""))
-        if model.corruption is not None and pictures:
-            print()
-            _, found = denoising_table(model, data, model.corruption, LEVEL if model.level is None else model.level)
-            numbers["denoising"] = found
         return numbers
 
     def draw(self, model: Any, data: Dataset, folder: Path) -> None:
         super().draw(model, data, folder)
         figures.save_latent(folder / "latent.png", model.transform(data.x_test), data.y_test, data.class_names)
+
+
+class AutoencoderView(SquaredErrorView):
+    def table(self, run: Run, data: Dataset, asked: Asked) -> Numbers:
+        numbers, model = super().table(run, data, asked), run.model
+        if isinstance(model, models.Autoencoder) and model.corruption is not None and in_unit_interval(data):
+            print()
+            level = LEVEL if model.level is None else model.level
+            _, numbers["denoising"] = denoising_table({"the model": model}, data, model.corruption, level)
+        return numbers
+
+    def draw(self, model: Any, data: Dataset, folder: Path) -> None:
+        super().draw(model, data, folder)
         if model.corruption is not None and in_unit_interval(data):
             x = model.check_images(data.x_test[:PAIRS])
             result = uses.denoising(model, x, model.corruption, LEVEL if model.level is None else model.level)
-            draw_denoising(x, result, PAIRS, folder / "denoised.png")
+            draw_denoising(x, {"denoised": result}, PAIRS, folder / "denoised.png")
 
 
 def _ae_options(parser: Parser, latent_dim: int = 32) -> None:

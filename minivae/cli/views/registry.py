@@ -5,13 +5,25 @@ from __future__ import annotations
 from minivae import models
 from minivae.models.base import Estimator
 
-from . import autoencoder, vae, video, vqvae, vqvae1d, vqvae2
+from . import autoencoder, btcvae, penalised, vae, video, vqvae, vqvae1d, vqvae2
 from .view import View
 
-COMMANDS = (*autoencoder.COMMANDS, *vae.COMMANDS, *vqvae.COMMANDS, *vqvae2.COMMANDS, *vqvae1d.COMMANDS, *video.COMMANDS)
+COMMANDS = (
+    *autoencoder.COMMANDS,
+    *penalised.COMMANDS,
+    *vae.COMMANDS,
+    *btcvae.COMMANDS,
+    *vqvae.COMMANDS,
+    *vqvae2.COMMANDS,
+    *vqvae1d.COMMANDS,
+    *video.COMMANDS,
+)
 VIEWS: dict[type[Estimator], View] = {
     models.Autoencoder: autoencoder.AutoencoderView(),
+    models.SparseAutoencoder: penalised.SparseView(),
+    models.ContractiveAutoencoder: penalised.ContractiveView(),
     models.VAE: vae.VAEView(),
+    models.BetaTCVAE: btcvae.BetaTCVAEView(),
     models.VQVAE: vqvae.VQVAEView(),
     models.VQVAE2: vqvae2.VQVAE2View(),
     models.VQVAE1d: vqvae1d.VQVAE1dView(),

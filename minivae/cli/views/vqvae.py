@@ -26,7 +26,7 @@ STAGES = 10  # images on the sheet of stages
 CLASSES = 20  # the most classes that get a column each on a sheet of samples
 TEMPERATURE = 0.7  # of the prior, unless another is asked for
 # Few codes, whose prior can be learned from few images. rvq: of each stage. fsq has none: VQVAE's own default.
-CODES = {"vq": 32, "rvq": 16, "fsq": 256}
+CODES = {"vq": 8, "rvq": 16, "fsq": 256}
 
 
 class VQVAEView(View):
@@ -87,12 +87,20 @@ class VQVAEView(View):
         figures.save_sheet(path, images, columns, title, column_labels=names)
 
     def samples(self, model: Any, prior: Any, count: int) -> dict[str, np.ndarray]:
-        uniform = current_generator().uniform((count, *model.code_shape), np.float64)
-        samples = {"samples, uniform prior": model.decode((uniform * model.quantizer.codes).astype(np.int64))}
+        samples = {"samples, uniform prior": model.decode(self.uniform_codes(model, count))}
         if prior is not None:
             for temperature in dict.fromkeys((1.0, TEMPERATURE)):
                 samples[f"samples, temperature {temperature:g}"] = of_prior(model, prior, count, temperature)
         return samples
+
+    def uniform_codes(self, model: Any, count: int) -> Any:
+        """Draw the codes of images, each as likely as any other."""
+        return uniform(count, model.code_shape, model.quantizer.codes)
+
+
+def uniform(count: int, shape: tuple[int, ...], codes: int) -> np.ndarray:
+    """Draw maps (count, *shape) of integers below `codes`."""
+    return (current_generator().uniform((count, *shape), np.float64) * codes).astype(np.int64)
 
 
 def asked_prior(run: Run, asked: Asked) -> tuple[Any, float, int | None]:
@@ -148,7 +156,7 @@ def _stages(model: models.VQVAE, images: np.ndarray, test: Numbers) -> Numbers:
 
 
 def _vqvae_options(parser: Parser) -> None:
-    codes = "number of codes in the codebook, or in that of each stage of rvq (default: 32, for rvq 16)"
+    codes = "number of codes in the codebook, or in that of each stage of rvq (default: 8, for rvq 16)"
     codebook.add_options(parser, None, codes)
     options.likelihood(parser)
     kind = "vq: one codebook; rvq: residual, a codebook for each of several stages; fsq: finite scalar, no codebook"

@@ -11,6 +11,7 @@ import numpy as np
 from minivae import figures, models
 from minivae.data import Dataset
 from minivae.models.base import Estimator
+from minivae.models.vqvae2_prior import Codes
 from minivae.training import evaluate
 
 from .. import codebook, options
@@ -18,8 +19,9 @@ from ..parser import Parser
 from ..pixels import scale
 from ..runs import Run
 from ..text import Numbers, fixed, print_table
+from ..wholeness import print_wholeness
 from .view import PAIRS, Asked, Command
-from .vqvae import VQVAEView
+from .vqvae import VQVAEView, uniform
 
 TOP_CODES, BOTTOM_CODES = 64, 4  # 16 and 2 lower the bound of the embedded images by 5 nats, at a higher nll
 
@@ -54,7 +56,11 @@ class VQVAE2View(VQVAEView):
             rows.append([level, f"{count:,}", f"{used:.1%}", f"{perplexity:.1f}", *fixed(test[f"nll_{level}_alone"])])
         print_table(["level", "codes", "used", "perplexity", "nll from it alone"], rows)
         print("on the test images; alone: with the mean code in the place of the other level's codes")
-        return numbers
+        return {**numbers, **print_wholeness(self, model, prior, data)}
+
+    def uniform_codes(self, model: Any, count: int) -> Codes:
+        top = uniform(count, model.top_shape, model.top_codes)
+        return Codes(top, uniform(count, model.code_shape, model.codes))
 
     def draw(self, model: Any, data: Dataset, folder: Path) -> None:
         """Draw how evenly the codes of both levels are used, and what each level holds."""
