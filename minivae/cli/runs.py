@@ -24,20 +24,9 @@ from .pixels import check_pixels
 OVERWRITING = "overwriting"  # the mark in config.json while what an older run left is removed
 OF_A_RUN = ("model", "versions", "contents", OVERWRITING)  # what config.json holds besides options
 PICTURES = (
-    *(
-        "anomalies",
-        "atoms",
-        "codes",
-        "codes_bottom",
-        "codes_top",
-        "compression",
-        "continuation",
-        "denoised",
-        "factors",
-        "information",
-    ),
-    *("interpolation", "latent", "levels", "manifold", "reconstructions", "samples", "stages", "training"),
-    *("traversal", "voices"),
+    *("anomalies", "atoms", "codes", "codes_bottom", "codes_top", "compression", "continuation", "denoised"),
+    *("factors", "information", "interpolation", "latent", "levels", "manifold", "reconstructions", "samples"),
+    *("stages", "training", "traversal", "voices"),
 )
 PRIOR, TOP, BOTTOM = "prior_", "prior_top_", "prior_bottom_"  # prefixes of the files of priors
 SOUNDS = ("reconstructions", "samples", "voices")
