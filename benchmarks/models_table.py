@@ -28,6 +28,8 @@ COMMANDS = {
     "cae": ["cae"],
     "vae": ["vae"],
     "btcvae": ["btcvae"],
+    "iwae": ["vae", "--iwae", "5"],
+    "cvae": ["cvae"],
     "vqvae": ["vqvae"],
     "prior": ["prior", "vqvae"],
     "fsq": ["vqvae", "--quantizer", "fsq"],
@@ -143,6 +145,13 @@ def _btcvae(result: dict[str, Any]) -> tuple[str, str]:
     return f"{text} {found['sap']:.2f}; generated shapes", f"{test['bits_per_dim']:.4f}"
 
 
+def _cvae(result: dict[str, Any]) -> tuple[str, str]:
+    test, of_class = result["test"], result["wholeness"]["samples"]["of_class"]
+    text = f"ELBO on log p(x given y) {test['elbo']:.2f} (nll {test['nll']:.2f}, kl {test['kl']:.2f}), "
+    text += f"{result['accuracy']:.1%} classified right; {of_class:.0%} of its samples of their class"
+    return f"{text}, {_whole(result)}", f"{test['bits_per_dim']:.4f}"
+
+
 def _vqvae(result: dict[str, Any]) -> tuple[str, str]:
     test = result["test"]
     text = f"nll {test['nll']:.2f} + codes {test['uniform']['codes']:.2f} = bound {test['uniform']['bound']:.2f}"
@@ -200,8 +209,8 @@ def _levels(test: dict[str, Any], prior: str) -> str:
 
 
 SAY = {
-    **{"ae": _ae, "dae": _dae, "sae": _sae, "cae": _cae, "vae": _vae, "btcvae": _btcvae, "vqvae": _vqvae},
-    "prior": _prior,
+    **{"ae": _ae, "dae": _dae, "sae": _sae, "cae": _cae, "vae": _vae, "cvae": _cvae, "btcvae": _btcvae},
+    **{"vqvae": _vqvae, "prior": _prior},
     **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels, "vqvae1d": _vqvae1d},
     **{"vqvae-video": _video, "vqvae-video-prior": _video_prior},
 }

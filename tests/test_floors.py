@@ -118,12 +118,9 @@ SHARED = {"base", "arrays", "codes", "given", "importance", "latent_space", "pix
 SHARED |= {"pixelcnn_stages", "quantizer_choice", "squared_error"}
 # A paper that is another one with something added, and a prior that is made of another paper's.
 BUILT_ON = {
-    "btcvae": {"vae"},
-    "vqvae1d": {"vqvae"},
-    "video_vqvae": {"vqvae"},
-    "video_prior": {"pixelcnn"},
-    "vqvae2": {"vqvae", "vqvae2_prior"},
-    "vqvae2_prior": {"pixelcnn"},
+    **{"btcvae": {"vae"}, "cvae": {"vae"}, "iwae": {"vae"}, "vqvae1d": {"vqvae"}},
+    **{"vqvae2": {"vqvae", "vqvae2_prior"}, "vqvae2_prior": {"pixelcnn"}},
+    **{"video_vqvae": {"vqvae"}, "video_prior": {"pixelcnn"}},
 }
 
 

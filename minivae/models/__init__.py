@@ -13,6 +13,8 @@ from .autoencoder import Autoencoder, corrupt
 from .base import Codec, Estimator
 from .btcvae import BetaTCVAE
 from .contractive import ContractiveAutoencoder
+from .cvae import ConditionalVAE
+from .iwae import IWAE
 from .pixelcnn import PixelCNN
 from .sparse import SparseAutoencoder
 from .vae import VAE
@@ -24,12 +26,14 @@ from .vqvae2 import VQVAE2
 from .vqvae2_prior import VQVAE2Prior
 
 __all__ = [
+    "IWAE",
     "VAE",
     "VQVAE",
     "VQVAE2",
     "Autoencoder",
     "BetaTCVAE",
     "Codec",
+    "ConditionalVAE",
     "ContractiveAutoencoder",
     "Estimator",
     "PixelCNN",
@@ -44,7 +48,8 @@ __all__ = [
 
 AUTOENCODERS = (Autoencoder, SparseAutoencoder, ContractiveAutoencoder)
 MODELS: dict[str, type[Estimator]] = {
-    cls.__name__: cls for cls in (*AUTOENCODERS, PixelCNN, VAE, BetaTCVAE, VQVAE, VQVAE1d, VQVAE2, VideoVQVAE)
+    cls.__name__: cls
+    for cls in (*AUTOENCODERS, PixelCNN, VAE, ConditionalVAE, IWAE, BetaTCVAE, VQVAE, VQVAE1d, VQVAE2, VideoVQVAE)
 }
 
 

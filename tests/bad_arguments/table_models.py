@@ -145,6 +145,8 @@ SETTINGS: dict[str, Argument] = {
     "noise": NOISE,
     "path": Argument("", Kind("path", lambda value: EITHER if isinstance(value, str) else REFUSED)),
 }
+ONE_EPOCH = {"epochs": 1, "batch_size": 2}
+SMALL_VAE = Argument({"latent_dim": 2, "channels": (2,), "hidden": (3,), "random_state": 3, **ONE_EPOCH}, OFFERS)
 WEIGHT_DECAY = Argument(0.2, number(0, np.inf, "()") | NONE)
 OWN: dict[str, dict[str, Argument]] = {
     "VQVAE": {"channels": Argument(2, integer(1))},
@@ -161,6 +163,8 @@ OWN: dict[str, dict[str, Argument]] = {
         "time_kernel": Argument(2, integer(1)),
         "likelihood": Argument("bernoulli", choice("bernoulli", "continuous-bernoulli", "gaussian")),
     },
+    "ConditionalVAE": {"parameters_of_vae": SMALL_VAE, "y": Argument(LABELS, CODE_KIND)},
+    "IWAE": {"parameters_of_vae": SMALL_VAE, "importance_samples": Argument(2, integer(1))},
     "SparseAutoencoder": {"penalty": Argument(0.5, number(0) | NONE), "decay": WEIGHT_DECAY},
     "ContractiveAutoencoder": {"decay": WEIGHT_DECAY},
     "PixelCNN": {
@@ -170,6 +174,7 @@ OWN: dict[str, dict[str, Argument]] = {
     },
 }
 # The squared error of huge images is beyond float32.
+VQVAES = ("VQVAE", "VQVAE1d", "VQVAE2", "VideoVQVAE")
 AUTOENCODERS = ("Autoencoder", "SparseAutoencoder", "ContractiveAutoencoder")
 OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
     (m, n): (FloatingPointError,) for m in AUTOENCODERS for n in ("score_samples", "score", "fit_transform")
@@ -177,7 +182,7 @@ OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 CLASSES: dict[str, type] = {
     name: getattr(models, name)
-    for name in ("VAE", "BetaTCVAE", "VQVAE", "VQVAE1d", "VQVAE2", "VideoVQVAE", *AUTOENCODERS, "PixelCNN")
+    for name in (*("VAE", "ConditionalVAE", "IWAE", "BetaTCVAE"), *VQVAES, *AUTOENCODERS, "PixelCNN")
 }
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
@@ -185,7 +190,9 @@ DATA = {
     "VQVAE1d": (WAVES, IMAGE_KIND),
     "VideoVQVAE": (CLIPS, IMAGE_KIND),
 }
-CONDITIONAL = ("PixelCNN", "VQVAE1d")
+CONDITIONAL = ("ConditionalVAE", "PixelCNN", "VQVAE1d")
+
+BAD_PARAMETERS = {"unknown": {"unknown": 1}, "beta = -1": {"beta": -1}, "latent_dim = 0": {"latent_dim": 0}}
 
 
 def setting(model: str, name: str) -> Argument:
@@ -197,7 +204,9 @@ def constructor(model: str) -> dict[str, Argument]:
 
 
 def new(model: str) -> Any:
-    return CLASSES[model](**{name: a.valid for name, a in constructor(model).items()})
+    arguments = {name: a.valid for name, a in constructor(model).items()}
+    more = arguments.pop("parameters_of_vae", {})
+    return CLASSES[model](**arguments, **more)
 
 
 @cache
@@ -219,7 +228,8 @@ def _described(model: Any) -> Any:
 
 def made(name: str) -> Row:
     cls = CLASSES[name]
-    return Row(lambda *a, **k: _described(cls(*a, **k)), constructor(name), public=cls)
+    extra = {"parameters_of_vae": BAD_PARAMETERS} if "parameters_of_vae" in constructor(name) else {}
+    return Row(lambda *a, **k: _described(cls(*a, **k)), constructor(name), public=cls, extra=extra)
 
 
 def _or_the_models(valid: Any, kind: Kind) -> Argument:
@@ -294,7 +304,7 @@ def _set(model: str) -> Callable[..., Any]:
 
 def set_params(model: str) -> Row:
     bad = {f"{name} = 1j": {name: 1j} for name in constructor(model)} | {"unknown": {"unknown": 1}}
-    some = next(name for name in ("latent_dim", "codes", "values") if name in constructor(model))
+    some = next(name for name in ("latent_dim", "codes", "values") if name in CLASSES[model]._parameters())
     return Row(
         _set(model),
         {"params": Argument({some: 4}, OFFERS)},
@@ -314,6 +324,7 @@ inner_maps, inner_labels = (
     Argument(MAPS, replace(MAP_KIND, tensors=True)),
     Argument(LABELS, replace(CODE_KIND, tensors=True)),
 )
+CLASS = integer(0, 1)  # one label for all images
 VERBS = {
     "VAE": {
         **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "binarized", "latent_usage")},
@@ -327,6 +338,23 @@ VERBS = {
         },
         "sample": {},
         "manifold": {},
+        "bits_per_dim": {},
+    },
+    "ConditionalVAE": {
+        **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "latent_usage", "score_samples", "score")},
+        **{name: {"x": x} for name in ("log_likelihood", "log_joint", "classify", "binarized", "check_images")},
+        "fit_transform": {"x": x},
+        **{name: {"x": inner, "y": inner_labels} for name in ("loss", "posterior", "elbo", "log_weights")},
+        **{name: {"z": z} for name in ("decode", "inverse_transform")},
+        "check_latents": {"z": z},
+        "interpolate": {"a": a, "b": b},
+        "traverse": {
+            "x": Argument(IMAGES[:1], IMAGE_KIND | NONE),
+            "values": Argument(np.array([0.5, 1.0]), LATENT_KIND | NONE),
+            "y": Argument(1, CLASS),
+        },
+        "sample": {"y": Argument(np.array([0, 1]), CODE_KIND)},
+        "manifold": {"y": Argument(1, CLASS)},
         "bits_per_dim": {},
     },
     "Autoencoder": {
@@ -368,6 +396,7 @@ VERBS = {
     },
 }
 VERBS["BetaTCVAE"] = VERBS["VAE"]
+VERBS["IWAE"] = VERBS["VAE"]
 VERBS["SparseAutoencoder"] = VERBS["Autoencoder"] | {"activity": {"x": x}}
 VERBS["ContractiveAutoencoder"] = VERBS["Autoencoder"] | {"jacobian_norm": {"x": x}}
 CORRUPT = {
