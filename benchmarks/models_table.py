@@ -43,6 +43,8 @@ COMMANDS = {
     "vaegan": ["vaegan"],
     "vqgan": ["vqgan"],
     "vqgan-prior": ["prior", "vqgan"],
+    "vqvae-video": ["vqvae-video"],
+    "vqvae-video-prior": ["prior", "vqvae-video"],
 }
 BEGIN, END = "<!-- table of models -->", "<!-- end of the table -->"
 HEADER = ["command", "parameters", "on the 1,000 test images", "bits/dim", "training"]
@@ -194,6 +196,19 @@ def _prior_of_sounds(result: dict[str, Any]) -> tuple[str, str]:
     return f"{text} ({real['distance']:.2f}), {sample['heard']:.0%} heard as their speaker ({real['heard']:.0%})", ""
 
 
+def _video(result: dict[str, Any]) -> tuple[str, str]:
+    text, bits = _vqvae(result)
+    return f"{text}; PSNR {result['psnr_of']['all_frames_psnr']:.2f} dB; generated clips, nats per clip", bits
+
+
+def _video_prior(result: dict[str, Any]) -> tuple[str, str]:
+    test, psnr = result["test"], result["psnr_of"]
+    cost = f"codes {test['pixelcnn']['codes']:.2f} ({test['codes_saved']:.0%} saved)"
+    text = f"{cost}, bound {test['pixelcnn']['bound']:.2f}; frame 5 from the four before: PSNR "
+    text += f"{psnr['likeliest_psnr']:.2f} dB ({psnr['repeated_psnr']:.2f} by repeating the last)"
+    return text, f"{test['pixelcnn']['bits_per_dim']:.4f}"
+
+
 def _prior(result: dict[str, Any]) -> tuple[str, str]:
     test = result["test"]
     cost = f"codes {test['pixelcnn']['codes']:.2f} ({test['codes_saved']:.0%} saved)"
@@ -228,6 +243,7 @@ SAY = {
     **{"vqvae": _vqvae, "prior": _prior},
     **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels, "vqvae1d": _vqvae1d, "vqvae1d-prior": _prior_of_sounds},
     **{"vaegan": _vaegan, "vqgan": _vqgan},
+    **{"vqvae-video": _video, "vqvae-video-prior": _video_prior},
 }
 
 if __name__ == "__main__":

@@ -121,6 +121,7 @@ BUILT_ON = {
     **{"btcvae": {"vae"}, "cvae": {"vae"}, "iwae": {"vae"}, "vaegan": {"vae"}},
     **{"vqgan": {"vqvae"}, "vqvae1d": {"vqvae"}},
     **{"vqvae2": {"vqvae", "vqvae2_prior"}, "vqvae2_prior": {"pixelcnn"}},
+    **{"video_vqvae": {"vqvae"}, "video_prior": {"pixelcnn"}},
 }
 
 

@@ -57,8 +57,8 @@ def judge_for(data: Dataset) -> uses.WholenessJudge | None:
 
 
 def _has_judge(data: Dataset) -> bool:
-    """Say whether a judge can be trained: of labelled pictures of two classes, not too small and not without edges."""
-    if data.y_train is None or len(np.unique(data.y_train)) < 2 or not len(data.x_test):
+    """Say whether a judge can be trained: of labelled pictures of two classes, not too small or without edges."""
+    if data.frame_rate is not None or data.y_train is None or len(np.unique(data.y_train)) < 2 or not len(data.x_test):
         return False
     if not in_unit_interval(data) or min(data.x_train.shape[2:]) < SMALLEST:
         return False

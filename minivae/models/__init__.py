@@ -19,6 +19,8 @@ from .pixelcnn import PixelCNN
 from .sparse import SparseAutoencoder
 from .vae import VAE
 from .vaegan import VAEGAN
+from .video_prior import VideoPrior
+from .video_vqvae import VideoVQVAE
 from .vqgan import VQGAN
 from .vqvae import VQVAE
 from .vqvae1d import VQVAE1d
@@ -43,6 +45,8 @@ __all__ = [
     "SparseAutoencoder",
     "VQVAE1d",
     "VQVAE2Prior",
+    "VideoPrior",
+    "VideoVQVAE",
     "WaveNet",
     "corrupt",
     "load",
@@ -54,7 +58,7 @@ MODELS: dict[str, type[Estimator]] = {
     for cls in (
         *AUTOENCODERS,
         *(VAE, ConditionalVAE, IWAE, BetaTCVAE, VAEGAN),
-        *(VQVAE, VQVAE1d, VQVAE2, VQGAN),
+        *(VQVAE, VQVAE1d, VQVAE2, VideoVQVAE, VQGAN),
         *(PixelCNN, WaveNet),
     )
 }

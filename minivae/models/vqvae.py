@@ -137,7 +137,7 @@ class VQVAE(CodeModel):
         random_state: int | None = None,
         warm_start: bool = False,
     ) -> None:
-        check_image_shape(image_shape)
+        self._check_shape(image_shape)
         if encoder is None or decoder is None:
             self._check_sizes(image_shape)
         sizes = {"codes": codes, "code_dim": code_dim, "channels": channels, "residual_channels": residual_channels}
@@ -151,6 +151,10 @@ class VQVAE(CodeModel):
         self.given = Beside({**self.given, "quantizer": checks.choice("quantizer", quantizer, PARAMETERS)})
         check_parameters(quantizer, vars(self), {name: p.default for name, p in VQVAE._parameters().items()})
         super().__init__(epochs, lr, batch_size, random_state, warm_start)
+
+    def _check_shape(self, image_shape: Sequence[int]) -> None:
+        """Raise TypeError or ValueError for what is no shape of an image."""
+        check_image_shape(image_shape)
 
     def _check_sizes(self, image_shape: Sequence[int]) -> None:
         """Raise ValueError for images that the networks of build() do not take."""

@@ -33,7 +33,12 @@ EVALUATION_SEED = 0xE7A1  # evaluations always see the same noise
 
 
 class Trainable(Module):
-    """The loop asks a model for its loss. The other methods are for models that need more, and do nothing here."""
+    """The loop asks a model for its loss. The other methods are for models that need more, and do nothing here.
+
+    evaluation_batch: how many examples at a time a model of larger ones than images evaluates.
+    """
+
+    evaluation_batch = 256
 
     def loss(self, *batch: Any) -> Any:
         """Return a named tuple of scalar Tensors, the first of them `loss`, which are means over a batch.
@@ -271,12 +276,15 @@ def _is_true(asked: Any, answer: Any) -> bool:
 
 
 @no_grad()
-def evaluate(model: Trainable, x: np.ndarray, y: np.ndarray | None = None, batch_size: int = 256) -> dict[str, float]:
+def evaluate(
+    model: Trainable, x: np.ndarray, y: np.ndarray | None = None, batch_size: int | None = None
+) -> dict[str, float]:
     """Compute the means of the loss's fields over x (with labels y) in evaluation mode, always with the same noise.
 
-    Raises FloatingPointError for a loss that is not finite.
+    batch_size: the model's evaluation_batch unless given. Raises FloatingPointError for a loss that is not finite.
     """
     training = model.training
+    batch_size = model.evaluation_batch if batch_size is None else batch_size
     model.eval()
     try:
         model.begin_pass()

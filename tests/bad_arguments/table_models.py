@@ -43,6 +43,7 @@ from .table_functional import NOISE
 RNG = np.random.default_rng(2)
 IMAGES = RNG.uniform(0.1, 0.9, (3, 1, 4, 4)).astype(np.float32)
 MAPS = RNG.integers(0, 3, (3, 2, 2))
+CLIPS = RNG.uniform(0.1, 0.9, (3, 2, 1, 4, 4)).astype(np.float32)
 WAVES = RNG.uniform(-0.9, 0.9, (3, 1, 1, 4)).astype(np.float32)
 CODES = RNG.integers(0, 3, (3, 1, 1))
 SEQUENCES = RNG.integers(0, 3, (3, 1, 4))
@@ -169,6 +170,13 @@ OWN: dict[str, dict[str, Argument]] = {
         "kl_warmup": Argument(0, integer(0, 0)),
         "free_bits": Argument(0.0, number(0, 0)),
     },
+    "VideoVQVAE": {
+        "image_shape": Argument((2, 1, 4, 4), integers(1, count=4)),
+        "channels": Argument(2, integer(1)),
+        "blocks": Argument(1, integer(0, 1000)),
+        "time_kernel": Argument(2, integer(1)),
+        "likelihood": Argument("bernoulli", choice("bernoulli", "continuous-bernoulli", "gaussian")),
+    },
     "SparseAutoencoder": {"penalty": Argument(0.5, number(0) | NONE), "decay": WEIGHT_DECAY},
     "ContractiveAutoencoder": {"decay": WEIGHT_DECAY},
     "PixelCNN": {
@@ -185,6 +193,7 @@ OWN: dict[str, dict[str, Argument]] = {
     },
 }
 # The squared error of huge images is beyond float32.
+VQVAES = ("VQVAE", "VQVAE1d", "VQVAE2", "VideoVQVAE", "VQGAN")
 AUTOENCODERS = ("Autoencoder", "SparseAutoencoder", "ContractiveAutoencoder")
 OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
     (m, n): (FloatingPointError,) for m in AUTOENCODERS for n in ("score_samples", "score", "fit_transform")
@@ -192,7 +201,7 @@ OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 NAMES = (
     *("VAE", "ConditionalVAE", "IWAE", "BetaTCVAE", "VAEGAN", *AUTOENCODERS),
-    *("VQVAE", "VQVAE1d", "VQVAE2", "VQGAN", "PixelCNN", "WaveNet"),
+    *(*VQVAES, "PixelCNN", "WaveNet"),
 )
 CLASSES: dict[str, type] = {name: getattr(models, name) for name in NAMES}
 DATA = {
@@ -200,6 +209,7 @@ DATA = {
     "PixelCNN": (MAPS, MAP_KIND),
     "WaveNet": (SEQUENCES, MAP_KIND),
     "VQVAE1d": (WAVES, IMAGE_KIND),
+    "VideoVQVAE": (CLIPS, IMAGE_KIND),
 }
 CONDITIONAL = ("ConditionalVAE", "PixelCNN", "VQVAE1d", "WaveNet")
 

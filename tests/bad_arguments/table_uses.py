@@ -347,6 +347,7 @@ DATASETS = {
             "factors_test": Argument(ROWS, TABLE_FIELD | NONE),
             "factor_names": Argument(("a", "b", "c", "d"), Kind("names", _strings)),
             "sample_rate": Argument(8000, Kind("rate", _rates)),
+            "frame_rate": Argument(None, NONE),  # of clips, which have another axis: in tests/data/test_videos.py
         },
     ),
     "check_finite": Row(datasets.check_finite, {"x": Argument(IMAGES, FINITE), "name": Argument("x", ANYTHING)}),

@@ -9,7 +9,7 @@ import pytest
 
 from .judge import Row, cases, wrong
 from .names import parameters, public
-from .table_models import NAMES
+from .table_models import NAMES, VQVAES
 
 MODELS = NAMES
 BASES = ("models.Estimator", "models.Codec")
@@ -62,7 +62,7 @@ EXEMPT = {
         for m in MODELS
         if m not in ("ConditionalVAE", "PixelCNN", "VQVAE1d", "WaveNet")
     },
-    **{f"models.{m}.check_latents": "of a model without latents" for m in ("VQGAN", "VQVAE", "VQVAE1d", "VQVAE2")},
+    **{f"models.{m}.check_latents": "of a model without latents" for m in VQVAES},
     **{
         f"models.{m}.{n}": "for constructors and build() of models, tests/models/test_own_networks.py"
         for m in MODELS

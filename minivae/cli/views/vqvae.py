@@ -30,7 +30,7 @@ CODES = {"vq": 8, "rvq": 16, "fsq": 256}
 
 
 class VQVAEView(View):
-    takes = ("temperature", "label")
+    takes: tuple[str, ...] = ("temperature", "label")
 
     def table(self, run: Run, data: Dataset, asked: Asked) -> Numbers:
         model: Any = run.model
@@ -51,7 +51,7 @@ class VQVAEView(View):
                 numbers[name][kind.lower()] = {"codes": cost, "bound": bound, "bits_per_dim": model.bits_per_dim(bound)}
                 rows.append([name, kind, *fixed(bound, terms["nll"], cost), f"{model.bits_per_dim(bound):.4f}"])
         print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/dim"], rows)
-        print(f"bound on -log p(x) = nll + cost of the codes, in nats per image{scale(data, model)}")
+        print(f"bound on -log p(x) = nll + cost of the codes, in {self.unit}{scale(data, model)}")
         if prior is not None and prior.classes is not None:
             print("the PixelCNN knows the class y of each image: its bound is one on -log p(x | y)")
         test = numbers["test"]
