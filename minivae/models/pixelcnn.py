@@ -161,6 +161,7 @@ class PixelCNN(Autoregressive):
 
     context_shape, context_values: of a model of maps given other maps, its context: their size (h, w), and for each of
     M maps the number K_m of its values, integers in [0, K_m). Or None. context_blocks: residual blocks that read it.
+    context_motion: by how many places, at most, the first map is moved (pixelcnn_context.py); 0 without such a part.
     The methods take such contexts (N, M, h, w) as y.
 
     Raises TypeError and ValueError for arguments of other types and ranges, and for even kernels.
@@ -181,6 +182,7 @@ class PixelCNN(Autoregressive):
         context_shape: Sequence[int] | None = None,
         context_values: Sequence[int] | None = None,
         context_blocks: int = 2,
+        context_motion: int = 0,
         *,
         epochs: int = 20,
         lr: float = 1e-3,
@@ -197,8 +199,9 @@ class PixelCNN(Autoregressive):
         if classes is not None:
             checks.integer("classes", classes, 1)
         check_codebook_digest(codebook_digest)
-        check_context_settings(context_shape, context_values, context_blocks, classes)
+        check_context_settings(context_shape, context_values, context_blocks, context_motion, classes)
         self.context_shape, self.context_values, self.context_blocks = context_shape, context_values, context_blocks
+        self.context_motion = context_motion
         checks.number("dropout", dropout, "[0, 1)")
         self.map_shape, self.values, self.channels, self.layers = map_shape, values, channels, layers
         self.first_kernel, self.kernel, self.hidden = first_kernel, kernel, hidden
@@ -215,7 +218,8 @@ class PixelCNN(Autoregressive):
         self.output = Sequential(ReLU(), Linear(C, self.hidden), ReLU(), Linear(self.hidden, self.values))
         self.later = later_stages(self.map_shape, self.values, C, self.hidden)
         if self.context_values is not None:
-            self.context = ContextNetwork(self.map_shape[-2:], self.context_values, C, self.context_blocks)
+            sizes = C, self.context_blocks, self.context_motion
+            self.context = ContextNetwork(self.map_shape[-2:], self.context_values, *sizes)
 
     @property
     def conditional(self) -> bool:

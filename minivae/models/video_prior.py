@@ -9,6 +9,12 @@ codes 0, ..., K - 1, fills the maps before the first frame. For example with K =
 
     t = 1: (64, 64)        t = 2: (k_1, 64)        t = 3: (k_2, k_1)        the map before comes first.
 
+**Motion.** Where a thing moves by whole places of the map, k_t is k_t-1 but for a displacement. Convolutions learn this
+slowly: for each displacement they need filters of their own for each code. So the network also moves k_t-1 by a
+displacement that it predicts, and what it moved is part of what it is given (`Motion` in pixelcnn_context.py). At an
+edge of the frame two maps may not say which way it goes on: a thing that stood for a frame was thrown back, or stands
+still. A third map before tells, hence history = 3 by default.
+
 One network serves all frames, so a clip can be continued for as long as one likes; what is P at frame t does not depend
 on t, as soon as M frames are known. With values[m] = K + 1 for each map no probability is lost to the start symbol: it
 stands in contexts only and is never drawn.
@@ -48,15 +54,16 @@ class VideoPrior:
         self.frame, self.frames = frame, checks.integer("frames", frames, 1, most=MOST_FRAMES)
 
     @classmethod
-    def of(cls, model: Any, history: int = 2, **settings: Any) -> VideoPrior:
+    def of(cls, model: Any, history: int = 3, motion: int = 1, **settings: Any) -> VideoPrior:
         """A prior to be trained on the codes of a VideoVQVAE.
 
-        history: M, how many maps before a frame it is given. settings: of the PixelCNN, such as channels and layers.
-        Raises what PixelCNN() raises, TypeError for a model of something else, ValueError for history < 1.
+        history: M, how many maps before a frame it is given. motion: by how many places, at most, it moves the map
+        before; 0 for no such part. settings: of the PixelCNN, such as channels and layers. Raises what PixelCNN()
+        raises, TypeError for a model of something else, ValueError for history < 1.
         """
         checks.offers("model", model, "check_clips")
         known = (model.codes + 1,) * checks.integer("history", history, 1, most=MOST_FRAMES)
-        context = {"context_shape": model.frame_map, "context_values": known}
+        context = {"context_shape": model.frame_map, "context_values": known, "context_motion": motion}
         common = {"codebook_digest": model.codebook_digest, **context, **settings}
         return cls(PixelCNN(model.frame_map, model.codes, **common), model.frames)
 

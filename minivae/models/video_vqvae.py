@@ -23,6 +23,10 @@ The dilation is 1 in the first block and doubles with each: with kernels of K = 
 encoder and the decoder each. A code need not say again what the codes of earlier frames have said: where a thing moves,
 the decoder has it from there.
 
+With K = 1 each frame is coded and decoded by itself. Then a thing that moves by whole places moves its codes, unchanged
+but at the borders of the frame, and a prior of codes has less to learn than where a code says what is new (README,
+"Video").
+
 **The prior** of the codes goes frame by frame, P(k) = prod_t P(k_t | k_t-1, k_t-2): see video_prior.py.
 
 To the quantiser the T maps of a clip are one map, the frames below each other: (N, D, T h, w).

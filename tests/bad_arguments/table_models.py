@@ -113,6 +113,7 @@ SETTINGS: dict[str, Argument] = {
     "context_shape": Argument(None, NONE),  # with context_values in tests/models/test_pixelcnn_context.py
     "context_values": Argument(None, NONE),
     "context_blocks": Argument(1, integer(0, 1000)),
+    "context_motion": Argument(0, integer(0, 0)),  # without a context, as here, there is no other
     "dropout": Argument(0.2, number(0, 1, "[)")),
     "codebook_digest": Argument("abc", Kind("str", lambda value: value if isinstance(value, str) else REFUSED) | NONE),
     "feature_weight": Argument(0.3, number(0)),

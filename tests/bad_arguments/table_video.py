@@ -54,6 +54,7 @@ TABLE = {
         {
             "model": Argument(new("VideoVQVAE"), OFFERS),
             "history": Argument(2, integer(1, 3)),
+            "motion": Argument(1, integer(0, 100)),
             "settings": Argument({"channels": 2}, PASSED_ON),
         },
     ),

@@ -9,13 +9,16 @@ from strategies import host
 
 import minivae as mv
 from minivae.models import PixelCNN, load
+from minivae.models.pixelcnn_context import Motion, past_motion
 
 GIVEN = {**SMALL, "context_shape": (2, 2), "context_values": (4, 2), "context_blocks": 1}  # 2 x 2 for maps of 4 x 5
 CONFIGURATIONS = [
     GIVEN,
     {**GIVEN, "context_shape": (4, 5), "context_values": (3, 3, 3), "context_blocks": 0},  # the last frames of a video
     {**GIVEN, "context_shape": (1, 1), "context_values": (3,), "map_shape": (1, 6)},
+    {**GIVEN, "context_shape": (4, 5), "context_values": (3, 3), "context_motion": 1},
 ]
+NAMES = ["coarse", "frames", "1x1", "moved"]
 
 
 def contexts(n, settings, seed=2):
@@ -43,7 +46,7 @@ class TestCausality:
             np.testing.assert_array_equal(seen > 0, order < order[i, j])
             assert np.abs(host(h.grad)).sum(axis=(0, 3))[i, j] > 0
 
-    @pytest.mark.parametrize("settings", CONFIGURATIONS, ids=["coarse", "frames", "1x1"])
+    @pytest.mark.parametrize("settings", CONFIGURATIONS, ids=NAMES)
     def test_by_perturbation(self, settings):
         """A value of the map changes later logits alone; a value of the context changes those before it too."""
         model = model_of({**settings, "context_blocks": 4})
@@ -107,7 +110,7 @@ class TestLikelihood:
             given.score_samples(x, y[:, None, None, None]), model.score_samples(x, y), rtol=1e-12
         )
 
-    @pytest.mark.parametrize("settings", CONFIGURATIONS, ids=["coarse", "frames", "1x1"])
+    @pytest.mark.parametrize("settings", CONFIGURATIONS, ids=NAMES)
     def test_the_whole_loss_is_differentiated_right(self, settings):
         model = model_of({**settings, "map_shape": (2, 3), "channels": 2, "hidden": 3, "layers": 2}).train()
         x, c = maps(3, {**settings, "map_shape": (2, 3)}), contexts(3, settings)
@@ -118,7 +121,7 @@ class TestLikelihood:
 
 class TestSampling:
     @pytest.mark.parametrize("temperature", [1.0, 0.0])
-    @pytest.mark.parametrize("settings", CONFIGURATIONS, ids=["coarse", "frames", "1x1"])
+    @pytest.mark.parametrize("settings", CONFIGURATIONS, ids=NAMES)
     def test_it_is_the_whole_network_for_each_position(self, settings, temperature):
         """The cache changes nothing: under the same noise the same maps, value by value."""
         model = model_of(settings, dtype=np.float32)
@@ -146,6 +149,68 @@ class TestSampling:
         np.testing.assert_array_equal(model.sample(5, 0, c), [model.sample(1, 0, c[k])[0] for k in range(5)])
 
 
+class TestMotion:
+    """moved_p = sum over d of w_pd E[map_(p - d)], with the weights that A and B say."""
+
+    def moved(self, place, everywhere, features, maps, reach=1):
+        """The output of Motion with B of its first feature = everywhere, the bias of A = place and D = 0."""
+        motion = Motion(maps.shape[2:], (4,) * maps.shape[1], 2, reach)
+        for parameter in (motion.of_place.weight, motion.of_all.weight):
+            parameter.inplace()[...] = 0
+        if maps.shape[1] > 1:
+            motion.of_past.weight.inplace()[...] = 0
+        xp = motion.of_place.bias.backend
+        motion.of_place.bias.inplace()[...] = xp.asarray(np.asarray(place, np.float32))
+        motion.of_all.weight.inplace()[:, 0] = xp.asarray(np.asarray(everywhere, np.float32))
+        out = motion(mv.Tensor(features), xp.asarray(maps)).numpy()
+        return out, host(motion.embedding.weight.data)
+
+    @pytest.mark.parametrize("reach", [1, 2])
+    def test_a_certain_displacement_moves_the_map(self, reach):
+        """Bug: the map is moved the other way, or comes in again at the other side instead of zeros."""
+        before = np.random.default_rng(0).integers(0, 4, (2, 2, 4, 5))
+        features, count = np.zeros((2, 4, 5, 2), np.float32), (2 * reach + 1) ** 2
+        for d, (a, b) in enumerate(product(range(-reach, reach + 1), repeat=2)):
+            out, table = self.moved(np.eye(count)[d] * 200, np.zeros(count), features, before, reach)
+            expected = np.zeros((2, 4, 5, 2))
+            for i, j in product(range(4), range(5)):
+                if 0 <= i + a < 4 and 0 <= j + b < 5:
+                    expected[:, i, j] = table[before[:, 0, i + a, j + b]]
+            np.testing.assert_allclose(out, expected, atol=1e-6)
+
+    def test_each_clip_is_moved_by_what_its_own_features_say(self):
+        before = np.random.default_rng(0).integers(0, 4, (2, 1, 4, 5))
+        features = np.zeros((2, 4, 5, 2), np.float32)
+        features[1, 0, 0, 0] = 1  # the first of all features: it moves the whole second clip
+        stay = 100 * np.eye(9)[4]
+        out, table = self.moved(stay, 300 * np.eye(9)[5], features, before)
+        np.testing.assert_allclose(out[0], table[before[0, 0]], atol=1e-6)
+        np.testing.assert_allclose(out[1, :, :-1], table[before[1, 0, :, 1:]], atol=1e-6)
+        assert not out[1, :, -1].any()
+
+    def test_past_motion_by_its_definition(self):
+        """q_d is proportional to exp(H W times the share of the places p in both maps with a_p = b_(p - d))."""
+        maps = np.random.default_rng(0).integers(0, 2, (3, 3, 3, 2))
+        score = np.zeros((3, 2, 9))
+        for n, m, (d, (a, b)) in product(range(3), range(2), enumerate(product((-1, 0, 1), repeat=2))):
+            both = [(i, j) for i, j in product(range(3), range(2)) if 0 <= i + a < 3 and 0 <= j + b < 2]
+            score[n, m, d] = 6 * np.mean([maps[n, m, i, j] == maps[n, m + 1, i + a, j + b] for i, j in both])
+        expected = np.exp(score) / np.exp(score).sum(axis=-1, keepdims=True)
+        np.testing.assert_allclose(past_motion(maps, 1), expected, rtol=1e-12)
+
+    def test_at_first_the_motion_of_the_maps_before_goes_on(self):
+        """An untrained Motion has moved the last map by what it moved since the map before."""
+        rng = np.random.default_rng(1)
+        whole = rng.integers(0, 9, (10, 10))
+        maps = np.stack([whole[2:8, 2:8], whole[2:8, 1:7]])[None]  # what was at (i, j + 1) is now at (i, j)
+        mv.manual_seed(0)
+        motion = Motion((6, 6), (9, 9), 4, 1)
+        out = motion(mv.Tensor(np.zeros((1, 6, 6, 4), np.float32)), motion.embedding.weight.backend.asarray(maps))
+        table = host(motion.embedding.weight.data)
+        error = np.abs(out.numpy()[0, :, :-1] - table[maps[0, 0, :, 1:]]).mean()
+        assert error < 0.1 * np.abs(table).mean()
+
+
 def test_round_trip(tmp_path):
     model = model_of(GIVEN, dtype=np.float32)
     model.save(tmp_path / "model.npz")
@@ -162,6 +227,8 @@ def test_round_trip(tmp_path):
         ({"context_values": (0,)}, ValueError, "context_values"),
         ({"context_shape": (2,)}, ValueError, "context_shape"),
         ({"context_blocks": -1}, ValueError, "context_blocks"),
+        ({"context_motion": -1}, ValueError, "context_motion"),
+        ({"context_shape": None, "context_values": None, "context_motion": 1}, ValueError, "context_motion=0"),
         ({"classes": 3}, ValueError, "classes=None"),
     ],
 )

@@ -325,6 +325,23 @@ def test_with_two_frames_before_it_the_prior_knows_the_direction():
     assert cost[2] < 0.05 < 0.9 * log(2) < cost[1]
 
 
+@pytest.mark.cpu_only("trains a prior")
+def test_a_prior_that_moves_the_map_before_keeps_the_form_of_what_it_has_never_seen():
+    """Maps of random codes that move left or right: all but the column that comes in is known."""
+    rng, (N, T) = np.random.default_rng(0), (96, 4)
+    wide = rng.integers(0, 8, (N, 4, 4 + 2 * T))
+    starts = T + np.where(np.arange(N) % 2, 1, -1)[:, None] * np.arange(T)
+    codes = np.stack([[wide[n, :, s : s + 4] for s in starts[n]] for n in range(N)])  # (N, T, 4, 4)
+    model = VideoVQVAE((T, 1, 16, 16), codes=8, channels=2)
+    cost = {}
+    for motion in (0, 1):
+        mv.manual_seed(0)
+        prior = VideoPrior.of(model, 2, motion, **{**PRIOR, "channels": 16, "hidden": 32})
+        prior.fit(codes[:64], epochs=20, lr=0.01, batch_size=32)
+        cost[motion] = -prior.score_frames(codes[64:])[:, 2:].mean() / log(8)  # in unknown codes, of which there are 4
+    assert cost[1] < 9 < 14 < cost[0]
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [

@@ -86,11 +86,12 @@ def given_frames(frames: int) -> int:
 
 def _options(parser: Parser) -> None:
     parser.set_defaults(data="moving-clothes", batch_size=16)
-    codebook.add_options(parser, 32, "number of codes in the codebook")
+    codebook.add_options(parser, 16, "number of codes in the codebook")
     parser.set_defaults(channels=32)
     blocks = "number of pairs of a residual block in the frame and one over time, in the encoder and in the decoder"
     options.count(parser, "--blocks", 2, blocks, least=0, most=100)
-    options.count(parser, "--time-kernel", 3, "number of frames that a convolution over time reads", most=100)
+    kernel = "number of frames that a convolution over time reads; with 1 each frame is coded by itself"
+    options.count(parser, "--time-kernel", 1, kernel, most=100)
     options.likelihood(parser)
 
 
