@@ -50,8 +50,10 @@ class Motion(Module):
 
         moved_p = sum over d of w_pd E[map_(p - d)],    w_p = softmax(A features_p + B (features of all places) + D q),
 
-    where E is a table, and zero outside of the map. D begins such that the motion between the last two maps goes on. A sees what moves by itself, B how the whole moves. q has, for each
+    where E is a table, and zero outside of the map. A sees what moves by itself, B how the whole moves. q has, for each
     pair of maps that follow each other, the displacements that may have made one of the other: q = past_motion(maps).
+    D begins such that the motion between the last two maps goes on, and learns what happens at the edges.
+
     (Finn, Goodfellow & Levine 2016, "Unsupervised learning for physical interaction through video prediction", section
     3, move pixels in this way; q is the block matching of video codecs, with the whole map as the block.)
     """
