@@ -30,6 +30,7 @@ setup(
     package_data={
         "minivae": ["py.typed"],
         "minivae.data": ["*.npz", "*.txt"],
+        "minivae.explore": ["page.*"],
         "minivae.kernels": [
             *("native/*.c", "native/*.h", "native/ladder/*.c"),
             *("cuda/*.cu", "cuda/*.cuh", "cuda/ladder/*.cu"),

@@ -77,7 +77,7 @@ from minivae.ops.likelihood import CrossEntropy
 
 from .base import Estimator
 from .pixelcnn_context import ContextNetwork, check_context, check_context_settings, lookup
-from .pixelcnn_sampling import Sampler
+from .pixelcnn_sampling import OnPosition, Sampler
 from .pixelcnn_stages import by_stage, check_map_shape, later_stages
 
 SAMPLES_AT_A_TIME = 256
@@ -303,22 +303,27 @@ class PixelCNN(Estimator):
         given = () if self._unconditional(y) else (self.check_labels(y, len(maps)),)
         return -self.batched(self.nll, maps, *given).astype(np.float64)
 
-    def sample(self, n: int = 1, temperature: float = 1.0, y: Any = None) -> np.ndarray:
+    def sample(
+        self, n: int = 1, temperature: float = 1.0, y: Any = None, on_position: OnPosition | None = None
+    ) -> np.ndarray:
         """n maps (n, H, W), int64, drawn with minivae's generator.
 
         temperature: the logits are divided by it; at 0 each position takes its likeliest value. y: one label for all
         maps or an array (n,) of them, one context (M, h, w) for all maps or an array (n, M, h, w) of them, for a
-        conditional model and only there. Raises ValueError for n < 1, for a temperature that is negative or not finite,
-        and for y as score_samples() does.
+        conditional model and only there. on_position: a function that is called, for at most 256 maps at a time, as
+        on_position(i, j, values) when the values (n, stages) at (i, j) are drawn. Raises ValueError for n < 1, for a
+        temperature that is negative or not finite, and for y as score_samples() does.
         """
         checks.elements("an array of samples", (checks.integer("n", n, 1), *self.map_shape))
         temperature = checks.number("temperature", temperature, "[0, inf)")
+        if on_position is not None:
+            checks.function("on_position", on_position)
         given = None if self._unconditional(y) else self._for_each(y, n)
         training = self.training
         self.eval()
         try:
             parts = [slice(k, min(k + SAMPLES_AT_A_TIME, n)) for k in range(0, n, SAMPLES_AT_A_TIME)]
-            draw = Sampler(self, temperature)
+            draw = Sampler(self, temperature, on_position)
             with self.own_noise(), draw.kernels.session():
                 return np.concatenate([draw(p.stop - p.start, None if given is None else given[p]) for p in parts])
         finally:
