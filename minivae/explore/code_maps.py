@@ -81,18 +81,19 @@ class CodeMaps:
 
     def usual(self, maps: list[np.ndarray]) -> list[int]:
         """Return the code of each level that is used most in maps of images (N, h, w)."""
-        return [int(np.bincount(k.ravel(), minlength=1).argmax()) for k in maps]
+        return [int(np.bincount(k.ravel()).argmax()) for k in maps]
 
-    def pictures(self, level: int, usual: list[int]) -> np.ndarray:
+    def pictures(self, level: int, maps: list[np.ndarray]) -> np.ndarray:
         """Return what each code of a level looks like (K, C, h', w'): the middle of the image that is decoded from
-        maps with this code everywhere, and everywhere the usual codes in the other levels.
+        this code everywhere and, in the other levels, the usual codes of the middle of images with these maps.
 
         The middle has the size of two codes, and K is at most MOST_PICTURES.
         """
         K = min(self.levels[level].codes, MOST_PICTURES)
-        maps = [np.full((K, *of.shape), k) for of, k in zip(self.levels, usual, strict=True)]
-        maps[level][...] = np.arange(K)[:, None, None]
-        images = self.model.decode(self.join(maps))  # (K, C, H, W)
+        middle = self.usual([k[:, k.shape[1] // 2, k.shape[2] // 2] for k in maps])
+        filled = [np.full((K, *of.shape), k) for of, k in zip(self.levels, middle, strict=True)]
+        filled[level][...] = np.arange(K)[:, None, None]
+        images = self.model.decode(self.join(filled))  # (K, C, H, W)
         (H, W), (h, w) = images.shape[2:], self.levels[level].shape
         height, width = min(H, 2 * ceil(H / h)), min(W, 2 * ceil(W / w))
         top, left = (H - height) // 2, (W - width) // 2

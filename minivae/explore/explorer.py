@@ -123,7 +123,7 @@ class Explorer:
         maps = self._code_maps()
         levels = []
         for index, (level, codes) in enumerate(zip(maps.levels, self.codes, strict=True)):
-            pictures = maps.pictures(index, self.usual)
+            pictures = maps.pictures(index, self.codes)
             counts = np.bincount(codes.ravel(), minlength=level.codes)
             levels.append({"counts": counts.tolist(), "images": self._bytes(pictures), "size": pictures.shape[2:]})
         return {"levels": levels}
@@ -132,13 +132,17 @@ class Explorer:
 
     def image(self, request: Answer) -> Answer:
         """{index} -> the pixels and the label of a test image."""
+        _check_names(request, "index")
         index = checks.integer("index", request.get("index"), 0, len(self.x) - 1)
-        return {"images": self._bytes(self.x[index : index + 1]), "label": None if self.y is None else int(self.y[index])}
+        label = None if self.y is None else int(self.y[index])
+        return {"images": self._bytes(self.x[index : index + 1]), "label": label}
 
     def decode(self, request: Answer) -> Answer:
-        """{latents: rows of numbers (n, D), label} or {codes: maps, label} -> images."""
+        """{latents: rows of numbers (n, D), label} or {codes: maps} -> images."""
         if self.maps is not None:
+            _check_names(request, "codes")
             return {"images": self._bytes(self.model.decode(self.maps.checked(request.get("codes"))))}
+        _check_names(request, "latents", "label")
         z = self.model.check_latents(checks.array("latents", request.get("latents"), "iuf"))
         if not 1 <= len(z) <= MOST_LATENTS:
             raise ValueError(f"latents must be of 1 to {MOST_LATENTS} images, got {len(z)}")
@@ -146,6 +150,7 @@ class Explorer:
 
     def encode(self, request: Answer) -> Answer:
         """{images: the pixels of one image, label} -> its latents or codes, its reconstruction and its numbers."""
+        _check_names(request, "images", "label")
         x = self._pixels(request.get("images"))
         y = self._labels(request, 1)
         codes = self.model.encode(x, *y)
@@ -158,6 +163,7 @@ class Explorer:
     def sample(self, request: Answer, emit: Callable[[Answer], object]) -> None:
         """{seed, temperature, label}: draw codes from the prior. emit() gets {map, row, column, code} for each of them
         when it is drawn, then all codes and the image. Raises ValueError where there is no prior."""
+        _check_names(request, "seed", "temperature", "label")
         maps = self._code_maps()
         if self.prior is None:
             raise ValueError("there is no prior to draw codes from; `minivae train prior RUN` trains one")
@@ -203,6 +209,8 @@ class Explorer:
     def _label(self, request: Answer) -> int | None:
         """Return the label of a request, 0 if it has none; None where neither the model nor the prior has classes."""
         if self.classes is None:
+            if "label" in request:
+                raise ValueError(f"there are no classes here, got label {checks.shown(request['label'])}")
             return None
         return checks.integer("label", request.get("label", 0), 0, self.classes - 1)
 
@@ -226,6 +234,12 @@ class Explorer:
             raise ValueError(f"images must be the {np.prod(shape)} bytes of one image {shape}, got {pixels.size}")
         x = self.low + pixels.reshape(1, *shape) / 255 * (self.high - self.low)
         return self.model.check_images(x.astype(np.float32))
+
+
+def _check_names(request: Answer, *names: str) -> None:
+    """Raise ValueError for a request with anything else in it."""
+    if unknown := sorted(request.keys() - set(names)):
+        raise ValueError(f"a request takes {', '.join(names)}, got {unknown[0]!r}")
 
 
 def _check_model(model: Any) -> None:

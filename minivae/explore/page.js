@@ -195,7 +195,7 @@ const decodePath = latest(async () => {
 const MAP = 336;
 
 const decodeCodes = latest(async () => {
-  paint($("code-image"), bytes((await (await ask("/api/decode", { codes: state.maps, ...label() })).json()).images));
+  paint($("code-image"), bytes((await (await ask("/api/decode", { codes: state.maps })).json()).images));
 });
 
 function drawMap(level, undrawn = null) {
