@@ -1,9 +1,10 @@
-"""`minivae explore RUN` opens a page in the browser, on this machine, in which a model of images answers to the mouse."""
+"""`minivae explore RUN` opens a page, served on this machine, in which a model of images answers to the mouse."""
 
 from __future__ import annotations
 
 import argparse
 import webbrowser
+from threading import Thread
 from typing import Any
 
 from minivae.explore import Explorer, PageServer
@@ -30,5 +31,5 @@ def _explore(args: argparse.Namespace) -> None:
     with PageServer(explorer, args.port) as server:
         print(f"{type(run.model).__name__} in {name}: {server.url} (Ctrl-C ends it)", flush=True)
         if args.browser:
-            webbrowser.open(server.url)
+            Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()  # some wait for their end
         server.serve_forever()

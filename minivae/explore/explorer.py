@@ -15,6 +15,7 @@ import numpy as np
 
 from minivae.data import Dataset
 from minivae.kernels import checks
+from minivae.models.autoencoder import LEVEL
 from minivae.random import fork
 from minivae.uses import PCA
 
@@ -43,7 +44,7 @@ class Explorer:
         _check_model(model)
         self.model, self.prior, self.unit, self.name, self.temperature = model, prior, unit, name, temperature
         low, high = data.value_range
-        self.low, self.high = (0.0, 1.0) if 0 <= low and high <= 1 else (low, high)
+        self.low, self.high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
         self.x = model.check_images(data.x_test[:SHOWN])
         if not len(self.x):
             raise ValueError(f"explore shows test images, and {data.name!r} has none")
@@ -64,7 +65,9 @@ class Explorer:
     def describe(self) -> Answer:
         """Say what the model offers: image_shape, latents or maps, classes, prior, noise, and how many test images."""
         kind = getattr(self.model, "corruption", None)
-        noise = None if kind is None else {"kind": kind, "level": self.model.level or 0.3}
+        noise = None
+        if kind is not None:
+            noise = {"kind": kind, "level": LEVEL if self.model.level is None else self.model.level}
         about = {
             "model": type(self.model).__name__,
             "name": self.name,
@@ -105,7 +108,7 @@ class Explorer:
         """
         if self.maps is not None:
             raise ValueError(f"a {type(self.model).__name__} has codes and no plane of latents")
-        N, D = self.latents.shape
+        D = self.latents.shape[1]
         axes, middle = np.zeros((2, D)), np.zeros(D)
         if D <= 2:
             axes[:D] = np.eye(D)
@@ -249,5 +252,7 @@ def _check_model(model: Any) -> None:
     if len(model.image_shape) != 3:
         raise ValueError(f"explore is for images, and the {kind} is a model of clips {tuple(model.image_shape)}")
     if model.image_shape[0] not in (1, 3):
-        raise ValueError(f"explore shows images of 1 or 3 channels, and those of the {kind} have {model.image_shape[0]}")
+        raise ValueError(
+            f"explore shows images of 1 or 3 channels, and those of the {kind} have {model.image_shape[0]}"
+        )
     checks.offers("model", model, "encode", "decode")

@@ -14,6 +14,7 @@ What is wrong with a request is said in one line.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -41,7 +42,7 @@ HEADERS = {
 WRONG = (ValueError, TypeError, IndexError, FloatingPointError, OverflowError, RecursionError, MemoryError)
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """It is a request that is answered with this status and this line."""
 
     def __init__(self, status: int, line: str) -> None:
@@ -53,7 +54,7 @@ class PageServer(ThreadingHTTPServer):
     """It serves the page of an Explorer at `url`. port: 0 takes a free one. Raises OSError for one that is taken."""
 
     daemon_threads = True
-    allow_reuse_address = False
+    allow_reuse_address = os.name != "nt"  # where it would let two servers share a port
 
     def __init__(self, explorer: Explorer, port: int = 0) -> None:
         self.explorer, self.lock = explorer, Lock()
@@ -80,10 +81,10 @@ class PageHandler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # headers and body are two packets, and the second would wait for an answer
     server: PageServer
 
-    def do_GET(self) -> None:  # noqa: N802 # the name that http.server calls
+    def do_GET(self) -> None:
         self._answered(self._get)
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         self._answered(self._post)
 
     def _answered(self, answer: Callable[[], None]) -> None:
@@ -91,7 +92,7 @@ class PageHandler(BaseHTTPRequestHandler):
         try:
             self._check_sender()
             answer()
-        except Refused as refused:
+        except RefusedError as refused:
             self.send_error(refused.status, str(refused))
         except WRONG as error:
             self.send_error(400, str(error) or type(error).__name__)
@@ -102,10 +103,10 @@ class PageHandler(BaseHTTPRequestHandler):
         """Refuse requests for another host, or from a page of another origin."""
         hosts = self.headers.get_all("Host", [])
         if len(hosts) != 1 or hosts[0] not in self.server.hosts:
-            raise Refused(403, f"this server is {self.server.url}, not {hosts[0] if hosts else 'without a name'}")
+            raise RefusedError(403, f"this server is {self.server.url}, not {hosts[0] if hosts else 'without a name'}")
         for origin in self.headers.get_all("Origin", []):
             if origin.removeprefix("http://") not in self.server.hosts or not origin.startswith("http://"):
-                raise Refused(403, f"requests must come from the page of this server, not from {origin}")
+                raise RefusedError(403, f"requests must come from the page of this server, not from {origin}")
 
     def _get(self) -> None:
         explorer = self.server.explorer
@@ -117,13 +118,13 @@ class PageHandler(BaseHTTPRequestHandler):
                 answer = asked[self.path]()
             self._send_json(answer)
         else:
-            raise Refused(404, f"there is no {self.path}")
+            raise RefusedError(404, f"there is no {self.path}")
 
     def _post(self) -> None:
         explorer = self.server.explorer
         asked = {"/api/decode": explorer.decode, "/api/encode": explorer.encode, "/api/image": explorer.image}
         if self.path not in asked and self.path != "/api/sample":
-            raise Refused(404, f"there is no {self.path} to post to")
+            raise RefusedError(404, f"there is no {self.path} to post to")
         request = self._request()
         if self.path == "/api/sample":
             self._stream(request)
@@ -136,12 +137,12 @@ class PageHandler(BaseHTTPRequestHandler):
         """Read the JSON object of a request."""
         kind = self.headers.get_content_type()
         if kind != "application/json":
-            raise Refused(415, f"a request must be application/json, got {kind}")
+            raise RefusedError(415, f"a request must be application/json, got {kind}")
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdecimal()):
-            raise Refused(411, f"a request must say its Content-Length, got {length!r}")
+            raise RefusedError(411, f"a request must say its Content-Length, got {length!r}")
         if int(length[:12]) > MOST_BYTES:
-            raise Refused(413, f"a request must have at most {MOST_BYTES} bytes, got {length[:12]}")
+            raise RefusedError(413, f"a request must have at most {MOST_BYTES} bytes, got {length[:12]}")
         body = self.rfile.read(int(length))
         try:
             request = json.loads(body)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import signal
+from threading import Event
 from urllib.parse import urlsplit
 
 import pytest
@@ -34,11 +35,12 @@ def test_it_serves_the_run_until_ctrl_c_which_is_one_line(runs, model):
 
 def test_it_opens_the_browser_unless_told_not_to(runs, monkeypatch):
     opened = []
-    monkeypatch.setattr("webbrowser.open", opened.append)
+    done = Event()
+    monkeypatch.setattr("webbrowser.open", lambda url: (opened.append(url), done.set()))
     monkeypatch.setattr("minivae.explore.PageServer.serve_forever", lambda self: None)
     folder, _ = runs("ae")
     said = succeeded("explore", folder).stdout
-    assert len(opened) == 1
+    assert done.wait(20)
     assert opened[0] in said
     succeeded("explore", folder, "--no-browser")
     assert len(opened) == 1

@@ -6,6 +6,7 @@ from explorers import CODED, KINDS, LATENT, SHAPE, as_bytes, data, explorer, mod
 
 from minivae import models
 from minivae.explore import Explorer
+from minivae.models.autoencoder import LEVEL
 from minivae.random import fork
 
 
@@ -76,7 +77,9 @@ class TestLatents:
         np.testing.assert_array_equal(found, as_bytes(images.x_test[:1], low, high))
 
     def test_a_denoising_autoencoder_says_its_noise(self):
-        assert explorer("dae").describe()["noise"]["kind"] == "gaussian"
+        model = models.Autoencoder(SHAPE, corruption="masking", level=0.0, arch="dense", latent_dim=2)
+        assert Explorer(model, data()).describe()["noise"] == {"kind": "masking", "level": 0.0}
+        assert explorer("dae").describe()["noise"] == {"kind": "gaussian", "level": LEVEL}
         assert explorer("ae").describe()["noise"] is None
 
 
