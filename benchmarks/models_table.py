@@ -28,6 +28,8 @@ COMMANDS = {
     "cae": ["cae"],
     "vae": ["vae"],
     "btcvae": ["btcvae"],
+    "iwae": ["vae", "--iwae", "5"],
+    "cvae": ["cvae"],
     "vqvae": ["vqvae"],
     "prior": ["prior", "vqvae"],
     "fsq": ["vqvae", "--quantizer", "fsq"],
@@ -37,6 +39,7 @@ COMMANDS = {
     "vqvae2": ["vqvae2"],
     "vqvae2-prior": ["prior", "vqvae2"],
     "vqvae1d": ["vqvae1d"],
+    "vqvae1d-prior": ["prior", "vqvae1d"],
 }
 BEGIN, END = "<!-- table of models -->", "<!-- end of the table -->"
 HEADER = ["command", "parameters", "on the 1,000 test images", "bits/dim", "training"]
@@ -100,7 +103,7 @@ def markdown(results: dict[str, dict[str, Any]]) -> str:
     for name, result in results.items():
         kind, *words = COMMANDS[name]
         command = " ".join(["train", kind, *(f"runs/{word}" if kind == "prior" else word for word in words)])
-        said, bits = SAY["vqvae2-prior" if name == "vqvae2-prior" else kind](result)
+        said, bits = SAY[name if name in SAY else kind](result)
         lines.append([f"`{command}`", f"{result['parameters']:,}", said, bits, f"{result['seconds']:.0f} s"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -141,6 +144,13 @@ def _btcvae(result: dict[str, Any]) -> tuple[str, str]:
     return f"{text} {found['sap']:.2f}; generated shapes", f"{test['bits_per_dim']:.4f}"
 
 
+def _cvae(result: dict[str, Any]) -> tuple[str, str]:
+    test, of_class = result["test"], result["wholeness"]["samples"]["of_class"]
+    text = f"ELBO on log p(x given y) {test['elbo']:.2f} (nll {test['nll']:.2f}, kl {test['kl']:.2f}), "
+    text += f"{result['accuracy']:.1%} classified right; {of_class:.0%} of its samples of their class"
+    return f"{text}, {_whole(result)}", f"{test['bits_per_dim']:.4f}"
+
+
 def _vqvae(result: dict[str, Any]) -> tuple[str, str]:
     test = result["test"]
     text = f"nll {test['nll']:.2f} + codes {test['uniform']['codes']:.2f} = bound {test['uniform']['bound']:.2f}"
@@ -153,6 +163,14 @@ def _vqvae1d(result: dict[str, Any]) -> tuple[str, str]:
     ours, equal, rate = test["coding"], test["mu_law_equal"], test["uniform"]["bits_a_second"]
     text = f"{rate:,.0f} bits/s, segmental SNR {ours['snr']:.2f} dB, spectral distance {ours['distance']:.2f} dB"
     return f"{text} (mu-law at equal bits: {equal['snr']:.2f} and {equal['distance']:.2f}); generated syllables", ""
+
+
+def _prior_of_sounds(result: dict[str, Any]) -> tuple[str, str]:
+    test, heard = result["test"], result["sounds"]
+    before, after = test["uniform"]["bits_a_second"], test["wavenet"]["bits_a_second"]
+    sample, real = (heard[name] for name in ("samples, temperature 1", "test segments"))
+    text = f"{before:,.0f} to {after:,.0f} bits/s; distance of samples to the data {sample['distance']:.2f} dB"
+    return f"{text} ({real['distance']:.2f}), {sample['heard']:.0%} heard as their speaker ({real['heard']:.0%})", ""
 
 
 def _prior(result: dict[str, Any]) -> tuple[str, str]:
@@ -185,9 +203,9 @@ def _levels(test: dict[str, Any], prior: str) -> str:
 
 
 SAY = {
-    **{"ae": _ae, "dae": _dae, "sae": _sae, "cae": _cae, "vae": _vae, "btcvae": _btcvae, "vqvae": _vqvae},
-    "prior": _prior,
-    **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels, "vqvae1d": _vqvae1d},
+    **{"ae": _ae, "dae": _dae, "sae": _sae, "cae": _cae, "vae": _vae, "cvae": _cvae, "btcvae": _btcvae},
+    **{"vqvae": _vqvae, "prior": _prior},
+    **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels, "vqvae1d": _vqvae1d, "vqvae1d-prior": _prior_of_sounds},
 }
 
 if __name__ == "__main__":

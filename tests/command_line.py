@@ -24,6 +24,7 @@ QUICK = {
     "sae": ["--epochs", "2", "--batch-size", "16", "--latent-dim", "12"],
     "cae": ["--epochs", "2", "--batch-size", "16", "--latent-dim", "12"],
     "vae": ["--epochs", "2", "--batch-size", "16", "--arch", "dense", "--latent-dim", "4"],
+    "cvae": ["--epochs", "2", "--batch-size", "16", "--latent-dim", "4", "--hidden", "20"],
     "vqvae": ["--epochs", "2", "--batch-size", "16", "--codes", "6", "--code-dim", "3", "--channels", "4"],
     "vqvae2": [
         *("--epochs", "2", "--batch-size", "16", "--codes", "6", "--top-codes", "5"),

@@ -24,7 +24,7 @@ def add_commands(commands: Any) -> None:
     options.seed(sample, "seed of the samples")
     temperature = f"temperature of a VQ-VAE's prior; below 1 it draws likelier codes (default: {TEMPERATURE:g})"
     sample.add_argument("--temperature", type=float, help=temperature)
-    label = "class to draw, for a conditional prior (default: all classes in turn)"
+    label = "class to draw, for a conditional VAE or prior (default: all classes in turn)"
     options.count(sample, "--label", None, label, least=0)
 
     reconstruct = options.add_command(
@@ -92,6 +92,8 @@ def _manifold(args: argparse.Namespace) -> None:
 def _vae(run: Run, command: str) -> VAE:
     if not isinstance(run.model, VAE):
         raise ValueError(f"{command} is for a VAE; {str(run.folder)!r} holds {type(run.model).__name__}")
+    if run.model.conditional:
+        raise ValueError(f"{command} is for a VAE without labels; {str(run.folder)!r} holds a conditional one")
     return run.model
 
 

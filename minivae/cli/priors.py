@@ -1,4 +1,8 @@
-"""`minivae train prior RUN` trains a PixelCNN on the codes of a VQ-VAE, or two of them on those of a VQ-VAE-2."""
+"""`minivae train prior RUN` trains the prior of a VQ-VAE's codes.
+
+It is a PixelCNN over the maps of images, two of them for the maps of a VQ-VAE-2, and a WaveNet over the sequences of
+sounds.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import numpy as np
 
 from minivae import manual_seed, models
 from minivae.data import Dataset
+from minivae.models.autoregressive import Autoregressive
 from minivae.models.base import Estimator
 
 from . import gallery, images, options
@@ -19,7 +24,9 @@ from .training import training
 from .views.registry import view_of
 from .views.view import Asked
 
-KERNELS, WIDE_KERNELS = (5, 3), (9, 7)  # of a prior's layers; it has to see far back in sequences, maps of one row
+# Options that are not given, of a PixelCNN and of a WaveNet. The latter has so many layers that it sees all codes.
+OF_MAPS: dict[str, Any] = {"epochs": 20, "batch_size": 128, "channels": 32, "layers": 5}
+OF_SEQUENCES: dict[str, Any] = {"epochs": 10, "batch_size": 32, "channels": 64}
 MIRRORED = ("fashion-mini", "fashion-mnist")  # data whose mirror images are as good: no digits, no letters
 
 
@@ -28,8 +35,12 @@ def add_options(parser: Parser) -> None:
     options.run(parser)
     options.training(parser, 20)
     options.validation(parser)
-    options.count(parser, "--channels", 32, "number of channels of each convolution", most=options.CHANNELS)
-    options.count(parser, "--layers", 5, "number of layers of the PixelCNN", most=100)
+    options.count(parser, "--channels", None, "number of channels of each convolution", most=options.CHANNELS)
+    options.count(parser, "--layers", None, "number of layers", most=100)
+    parser.set_defaults(**dict.fromkeys(OF_MAPS))
+    for action in (action for action in parser.options if action.dest in OF_MAPS):
+        of_sounds = OF_SEQUENCES.get(action.dest, "as many as see all codes")
+        action.help = f"{action.help} (default: {OF_MAPS[action.dest]}, of sounds {of_sounds})"
     dropout = "probability that a feature of a layer is zero in a step of the training"
     parser.add_argument("--dropout", type=options.probability, default=0.1, metavar="P", help=dropout)
     mirrored = f"train on the codes of mirror images too (default: for {' and '.join(MIRRORED)})"
@@ -43,6 +54,7 @@ def train(args: argparse.Namespace) -> None:
     """Train the prior of a run's codes, or both priors of a VQ-VAE-2."""
     run = Run.open(args.run, args.device)
     model = run.model
+    _complete(args, model)
     if isinstance(model, models.VQVAE2):
         _train_priors_of_levels(args, run, model)
         return
@@ -117,19 +129,28 @@ def _with_mirrored(
     return x, y
 
 
-def _prior(args: argparse.Namespace, model: models.VQVAE, classes: int | None) -> models.PixelCNN:
-    first_kernel, kernel = WIDE_KERNELS if model.map_size[0] == 1 else KERNELS
-    return models.PixelCNN(
-        model.code_shape,
-        model.quantizer.codes,
-        channels=args.channels,
-        layers=args.layers,
-        first_kernel=first_kernel,
-        kernel=kernel,
-        classes=classes,
-        codebook_digest=model.codebook_digest,
-        dropout=args.dropout,
-    )
+def _complete(args: argparse.Namespace, model: Estimator) -> None:
+    """Set the options that were not given and are others for maps than for sequences."""
+    defaults = OF_MAPS
+    if isinstance(model, models.VQVAE1d):
+        defaults = {**OF_SEQUENCES, "layers": _layers_that_see_all(model)}
+    for name, value in defaults.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+
+
+def _layers_that_see_all(model: models.VQVAE) -> int:
+    """The least number of layers, with dilations 1, 2, 4, ..., that sees all codes of a segment."""
+    return max(1, (model.map_size[1] - 1).bit_length())
+
+
+def _prior(args: argparse.Namespace, model: models.VQVAE, classes: int | None) -> Autoregressive:
+    common = {"classes": classes, "codebook_digest": model.codebook_digest, "dropout": args.dropout}
+    sizes = model.code_shape, model.quantizer.codes, args.channels
+    if not isinstance(model, models.VQVAE1d):
+        return models.PixelCNN(*sizes, args.layers, **common)
+    period = _layers_that_see_all(model)  # after which the dilations begin again at 1
+    return models.WaveNet(*sizes, [2 ** (i % period) for i in range(args.layers)], **common)
 
 
 def _conditional(data: Dataset, asked: bool | None) -> bool:

@@ -22,7 +22,7 @@ def add_commands(commands: Any) -> None:
     kinds = train.add_subparsers(required=True, metavar="MODEL")
     for kind in COMMANDS:
         _add(kinds, kind)
-    text = "train a PixelCNN as the prior of a VQ-VAE's codes, two of them for those of a VQ-VAE-2"
+    text = "train the prior of a VQ-VAE's codes: a PixelCNN, for a VQ-VAE-2 two of them, for sounds a WaveNet"
     priors.add_options(options.add_command(kinds, "prior", priors.train, text))
 
 

@@ -24,9 +24,13 @@ def print_wholeness(view: View, model: Any, prior: Any, data: Dataset) -> Number
 
     Returns the shares by what is judged; nothing for data that have no judge.
     """
-    if not _has_judge(data):
+    judge = judge_for(data)
+    if judge is None:
         return {}
-    found = _judged(view, model, prior, data)
+    x = model.check_images(data.x_test[:COUNT])
+    with fork(SEED):
+        images = {"test images": x, "their reconstructions": model.reconstruct(x), **view.samples(model, prior, COUNT)}
+    found = {name: judge.judge(np.clip(seen, 0, 1)) for name, seen in images.items()}
     print()
     rows = [[name, *(f"{share:.1%}" for share in shares)] for name, shares in found.items()]
     print_table(["images", "whole", "of a certain class"], rows)
@@ -34,12 +38,11 @@ def print_wholeness(view: View, model: Any, prior: Any, data: Dataset) -> Number
     return {"wholeness": {name: shares._asdict() for name, shares in found.items()}}
 
 
-def _judged(view: View, model: Any, prior: Any, data: Dataset) -> dict[str, uses.Wholeness]:
-    judge = uses.WholenessJudge(data.x_train, data.y_train)  # type: ignore[arg-type] # which _has_judge has seen
-    x = model.check_images(data.x_test[:COUNT])
-    with fork(SEED):
-        images = {"test images": x, "their reconstructions": model.reconstruct(x), **view.samples(model, prior, COUNT)}
-    return {name: judge.judge(np.clip(found, 0, 1)) for name, found in images.items()}
+def judge_for(data: Dataset) -> uses.WholenessJudge | None:
+    """Train a judge on a data set; None for data that have none, as they are no labelled pictures of two classes."""
+    if not _has_judge(data):
+        return None
+    return uses.WholenessJudge(data.x_train, data.y_train)  # type: ignore[arg-type] # which _has_judge has seen
 
 
 def _has_judge(data: Dataset) -> bool:

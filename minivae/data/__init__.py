@@ -23,7 +23,7 @@ from .batches import Batches
 __all__ = ["Batches", "Dataset", "check_finite", "load", "names"]
 
 SHAPES_TRAIN, SHAPES_TEST, SHAPES_IMAGE = 4000, 1000, (1, 32, 32)
-SYLLABLES_TRAIN, SYLLABLES_TEST, SEGMENT = 900, 100, (1, 1, 4096)  # SEGMENT: also of the user's own sounds
+SYLLABLES_TRAIN, SYLLABLES_TEST, SEGMENT = 2400, 200, (1, 1, 4096)  # SEGMENT: also of the user's own sounds
 HELD_OUT = 10  # every tenth image becomes a test image where the data set has no test part
 
 
@@ -97,7 +97,7 @@ def load(name: str | Path, folder: str | Path | None = None, image_shape: Sequen
     name: one of
         'fashion-mini'              4,000 + 1,000 images of Fashion-MNIST, which are part of this package
         'shapes'                    4,000 + 1,000 generated images, (1, 32, 32) or image_shape (1, S, S)
-        'syllables'                 900 + 100 generated sounds that resemble speech, see data.syllables; labels: speaker
+        'syllables'                 2,400 + 200 generated sounds that resemble speech, see data.syllables, by speaker
         'fashion-mnist', 'mnist'    60,000 + 10,000 images from four IDX files
         a path                      the user's own images, see data.files, or a folder of .wav, .flac or .ogg files, see
                                     data.sound; a Path, or a str with a '/', is always a path

@@ -13,6 +13,8 @@ from .autoencoder import Autoencoder, corrupt
 from .base import Codec, Estimator
 from .btcvae import BetaTCVAE
 from .contractive import ContractiveAutoencoder
+from .cvae import ConditionalVAE
+from .iwae import IWAE
 from .pixelcnn import PixelCNN
 from .sparse import SparseAutoencoder
 from .vae import VAE
@@ -20,27 +22,37 @@ from .vqvae import VQVAE
 from .vqvae1d import VQVAE1d
 from .vqvae2 import VQVAE2
 from .vqvae2_prior import VQVAE2Prior
+from .wavenet import WaveNet
 
 __all__ = [
+    "IWAE",
     "VAE",
     "VQVAE",
     "VQVAE2",
     "Autoencoder",
     "BetaTCVAE",
     "Codec",
+    "ConditionalVAE",
     "ContractiveAutoencoder",
     "Estimator",
     "PixelCNN",
     "SparseAutoencoder",
     "VQVAE1d",
     "VQVAE2Prior",
+    "WaveNet",
     "corrupt",
     "load",
 ]
 
 AUTOENCODERS = (Autoencoder, SparseAutoencoder, ContractiveAutoencoder)
 MODELS: dict[str, type[Estimator]] = {
-    cls.__name__: cls for cls in (*AUTOENCODERS, PixelCNN, VAE, BetaTCVAE, VQVAE, VQVAE1d, VQVAE2)
+    cls.__name__: cls
+    for cls in (
+        *AUTOENCODERS,
+        *(VAE, ConditionalVAE, IWAE, BetaTCVAE),
+        *(VQVAE, VQVAE1d, VQVAE2),
+        *(PixelCNN, WaveNet),
+    )
 }
 
 

@@ -195,6 +195,7 @@ class Estimator(WithModules):
         self.to(device=device)
         seed = (self.generator or current_generator()).seed
         trainer = settings.trainer(self, Batches(x, settings.batch_size, seed, y), held_out)
+        self._see_labels(y)
         after_epoch = settings.functions
         if checkpoint is not None:
             file = TrainingFile(checkpoint, trainer, settings.epochs, self._meta())
@@ -204,6 +205,12 @@ class Estimator(WithModules):
         self.history = trainer.history
         trainer.run(settings.epochs, settings.reporter, after_epoch)
         return self
+
+    def _see_labels(self, y: np.ndarray | None) -> None:
+        """fit() calls this with the labels (N,) of the training images, for models that count them; others do nothing.
+
+        y is None for a model that is not conditional.
+        """
 
     def _of_fit(self, epochs: Any, lr: Any, batch_size: Any, warm_start: Any) -> tuple[int, float, int, bool]:
         """Return the parameters OF_FIT that were given to fit(), and the model's own in the place of None."""

@@ -74,7 +74,7 @@ from minivae.kernels import backend, checks
 from minivae.kernels.contract import Noise
 from minivae.nn.likelihoods import LIKELIHOODS
 from minivae.nn.module import Buffer, Module
-from minivae.nn.networks import check_architecture, check_image_shape, decoder_for, encoder_for
+from minivae.nn.networks import ImageShape, check_architecture, check_image_shape, decoder_for, encoder_for
 from minivae.random import current_generator, noise_or_next
 
 from .arrays import shaped
@@ -151,10 +151,14 @@ class VAE(LatentSpace, LikelihoodCodec):
         # because it follows from the step.
         self.beta_now = Buffer(np.array(self.beta, np.float32), persistent=False)
         shape, hidden = check_image_shape(self.image_shape), HIDDEN[self.arch] if self.hidden is None else self.hidden
-        arch, channels, out = self.arch, self.channels, self.output_shape
-        self.encoder = self.module("encoder", lambda: encoder_for(arch, shape, channels, hidden, 2 * self.latent_dim))
-        self.decoder = self.module("decoder", lambda: decoder_for(arch, out, channels, hidden, self.latent_dim))
+        (seen, inputs), layers, out = self._inputs(shape), (self.channels, hidden), self.output_shape
+        self.encoder = self.module("encoder", lambda: encoder_for(self.arch, seen, *layers, 2 * self.latent_dim))
+        self.decoder = self.module("decoder", lambda: decoder_for(self.arch, out, *layers, inputs))
         self.build_observation()
+
+    def _inputs(self, shape: ImageShape) -> tuple[ImageShape, int]:
+        """Return the shape of what the encoder is given for an image of this shape, and the decoder's numbers."""
+        return shape, self.latent_dim
 
     # ---- the model ----
 
@@ -166,7 +170,11 @@ class VAE(LatentSpace, LikelihoodCodec):
         mu, log_var = self.posterior(x)  # (N, D) both
         z = F.reparameterize(mu, log_var, noise)  # (N, D)
         nll = self.observation.nll(self._decoded(z), x).mean()  # (), the mean of (N,)
-        kl = F.gaussian_kl(mu, log_var).mean(axis=0)  # (D,), the mean of (N, D)
+        return self._weighted(nll, F.gaussian_kl(mu, log_var).mean(axis=0))  # the mean of (N, D)
+
+    def _weighted(self, nll: Tensor, kl: Tensor) -> VAELoss:
+        """Return the loss of nll () and the KL of each latent (D,), means over a batch: nll + beta * kl, in training
+        mode with warm-up and free bits."""
         penalty = F.maximum(kl, float(self.free_bits)) if self.training and self.free_bits else kl  # (D,)
         beta = self.beta_now if self.training and self.kl_warmup else float(self.beta)  # NumPy's would make float64
         return VAELoss(nll + beta * penalty.sum(), nll, kl.sum())
@@ -191,14 +199,22 @@ class VAE(LatentSpace, LikelihoodCodec):
 
     def log_weights(self, x: Any, samples: int = 1, noise: Noise | None = None) -> Tensor:
         """Return log p(x, z) - log q(z | x) in nats for `samples` draws from q(z | x): (N, C, H, W) -> (samples, N)."""
-        x, samples = self.tensor(x), checks.integer("samples", samples, 1)
-        mu, log_var = (_repeat(t, samples) for t in self.posterior(x))  # (samples * N, D) both
-        noise = noise_or_next(noise)
+        x = self.tensor(x)
+        log_ratio, nll = self._draws(x, *self.posterior(x), samples, noise)  # (samples, N) both
+        return log_ratio - nll
+
+    def _draws(
+        self, x: Tensor, mu: Tensor, log_var: Tensor, samples: int, noise: Noise | None, *y: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return log p(z) - log q(z | x) and -log p(x | z) for draws from q(z | x) = N(mu, exp(log_var)): each
+        (samples, N). y: what the decoder is given besides z."""
+        samples, noise, N = checks.integer("samples", samples, 1), noise_or_next(noise), len(x)
+        x, mu, log_var, *given = (_repeat(t, samples) for t in (x, mu, log_var, *y))  # (samples * N, ...)
         z = F.reparameterize(mu, log_var, noise)  # (samples * N, D)
         eps = Tensor.wrap(z.backend.normal(z.shape, z.dtype, noise))  # (z - mu) / sigma; exp(-log_var) could overflow
-        log_ratio = 0.5 * (log_var + eps * eps - z * z).sum(axis=1)  # (samples * N,), log p(z) - log q(z | x)
-        nll = self.observation.nll(self._decoded(z), _repeat(x, samples))  # (samples * N,), -log p(x | z)
-        return (log_ratio - nll).reshape(samples, len(x))
+        log_ratio = 0.5 * (log_var + eps * eps - z * z).sum(axis=1)  # (samples * N,)
+        nll = self.observation.nll(self._decoded(z, *given), x)  # (samples * N,)
+        return log_ratio.reshape(samples, N), nll.reshape(samples, N)
 
     # ---- plain arrays ----
 

@@ -141,7 +141,7 @@ class VQVAE(CodeModel):
         if encoder is None or decoder is None:
             self._check_sizes(image_shape)
         sizes = {"codes": codes, "code_dim": code_dim, "channels": channels, "residual_channels": residual_channels}
-        check_networks(sizes, residual_blocks, likelihood)
+        check_networks(sizes, residual_blocks, likelihood, self.likelihoods)
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.codes, self.code_dim, self.likelihood = codes, code_dim, likelihood
         self.channels, self.residual_channels, self.residual_blocks = channels, residual_channels, residual_blocks

@@ -8,6 +8,7 @@
     detect_anomalies    the AUROC (area under the ROC curve) of the reconstruction error, and a threshold for it
     segmental_snr, log_spectral_distance    how near sounds are to others; mu_law and mu_law_at, what they compare with
     disentanglement     MIG and SAP: does each factor that images were drawn from have a latent of its own?
+    SpeakerJudge, nearest_distance          who speaks in sounds that were drawn, and how far they are from the data
     WholenessJudge      the share of samples that show one whole thing, by a classifier that knows torn ones too
 
 Each function takes any object that has the method it needs: transform(x), reconstruct(x) or score_samples(x). PCA has
@@ -25,6 +26,7 @@ from .metrics import psnr, roc_auc, squared_error
 from .pca import PCA
 from .probe import LogisticRegression, ProbeRow, probe
 from .speech import log_spectral_distance, mu_law, mu_law_at, segmental_snr
+from .voices import SpeakerJudge, nearest_distance
 from .wholeness import Wholeness, WholenessJudge
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "FormatRow",
     "LogisticRegression",
     "ProbeRow",
+    "SpeakerJudge",
     "Unpacked",
     "Wholeness",
     "WholenessJudge",
@@ -50,6 +53,7 @@ __all__ = [
     "log_spectral_distance",
     "mu_law",
     "mu_law_at",
+    "nearest_distance",
     "pack_codes",
     "probe",
     "psnr",

@@ -45,6 +45,7 @@ IMAGES = RNG.uniform(0.1, 0.9, (3, 1, 4, 4)).astype(np.float32)
 MAPS = RNG.integers(0, 3, (3, 2, 2))
 WAVES = RNG.uniform(-0.9, 0.9, (3, 1, 1, 4)).astype(np.float32)
 CODES = RNG.integers(0, 3, (3, 1, 1))
+SEQUENCES = RNG.integers(0, 3, (3, 1, 4))
 LATENTS = RNG.normal(size=(3, 2)).astype(np.float32)
 LABELS = np.array([0, 1, 1])
 FILES = (OSError,)  # a file that is not there
@@ -144,19 +145,31 @@ SETTINGS: dict[str, Argument] = {
     "noise": NOISE,
     "path": Argument("", Kind("path", lambda value: EITHER if isinstance(value, str) else REFUSED)),
 }
+ONE_EPOCH = {"epochs": 1, "batch_size": 2}
+SMALL_VAE = Argument({"latent_dim": 2, "channels": (2,), "hidden": (3,), "random_state": 3, **ONE_EPOCH}, OFFERS)
 WEIGHT_DECAY = Argument(0.2, number(0, np.inf, "()") | NONE)
 OWN: dict[str, dict[str, Argument]] = {
     "VQVAE": {"channels": Argument(2, integer(1))},
     "VQVAE2": {"channels": Argument(2, integer(1))},
     "VQVAE1d": {
         "image_shape": Argument((1, 1, 4), integers(1, count=3)),
+        "likelihood": Argument("gaussian", choice("gaussian", "mu-law")),
         "channels": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
+    "ConditionalVAE": {"parameters_of_vae": SMALL_VAE, "y": Argument(LABELS, CODE_KIND)},
+    "IWAE": {"parameters_of_vae": SMALL_VAE, "importance_samples": Argument(2, integer(1))},
     "SparseAutoencoder": {"penalty": Argument(0.5, number(0) | NONE), "decay": WEIGHT_DECAY},
     "ContractiveAutoencoder": {"decay": WEIGHT_DECAY},
     "PixelCNN": {
         "channels": Argument(2, integer(1)),
+        "hidden": Argument(2, integer(1)),
+        "y": Argument(LABELS, CODE_KIND),
+    },
+    "WaveNet": {
+        "map_shape": Argument((1, 4), integers(1, count=2)),
+        "channels": Argument(2, integer(1)),
+        "dilations": Argument((1, 2), integers(1)),
         "hidden": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
@@ -167,16 +180,20 @@ OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
     (m, n): (FloatingPointError,) for m in AUTOENCODERS for n in ("score_samples", "score", "fit_transform")
 }
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
-CLASSES: dict[str, type] = {
-    name: getattr(models, name)
-    for name in ("VAE", "BetaTCVAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
-}
+NAMES = (
+    *("VAE", "ConditionalVAE", "IWAE", "BetaTCVAE", *AUTOENCODERS),
+    *("VQVAE", "VQVAE1d", "VQVAE2", "PixelCNN", "WaveNet"),
+)
+CLASSES: dict[str, type] = {name: getattr(models, name) for name in NAMES}
 DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
     "PixelCNN": (MAPS, MAP_KIND),
+    "WaveNet": (SEQUENCES, MAP_KIND),
     "VQVAE1d": (WAVES, IMAGE_KIND),
 }
-CONDITIONAL = ("PixelCNN", "VQVAE1d")
+CONDITIONAL = ("ConditionalVAE", "PixelCNN", "VQVAE1d", "WaveNet")
+
+BAD_PARAMETERS = {"unknown": {"unknown": 1}, "beta = -1": {"beta": -1}, "latent_dim = 0": {"latent_dim": 0}}
 
 
 def setting(model: str, name: str) -> Argument:
@@ -188,7 +205,9 @@ def constructor(model: str) -> dict[str, Argument]:
 
 
 def new(model: str) -> Any:
-    return CLASSES[model](**{name: a.valid for name, a in constructor(model).items()})
+    arguments = {name: a.valid for name, a in constructor(model).items()}
+    more = arguments.pop("parameters_of_vae", {})
+    return CLASSES[model](**arguments, **more)
 
 
 @cache
@@ -210,7 +229,8 @@ def _described(model: Any) -> Any:
 
 def made(name: str) -> Row:
     cls = CLASSES[name]
-    return Row(lambda *a, **k: _described(cls(*a, **k)), constructor(name), public=cls)
+    extra = {"parameters_of_vae": BAD_PARAMETERS} if "parameters_of_vae" in constructor(name) else {}
+    return Row(lambda *a, **k: _described(cls(*a, **k)), constructor(name), public=cls, extra=extra)
 
 
 def _or_the_models(valid: Any, kind: Kind) -> Argument:
@@ -285,7 +305,7 @@ def _set(model: str) -> Callable[..., Any]:
 
 def set_params(model: str) -> Row:
     bad = {f"{name} = 1j": {name: 1j} for name in constructor(model)} | {"unknown": {"unknown": 1}}
-    some = next(name for name in ("latent_dim", "codes", "values") if name in constructor(model))
+    some = next(name for name in ("latent_dim", "codes", "values") if name in CLASSES[model]._parameters())
     return Row(
         _set(model),
         {"params": Argument({some: 4}, OFFERS)},
@@ -301,10 +321,13 @@ codes, maps = Argument(CODES, CODE_KIND), Argument(MAPS, MAP_KIND)
 inner = Argument(IMAGES, INNER_KIND)
 prior_argument, no_labels = Argument(prior(), OFFERS | NONE), Argument(None, NONE)
 some_labels = Argument(LABELS, CODE_KIND)
-inner_maps, inner_labels = (
+sequences = Argument(SEQUENCES, MAP_KIND)
+inner_maps, inner_sequences, inner_labels = (
     Argument(MAPS, replace(MAP_KIND, tensors=True)),
+    Argument(SEQUENCES, replace(MAP_KIND, tensors=True)),
     Argument(LABELS, replace(CODE_KIND, tensors=True)),
 )
+CLASS = integer(0, 1)  # one label for all images
 VERBS = {
     "VAE": {
         **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "binarized", "latent_usage")},
@@ -318,6 +341,23 @@ VERBS = {
         },
         "sample": {},
         "manifold": {},
+        "bits_per_dim": {},
+    },
+    "ConditionalVAE": {
+        **{name: {"x": x} for name in ("encode", "transform", "reconstruct", "latent_usage", "score_samples", "score")},
+        **{name: {"x": x} for name in ("log_likelihood", "log_joint", "classify", "binarized", "check_images")},
+        "fit_transform": {"x": x},
+        **{name: {"x": inner, "y": inner_labels} for name in ("loss", "posterior", "elbo", "log_weights")},
+        **{name: {"z": z} for name in ("decode", "inverse_transform")},
+        "check_latents": {"z": z},
+        "interpolate": {"a": a, "b": b},
+        "traverse": {
+            "x": Argument(IMAGES[:1], IMAGE_KIND | NONE),
+            "values": Argument(np.array([0.5, 1.0]), LATENT_KIND | NONE),
+            "y": Argument(1, CLASS),
+        },
+        "sample": {"y": Argument(np.array([0, 1]), CODE_KIND)},
+        "manifold": {"y": Argument(1, CLASS)},
         "bits_per_dim": {},
     },
     "Autoencoder": {
@@ -350,15 +390,19 @@ VERBS = {
         "sample": {"prior": Argument(prior(), OFFERS), "y": Argument(np.array([0, 1]), CODE_KIND)},
         "bits_per_dim": {},
     },
-    "PixelCNN": {
-        **{name: {"x": maps} for name in ("score", "check_images")},
-        "score_samples": {"maps": maps, "y": some_labels},
-        **{name: {"maps": inner_maps, "y": inner_labels} for name in ("loss", "logits", "nll")},
-        "sample": {"y": Argument(np.array([0, 1]), CODE_KIND)},
-        "bits_per_dim": {},
+    **{
+        name: {
+            **{verb: {"x": codes} for verb in ("score", "check_images")},
+            "score_samples": {"maps": codes, "y": some_labels},
+            **{verb: {"maps": inner, "y": inner_labels} for verb in ("loss", "logits", "nll")},
+            "sample": {"y": Argument(np.array([0, 1]), CODE_KIND)},
+            "bits_per_dim": {},
+        }
+        for name, codes, inner in (("PixelCNN", maps, inner_maps), ("WaveNet", sequences, inner_sequences))
     },
 }
 VERBS["BetaTCVAE"] = VERBS["VAE"]
+VERBS["IWAE"] = VERBS["VAE"]
 VERBS["SparseAutoencoder"] = VERBS["Autoencoder"] | {"activity": {"x": x}}
 VERBS["ContractiveAutoencoder"] = VERBS["Autoencoder"] | {"jacobian_norm": {"x": x}}
 CORRUPT = {

@@ -55,6 +55,7 @@ LABELS = array("labels", ("bool", *INDEX_ARRAY.dtypes), tensors=False, strings="
 HAS_METHOD = Kind("object with a method", lambda value: REFUSED)
 seed = Argument(1, SEED)
 WAVES = RNG.uniform(-0.5, 0.5, (2, 512)).astype(np.float32)
+VOICES, SPEAKERS = RNG.uniform(-0.5, 0.5, (4, 512)).astype(np.float32), np.array([0, 1, 0, 1])
 EACH_SAMPLE = array("samples", EXTENDED, tensors=False, not_finite="refused")
 SOUNDS = array("waveforms", EXTENDED, scalars=False, tensors=False, not_finite="refused")
 
@@ -268,6 +269,17 @@ USES = {
         name: Row(getattr(uses, name), {"x": Argument(WAVES, SOUNDS), "y": Argument(WAVES * 0.9, SOUNDS)})
         for name in ("segmental_snr", "log_spectral_distance")
     },
+    "SpeakerJudge": Row(
+        lambda *arguments: uses.SpeakerJudge(*arguments).predict(VOICES),
+        {"x": Argument(VOICES, SOUNDS), "y": Argument(SPEAKERS, LABELS)},
+        public=uses.SpeakerJudge,
+    ),
+    "SpeakerJudge.predict": method(
+        uses.SpeakerJudge, "predict", lambda: uses.SpeakerJudge(VOICES, SPEAKERS), {"x": Argument(VOICES, SOUNDS)}
+    ),
+    "nearest_distance": Row(
+        uses.nearest_distance, {"x": Argument(VOICES * 0.5, SOUNDS), "among": Argument(VOICES, SOUNDS)}
+    ),
     "mu_law": Row(
         uses.mu_law,
         {"x": Argument(WAVES, EACH_SAMPLE), "bits": Argument(8, integer(1, 16))},

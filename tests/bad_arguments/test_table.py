@@ -11,7 +11,7 @@ from .judge import Row, cases, wrong
 from .names import parameters, public
 from .table_models import AUTOENCODERS
 
-MODELS = ("VAE", "BetaTCVAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
+MODELS = ("VAE", "ConditionalVAE", "IWAE", "BetaTCVAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
 BASES = ("models.Estimator", "models.Codec")
 QUANTIZERS = ("VectorQuantizer", "ResidualVectorQuantizer", "FiniteScalarQuantizer")
 CALLBACKS = ("Callback", "EarlyStopping", "BestCheckpoint")
@@ -57,7 +57,7 @@ EXEMPT = {
     **{
         f"models.{m}.check_labels": "of a model without labels, which takes anything"
         for m in MODELS
-        if m not in ("PixelCNN", "VQVAE1d")
+        if m not in ("ConditionalVAE", "PixelCNN", "VQVAE1d")
     },
     **{f"models.{m}.check_latents": "of a model without latents" for m in ("VQVAE", "VQVAE1d", "VQVAE2")},
     "models.PixelCNN.biases": "takes the Tensor that the model has made",

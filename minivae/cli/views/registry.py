@@ -5,7 +5,7 @@ from __future__ import annotations
 from minivae import models
 from minivae.models.base import Estimator
 
-from . import autoencoder, btcvae, penalised, vae, vqvae, vqvae1d, vqvae2
+from . import autoencoder, btcvae, cvae, penalised, vae, vqvae, vqvae1d, vqvae2
 from .view import View
 
 COMMANDS = (
@@ -13,6 +13,7 @@ COMMANDS = (
     *penalised.COMMANDS,
     *vae.COMMANDS,
     *btcvae.COMMANDS,
+    *cvae.COMMANDS,
     *vqvae.COMMANDS,
     *vqvae2.COMMANDS,
     *vqvae1d.COMMANDS,
@@ -23,6 +24,7 @@ VIEWS: dict[type[Estimator], View] = {
     models.ContractiveAutoencoder: penalised.ContractiveView(),
     models.VAE: vae.VAEView(),
     models.BetaTCVAE: btcvae.BetaTCVAEView(),
+    models.ConditionalVAE: cvae.ConditionalVAEView(),
     models.VQVAE: vqvae.VQVAEView(),
     models.VQVAE2: vqvae2.VQVAE2View(),
     models.VQVAE1d: vqvae1d.VQVAE1dView(),

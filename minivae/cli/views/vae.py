@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from minivae import figures, models
 from minivae.data import Dataset
 from minivae.models.base import Estimator
+from minivae.models.latent_space import LatentUsage
 from minivae.random import fork
 from minivae.training import evaluate
 
@@ -27,7 +29,7 @@ SEED = 0x5A  # for the noise of that estimate
 
 
 class VAEView(View):
-    takes = ("images", "samples")
+    takes: tuple[str, ...] = ("images", "samples")
 
     def table(self, run: Run, data: Dataset, asked: Asked) -> Numbers:
         model: Any = run.model
@@ -37,18 +39,20 @@ class VAEView(View):
             terms = evaluate(model, model.binarized(x))
             nll, kl = terms["nll"], terms["kl"]
             numbers[name] = {"elbo": -nll - kl, "nll": nll, "kl": kl, "bits_per_dim": model.bits_per_dim(nll + kl)}
+            if isinstance(model, models.IWAE):
+                numbers[name]["iwae"] = -terms["loss"]
         rows = [[name, *fixed(n["elbo"], n["nll"], n["kl"]), f"{n['bits_per_dim']:.4f}"] for name, n in numbers.items()]
         print_table(["data", "ELBO", "nll", "kl", "bits/dim"], rows)
         print(f"ELBO, nll and kl in nats per image{scale(data, model)}")
+        if isinstance(model, models.IWAE):
+            k, bound = model.importance_samples, numbers["test"]["iwae"]
+            print(f"it was trained on the bound of {k} importance samples, {bound:.2f} on the test images")
         x = data.x_test[:images]
         with fork(SEED):
             likelihood = float(model.log_likelihood(x, samples, progress=True).mean())
         print(f"log p(x) = {likelihood:.2f}: {samples:,} importance samples for each of {len(x):,} test images")
-        usage = model.latent_usage(data.x_test)
-        print(f"{usage.active} of {model.latent_dim} latents active; their KL in nats:")
-        print_columns(fixed(*np.sort(usage.kl)[::-1]))
-        estimate = {"log_likelihood": likelihood, "samples": samples, "images": len(x)}
-        numbers |= {**estimate, "active": usage.active, "kl_per_latent": usage.kl.tolist()}
+        numbers |= {"log_likelihood": likelihood, "samples": samples, "images": len(x)}
+        numbers |= print_latents(model.latent_usage(data.x_test))
         return {**numbers, **print_wholeness(self, model, None, data)}
 
     def draw(self, model: Any, data: Dataset, folder: Path) -> None:
@@ -71,6 +75,13 @@ class VAEView(View):
         return {"samples": model.sample(count)}
 
 
+def print_latents(usage: LatentUsage) -> Numbers:
+    """Print and return the KL of each latent, and how many are active."""
+    print(f"{usage.active} of {len(usage.kl)} latents active; their KL in nats:")
+    print_columns(fixed(*np.sort(usage.kl)[::-1]))
+    return {"active": usage.active, "kl_per_latent": usage.kl.tolist()}
+
+
 def _vae_options(parser: Parser) -> None:
     options.networks(parser, "conv", (32, 64), {"dense": (400, 400), "conv": (256,)})
     options.count(parser, "--latent-dim", 16, "number of latents, the length of a code", most=options.WIDE)
@@ -81,11 +92,14 @@ def _vae_options(parser: Parser) -> None:
     free = "KL in nats that each latent may have without a cost in training"
     parser.add_argument("--free-bits", type=float, default=0.0, help=free)
     options.flag(parser, "--binarize", "draw each grey pixel black or white, anew in each epoch")
+    iwae = "train on the bound of K importance samples, as an IWAE (default: on the ELBO, with the KL in closed form)"
+    options.count(parser, "--iwae", None, iwae, most=1000)
 
 
 def _vae(args: argparse.Namespace, data: Dataset) -> Estimator:
     steps = -(-len(data.x_train) // args.batch_size)  # of an epoch
-    return models.VAE(
+    make = models.VAE if args.iwae is None else partial(models.IWAE, importance_samples=args.iwae)
+    return make(
         data.x_train.shape[1:],
         likelihood=args.likelihood,
         beta=args.beta,
