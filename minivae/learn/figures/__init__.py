@@ -1,6 +1,6 @@
 """The figures beside the README files of the floors, made from the code itself.
 
-`python -m minivae.learn.figures` draws all of them into a checkout. A figure has two halves: one runs minivae's own
+`python -m minivae.learn.figures`, in a checkout, draws all of them. A figure has two halves: one runs minivae's own
 code and returns what it found, numbers and names alone; the other draws them. What was found is also written into the
 PNG, as JSON in its text field `Description`, so that a test can compare a picture with what the code does today.
 
