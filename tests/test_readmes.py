@@ -82,7 +82,7 @@ def terms(entry: str) -> list[str]:
 
 
 def spaced(text: str) -> str:
-    """Lower case, without the signs of comments and the ends of lines, so that a term may be broken between two lines."""
+    """Lower case, without the signs of comments and the ends of lines, as a term may be broken between two lines."""
     return re.sub(r"[\s#*/]+", " ", text).lower()
 
 

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Lesson 9: CUDA without a GPU
 #
-# A GPU runs one function, a *kernel*, on very many threads at once. This lesson runs kernels on a GPU of under 200 lines
-# of Python (`minivae/learn/gpu.py`), which is slow, and counts: how many bytes a real one would have to move, and how
-# often it would have to wait. These numbers, and not the additions, decide how fast a kernel is.
+# A GPU runs one function, a *kernel*, on very many threads at once. This lesson runs kernels on a GPU in Python
+# (`minivae/learn/gpu.py`, under 200 lines), which is slow, and counts: how many bytes a real one would have to move,
+# and how often it would have to wait. These numbers, and not the additions, decide how fast a kernel is.
 #
 # ## Blocks, threads, warps
 #
