@@ -3,7 +3,7 @@
 Philox maps 128-bit counters one to one to 128-bit results, under a 64-bit key. Its results for the counters 0, 1, 2,
 ... pass the statistical tests of randomness. There is no state: word i of a draw is a function of (seed, draw, i). So
 every device computes the same numbers, in any order, and a backward pass draws its noise again instead of keeping it:
-the memory of a normal number of each latent, or of a mask of each feature, is saved for a few multiplications.
+four words cost 20 multiplications, and the memory of a number for each latent or feature is saved.
 """
 
 from __future__ import annotations
