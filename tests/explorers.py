@@ -30,12 +30,14 @@ LATENT = {
     "logistic": lambda shape: models.VAE(shape, likelihood="logistic", **DENSE),
     "iwae": lambda shape: models.IWAE(shape, importance_samples=2, **DENSE),
     "btcvae": lambda shape: models.BetaTCVAE(shape, **DENSE),
+    "vaegan": lambda shape: models.VAEGAN(shape, discriminator_channels=(4, 4), **DENSE),
     "cvae": lambda shape: models.ConditionalVAE(shape, CLASSES, **DENSE),
 }
 CODED = {
     "vq": lambda shape: models.VQVAE(shape, **CODES),
     "rvq": lambda shape: models.VQVAE(shape, quantizer="rvq", stages=2, **CODES),
     "fsq": lambda shape: models.VQVAE(shape, quantizer="fsq", levels=(3, 2), **{**CODES, "codes": 256, "code_dim": 16}),
+    "vqgan": lambda shape: models.VQGAN(shape, discriminator_channels=(4, 4), **CODES),
     "vqvae2": lambda shape: models.VQVAE2(shape, top_codes=5, stride=2, **CODES),
 }
 KINDS = {**LATENT, **CODED}

@@ -15,7 +15,20 @@ from contextlib import redirect_stderr, redirect_stdout
 
 from minivae import __version__
 
-from . import compress, config_file, contenders, disentanglement, explore, info, learn, pictures, tables, train, uses
+from . import (
+    compress,
+    config_file,
+    contenders,
+    continuation,
+    disentanglement,
+    explore,
+    info,
+    learn,
+    pictures,
+    tables,
+    train,
+    uses,
+)
 from .parser import Parser
 from .streams import Stream
 
@@ -77,6 +90,18 @@ def _parser() -> Parser:
     parser = Parser(prog="minivae", description="Autoencoders you can read.")
     parser.add_argument("--version", action="version", version=f"minivae {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (train, tables, pictures, uses, contenders, disentanglement, compress, explore, learn, info):
+    for module in (
+        train,
+        tables,
+        pictures,
+        continuation,
+        uses,
+        contenders,
+        disentanglement,
+        compress,
+        explore,
+        learn,
+        info,
+    ):
         module.add_commands(commands)
     return parser

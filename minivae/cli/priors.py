@@ -1,4 +1,8 @@
-"""`minivae train prior RUN` trains a PixelCNN on the codes of a VQ-VAE, or two of them on those of a VQ-VAE-2."""
+"""`minivae train prior RUN` trains the prior of a VQ-VAE's codes.
+
+It is a PixelCNN over the maps of images, two of them for the maps of a VQ-VAE-2, and a WaveNet over the sequences of
+sounds.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,10 @@ from .training import training
 from .views.registry import view_of
 from .views.view import Asked
 
-KERNELS, WIDE_KERNELS = (5, 3), (9, 7)  # of a prior's layers; it has to see far back in sequences, maps of one row
+# Options that are not given. A WaveNet has so many layers that it sees all codes of a sequence.
+OF_MAPS: dict[str, Any] = {"epochs": 20, "batch_size": 128, "channels": 32, "layers": 5}
+OF_SEQUENCES: dict[str, Any] = {"epochs": 10, "batch_size": 32, "channels": 64}
+OF_CLIPS: dict[str, Any] = {**OF_MAPS, "batch_size": 32}  # frame by frame it takes more steps
 MIRRORED = ("fashion-mini", "fashion-mnist")  # data whose mirror images are as good: no digits, no letters
 
 
@@ -28,8 +35,13 @@ def add_options(parser: Parser) -> None:
     options.run(parser)
     options.training(parser, 20)
     options.validation(parser)
-    options.count(parser, "--channels", 32, "number of channels of each convolution", most=options.CHANNELS)
-    options.count(parser, "--layers", 5, "number of layers of the PixelCNN", most=100)
+    options.count(parser, "--channels", None, "number of channels of each convolution", most=options.CHANNELS)
+    options.count(parser, "--layers", None, "number of layers", most=100)
+    parser.set_defaults(**dict.fromkeys(OF_MAPS))
+    for action in (action for action in parser.options if action.dest in OF_MAPS):
+        others = f", of sounds {OF_SEQUENCES.get(action.dest, 'as many as see all codes')}"
+        others += f", of clips {OF_CLIPS[action.dest]}" if OF_CLIPS[action.dest] != OF_MAPS[action.dest] else ""
+        action.help = f"{action.help} (default: {OF_MAPS[action.dest]}{others})"
     dropout = "probability that a feature of a layer is zero in a step of the training"
     parser.add_argument("--dropout", type=options.probability, default=0.1, metavar="P", help=dropout)
     mirrored = f"train on the codes of mirror images too (default: for {' and '.join(MIRRORED)})"
@@ -43,6 +55,7 @@ def train(args: argparse.Namespace) -> None:
     """Train the prior of a run's codes, or both priors of a VQ-VAE-2."""
     run = Run.open(args.run, args.device)
     model = run.model
+    _complete(args, model)
     if isinstance(model, models.VQVAE2):
         _train_priors_of_levels(args, run, model)
         return
@@ -51,7 +64,10 @@ def train(args: argparse.Namespace) -> None:
     files = Files(run.folder, PRIOR)
     with training(files, args) as of_prior:
         whole = of_prior.checked(run.data())
-        conditional = _conditional(whole, args.conditional)
+        of_video = isinstance(model, models.VideoVQVAE)
+        if of_video and args.conditional:
+            raise ValueError("--conditional is not for the prior of a video, which is given the frames before")
+        conditional = not of_video and _conditional(whole, args.conditional)
         data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
         manual_seed(args.seed)
         prior = _prior(args, model, 1 + max(_labels(whole.y_train)) if conditional else None)
@@ -59,12 +75,16 @@ def train(args: argparse.Namespace) -> None:
         print(f"prior with {prior.num_parameters():,} parameters on the {shape} codes of {run.folder}: ", end="")
         x, y = _with_mirrored(args, whole, model, data)
         mirrored = len(x) > len(data.x_train)
-        maps, validation_maps = model.encode(x), model.encode(x_validation)
-        sizes = images.sizes(args.validation, maps, validation_maps, data.x_test)
+        maps, validation_maps, test_maps = model.encode(x), model.encode(x_validation), data.x_test
+        if isinstance(model, models.VideoVQVAE):  # frame by frame, each given those before it
+            examples = models.VideoPrior(prior, model.frames).examples
+            (maps, y), (validation_maps, y_validation) = examples(maps), examples(validation_maps)
+            test_maps = data.x_test.reshape(-1, *data.x_test.shape[2:])
+        sizes = images.sizes(args.validation, maps, validation_maps, test_maps)
         print(f"{sizes} maps{', one half of the training maps of mirror images' if mirrored else ''}", flush=True)
         of_prior.begin()
-        validation = (validation_maps, y_validation) if conditional else validation_maps
-        of_prior.fit(prior, args, maps, y if conditional else None, validation=validation)
+        validation = (validation_maps, y_validation) if prior.conditional else validation_maps
+        of_prior.fit(prior, args, maps, y if prior.conditional else None, validation=validation)
         finish(of_prior, args, prior, run, whole)
         view_of(model).draw_samples(run, gallery.SHEET, run.folder / "samples.png", Asked())
     print(f"prior, metrics and samples are in {run.folder}/")
@@ -117,19 +137,33 @@ def _with_mirrored(
     return x, y
 
 
-def _prior(args: argparse.Namespace, model: models.VQVAE, classes: int | None) -> models.PixelCNN:
-    first_kernel, kernel = WIDE_KERNELS if model.map_size[0] == 1 else KERNELS
-    return models.PixelCNN(
-        model.code_shape,
-        model.quantizer.codes,
-        channels=args.channels,
-        layers=args.layers,
-        first_kernel=first_kernel,
-        kernel=kernel,
-        classes=classes,
-        codebook_digest=model.codebook_digest,
-        dropout=args.dropout,
-    )
+def _complete(args: argparse.Namespace, model: Estimator) -> None:
+    """Set the options that were not given and are others for maps than for sequences."""
+    defaults = OF_MAPS
+    if isinstance(model, models.VQVAE1d):
+        defaults = {**OF_SEQUENCES, "layers": _layers_that_see_all(model)}
+    elif isinstance(model, models.VideoVQVAE):
+        defaults = OF_CLIPS
+    for name, value in defaults.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+
+
+def _layers_that_see_all(model: models.VQVAE) -> int:
+    """The least number of layers, with dilations 1, 2, 4, ..., that sees all codes of a segment."""
+    return max(1, (model.map_size[1] - 1).bit_length())
+
+
+def _prior(args: argparse.Namespace, model: models.VQVAE, classes: int | None) -> Any:
+    common = {"classes": classes, "codebook_digest": model.codebook_digest, "dropout": args.dropout}
+    sizes = model.code_shape, model.quantizer.codes, args.channels
+    if isinstance(model, models.VideoVQVAE):
+        settings = {"channels": args.channels, "layers": args.layers, "dropout": args.dropout}
+        return models.VideoPrior.of(model, **settings).frame
+    if not isinstance(model, models.VQVAE1d):
+        return models.PixelCNN(*sizes, args.layers, **common)
+    period = _layers_that_see_all(model)  # after which the dilations begin again at 1
+    return models.WaveNet(*sizes, [2 ** (i % period) for i in range(args.layers)], **common)
 
 
 def _conditional(data: Dataset, asked: bool | None) -> bool:

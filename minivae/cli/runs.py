@@ -13,7 +13,8 @@ from typing import Any
 from minivae import __version__, models
 from minivae.data import Dataset
 from minivae.kernels import cpu_choice
-from minivae.models import VQVAE, VQVAE2, PixelCNN, VQVAE2Prior
+from minivae.models import VQVAE, VQVAE2, VideoPrior, VideoVQVAE, VQVAE2Prior
+from minivae.models.autoregressive import Autoregressive
 from minivae.models.base import Estimator
 from minivae.training.checkpoint import atomic_write
 
@@ -24,12 +25,13 @@ from .pixels import check_pixels
 OVERWRITING = "overwriting"  # the mark in config.json while what an older run left is removed
 OF_A_RUN = ("model", "versions", "contents", OVERWRITING)  # what config.json holds besides options
 PICTURES = (
-    *("anomalies", "atoms", "codes", "codes_bottom", "codes_top", "compression", "denoised", "factors", "information"),
-    *("interpolation", "latent", "levels", "manifold", "reconstructions", "samples", "stages", "training"),
-    *("traversal", "voices"),
+    *("anomalies", "atoms", "codes", "codes_bottom", "codes_top", "compression", "continuation", "denoised"),
+    *("factors", "information", "interpolation", "latent", "levels", "manifold", "reconstructions", "samples"),
+    *("stages", "training", "traversal", "voices"),
 )
 PRIOR, TOP, BOTTOM = "prior_", "prior_top_", "prior_bottom_"  # prefixes of the files of priors
 SOUNDS = ("reconstructions", "samples", "voices")
+CLIPS = ("continuation", "reconstructions", "samples")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Files:
         """
         names = ["checkpoint.npz", "metrics.jsonl", "results.json", *(f"{picture}.png" for picture in PICTURES)]
         names += [f"{sound}.wav" for sound in SOUNDS]
-        samples = [self.folder / f"samples{suffix}" for suffix in (".png", ".wav")]
+        names += [f"{clips}.gif" for clips in CLIPS]
+        samples = [self.folder / f"samples{suffix}" for suffix in (".png", ".wav", ".gif")]
         for path in (self.model, *samples, *map(self.path, names)):
             path.unlink(missing_ok=True)
         for prefix in {"": (PRIOR, TOP), TOP: (BOTTOM,)}.get(self.prefix, ()):
@@ -91,7 +94,7 @@ class Run:
             missing = "has no model.npz" if path.is_dir() else "does not exist"
             raise FileNotFoundError(f"{str(path)!r} is no run: it {missing}; `minivae train` makes one")
         model = models.load(file)
-        if isinstance(model, PixelCNN):
+        if isinstance(model, Autoregressive):
             raise ValueError(f"{str(file)!r} is the prior of a VQ-VAE; name the folder of the run")
         return cls(file.parent, model.to(device=device), device)
 
@@ -111,7 +114,8 @@ class Run:
                 raise ValueError(f"there is no {self.folder / 'config.json'}; say with --data which images to use")
             if not isinstance(name, str):
                 raise ValueError(f"{self.folder / 'config.json'} names no data set, but {name!r}")
-        data = images.load(name, self.model.image_shape if own or images.takes_shape(name) else None)
+        shape = self.model.image_shape
+        data = images.load(name, shape if own or images.takes_shape(name, shape) else None)
         check_pixels(self.model, data)
         rate = getattr(self.model, "sample_rate", None)
         if rate != data.sample_rate and None not in (rate, data.sample_rate):
@@ -120,18 +124,20 @@ class Run:
         return images.set_aside(data, config.get("validation"), config.get("seed", 0))[0] if own else data
 
     def prior(self) -> Any:
-        """Load the prior of this model's codes, a PixelCNN or of a VQ-VAE-2 a VQVAE2Prior; None if there is none.
+        """Load the prior of this model's codes, a PixelCNN, WaveNet, VideoPrior or VQVAE2Prior; None if there is none.
 
         Raises ValueError for a prior of the codes of another codebook.
         """
         files = self._prior_files()
         if not files or not all(part.model.exists() for part in files):
             return None
-        parts = [self._prior_in(part) for part in files]
+        parts: list[Any] = [self._prior_in(part) for part in files]
+        if isinstance(self.model, VideoVQVAE):
+            return VideoPrior(parts[0], self.model.frames)
         return VQVAE2Prior(*parts) if isinstance(self.model, VQVAE2) else parts[0]
 
     def _prior_files(self) -> list[Files]:
-        """Name the files of the PixelCNNs that the prior of this model is made of."""
+        """Name the files of the distributions that the prior of this model is made of."""
         prefixes = [TOP, BOTTOM] if isinstance(self.model, VQVAE2) else [PRIOR] * isinstance(self.model, VQVAE)
         return [Files(self.folder, prefix) for prefix in prefixes]
 
@@ -140,8 +146,8 @@ class Run:
         """The codebook_digest of the model, None if it has no codes."""
         return self.model.codebook_digest if isinstance(self.model, (VQVAE, VQVAE2)) else None
 
-    def _prior_in(self, files: Files) -> PixelCNN:
-        prior = PixelCNN.load(files.model).to(device=self.device)
+    def _prior_in(self, files: Files) -> Autoregressive:
+        prior = _loaded_prior(files.model).to(device=self.device)
         if prior.codebook_digest != self._digest:
             raise ValueError(
                 f"{str(files.model)!r} was trained on the codes of another codebook; `minivae train prior "
@@ -152,13 +158,21 @@ class Run:
     def drop_other_prior(self) -> None:
         """Remove a prior of codes that this model had before its training went on, and say so."""
         found = [files for files in self._prior_files() if files.model.exists()]
-        other = [f for f in found if PixelCNN.load(f.model).codebook_digest != self._digest]
+        other = [f for f in found if _loaded_prior(f.model).codebook_digest != self._digest]
         for files in other:
             files.forget()
         if other:
             print(
                 f"removed the prior: its codes are those of before; `minivae train prior {self.folder}` trains another"
             )
+
+
+def _loaded_prior(path: Path) -> Autoregressive:
+    """Load a prior of codes. Raise ValueError for a file with another model in it."""
+    prior = models.load(path)
+    if not isinstance(prior, Autoregressive):
+        raise ValueError(f"{str(path)!r} holds a {type(prior).__name__}, which is no prior of codes")
+    return prior
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from minivae import figures
 from minivae.data import Dataset
-from minivae.models import PixelCNN, VQVAE1d
+from minivae.models import VQVAE1d
 from minivae.training.checkpoint import atomic_write
 
 SHOWN, HEARD = 5, 20  # segments on a picture, and in a sound
@@ -31,8 +31,8 @@ def draw(model: VQVAE1d, data: Dataset, folder: Path) -> None:
 
 def draw_reconstructions(model: VQVAE1d, x: np.ndarray, y: np.ndarray | None, path: Path) -> None:
     """Segments x (N, 1, 1, T) of labels y beside their reconstructions; in the sound each is followed by its own."""
-    seen = _rows(model.reconstruct(x, y))
-    x = _rows(model.check_images(x))
+    seen = rows(model.reconstruct(x, y))
+    x = rows(model.check_images(x))
     _save(path, {"test": x, "reconstructed": seen}, "test segments and their reconstructions", model.sample_rate)
     write_wav(path.with_suffix(".wav"), np.stack([x, seen], axis=1).reshape(-1, x.shape[1]), model.sample_rate)
 
@@ -40,24 +40,28 @@ def draw_reconstructions(model: VQVAE1d, x: np.ndarray, y: np.ndarray | None, pa
 def _draw_voices(model: VQVAE1d, x: np.ndarray, own: str, names: tuple[str, ...], path: Path) -> None:
     """A test segment x (1, 1, T) of the speaker `own`, then its codes in the voice of each speaker."""
     codes = model.encode(x[None])
-    voices = _rows(np.concatenate([model.decode(codes, k) for k in range(len(names))]))
-    shown = np.concatenate([_rows(x[None]), voices])
+    voices = rows(np.concatenate([model.decode(codes, k) for k in range(len(names))]))
+    shown = np.concatenate([rows(x[None]), voices])
     title = f"a test segment of {own!r}, and its codes in the voices of {', '.join(names[:SHOWN])}"
     _save(path, {"": shown[: 1 + SHOWN]}, title, model.sample_rate)
     write_wav(path.with_suffix(".wav"), shown[: 1 + HEARD], model.sample_rate)
 
 
-def draw_samples(
-    model: VQVAE1d, prior: PixelCNN, count: int, path: Path, temperature: float, label: int | None
-) -> None:
+def draw_samples(model: VQVAE1d, prior: Any, count: int, path: Path, temperature: float, label: int | None) -> None:
     """Draw new segments in the voice `label`, without it in all voices in turn."""
-    y = None if model.classes is None else np.arange(count) % model.classes if label is None else np.full(count, label)
-    x = _rows(model.sample(count, prior, temperature, y))
-    _save(path, {"sampled": x}, "samples from the PixelCNN prior and the decoder", model.sample_rate)
+    y = labels_of(model, count) if label is None or model.classes is None else np.full(count, label)
+    x = rows(model.sample(count, prior, temperature, y))
+    title = f"samples from the {type(prior).__name__} prior at temperature {temperature:g} and the decoder"
+    _save(path, {"sampled": x}, title, model.sample_rate)
     write_wav(path.with_suffix(".wav"), x, model.sample_rate)
 
 
-def _rows(x: np.ndarray) -> np.ndarray:
+def labels_of(model: VQVAE1d, count: int) -> np.ndarray | None:
+    """Labels (count,), all voices in turn; None for a model without classes."""
+    return None if model.classes is None else np.arange(count) % model.classes
+
+
+def rows(x: np.ndarray) -> np.ndarray:
     """(N, 1, 1, T) -> (N, T), within [-1, 1]."""
     return np.clip(x[:, 0, 0], -1, 1)
 

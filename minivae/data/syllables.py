@@ -39,6 +39,7 @@ BANDWIDTHS = np.array([70.0, 100.0, 150.0])  # Hz
 PARTS = np.array([0.0, 0.15, 0.5, 0.65])  # where consonant, vowel, consonant, vowel begin, as a share of the segment
 GLIDE = 0.03  # seconds from one target to the next
 HIGHEST = np.array([2600.0, 3100.0, 3600.0])  # Hz: no formant is higher, so that none falls on another
+AT_A_TIME = 100  # segments, whose arrays fit into a cache
 LOUDNESS = 0.1  # root mean square of a segment
 
 
@@ -48,27 +49,35 @@ def generate(count: int, length: int, seed: int = SEED) -> tuple[np.ndarray, np.
     A larger count appends segments and leaves the first ones unchanged.
     """
     u = uniform((count, 8), np.dtype(np.float64), Noise(seed, 0))
+    hiss = normal((count, length), np.dtype(np.float32), Noise(seed, 1))
+    parts = [slice(k, k + AT_A_TIME) for k in range(0, max(count, 1), AT_A_TIME)]
+    return np.concatenate([_spoken(u[p], hiss[p]) for p in parts]), (u[:, 0] * len(SPEAKERS)).astype(np.int64)
+
+
+def _spoken(u: np.ndarray, hiss: np.ndarray) -> np.ndarray:
+    """Uniform numbers (N, 8), which choose what is spoken, and normal ones (N, T) -> segments (N, T)."""
+    length = hiss.shape[1]
     speaker = (u[:, 0] * len(SPEAKERS)).astype(np.int64)
-    consonants = (u[:, 1:3] * len(CONSONANTS)).astype(np.int64)  # (count, 2)
+    consonants = (u[:, 1:3] * len(CONSONANTS)).astype(np.int64)  # (N, 2)
     vowels = (u[:, 3:5] * len(VOWELS)).astype(np.int64)
-    part = np.searchsorted(PARTS, np.arange(length) / length, side="right") - 1  # (length,), which of the four
-    order = np.stack([consonants[:, 0], vowels[:, 0], consonants[:, 1], vowels[:, 1]], axis=1)  # (count, 4)
+    part = np.searchsorted(PARTS, np.arange(length) / length, side="right") - 1  # (T,), which of the four
+    order = np.stack([consonants[:, 0], vowels[:, 0], consonants[:, 1], vowels[:, 1]], axis=1)  # (N, 4)
 
     def track(of_consonants: np.ndarray, of_vowels: np.ndarray) -> np.ndarray:
-        """Values of consonants and vowels -> their course in time (length, count)."""
+        """Values of consonants and vowels -> their course in time (T, N)."""
         steps = np.where(np.arange(4) % 2, of_vowels[order], of_consonants[order])
         return _smooth(steps.T[part])
 
     ones = np.ones(len(VOWELS))
     t = np.arange(length)[:, None] / length
-    pitch = PITCH[speaker] * (0.9 + 0.2 * u[:, 5]) * (1.1 - 0.25 * t)  # (length, count): it falls
+    pitch = PITCH[speaker] * (0.9 + 0.2 * u[:, 5]) * (1.1 - 0.25 * t)  # (T, N): it falls
     source = track(VOICE, ones) * _glottis(pitch, u[:, 6])
-    source += 0.02 * track(HISS, 0 * ones) * normal((count, length), np.dtype(np.float64), Noise(seed, 1)).T
+    source += 0.02 * track(HISS, 0 * ones) * hiss.T
     formants = [track(CONSONANTS[:, k], VOWELS[:, k]) * TRACT[speaker] for k in range(3)]
     x = _resonate(source, np.minimum(formants, HIGHEST[:, None, None]))
     x *= np.minimum(1, 20 * np.minimum(t, 1 - t))  # silence at both ends
     x *= LOUDNESS * (0.7 + 0.6 * u[:, 7]) / np.sqrt((x * x).mean(axis=0) + 1e-12)
-    return np.clip(x, -1, 1).T.astype(np.float32, order="C"), speaker
+    return np.clip(x, -1, 1).T.astype(np.float32, order="C")
 
 
 def _smooth(steps: np.ndarray) -> np.ndarray:

@@ -35,6 +35,8 @@ class CodeModel(LikelihoodCodec):
     A subclass defines encode(), decode(), check_codes(), codebook_digest, _uniform_cost() and _coded_nll().
     """
 
+    likelihoods: Sequence[str] = sorted(LIKELIHOODS)  # that the parameter `likelihood` may name
+
     @property
     def codebook_digest(self) -> str:
         """SHA-256 of all codebooks in hexadecimal. A prior keeps it, so that it is not used with other codes."""
@@ -108,12 +110,12 @@ class CodeModel(LikelihoodCodec):
             )
 
 
-def check_networks(sizes: Mapping[str, Any], residual_blocks: Any, likelihood: Any) -> None:
+def check_networks(sizes: Mapping[str, Any], residual_blocks: Any, likelihood: Any, likelihoods: Sequence[str]) -> None:
     """TypeError or ValueError for sizes of codebooks and layers (by name) below 1, and what else VQVAE() refuses."""
     for name, size in sizes.items():
         checks.integer(name, size, 1)
     checks.integer("residual_blocks", residual_blocks, 0, most=MOST_BLOCKS)
-    checks.choice("likelihood", likelihood, sorted(LIKELIHOODS))
+    checks.choice("likelihood", likelihood, likelihoods)
 
 
 def check_multiples(image_shape: Sequence[int], stride: int) -> None:

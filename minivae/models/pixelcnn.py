@@ -63,33 +63,23 @@ Features are (N, H, W, C) in this file: each pixel is a row of C numbers, and a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log, prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor
-from minivae.kernels import backend, checks
+from minivae.kernels import checks
 from minivae.nn import Conv2d, Embedding, Linear, Module, ModuleList, Sequential, init
 from minivae.nn.layers import ReLU
-from minivae.ops.likelihood import CrossEntropy
 
-from .base import Estimator
+from .autoregressive import Autoregressive, Draw, OnPosition, check_codebook_digest
 from .pixelcnn_context import ContextNetwork, check_context, check_context_settings, lookup
-from .pixelcnn_sampling import OnPosition, Sampler
+from .pixelcnn_sampling import Sampler
 from .pixelcnn_stages import by_stage, check_map_shape, later_stages
 
-SAMPLES_AT_A_TIME = 256
 MOST_LAYERS = 1000
 Bias = tuple[Tensor, Tensor] | tuple[None, None]  # V y for both stacks, (N, 1, 1, 2 C) of a class or (N, H, W, 2 C)
-
-
-class PixelCNNLoss(NamedTuple):
-    """Scalars in nats per map, averaged over the batch: loss = nll = -log P."""
-
-    loss: Tensor
-    nll: Tensor
 
 
 class GatedLayer(Module):
@@ -157,7 +147,7 @@ def _row(table: Tensor, y: Tensor) -> Tensor:
     return F.reshape(lookup(table, y), (len(y), 1, 1, table.shape[1]))
 
 
-class PixelCNN(Estimator):
+class PixelCNN(Autoregressive):
     """Gated PixelCNN over maps of integers: the codes of a VQ-VAE, or binary images (values=2).
 
     map_shape: (H, W), or (stages, H, W) of maps with several integers at a position, which are drawn one after the
@@ -206,8 +196,7 @@ class PixelCNN(Estimator):
         _check_odd(first_kernel=first_kernel, kernel=kernel)
         if classes is not None:
             checks.integer("classes", classes, 1)
-        if not isinstance(codebook_digest, (str, type(None))):
-            raise TypeError(f"codebook_digest must be a str or None, got {checks.shown(codebook_digest)}")
+        check_codebook_digest(codebook_digest)
         check_context_settings(context_shape, context_values, context_blocks, classes)
         self.context_shape, self.context_values, self.context_blocks = context_shape, context_values, context_blocks
         checks.number("dropout", dropout, "[0, 1)")
@@ -276,87 +265,10 @@ class PixelCNN(Estimator):
         context = self.context(y)  # (N, H, W, C)
         return [layer.context_bias(context) for layer in layers]
 
-    def nll(self, maps: Any, y: Any = None) -> Tensor:
-        """-log P of each map in nats: (N, H, W) -> (N,). Raises what score_samples() raises."""
-        maps = self._maps(maps)
-        logits = F.reshape(self.logits(maps, y), (maps.size, self.values))
-        nll = CrossEntropy.apply(logits, F.reshape(maps, (maps.size,)))  # (N H W,): -log P(k_ij | the past)
-        return F.reshape(nll, (len(maps), prod(self.map_shape))).sum(axis=1)  # (N,): equation 1
-
-    def loss(self, maps: Any, y: Any = None) -> PixelCNNLoss:
-        """The mean of -log P over maps (N, H, W), given their labels or contexts y if the model is conditional.
-
-        Raises what score_samples() raises.
-        """
-        nll = self.nll(maps, y).mean()
-        return PixelCNNLoss(nll, nll)
-
-    # ---- plain arrays ----
-
-    def score_samples(self, maps: np.ndarray, y: Any = None) -> np.ndarray:
-        """log P of each map (N, H, W) in nats, (N,).
-
-        y: labels (N,) or contexts (N, M, h, w), for a conditional model and only there. Raises TypeError unless maps, y
-        are integers, ValueError for other shapes, values out of range, a y that is missing or not one of the model's.
-        """
-        maps = self.check_images(maps)
-        given = () if self._unconditional(y) else (self.check_labels(y, len(maps)),)
-        return -self.batched(self.nll, maps, *given).astype(np.float64)
-
-    def sample(
-        self, n: int = 1, temperature: float = 1.0, y: Any = None, on_position: OnPosition | None = None
-    ) -> np.ndarray:
-        """n maps (n, H, W), int64, drawn with minivae's generator.
-
-        temperature: the logits are divided by it; at 0 each position takes its likeliest value. y: one label for all
-        maps or an array (n,) of them, one context (M, h, w) for all maps or an array (n, M, h, w) of them, for a
-        conditional model and only there. on_position: a function that is called, for at most 256 maps at a time, as
-        on_position(i, j, values) when the values (n, stages) at (i, j) are drawn. Raises ValueError for n < 1, for a
-        temperature that is negative or not finite, and for y as score_samples() does.
-        """
-        checks.elements("an array of samples", (checks.integer("n", n, 1), *self.map_shape))
-        temperature = checks.number("temperature", temperature, "[0, inf)")
-        if on_position is not None:
-            checks.function("on_position", on_position)
-        given = None if self._unconditional(y) else self._for_each(y, n)
-        training = self.training
-        self.eval()
-        try:
-            parts = [slice(k, min(k + SAMPLES_AT_A_TIME, n)) for k in range(0, n, SAMPLES_AT_A_TIME)]
-            draw = Sampler(self, temperature, on_position)
-            with self.own_noise(), draw.kernels.session():
-                return np.concatenate([draw(p.stop - p.start, None if given is None else given[p]) for p in parts])
-        finally:
-            self.train(training)
-
-    def bits_per_dim(self, nats: float) -> float:
-        """nats per map -> bits per integer of a map, nats / (H W log 2), or / (stages H W log 2)."""
-        return checks.number("nats", nats) / (prod(self.map_shape) * log(2))
+    def _sampler(self, temperature: float, on_position: OnPosition | None) -> Draw:
+        return Sampler(self, temperature, on_position)
 
     # ---- what comes in ----
-
-    def check_images(self, x: Any) -> np.ndarray:
-        """Maps (N, H, W) as int64.
-
-        Raises TypeError unless they are integers (or booleans), ValueError for another shape or values out of range.
-        """
-        x = checks.array(f"maps of integers in [0, {self.values})", x, "biu")
-        if x.ndim < 3 or x.shape[1:] != tuple(self.map_shape):
-            raise ValueError(f"maps must have shape (N, {', '.join(map(str, self.map_shape))}), got {x.shape}")
-        if x.size and (x.min() < 0 or x.max() >= self.values):
-            raise ValueError(f"the values of maps must be in [0, {self.values}), got {x.min()} to {x.max()}")
-        return x.astype(np.int64, copy=False)
-
-    def tensor(self, x: Any) -> Tensor:
-        """Integers as a constant int64 Tensor on the model's device."""
-        if isinstance(x, Tensor):
-            return x
-        integers = np.array(checks.array("x", x, "biu"), np.int64)
-        return Tensor.wrap(backend(self.embedding.weight.device).asarray(integers))
-
-    def _maps(self, maps: Any) -> Tensor:
-        """maps as a Tensor. A Tensor is not checked: its values would have to be fetched from the device."""
-        return maps if isinstance(maps, Tensor) else self.tensor(self.check_images(maps))
 
     def check_labels(self, y: Any, count: int) -> np.ndarray | None:
         """Labels (count,) or contexts (count, M, h, w) as int64; None for a model without either, whatever y is.
@@ -371,23 +283,9 @@ class PixelCNN(Estimator):
 
     def _for_each(self, y: Any, n: int) -> np.ndarray | None:
         """check_labels() of y, or of one label or one context repeated n times."""
-        if y is not None and np.ndim(y) == (0 if self.context_values is None else 3):
+        if self.context_values is not None and y is not None and np.ndim(y) == 3:
             y = np.repeat(np.asarray(y)[None], n, axis=0)
-        return self.check_labels(y, n)
-
-    def _condition(self, y: Any, count: int) -> Tensor | None:
-        """y as a Tensor, None for a model that is not conditional. A Tensor is not checked."""
-        if isinstance(y, Tensor) and self.conditional:
-            return y
-        return None if self._unconditional(y) else self.tensor(self.check_labels(y, count))
-
-    def _unconditional(self, y: Any) -> bool:
-        """Whether the model takes no y; ValueError if it takes none and there is one."""
-        if not self.conditional and y is not None:
-            raise ValueError(
-                f"labels y belong to a conditional model, and this one has classes=None, got {checks.shown(y)}"
-            )
-        return not self.conditional
+        return super()._for_each(y, n) if self.context_values is None else self.check_labels(y, n)
 
 
 def _check_odd(**widths: int) -> None:

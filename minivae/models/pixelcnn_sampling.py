@@ -24,7 +24,7 @@ is softmax(logits / temperature) (Maddison et al. 2014), for any temperature > 0
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,7 +34,8 @@ from minivae.kernels.contract import Array
 from minivae.nn import Embedding, ModuleList, Sequential
 from minivae.random import current_generator
 
-OnPosition = Callable[[int, int, np.ndarray], object]
+from .autoregressive import OnPosition
+
 LEAST_UNIFORM = 2.0**-54  # in place of 0, half of the least uniform number above it, so that its logarithm is finite
 
 

@@ -5,26 +5,28 @@ waveform x of T samples becomes a sequence of codes, each of which stands for S 
 
     x (1, T)  ->  z_e(x) (D, T/S)  ->  codes k(x) (T/S)  ->  z_q(x) (D, T/S)  ->  p(x | z_q(x), y)
 
-With K codes at a sampling rate of R samples a second that is R / S log2 K bits a second. For example R = 8000, S = 16
-and K = 256 make 500 codes of 8 bits each second, 4,000 bits a second; 8-bit mu-law takes 64,000.
+With K codes at a sampling rate of R samples a second that is R / S log2 K bits a second. For example R = 8000, S = 32
+and K = 256 make 250 codes of 8 bits each second, 2,000 bits a second; 8-bit mu-law takes 64,000.
 
 **The speaker.** The decoder is told the label y of the waveform, its speaker or class, and the encoder is not. What y
 says need not be said by the codes again, so they keep what the speakers share, and decode(k(x), y=other) has the
-content of x in another voice. The label adds a bias for each channel in each residual block, as in WaveNet (van den
-Oord et al. 2016, section 2.5, global conditioning). How much of the voice the codes leave out is a question of their
-number: the paper's take 64 samples each; those of 16 samples keep the pitch as well.
+content of x in another voice. The label adds a bias for each channel in each residual block of the decoder, as in
+WaveNet (van den Oord et al. 2016, section 2.5, global conditioning). How much of the voice the codes leave out is a
+question of their number. This decoder has to be told when each pulse of the voice comes, so they hold the pitch.
 
 **The decoder** of the paper is a WaveNet, which draws one sample after the other given all before. That takes a pass
 for each sample and is too slow for a CPU. This decoder is a stack of transposed convolutions, all samples at once. What
 it cannot know from the codes, such as the noise of an s, it can but average: its mean is silence there, and its
 reconstructions sound muffled. A WaveNet would draw some noise in its place.
 
-**The likelihood** is Gaussian with one trained variance, in nats for the density of samples in [-1, 1]. A waveform has
-thousands of samples, and the gradient of their nll grows as the variance falls. The commitment term of equation 3 has
-to hold the encoder against it, hence its weight of 100: with the 0.25 of images the encoder runs away from the codes.
+**The likelihood** is by default Gaussian with one trained variance, in nats for the density of samples in [-1, 1]. A
+waveform has thousands of samples, and the gradient of their nll grows as the variance falls. The commitment term of
+equation 3 has to hold the encoder against it, hence its weight of 100: with the 0.25 of images the encoder runs away
+from the codes. The other likelihood is a categorical distribution over the 256 levels of 8-bit mu-law, the one of
+WaveNet, in nats that are code lengths (nn/mu_law.py).
 
 A waveform has the shape (1, 1, T), that of an image of one row, and its codes (1, T/S), so that what is written for
-images and their maps works here: Batches, data sets, and the PixelCNN as the prior of the codes.
+images and their maps works here. The prior of the codes is a WaveNet (wavenet.py).
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from minivae.autograd import Tensor
 from minivae.kernels import checks
 from minivae.nn import Conv1d, ConvTranspose1d, Module, ModuleList, ReLU, Sequential, init
 from minivae.nn.likelihoods import Gaussian
+from minivae.nn.mu_law import MuLaw
 from minivae.ops.linear import Embedding as Lookup
 
 from .arrays import shaped
@@ -85,7 +88,7 @@ class Encoder(Module):
 
 
 class Decoder(Module):
-    """z_q (N, D, 1, T/S) and labels y (N,) -> the mean of p(x | z_q, y), (N, 1, 1, T): the encoder's mirror image."""
+    """z_q (N, D, 1, T/S) and labels y (N,) -> the parameters of p(x | z_q, y), (N, outputs, 1, T)."""
 
     def __init__(
         self,
@@ -95,14 +98,16 @@ class Decoder(Module):
         dilations: Sequence[int],
         dim: int,
         classes: int | None,
+        outputs: int,
     ) -> None:
+        self.outputs = outputs
         self.first = Conv1d(dim, channels, 3, padding=1)
         self.stages, self.up = ModuleList(), ModuleList()
         for i, s in enumerate(reversed(strides)):
             self.stages.append(ModuleList(DilatedBlock(channels, inner, d, classes) for d in dilations))
             last = i == len(strides) - 1
             padding = (s + 1) // 2
-            self.up.append(ConvTranspose1d(channels, 1 if last else channels, 2 * s, s, padding, s % 2))
+            self.up.append(ConvTranspose1d(channels, outputs if last else channels, 2 * s, s, padding, s % 2))
 
     def forward(self, z: Any, y: Tensor | None = None) -> Tensor:
         h = self.first(F.reshape(z, (*z.shape[:2], z.shape[3])))  # (N, channels, T/S)
@@ -111,7 +116,7 @@ class Decoder(Module):
             for block in blocks:
                 h = block(h, y)
             h = up(F.relu(h))  # (N, channels, s times as long)
-        return F.reshape(h, (len(h), 1, 1, h.shape[2]))
+        return F.reshape(h, (*h.shape[:2], 1, h.shape[2]))
 
 
 class Noise(Gaussian):
@@ -134,11 +139,13 @@ class VQVAE1d(VQVAE):
     image_shape: (1, 1, T), T a multiple of the strides' product. sample_rate: samples a second, for bits_a_second and
     for files. classes: the number of labels (speakers) that the decoder is conditional on, or None. codes, code_dim: K
     and D. channels, residual_channels: of the convolutions and inside of the residual blocks. strides: of the encoder's
-    convolutions, each at least 2. dilations: of the residual blocks that follow each of them, and of the decoder's. The
-    others: see VQVAE, nn.VectorQuantizer and Estimator.
+    convolutions, each at least 2. dilations: of the residual blocks that follow each of them, and of the decoder's.
+    likelihood: 'gaussian' or 'mu-law'. The others: see VQVAE, nn.VectorQuantizer and Estimator.
 
     Raises TypeError and ValueError for arguments of other types and ranges.
     """
+
+    likelihoods = ("gaussian", "mu-law")
 
     def __init__(
         self,
@@ -149,12 +156,13 @@ class VQVAE1d(VQVAE):
         code_dim: int = 16,
         channels: int = 64,
         residual_channels: int = 32,
-        strides: Sequence[int] = (4, 4),
+        strides: Sequence[int] = (4, 8),
         dilations: Sequence[int] = (1, 3, 9),
         update: str = "ema",
         commitment: float = COMMITMENT,
         decay: float = 0.95,
         restart: float = 0.05,
+        likelihood: str = "gaussian",
         *,
         epochs: int = 20,
         lr: float = 1e-3,
@@ -177,7 +185,7 @@ class VQVAE1d(VQVAE):
             code_dim=code_dim,
             channels=channels,
             residual_channels=residual_channels,
-            likelihood="gaussian",
+            likelihood=likelihood,
             update=update,
             commitment=commitment,
             decay=decay,
@@ -212,11 +220,16 @@ class VQVAE1d(VQVAE):
 
     def _make_decoder(self) -> Decoder:
         sizes = self.channels, self.residual_channels
-        return Decoder(self.strides, *sizes, self.dilations, self.code_dim, self.classes)
+        return Decoder(self.strides, *sizes, self.dilations, self.code_dim, self.classes, self.output_shape[0])
+
+    @property
+    def output_shape(self) -> tuple[int, int, int]:
+        """The shape of the decoder's output: (1, 1, T), means, or (H, 1, T), the features of mu-law's logits."""
+        return (1 if self.likelihood == "gaussian" else self.residual_channels), 1, int(self.image_shape[2])
 
     def build_observation(self) -> None:
         """The likelihood, see the head of this file."""
-        self.observation = Noise()
+        self.observation = Noise() if self.likelihood == "gaussian" else MuLaw(self.residual_channels)
 
     # ---- the model ----
 
@@ -228,7 +241,7 @@ class VQVAE1d(VQVAE):
         return VQVAELoss(nll + vq.loss, nll, vq.loss)
 
     def _decoded(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return shaped("decoder", self.decoder(z, y), len(z), *self.image_shape)
+        return shaped("decoder", self.decoder(z, y), len(z), *self.output_shape)
 
     def _labels(self, y: Any, count: int) -> Tensor | None:
         """Labels (count,) as a Tensor on the model's device, None for a model without classes."""
@@ -246,6 +259,16 @@ class VQVAE1d(VQVAE):
         return self.check_labels(y, count)
 
     # ---- plain arrays ----
+
+    def check_images(self, x: Any) -> np.ndarray:
+        """Waveforms (N, 1, 1, T) in the model's dtype, as for other models; with 'mu-law' they lie in [-1, 1].
+
+        Raises TypeError and ValueError as Estimator.check_images() does, and ValueError for samples out of that range.
+        """
+        x = super().check_images(x)
+        if self.likelihood == "mu-law" and x.size and abs(x).max() > 1:
+            raise ValueError(f"samples must lie in [-1, 1] for likelihood='mu-law', got {x.min():g} to {x.max():g}")
+        return x
 
     def decode(self, codes: np.ndarray, y: Any = None, pixels: bool = False) -> np.ndarray:  # type: ignore[override]
         """Codes (N, 1, T/S) -> the expected waveforms (N, 1, 1, T) in the voices y, of a model with classes.

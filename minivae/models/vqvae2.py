@@ -125,7 +125,7 @@ class VQVAE2(CodeModel):
         check_image_shape(image_shape)
         check_stride(image_shape, checks.integer("stride", stride))
         sizes = {"codes": codes, "top_codes": top_codes, "code_dim": code_dim, "channels": channels}
-        check_networks({**sizes, "residual_channels": residual_channels}, residual_blocks, likelihood)
+        check_networks({**sizes, "residual_channels": residual_channels}, residual_blocks, likelihood, self.likelihoods)
         self.image_shape = image_shape  # type: ignore[assignment] # as given, for scikit-learn's clone
         self.codes, self.top_codes, self.code_dim, self.stride = codes, top_codes, code_dim, stride
         self.channels, self.residual_channels, self.residual_blocks = channels, residual_channels, residual_blocks

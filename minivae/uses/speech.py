@@ -5,16 +5,16 @@ Both measures compare frames, because a whole recording is dominated by its loud
 
 from __future__ import annotations
 
-from math import ceil, log1p
+from math import ceil
 
 import numpy as np
 
 from minivae.kernels import checks
+from minivae.nn.mu_law import levels_of, values_of
 
 FRAME = 256  # samples, 32 ms at 8,000 samples a second
 LOWEST, HIGHEST = -10.0, 35.0  # dB: frames outside count as these (Hansen & Pellom 1998)
 QUIET = 1e-3  # of the loudest frame's power, 30 dB below: quieter frames are pauses and do not count
-MU = 255  # of mu-law (ITU-T G.711)
 FLOOR = 1e-4  # of the largest power of all spectra, 40 dB below: what is weaker counts as this
 DEEPEST = 16  # bits a sample that mu_law_at() takes at most
 
@@ -65,19 +65,15 @@ def _frames(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def mu_law(x: np.ndarray, bits: int = 8) -> np.ndarray:
     """Waveforms in [-1, 1] after mu-law coding with `bits` bits a sample and decoding.
 
-    sign(x) log(1 + mu |x|) / log(1 + mu), in [-1, 1], is rounded to the middle of one of 2^bits intervals of equal
-    length, so that the steps are finer near 0. Raises ValueError for other samples and bits outside 1 to DEEPEST;
-    TypeError for arrays of anything but floating numbers.
+    See nn/mu_law.py. Raises ValueError for other samples and bits outside 1 to DEEPEST; TypeError for arrays of
+    anything but floating numbers.
     """
     x, bits = checks.array("x", x, "f"), checks.integer("bits", bits, 1, DEEPEST)
     checks.check_finite(x, "x")
     if x.size and np.abs(x).max() > 1:
         raise ValueError(f"samples must lie in [-1, 1], got {x.min():.6g} to {x.max():.6g}")
-    half = 2 ** (bits - 1)
-    level = np.abs(x) if x.dtype != np.float16 else np.abs(x).astype(np.float32)
-    compressed = np.log1p(MU * level) / log1p(MU)  # in [0, 1]
-    step = (np.minimum(np.floor(compressed * half), half - 1) + 0.5) / half
-    return np.copysign(np.expm1(step * log1p(MU)) / MU, x).astype(x.dtype, copy=False)
+    wide = x if x.dtype != np.float16 else x.astype(np.float32)
+    return values_of(levels_of(wide, 2**bits), 2**bits).astype(x.dtype)
 
 
 def mu_law_at(x: np.ndarray, bits_a_sample: float) -> tuple[np.ndarray, int]:

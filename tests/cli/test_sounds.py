@@ -1,6 +1,7 @@
 """`minivae train vqvae1d`, its prior, and the sounds and pictures that they leave."""
 
 import json
+import shutil
 import wave
 
 import numpy as np
@@ -65,14 +66,55 @@ def test_training_leaves_a_model_that_is_conditional_on_the_speaker(run):
 def test_the_table_has_bits_a_second_beside_mu_law(run):
     _, trained, with_prior = run
     (_, test), both = table(trained.stdout), table(with_prior.stdout)
-    bits = 8000 / 16 * np.log2(6)
+    bits = 8000 / 32 * np.log2(6)
     assert float(test["bits/s of the codes"].replace(",", "")) == pytest.approx(bits, abs=1)
-    assert float(test["bound"]) == pytest.approx(float(test["nll"]) + np.log(6) / 16, abs=2e-4)
-    assert [row["prior of the codes"] for row in both] == ["uniform", "uniform", "PixelCNN"]
+    assert float(test["bound"]) == pytest.approx(float(test["nll"]) + np.log(6) / 32, abs=2e-4)
+    assert [row["prior of the codes"] for row in both] == ["uniform", "uniform", "WaveNet"]
     coding = table(trained.stdout, "test segments by")
     assert coding[0]["times fewer than 8-bit"] == f"{64000 / bits:.1f}"
     assert coding[2]["bits/s"] == "64,000"
     assert float(coding[2]["segmental SNR"]) > float(coding[1]["segmental SNR"])
+
+
+def test_the_table_says_how_sounds_are_heard(run):
+    _, trained, with_prior = run
+    rows = {row["sounds"]: row for row in table(with_prior.stdout, "sounds")}
+    drawn = ["samples, uniform prior", "samples, temperature 1", "samples, temperature 0.8"]
+    assert [*rows] == ["test segments", "their reconstructions", "the same in the next voice", *drawn]
+    assert float(rows["test segments"]["heard as their speaker"].rstrip("%")) > 90  # tones of two pitches
+    assert all(float(row["distance"]) > 0 for row in rows.values())
+    assert [row["sounds"] for row in table(trained.stdout, "sounds")] == [*rows][:4]
+
+
+def test_the_prior_is_a_wavenet_that_sees_all_codes_of_a_segment(run, tmp_path):
+    new = tmp_path / "run"
+    shutil.copytree(run[0], new)
+    succeeded("train", "prior", new, "--force", "--epochs", "1", "--channels", "4")
+    prior = mv.models.load(new / "prior.npz")
+    assert isinstance(prior, mv.models.WaveNet)
+    assert prior.map_shape == (1, T // 32)
+    assert (prior.receptive_field, prior.classes, prior.dilations) == (T // 32, 2, (1, 2, 4, 8))
+    refused(minivae_command("train", "prior", new, "--resume", "--epochs", "2", "--channels", "5"), "channels was 4")
+    longer = succeeded("train", "prior", new, "--resume", "--epochs", "2", "--channels", "4")
+    assert len(table(longer.stdout)) == 3
+    assert len((new / "prior_metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_model_in_the_place_of_a_prior(run, tmp_path):
+    new = tmp_path / "run"
+    shutil.copytree(run[0], new)
+    shutil.copy(new / "model.npz", new / "prior.npz")
+    refused(minivae_command("sample", new), "holds a VQVAE1d, which is no prior of codes")
+
+
+def test_mu_law_counts_bits_of_8(folder, tmp_path):
+    shape = ["--image-shape", "1", "1", str(T), "--likelihood", "mu-law"]
+    done = succeeded("train", "vqvae1d", "--data", folder, *shape, "--out", tmp_path / "run", *QUICK["vqvae1d"])
+    _, test = table(done.stdout)
+    bits = json.loads((tmp_path / "run" / "results.json").read_text())["test"]["bits_per_dim"]
+    assert bits == pytest.approx(float(test["bound"]) / np.log(2), abs=2e-4)
+    assert 2 < bits < 8.5
+    assert "8-bit mu-law" in done.stdout
 
 
 def test_evaluate_prints_the_same_numbers(run, tmp_path):
@@ -125,7 +167,7 @@ class TestBadInput:
 
     def test_a_segment_that_the_strides_do_not_divide(self, tmp_path, folder):
         args = ("vqvae1d", "--data", folder, "--image-shape", 1, 1, 500)
-        self.check(tmp_path, *args, words=("multiple of 16, got 500; nearest: 512",))
+        self.check(tmp_path, *args, words=("multiple of 32, got 500; nearest: 512",))
 
     def test_rates_that_differ_silence_and_short_recordings(self, tmp_path):
         for name, samples, rate, word in (

@@ -155,6 +155,6 @@ class TestSyllables:
 
     def test_the_data_set(self):
         data = mv.datasets.load("syllables", image_shape=(1, 1, 320))
-        assert data.x_train.shape == (900, 1, 1, 320)
+        assert data.x_train.shape == (2400, 1, 1, 320)
         assert data.sample_rate == 8000
         assert set(data.y_train) == set(range(4))

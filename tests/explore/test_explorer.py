@@ -195,6 +195,11 @@ class TestWhichModels:
         with pytest.raises(ValueError, match="explore is for images, .* sounds"):
             Explorer(models.VQVAE1d((1, 1, 64), 8000, codes=4, code_dim=2, channels=2, strides=(4,)), data())
 
+    def test_video_is_refused(self):
+        sizes = {"codes": 4, "code_dim": 2, "channels": 2, "residual_channels": 2, "blocks": 1}
+        with pytest.raises(ValueError, match="explore is for images, .* clips"):
+            Explorer(models.VideoVQVAE((2, 1, 8, 8), **sizes), data())
+
     def test_images_of_two_channels_are_refused(self):
         with pytest.raises(ValueError, match="1 or 3 channels"):
             Explorer(models.Autoencoder((2, 8, 8), arch="dense", latent_dim=2), data((2, 8, 8)))

@@ -12,7 +12,8 @@ from strategies import host
 import minivae as mv
 import minivae.functional as F
 from minivae.models import VAE, VQVAE, PixelCNN, load, pixelcnn
-from minivae.models.pixelcnn import GatedLayer, PixelCNNLoss
+from minivae.models.autoregressive import AutoregressiveLoss
+from minivae.models.pixelcnn import GatedLayer
 from minivae.random import fork
 
 
@@ -152,7 +153,7 @@ class TestLikelihood:
         chosen = np.array([sum(log_p[n, i, j, x[n, i, j]] for i, j in positions(SMALL)) for n in range(5)])
         np.testing.assert_allclose(model.score_samples(x), chosen, rtol=1e-12)
         loss = model.loss(x)
-        assert isinstance(loss, PixelCNNLoss)
+        assert isinstance(loss, AutoregressiveLoss)
         assert loss.loss.item() == pytest.approx(-chosen.mean(), rel=1e-12)
         assert loss.nll.item() == loss.loss.item()
         assert model.bits_per_dim(20 * np.log(2)) == pytest.approx(1)

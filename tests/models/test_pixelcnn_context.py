@@ -142,7 +142,7 @@ class TestSampling:
         expected = model.sample(5, y=np.repeat(c[:1], 5, axis=0))
         mv.manual_seed(1)
         np.testing.assert_array_equal(model.sample(5, y=c[0]), expected)
-        monkeypatch.setattr("minivae.models.pixelcnn.SAMPLES_AT_A_TIME", 2)
+        monkeypatch.setattr("minivae.models.autoregressive.SAMPLES_AT_A_TIME", 2)
         np.testing.assert_array_equal(model.sample(5, 0, c), [model.sample(1, 0, c[k])[0] for k in range(5)])
 
 

@@ -55,7 +55,7 @@ class TestSampling:
 
     def test_labels_choose_the_distribution(self, monkeypatch):
         """Black maps are of class 0, white ones of class 1; each part of many samples has its own labels."""
-        monkeypatch.setattr("minivae.models.pixelcnn.SAMPLES_AT_A_TIME", 20)
+        monkeypatch.setattr("minivae.models.autoregressive.SAMPLES_AT_A_TIME", 20)
         mv.manual_seed(0)
         settings = {**TINY, "classes": 2}
         y = labels(200, settings)
@@ -67,7 +67,7 @@ class TestSampling:
         assert np.abs(model.sample(50, y=mixed).mean(axis=(1, 2)) - mixed).mean() < 0.1
 
     def test_the_seed_decides_and_the_mode_comes_back(self, monkeypatch):
-        monkeypatch.setattr("minivae.models.pixelcnn.SAMPLES_AT_A_TIME", 4)
+        monkeypatch.setattr("minivae.models.autoregressive.SAMPLES_AT_A_TIME", 4)
         model = model_of(SMALL).train()
         mv.manual_seed(0)
         a, b = model.sample(6), model.sample(6)
@@ -95,7 +95,7 @@ class TestOnPosition:
 
     @pytest.mark.parametrize("settings", [*CONFIGURATIONS[:2], {**SMALL, "map_shape": (2, 4, 5)}], ids=str)
     def test_it_is_told_what_is_drawn(self, settings, monkeypatch):
-        monkeypatch.setattr("minivae.models.pixelcnn.SAMPLES_AT_A_TIME", 2)
+        monkeypatch.setattr("minivae.models.autoregressive.SAMPLES_AT_A_TIME", 2)
         model, told = model_of(settings, dtype=np.float32), []
         y = labels(3, settings)
         mv.manual_seed(4)

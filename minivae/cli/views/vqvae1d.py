@@ -13,7 +13,9 @@ from minivae import models, uses
 from minivae.data import Dataset
 from minivae.models.base import Estimator
 from minivae.models.vqvae1d import COMMITMENT
+from minivae.random import current_generator, fork
 from minivae.training import evaluate
+from minivae.uses.voices import VOICE_FRAME as LEAST
 
 from .. import codebook, options, sounds
 from ..parser import Parser
@@ -21,6 +23,16 @@ from ..runs import Run
 from ..text import Numbers, fixed, print_table
 from .view import Asked, Command
 from .vqvae import VQVAEView, asked_prior
+
+OF_LIKELIHOOD = {
+    "gaussian": "of the density of samples in [-1, 1]",
+    "mu-law": "of the probability of their levels in 8-bit mu-law",
+}
+BITS = {"gaussian": "16 bits", "mu-law": "8-bit mu-law"}
+TEMPERATURE = 1.0  # of the prior, unless another is asked for
+COUNT = 200  # the most segments that are judged
+OTHER = "the same in the next voice"
+SEED = 0x5D  # of the samples that are judged
 
 
 class VQVAE1dView(VQVAEView):
@@ -30,6 +42,7 @@ class VQVAE1dView(VQVAEView):
         """Print nll, bits and use of the codes, and how near the reconstructions come beside mu-law coding."""
         model: Any = run.model
         prior = run.prior()
+        kinds = {"uniform": None} if prior is None else {"uniform": None, type(prior).__name__: prior}
         numbers: Numbers = {}
         rows, T = [], model.image_shape[2]
         seconds = T / model.sample_rate
@@ -38,8 +51,8 @@ class VQVAE1dView(VQVAEView):
             y = model.check_labels(labels, len(x))
             terms = evaluate(model, x, y)
             numbers[name] = {key: terms[key] for key in ("nll", "perplexity", "usage")}
-            for kind, distribution in {"uniform": None, "PixelCNN": prior}.items():
-                if kind == "PixelCNN" and (prior is None or name == "train"):
+            for kind, distribution in kinds.items():
+                if distribution is not None and name == "train":
                     continue
                 of_prior = labels if distribution is not None and distribution.classes is not None else None
                 cost = float(model.code_cost(model.encode(x), distribution, of_prior).mean())
@@ -49,9 +62,12 @@ class VQVAE1dView(VQVAEView):
                 cells = (f"{n / T:.4f}" for n in (bound, terms["nll"], cost))
                 rows.append([name, kind, *cells, f"{bits:,.0f}", f"{terms['perplexity']:.1f}"])
         print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/s of the codes", "perplexity"], rows)
-        print("bound = nll + cost of the codes, in nats a sample, of the density of samples in [-1, 1]")
+        print(f"bound = nll + cost of the codes, in nats a sample, {OF_LIKELIHOOD[model.likelihood]}")
+        best = list(kinds)[-1].lower()
+        numbers["test"]["bits_per_dim"] = model.bits_per_dim(numbers["test"][best]["bound"])
+        print(f"{numbers['test']['bits_per_dim']:.4f} bits a sample of {BITS[model.likelihood]}, by the last bound")
         numbers["test"] |= _coding(model, data)
-        return numbers
+        return {**numbers, **_heard(model, prior, data)}
 
     def draw(self, model: Any, data: Dataset, folder: Path) -> None:
         sounds.draw(model, data, folder)
@@ -62,7 +78,8 @@ class VQVAE1dView(VQVAEView):
 
     def draw_samples(self, run: Run, count: int, path: Path, asked: Asked) -> None:
         model: Any = run.model
-        prior, temperature, label = asked_prior(run, asked)
+        prior, _, label = asked_prior(run, asked)
+        temperature = TEMPERATURE if asked.temperature is None else asked.temperature
         sounds.draw_samples(model, prior, count, path, temperature, label)
 
 
@@ -89,12 +106,61 @@ def _coding(model: models.VQVAE1d, data: Dataset) -> Numbers:
     return dict(zip(("coding", "mu_law_equal", "mu_law_8"), found, strict=True))
 
 
+def _heard(model: models.VQVAE1d, prior: Any, data: Dataset) -> Numbers:
+    """Print how far sounds are from the training segments and, with speakers, how many are heard as the right one."""
+    x, known = (sounds.rows(model.check_images(part)) for part in (data.x_test[:COUNT], data.x_train))
+    if x.shape[1] < LEAST or not known.any():
+        return {}
+    y: Any = None if model.classes is None or data.y_test is None else data.y_test[:COUNT]
+    y_train: Any = data.y_train
+    codes = model.encode(data.x_test[:COUNT])
+    groups = {"test segments": (x, y), "their reconstructions": (sounds.rows(model.decode(codes, y)), y)}
+    if several := y is not None and len(np.unique(y_train)) > 1:
+        other = (y + 1) % model.classes
+        groups[OTHER] = sounds.rows(model.decode(codes, other)), other
+    with fork(SEED):
+        groups |= _drawn(model, prior)
+    waves = np.concatenate([waves for waves, _ in groups.values()])
+    ends = np.cumsum([len(waves) for waves, _ in groups.values()])[:-1]
+    distances = np.split(uses.nearest_distance(waves, known), ends)
+    found: Numbers = {name: {"distance": float(d.mean())} for name, d in zip(groups, distances, strict=True)}
+    print()
+    rows = [[name, *fixed(of["distance"])] for name, of in found.items()]
+    if several:
+        judge = uses.SpeakerJudge(known, y_train)
+        for row, (name, (waves, speakers)) in zip(rows, groups.items(), strict=True):
+            found[name]["heard"] = float((judge.predict(waves) == speakers).mean())
+            row.append(f"{found[name]['heard']:.1%}")
+    print_table(["sounds", "distance", *["heard as their speaker"] * several], rows)
+    print("distance: log-spectral, to the nearest training segment, in dB")
+    if several:
+        own, voiced = groups["their reconstructions"][0], groups[OTHER][0]
+        found[OTHER]["power"] = float(((voiced - own) ** 2).sum() / (own**2).sum())
+        print(
+            f"speakers are heard by a linear discriminant; the next label changes {found[OTHER]['power']:.1%} of power"
+        )
+    return {"sounds": found}
+
+
+def _drawn(model: models.VQVAE1d, prior: Any) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    """Draw segments from the uniform prior and from the one that was trained, with their labels."""
+    y = sounds.labels_of(model, COUNT)
+    uniform = current_generator().uniform((COUNT, *model.code_shape), np.float64)
+    waves = {"samples, uniform prior": model.decode((uniform * model.quantizer.codes).astype(np.int64), y)}
+    if prior is not None:
+        for temperature in (1.0, 0.8):
+            waves[f"samples, temperature {temperature:g}"] = model.sample(COUNT, prior, temperature, y)
+    return {name: (sounds.rows(x), y) for name, x in waves.items()}
+
+
 def _vqvae1d_options(parser: Parser) -> None:
     """Add the options of a VQ-VAE of sounds; if the data has labels, its decoder is conditional on them."""
     parser.set_defaults(data="syllables", batch_size=16)
     codebook.add_options(parser, 256, "number of codes in the codebook", COMMITMENT)
     strides = "strides of the encoder's convolutions; a code stands for as many samples as their product says"
-    options.counts(parser, "--strides", [4, 4], "S", strides, least=2, most=64)
+    options.counts(parser, "--strides", [4, 8], "S", strides, least=2, most=64)
+    kinds = "likelihood of a sample: gaussian, or mu-law, a categorical over the 256 levels of 8-bit mu-law"
+    parser.add_argument("--likelihood", choices=list(models.VQVAE1d.likelihoods), default="gaussian", help=kinds)
 
 
 def _vqvae1d(args: argparse.Namespace, data: Dataset) -> Estimator:
@@ -106,8 +172,9 @@ def _vqvae1d(args: argparse.Namespace, data: Dataset) -> Estimator:
         **codebook.arguments(args),
         classes=None if data.class_names is None else len(data.class_names),
         strides=args.strides,
+        likelihood=args.likelihood,
     )
 
 
 TEXT = "train a vector-quantised autoencoder of sounds"
-COMMANDS = (Command("vqvae1d", TEXT, 12, _vqvae1d_options, _vqvae1d, of="sounds"),)
+COMMANDS = (Command("vqvae1d", TEXT, 8, _vqvae1d_options, _vqvae1d, of="sounds"),)
