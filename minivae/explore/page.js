@@ -14,9 +14,18 @@ async function ask(path, request) {
   return answer;
 }
 
-function say(error) {
-  $("error").textContent = error ? error.message : "";
-  $("error").hidden = !error;
+// Show what went wrong in some work until the same work goes well.
+const failures = new Map();
+
+function say(work, error) {
+  if (error) failures.set(work, error.message);
+  else failures.delete(work);
+  $("error").textContent = [...new Set(failures.values())].join(" ");
+  $("error").hidden = !failures.size;
+}
+
+async function tried(work, ...args) {
+  try { await work(...args); say(work, null); } catch (error) { say(work, error); }
 }
 
 // Make a function that runs one call at a time. While one runs, only the last of the later calls is kept.
@@ -25,7 +34,7 @@ function latest(work) {
   return async function run(...args) {
     if (running) { waiting = args; return; }
     running = true;
-    try { await work(...args); say(null); } catch (error) { say(error); }
+    await tried(work, ...args);
     running = false;
     if (waiting) { const next = waiting; waiting = null; run(...next); }
   };
@@ -109,7 +118,7 @@ function startLatents() {
   $("normal").onclick = () => { state.z = state.z.map(normal); showLatents(); };
   $("all-latents").onclick = () => makeSliders(latents.order.length);
   makeSliders(20);
-  startPlane().catch(say);
+  tried(startPlane);
 }
 
 // ---- the plane ----
@@ -281,7 +290,7 @@ async function startCodes() {
     $("temperature").value = prior.temperature;
     $("temperature").oninput = show;
     show();
-    $("sample").onclick = () => sample().catch(say);
+    $("sample").onclick = () => tried(sample);
   }
   const { levels } = await (await ask("/api/codebook")).json();
   levels.forEach((book, level) => makeBook(level, book));
@@ -304,7 +313,6 @@ async function sample() {
       text = lines.pop();
       for (const line of lines) await showDrawn(JSON.parse(line), undrawn);
     }
-    say(null);
   } finally { $("sample").disabled = false; }
 }
 
@@ -406,10 +414,10 @@ function startInput() {
   canvas.onpointerdown = (event) => { canvas.setPointerCapture(event.pointerId); stroke(event); };
   canvas.onpointermove = (event) => { if (event.buttons) stroke(event); };
   let shown = 0;
-  $("test-image").onclick = () => testImage(shown++ % state.about.images).catch(say);
+  $("test-image").onclick = () => tried(testImage, shown++ % state.about.images);
   $("noise-all").onclick = () => setPixels(state.pixels.map(noisy));
   $("clear").onclick = () => setPixels(new Uint8Array(C * H * W));
-  $("file").onchange = (event) => { if (event.target.files[0]) readFile(event.target.files[0]).catch(say); event.target.value = ""; };
+  $("file").onchange = (event) => { if (event.target.files[0]) tried(readFile, event.target.files[0]); event.target.value = ""; };
   $("test-image").click();
 }
 
@@ -430,4 +438,4 @@ async function start() {
   document.body.dataset.ready = "yes";
 }
 
-start().catch(say);
+tried(start);

@@ -195,9 +195,13 @@ def test_what_the_server_refuses_is_said(browser, servers):
     page = browser.new_page()
     page.goto(servers("vae").url)
     page.wait_for_selector("body[data-ready]")
+    page.wait_for_timeout(500)  # all that the page asks at first is answered
     page.evaluate("state.z = [1]; decodeLatents()")
     page.wait_for_selector("#error:not([hidden])")
     assert "latents must have shape" in page.inner_text("#error")
+    page.evaluate("encode()")  # sets the latents, which are then decoded
+    until(page, "state.z.length > 1")
+    page.wait_for_selector("#error", state="hidden")
     page.close()
 
 
