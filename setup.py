@@ -31,7 +31,7 @@ setup(
     package_data={
         "minivae": ["py.typed"],
         "minivae.data": ["*.npz", "*.txt"],
-        "minivae.explore": ["page.*"],
+        "minivae.explore": ["page.html", "page.css", "*.js"],
         "minivae.kernels": [
             *("native/*.c", "native/*.h", "native/ladder/*.c"),
             *("cuda/*.cu", "cuda/*.cuh", "cuda/ladder/*.cu"),

@@ -1,6 +1,6 @@
 """The server of the page: loopback only, for this page only, one model call at a time.
 
-    GET  /  /page.css  /page.js               the page; nothing else of this machine is served
+    GET  /  /page.css  /page.js  ...              the page; nothing else of this machine is served
     GET  /api/model  /api/plane  /api/codebook    JSON, see Explorer
     POST /api/decode  /api/encode  /api/image     JSON in, JSON out
     POST /api/sample                              JSON in, a line of JSON for each code as it is drawn
@@ -26,10 +26,11 @@ from .explorer import Explorer
 
 ADDRESS = "127.0.0.1"
 MOST_BYTES = 1 << 20
+SCRIPTS = ("page.js", "latents.js", "codes.js", "image.js")
 PAGES = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}": (name, "text/javascript; charset=utf-8") for name in SCRIPTS},
 }
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "

@@ -31,7 +31,7 @@ def one_line(body):
 
 
 class TestAnswers:
-    @pytest.mark.parametrize("path", ["/", "/page.css", "/page.js"])
+    @pytest.mark.parametrize("path", module.PAGES)
     def test_the_page_takes_nothing_from_elsewhere(self, vae, path):
         response, body = asked(vae, "GET", path)
         assert response.status == 200
