@@ -28,8 +28,8 @@ function showCodes() {
 }
 
 function makeMap(level, { name, shape: [h, w] }) {
-  const box = document.createElement("div"), canvas = sized(document.createElement("canvas"), MAP, Math.round((MAP * h) / w));
-  const caption = document.createElement("span");
+  const box = make("div"), canvas = sized(make("canvas"), MAP, Math.round((MAP * h) / w));
+  const caption = make("span");
   caption.textContent = `${name}, ${h} x ${w}`;
   canvas.dataset.level = level;
   const put = (event) => {
@@ -57,14 +57,15 @@ function choose(level, code) {
 }
 
 function makeBook(level, { counts, images, size }) {
-  const box = document.createElement("div"), heading = document.createElement("p"), codes = document.createElement("div");
+  const box = make("div"), heading = make("p"), codes = make("div");
   const pixels = bytes(images), most = Math.max(...counts, 1), all = counts.reduce((a, b) => a + b, 0);
-  heading.textContent = `${state.about.maps[level].name}: ${counts.filter(Boolean).length} of ${counts.length} codes are used`;
+  const used = counts.filter(Boolean).length;
+  heading.textContent = `${state.about.maps[level].name}: ${used} of ${counts.length} codes are used`;
   codes.className = "codes";
   const drawn = pixels.length / (state.about.image_shape[0] * size[0] * size[1]);
   for (const code of counts.map((_, k) => k).slice(0, drawn).sort((a, b) => counts[b] - counts[a])) {
-    const button = document.createElement("button"), canvas = sized(document.createElement("canvas"), size[1], size[0]);
-    const bar = document.createElement("i");
+    const button = make("button"), canvas = sized(make("canvas"), size[1], size[0]);
+    const bar = make("i");
     paint(canvas, pixels, code, 0, size);
     bar.style.width = `${(36 * counts[code]) / most}px`;
     Object.assign(button.dataset, { level, code });
@@ -104,10 +105,15 @@ const PACE = 20;
 async function sample() {
   $("sample").disabled = true;
   try {
-    const request = { seed: Math.floor(Math.random() * 2 ** 32), temperature: Number($("temperature").value), ...label() };
+    const seed = Math.floor(Math.random() * 2 ** 32), temperature = Number($("temperature").value);
+    const request = { seed, temperature, ...label() };
     const reader = (await ask("/api/sample", request)).body.pipeThrough(new TextDecoderStream()).getReader();
-    const undrawn = state.about.maps.map(({ shape: [h, w] }) => new Set(Array.from({ length: h * w }, (_, n) => `${Math.floor(n / w)} ${n % w}`)));
-    state.about.maps.forEach(({ usual }, level) => { state.maps[level].forEach((row) => row.fill(usual)); drawMap(level, undrawn[level]); });
+    const undrawn = state.about.maps.map(({ usual }, level) => {
+      const cells = state.maps[level].flatMap((row, i) => row.map((_, j) => `${i} ${j}`));
+      state.maps[level].forEach((row) => row.fill(usual));
+      return new Set(cells);
+    });
+    undrawn.forEach((cells, level) => drawMap(level, cells));
     for (let text = "", part = await reader.read(); !part.done; part = await reader.read()) {
       const lines = (text + part.value).split("\n");
       text = lines.pop();

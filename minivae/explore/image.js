@@ -5,7 +5,7 @@ const encode = latest(async () => {
   const answer = await (await ask("/api/encode", { images: base64(state.pixels), ...label() })).json();
   paint($("reconstruction"), bytes(answer.images));
   $("numbers").replaceChildren(...Object.entries(answer.numbers).map(([name, value]) => {
-    const row = document.createElement("tr");
+    const row = make("tr");
     for (const text of [name, value.toFixed(2)]) row.insertCell().textContent = text;
     return row;
   }));
@@ -49,9 +49,10 @@ function brush(i, j) {
 // Scale a file to the size of the model's images, grey where theirs are.
 async function readFile(file) {
   const picture = await createImageBitmap(file), [C, H, W] = state.about.image_shape;
-  const pen = sized(document.createElement("canvas"), W, H).getContext("2d");
+  const pen = sized(make("canvas"), W, H).getContext("2d");
   pen.fillRect(0, 0, W, H);
-  const scale = Math.min(W / picture.width, H / picture.height), [w, h] = [picture.width * scale, picture.height * scale];
+  const scale = Math.min(W / picture.width, H / picture.height);
+  const [w, h] = [picture.width * scale, picture.height * scale];
   pen.imageSmoothingQuality = "high";
   pen.drawImage(picture, (W - w) / 2, (H - h) / 2, w, h);
   const { data } = pen.getImageData(0, 0, W, H), pixels = new Uint8Array(C * H * W);
@@ -65,14 +66,15 @@ async function readFile(file) {
 
 async function testImage(index) {
   const answer = await (await ask("/api/image", { index })).json();
-  if (state.about.classes && answer.label !== null && answer.label < state.about.classes.length) $("class").value = answer.label;
+  const { classes } = state.about;
+  if (classes && answer.label !== null && answer.label < classes.length) $("class").value = answer.label;
   setPixels(bytes(answer.images));
 }
 
 function startInput() {
   const [C, H, W] = state.about.image_shape, canvas = $("input");
   for (const name of Object.keys(BRUSHES)) {
-    const button = document.createElement("button");
+    const button = make("button");
     button.textContent = name;
     button.setAttribute("role", "radio");
     button.onclick = () => {
@@ -90,6 +92,9 @@ function startInput() {
   $("test-image").onclick = () => tried(testImage, shown++ % state.about.images);
   $("noise-all").onclick = () => setPixels(state.pixels.map(noisy));
   $("clear").onclick = () => setPixels(new Uint8Array(C * H * W));
-  $("file").onchange = (event) => { if (event.target.files[0]) tried(readFile, event.target.files[0]); event.target.value = ""; };
+  $("file").onchange = (event) => {
+    if (event.target.files[0]) tried(readFile, event.target.files[0]);
+    event.target.value = "";
+  };
   $("test-image").click();
 }

@@ -10,7 +10,7 @@ function makeSliders(shown) {
   const { order, low, high } = state.about.latents, box = $("sliders");
   box.replaceChildren();
   for (const d of order.slice(0, shown)) {
-    const row = document.createElement("label"), slider = document.createElement("input"), value = document.createElement("output");
+    const row = make("label"), slider = make("input"), value = make("output");
     Object.assign(slider, { type: "range", min: low[d], max: high[d], step: (high[d] - low[d]) / 200, id: `z${d}` });
     slider.addEventListener("input", () => { state.z[d] = Number(slider.value); showLatents(); });
     row.append(`z${d}`, slider, value);
@@ -56,15 +56,20 @@ async function startPlane() {
   const scale = (PLANE - 2 * MARGIN) / Math.max(right - left, top - bottom, 1e-6);
   plane.to = (p) => [PLANE / 2 + (p[0] - (left + right) / 2) * scale, PLANE / 2 - (p[1] - (bottom + top) / 2) * scale];
   plane.from = (x, y) => [(x - PLANE / 2) / scale + (left + right) / 2, (PLANE / 2 - y) / scale + (bottom + top) / 2];
-  const axes = state.z.length > 2 ? "The first two principal axes of the test images' codes." : "The codes of the test images.";
-  $("plane-text").textContent = `${axes} A click decodes a point; a drag decodes the way between two.`;
+  const axes = state.z.length > 2 ? "The first two principal axes of the test images' codes" : "The test images' codes";
+  $("plane-text").textContent = `${axes}. A click decodes a point; a drag decodes the way between two.`;
   if (plane.labels) legend(plane);
   plane.dots = dots(plane);
   drawPlane();
   let start = null;
   const where = (event) => plane.from(...cell(event, PLANE, PLANE));
   canvas.onpointerdown = (event) => { canvas.setPointerCapture(event.pointerId); start = where(event); goTo(start); };
-  canvas.onpointermove = (event) => { if (start) { state.line = [start, where(event)]; goTo(state.line[1]); decodePath(); } };
+  canvas.onpointermove = (event) => {
+    if (!start) return;
+    state.line = [start, where(event)];
+    goTo(state.line[1]);
+    decodePath();
+  };
   canvas.onpointerup = canvas.onpointercancel = () => { start = null; };
 }
 
@@ -72,7 +77,7 @@ const colour = (k) => (k < 0 ? "#888" : COLOURS[k % COLOURS.length]);
 
 function legend(plane) {
   for (const k of [...new Set(plane.labels)].sort((a, b) => a - b).slice(0, 20)) {
-    const item = document.createElement("span"), dot = document.createElement("b");
+    const item = make("span"), dot = make("b");
     dot.style.background = colour(k);
     item.append(dot, plane.names ? plane.names[k] ?? k : k);
     $("legend").append(item);
@@ -80,7 +85,7 @@ function legend(plane) {
 }
 
 function dots(plane) {
-  const picture = sized(document.createElement("canvas"), PLANE, PLANE), pen = picture.getContext("2d");
+  const picture = sized(make("canvas"), PLANE, PLANE), pen = picture.getContext("2d");
   plane.points.forEach((point, n) => {
     pen.fillStyle = colour(plane.labels ? plane.labels[n] : 0);
     pen.globalAlpha = 0.75;
@@ -92,11 +97,16 @@ function dots(plane) {
 }
 
 const dot = (a, b) => a.reduce((sum, x, d) => sum + x * b[d], 0);
-const latentsAt = ([x, y]) => state.plane.middle.map((m, d) => m + x * state.plane.axes[0][d] + y * state.plane.axes[1][d]);
+
+function latentsAt([x, y]) {
+  const { middle, axes } = state.plane;
+  return middle.map((m, d) => m + x * axes[0][d] + y * axes[1][d]);
+}
 
 function drawPlane() {
   if (!state.plane) return;
-  const { plane, line } = state, pen = $("plane").getContext("2d"), shifted = state.z.map((z, d) => z - plane.middle[d]);
+  const { plane, line } = state, pen = $("plane").getContext("2d");
+  const shifted = state.z.map((z, d) => z - plane.middle[d]);
   pen.clearRect(0, 0, PLANE, PLANE);
   pen.drawImage(plane.dots, 0, 0);
   pen.strokeStyle = getComputedStyle(document.body).color;

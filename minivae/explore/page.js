@@ -4,12 +4,14 @@
 
 const $ = (id) => document.getElementById(id);
 const state = { about: null, z: [], maps: [], pixels: null, plane: null, points: null, chosen: { level: 0, code: 0 } };
-const COLOURS = ["#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#9498a0"];
+const COLOURS = ["#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951",
+  "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#9498a0"];
 
 // ---- talking to the server ----
 
 async function ask(path, request) {
-  const options = request && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request) };
+  const headers = { "Content-Type": "application/json" };
+  const options = request && { method: "POST", headers, body: JSON.stringify(request) };
   const answer = await fetch(path, options);
   if (!answer.ok) throw new Error((await answer.text()).trim());
   return answer;
@@ -62,6 +64,8 @@ function paint(canvas, pixels, index = 0, x = 0, size = state.about.image_shape.
   }
   canvas.getContext("2d").putImageData(image, x, 0);
 }
+
+const make = (name) => document.createElement(name);
 
 function sized(canvas, width, height) {
   canvas.width = width;

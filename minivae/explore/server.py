@@ -60,7 +60,10 @@ class PageServer(ThreadingHTTPServer):
     def __init__(self, explorer: Explorer, port: int = 0) -> None:
         self.explorer, self.lock = explorer, Lock()
         self.pages = {path: (files(__package__) / name).read_bytes() for path, (name, _) in PAGES.items()}
-        super().__init__((ADDRESS, port), PageHandler)
+        try:
+            super().__init__((ADDRESS, port), PageHandler)
+        except OSError as error:
+            raise OSError(f"port {port} cannot be used: {error.strerror}") from error
         self.hosts = {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
         if self.server_port == 80:
             self.hosts |= {ADDRESS, "localhost"}
