@@ -60,10 +60,19 @@ def model_of(kind: str, shape: tuple[int, int, int] = SHAPE) -> Any:
 
 
 def prior_of(model: Any, classes: int | None = None) -> Any:
-    settings = {"channels": 4, "layers": 1, "hidden": 4, "codebook_digest": model.codebook_digest}
+    """Return a prior with weights so large that each label has codes of its own."""
+    settings: dict[str, Any] = {"channels": 4, "layers": 1, "hidden": 4}
     if isinstance(model, models.VQVAE2):
-        return models.VQVAE2Prior.of(model, classes, channels=4, layers=1, hidden=4)
-    return models.PixelCNN(model.code_shape, model.quantizer.codes, classes=classes, **settings)
+        prior: Any = models.VQVAE2Prior.of(model, classes, **settings)
+        parts = [prior.top, prior.bottom]
+    else:
+        settings |= {"codebook_digest": model.codebook_digest}
+        prior = models.PixelCNN(model.code_shape, model.quantizer.codes, classes=classes, **settings)
+        parts = [prior]
+    rng = np.random.default_rng(0)
+    for parameter in (parameter for part in parts for parameter in part.parameters()):
+        parameter.inplace()[...] += rng.normal(0, 1, parameter.shape).astype(np.float32)
+    return prior
 
 
 def explorer(kind: str, classes: int | None = None, prior: bool = False) -> Explorer:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from explorers import data, model_of, prior_of, served
+from explorers import as_bytes, data, model_of, prior_of, served
 
 from minivae.explore import Explorer
 
@@ -216,3 +216,15 @@ def test_the_page_fits_the_window(opened, kind, width, tmp_path):
         assert box["x"] + box["width"] <= width
     page.screenshot(path=tmp_path / "page.png", full_page=True)
     assert Path(tmp_path / "page.png").stat().st_size > 10_000
+
+
+def test_colours_are_shown_as_they_are(browser):
+    images = data((3, 8, 8))
+    with served(Explorer(model_of("vae", (3, 8, 8)), images)) as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        until(page, "state.pixels !== null")
+        shown = page.eval_on_selector("#input", "c => Array.from(c.getContext('2d').getImageData(0, 0, 8, 8).data)")
+        page.close()
+    rgb = np.array(shown).reshape(8, 8, 4)[..., :3]
+    np.testing.assert_array_equal(rgb, as_bytes(images.x_test[0]).transpose(1, 2, 0))
