@@ -99,7 +99,7 @@ def wrapped(text: str, width: int) -> str:
 
 
 def _paragraph(block: str, width: int) -> str:
-    if block.startswith(("#", "|", "    ", "```")):
+    if block.startswith(("#", "| ", "    ", "```")):
         return block
     items = re.split(r"\n(?=[*-] |\d+\. )", block)  # of a list; a paragraph is one item
     return "\n".join(_item(" ".join(item.split()), width) for item in items)
