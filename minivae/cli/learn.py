@@ -67,9 +67,19 @@ def _run(found: lesson.Lesson, pause: bool | None) -> None:
             continue
         print("\n".join(lesson.barred(cell.source.strip("\n"), width)))
         print(f"\n{printed}")
-        if pause:
-            input("-- Enter goes on --")
+        if pause and not _goes_on():
+            return
     print(f"This lesson is the file {found.path}")
+
+
+def _goes_on() -> bool:
+    """Wait for Enter; return False where the input ends instead, as by Ctrl-D."""
+    try:
+        input("-- Enter goes on --")
+    except EOFError:
+        print()
+        return False
+    return True
 
 
 def _file(found: exercise.Exercise, args: argparse.Namespace) -> Path:
