@@ -7,6 +7,7 @@ page.py        the page
 
 from .captions import ABOUT, CAPTIONS
 from .findings import Finding, findings
-from .page import Part, Picture, page
+from .page import Part, page
+from .pictures import Picture
 
 __all__ = ["ABOUT", "CAPTIONS", "Finding", "Part", "Picture", "findings", "page"]

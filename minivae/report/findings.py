@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 EPOCHS = 3  # fewer have no course that could be judged
 RISE = 0.05  # of the fall, lost again: more than the noise of batches, which at the end of the cosine is below 1 %
 LATE = 0.10  # of the fall in the last third of the epochs: the cosine leaves a finished training some 5 % there
-GAP = 0.25  # of the fall that other images lack: the default models lack up to 15 %
+GAP = 0.15  # of the fall that other images lack: the default models lack up to 6 %
 TURN = 0.02  # of the fall by which the loss of other images has risen again from its lowest, in TURNED epochs or more
 TURNED = 3
 INACTIVE = 0.5  # of the latents: a few are spare in most models, but half of them are a choice that was not meant

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
 
-from .captions import ABOUT, CAPTIONS
+from .captions import ABOUT
 from .findings import findings
+from .pictures import Picture, figures
 
-MEDIA = {".png": "image/png", ".gif": "image/gif", ".wav": "audio/wav"}
 TABLED_BELOW = "prior of the top codes"  # its table is that of the bottom codes, which are trained after it
-MOST = 2_000_000  # bytes of pictures and sounds on the page, a third more as base64; what is beyond is only named
 STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
@@ -30,6 +28,8 @@ pre { background: #f4f4f4; padding: .6rem; white-space: pre-wrap; font-size: .85
 table { border-collapse: collapse; margin: .75rem 0; font-size: .9rem; overflow-wrap: normal; }
 th, td { padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
 th { border-bottom: 2px solid #888; }
+.facts th { border-bottom: 1px solid #ddd; }
+span { white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .notes { white-space: pre-line; font-size: .9rem; margin: .25rem 0; }
 .finding { border-left: .3rem solid #c60; background: #fff4e5; padding: .5rem .8rem; margin: .75rem 0; }
@@ -39,8 +39,12 @@ figure { margin: 1.25rem 0; }
 figure img { display: block; max-width: 100%; height: auto; margin: 0 auto .25rem; }
 audio { display: block; width: 100%; max-width: 30rem; margin: .25rem 0; }
 figcaption { font-size: .9rem; }
-.digest { font: .75rem/1.4 monospace; }
-@media (max-width: 40rem) { th, td { padding: .2rem .3rem; } table { font-size: .8rem; } }
+.digest { font: .75rem/1.4 monospace; word-break: break-all; }
+@media screen and (max-width: 40rem) {
+  th, td { padding: .2rem .3rem; }
+  table { font-size: .8rem; }
+  .wide img { max-width: none; width: 44rem; } /* curves, whose labels are too small to read at the width of a phone */
+}
 @media print {
   @page { margin: 1.5cm; }
   body { max-width: none; padding: 0; font-size: 10pt; }
@@ -70,15 +74,6 @@ class Part:
     command: str
 
 
-@dataclass(frozen=True)
-class Picture:
-    """The files of a picture, which may have sounds or a moving picture beside it; stem: its name in CAPTIONS."""
-
-    stem: str
-    part: str
-    files: dict[str, bytes] = field(default_factory=dict)
-
-
 def page(parts: Sequence[Part], pictures: Sequence[Picture]) -> str:
     """Return the page of a run, as HTML. The first part is the model. Only lines of class 'times' have times."""
     first = parts[0]
@@ -87,14 +82,20 @@ def page(parts: Sequence[Part], pictures: Sequence[Picture]) -> str:
     body = [f"<h1>{title}</h1>", *(_about(part) for part in parts)]
     body += ["<h2>What to look out for</h2>", *_findings(parts)]
     body += ["<h2>Numbers</h2>", *(line for part in parts for line in _numbers(part))]
-    body += ["<h2>Pictures</h2>" if pictures else "", *_figures(pictures, parts)]
-    body += ["<h2>How to make it again</h2>", *(line for part in parts for line in _again(part))]
+    several, validated = len(parts) > 1, {part.name: _validated(part.config) for part in parts}
+    body += ["<h2>Pictures</h2>" if pictures else "", *figures(pictures, validated, several)]
+    body += ["<h2>How to make it again</h2>", *_again(parts)]
     head = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
     )
     return head + "\n".join(filter(None, body)) + "\n</body>\n</html>\n"
+
+
+def _validated(config: Mapping[str, Any]) -> bool:
+    """Say whether the course was shown on validation images, which `minivae anomaly` always sets aside."""
+    return config.get("validation") is not None or config.get("model") == "anomaly"
 
 
 def _about(part: Part) -> str:
@@ -112,7 +113,7 @@ def _findings(parts: Sequence[Part]) -> list[str]:
             heading = f"{title} ({part.name})" if several else title
             lines.append(
                 f'<div class="finding"><h3>{escape(heading)}</h3><p>{escape(seen)}</p>'
-                f"<p><b>What may help:</b> {escape(cure)}</p></div>"
+                f"<p><b>What may help:</b> {_unbroken(cure)}</p></div>"
             )
     checked = "the course of the loss, the gap to images that are not trained on, latents and codes that are not used"
     return lines or [f'<p class="fine">Nothing looks wrong, as far as these show it: {checked}.</p>']
@@ -171,59 +172,37 @@ def _notes(lines: Sequence[str]) -> list[str]:
     return [f'<p class="notes">{escape(text)}</p>'] if text else []
 
 
-# ---- pictures ----
-
-
-def _figures(pictures: Sequence[Picture], parts: Sequence[Part]) -> Iterable[str]:
-    configs, several, room = {part.name: part.config for part in parts}, len(parts) > 1, MOST
-    for picture in pictures:
-        title, text = CAPTIONS[picture.stem]
-        seen = "validation" if _validated(configs.get(picture.part, {})) else "test"
-        title = f"{title} ({picture.part})" if several and picture.stem == "training" else title
-        media = []
-        for name, content in picture.files.items():
-            room -= len(content)
-            media.append(_media(name, content, title) if room >= 0 else _named(name, content))
-            room += len(content) if room < 0 else 0
-        caption = f"<figcaption><b>{escape(title)}.</b> {escape(text.format(seen=seen))}</figcaption>"
-        yield "<figure>\n" + "\n".join([*media, caption]) + "\n</figure>"
-
-
-def _validated(config: Mapping[str, Any]) -> bool:
-    return config.get("validation") is not None or config.get("model") == "anomaly"
-
-
-def _media(name: str, content: bytes, title: str) -> str:
-    kind = MEDIA[PurePath(name).suffix]
-    uri = f"data:{kind};base64,{b64encode(content).decode()}"
-    return (
-        f'<audio controls src="{uri}"></audio>' if kind == "audio/wav" else f'<img alt="{escape(title)}" src="{uri}">'
-    )
-
-
-def _named(name: str, content: bytes) -> str:
-    return f"<p>{escape(name)} is too large for this page, {len(content) / 1e6:.1f} MB; it lies beside it.</p>"
-
-
 # ---- how to make it again ----
 
 
-def _again(part: Part) -> Iterable[str]:
-    config, results = part.config, part.results
-    yield f"<h3>{escape(part.name.capitalize())}</h3>"
-    yield f"<pre>{escape(part.command)}</pre>"
+def _again(parts: Sequence[Part]) -> Iterable[str]:
     yield (
-        "<p>All options stand there, so that the defaults of another version change nothing. The same seed, data, "
-        "versions and kernels give the same model bit by bit, other kernels the same but for rounding.</p>"
+        "<p>All options stand in the command, so that the defaults of another version change nothing. The same seed, "
+        "data, versions and kernels give the same model bit by bit, other kernels the same but for rounding.</p>"
     )
-    contents, versions = config.get("contents") or {}, config.get("versions") or {}
-    rows = [("data", str(config["data"]))] if "data" in config else []
-    rows += [("seed", str(config.get("seed"))), *((name, str(version)) for name, version in versions.items())]
-    cells = [f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows]
-    cells += [f'<tr><th>{escape(k)}</th><td class="digest">{escape(str(v))}</td></tr>' for k, v in contents.items()]
-    yield "<table>\n" + "\n".join(cells) + "\n</table>"
-    if contents:
-        yield "<p>The last lines are the SHA-256 digests of the arrays that it was trained and tested on.</p>"
-    if "seconds" in results:
-        speed = f"{results['seconds']:,.1f} s in training, {results['images_per_second']:,} images a second."
-        yield f'<p class="times">{speed}</p>'
+    known: dict[str, Any] = {}
+    for part in parts:
+        config, results = part.config, part.results
+        yield f"<h3>{escape(part.name.capitalize())}</h3>\n<pre>{_unbroken(part.command)}</pre>"
+        contents = config.get("contents") or {}
+        facts = {"data": config.get("data"), "seed": config.get("seed"), **(config.get("versions") or {}), **contents}
+        new = {name: value for name, value in facts.items() if value is not None and known.get(name) != value}
+        known |= new
+        if new:
+            rows = "".join(_fact(name, value, name in contents) for name, value in new.items())
+            yield f'<table class="facts">\n{rows}</table>'
+        if contents.keys() & new.keys():
+            yield "<p>The last lines are the SHA-256 digests of the arrays that it was trained and tested on.</p>"
+        if "seconds" in results:
+            speed = f"{results['seconds']:,.1f} s in training, {results['images_per_second']:,} examples a second."
+            yield f'<p class="times">{speed}</p>'
+
+
+def _fact(name: str, value: Any, digest: bool) -> str:
+    kind = ' class="digest"' if digest else ""
+    return f"<tr><th>{escape(name)}</th><td{kind}>{escape(str(value))}</td></tr>\n"
+
+
+def _unbroken(text: str) -> str:
+    """Escape a text, in which the name of an option is not to be broken at its hyphens."""
+    return re.sub(r"--[\w-]+", r"<span>\g<0></span>", escape(text))
