@@ -14,6 +14,7 @@ USES = ["scipy>=1.11"]  # the optimiser of logistic regression
 # stand-in of the emulator offers, and with which headers it would compile.
 COMPILE_CUDA = ["nvidia-cuda-nvrtc==13.0.*", "nvidia-cuda-runtime==13.0.*", "cupy-cuda13x>=14.2"]
 AUDIO = ["soundfile>=0.12"]  # .flac, .ogg and .wav of floating numbers
+VIDEO = ["av>=12"]  # videos
 CLI = [*USES, "matplotlib>=3.8", "tqdm>=4.60", "pooch>=1.8"]
 
 setup(
@@ -42,6 +43,7 @@ setup(
         "cuda13": ["cupy-cuda13x[ctk]>=14.2"],
         "uses": USES,
         "audio": AUDIO,
+        "video": VIDEO,
         "cli": CLI,
         "test": [
             *CLI,
@@ -49,6 +51,7 @@ setup(
             "hypothesis>=6.100",
             "build>=1",
             *AUDIO,
+            *VIDEO,
             "safetensors>=0.4",
             "scikit-learn>=1.6",
             "ruff>=0.6",

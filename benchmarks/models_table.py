@@ -40,6 +40,11 @@ COMMANDS = {
     "vqvae2-prior": ["prior", "vqvae2"],
     "vqvae1d": ["vqvae1d"],
     "vqvae1d-prior": ["prior", "vqvae1d"],
+    "vaegan": ["vaegan"],
+    "vqgan": ["vqgan"],
+    "vqgan-prior": ["prior", "vqgan"],
+    "vqvae-video": ["vqvae-video"],
+    "vqvae-video-prior": ["prior", "vqvae-video"],
 }
 BEGIN, END = "<!-- table of models -->", "<!-- end of the table -->"
 HEADER = ["command", "parameters", "on the 1,000 test images", "bits/dim", "training"]
@@ -158,6 +163,24 @@ def _vqvae(result: dict[str, Any]) -> tuple[str, str]:
     return f"{text}; {spread}", f"{test['uniform']['bits_per_dim']:.4f}"
 
 
+def _vaegan(result: dict[str, Any]) -> tuple[str, str]:
+    test = result["test"]
+    text = f"ELBO {test['elbo']:.2f} (nll {test['nll']:.2f}, kl {test['kl']:.2f})"
+    return f"{text}; {_whole(result)}; {_real(result)}", f"{test['bits_per_dim']:.4f}"
+
+
+def _vqgan(result: dict[str, Any]) -> tuple[str, str]:
+    text, bits = _vqvae(result)
+    return f"{text}; reconstructions: {_real(result, 'their reconstructions')}", bits
+
+
+def _real(result: dict[str, Any], name: str | None = None) -> str:
+    """Sharpness and Frechet distance of some of the judged images, of those that stand last without a name."""
+    found = result["wholeness"]
+    of = found[name or [*found][-1]]
+    return f"sharpness {of['sharpness']:.2f}, Frechet distance {of['frechet']:.1f}"
+
+
 def _vqvae1d(result: dict[str, Any]) -> tuple[str, str]:
     test = result["test"]
     ours, equal, rate = test["coding"], test["mu_law_equal"], test["uniform"]["bits_a_second"]
@@ -171,6 +194,19 @@ def _prior_of_sounds(result: dict[str, Any]) -> tuple[str, str]:
     sample, real = (heard[name] for name in ("samples, temperature 1", "test segments"))
     text = f"{before:,.0f} to {after:,.0f} bits/s; distance of samples to the data {sample['distance']:.2f} dB"
     return f"{text} ({real['distance']:.2f}), {sample['heard']:.0%} heard as their speaker ({real['heard']:.0%})", ""
+
+
+def _video(result: dict[str, Any]) -> tuple[str, str]:
+    text, bits = _vqvae(result)
+    return f"{text}; PSNR {result['psnr_of']['all_frames_psnr']:.2f} dB; generated clips, nats per clip", bits
+
+
+def _video_prior(result: dict[str, Any]) -> tuple[str, str]:
+    test, psnr = result["test"], result["psnr_of"]
+    cost = f"codes {test['pixelcnn']['codes']:.2f} ({test['codes_saved']:.0%} saved)"
+    text = f"{cost}, bound {test['pixelcnn']['bound']:.2f}; frame 5 from the four before: PSNR "
+    text += f"{psnr['likeliest_psnr']:.2f} dB ({psnr['repeated_psnr']:.2f} by repeating the last)"
+    return text, f"{test['pixelcnn']['bits_per_dim']:.4f}"
 
 
 def _prior(result: dict[str, Any]) -> tuple[str, str]:
@@ -206,6 +242,8 @@ SAY = {
     **{"ae": _ae, "dae": _dae, "sae": _sae, "cae": _cae, "vae": _vae, "cvae": _cvae, "btcvae": _btcvae},
     **{"vqvae": _vqvae, "prior": _prior},
     **{"vqvae2": _vqvae2, "vqvae2-prior": _prior_of_levels, "vqvae1d": _vqvae1d, "vqvae1d-prior": _prior_of_sounds},
+    **{"vaegan": _vaegan, "vqgan": _vqgan},
+    **{"vqvae-video": _video, "vqvae-video-prior": _video_prior},
 }
 
 if __name__ == "__main__":

@@ -31,6 +31,15 @@ QUICK = {
         *("--code-dim", "3", "--channels", "4", "--stride", "2"),
     ],
     "vqvae1d": ["--epochs", "2", "--batch-size", "8", "--codes", "6", "--code-dim", "3", "--channels", "4"],
+    "vaegan": [
+        *("--epochs", "2", "--batch-size", "16", "--arch", "dense", "--latent-dim", "4"),
+        *("--discriminator-start", "1", "--discriminator-channels", "4", "4"),
+    ],
+    "vqgan": [
+        *("--epochs", "2", "--batch-size", "16", "--codes", "6", "--code-dim", "3", "--channels", "4"),
+        *("--discriminator-start", "1", "--discriminator-channels", "4", "4"),
+    ],
+    "vqvae-video": ["--epochs", "2", "--batch-size", "8", "--codes", "6", "--code-dim", "3", "--channels", "4"],
     "prior": ["--epochs", "2", "--batch-size", "16", "--channels", "4", "--layers", "2"],
 }
 

@@ -86,6 +86,25 @@ def backward(result: Node, dy: Array, retain_graph: bool = False) -> None:
             node.release()
 
 
+def gradient_at(leaf: Leaf, result: Node, dy: Array) -> Array | None:
+    """Return the gradient of the result at one leaf alone, None where the result does not depend on it.
+
+    Of all nodes only those between leaf and result are asked. Nothing is freed and no leaf collects anything, so that
+    backward() can still run. For a weight of the last layer this is a small part of the pass.
+    """
+    order: list[Node] = topological_order(result)
+    between: set[Node] = {leaf}
+    for node in order:
+        if not between.isdisjoint(edge for edge in node.edges if edge is not None):
+            between.add(node)
+    gradients = {result: dy}
+    for node in reversed(order):
+        if node in between and node is not leaf and node in gradients:
+            sent = node.checked(node.backward(read_only(gradients.pop(node))))
+            add_up(gradients, [edge if edge in between else None for edge in node.edges], sent)
+    return gradients.get(leaf)
+
+
 def add_up(gradients: dict[Node, Array], edges: Sequence[Node | None], sent: Sequence[Array | None]) -> None:
     """Add the gradients that a node sends along its edges to those that the nodes at the ends already have."""
     for edge, g in zip(edges, sent, strict=True):

@@ -16,7 +16,20 @@ from contextlib import redirect_stderr, redirect_stdout
 
 from minivae import __version__
 
-from . import compress, config_file, contenders, disentanglement, info, learn, pictures, reports, tables, train, uses
+from . import (
+    compress,
+    config_file,
+    contenders,
+    continuation,
+    disentanglement,
+    info,
+    learn,
+    pictures,
+    reports,
+    tables,
+    train,
+    uses,
+)
 from .parser import Parser
 from .streams import Stream
 
@@ -78,6 +91,7 @@ def _parser() -> Parser:
     parser = Parser(prog="minivae", description="Autoencoders you can read.")
     parser.add_argument("--version", action="version", version=f"minivae {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (train, tables, pictures, uses, contenders, disentanglement, compress, reports, learn, info):
+    viewing = tables, pictures, continuation, reports
+    for module in (train, *viewing, uses, contenders, disentanglement, compress, learn, info):
         module.add_commands(commands)
     return parser

@@ -13,7 +13,7 @@ import numpy as np
 from minivae import data as datasets
 from minivae import uses
 from minivae.data.files import load_array, load_png_folder
-from minivae.models import VQVAE, PixelCNN, VQVAE1d
+from minivae.models import VQVAE, PixelCNN, VideoVQVAE, VQVAE1d
 from minivae.training.checkpoint import atomic_write
 from minivae.uses.code_files import HEADER
 from minivae.uses.image_formats import as_bytes, sheet, write_png
@@ -176,7 +176,7 @@ def _write_images(file: IO[bytes], x: np.ndarray, suffix: str) -> None:
 def _open(args: argparse.Namespace) -> tuple[Run, VQVAE]:
     """Open the run. Raise ValueError unless it holds a VQ-VAE, whose codes are integers."""
     run = Run.open(args.run, args.device)
-    if not isinstance(run.model, VQVAE) or isinstance(run.model, VQVAE1d):
+    if not isinstance(run.model, VQVAE) or isinstance(run.model, (VQVAE1d, VideoVQVAE)):
         kind = type(run.model).__name__
         raise ValueError(
             f"{args.parser.command} is for a VQ-VAE of images, whose codes are integers; {str(run.folder)!r} holds "

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from minivae import data as datasets
-from minivae.data import Dataset, sound
+from minivae.data import Dataset, sound, video
 from minivae.data.batches import digest
 from minivae.kernels import checks
 from minivae.kernels.contract import Noise
@@ -22,13 +22,23 @@ PARTS = ("x_train", "y_train", "x_test", "y_test")
 def load(name: str, image_shape: Sequence[int] | None = None) -> Dataset:
     """Load a data set by name, file or folder, as minivae.datasets.load() does.
 
-    image_shape: (C, H, W). Flat rows of a file are given this shape, 'shapes' are drawn in it, sounds are cut into
-    segments of it, and all other images must have it already. Raises ValueError if they have another one.
+    image_shape: (C, H, W), or (T, C, H, W) of clips. Flat rows of a file are given this shape, 'shapes' are drawn in
+    it, sounds are cut into segments and videos into clips of it, and all other images must have it already. Raises
+    ValueError if they have another one.
     """
-    data = datasets.load(name, image_shape=image_shape if name == "shapes" or takes_shape(name) else None)
+    if image_shape is not None and len(image_shape) not in (3, 4):
+        asked = " ".join(map(str, image_shape))
+        raise ValueError(f"--image-shape takes 3 numbers, C H W, or of clips 4, T C H W, got {asked}")
+    given = image_shape if name == "shapes" or takes_shape(name, image_shape) else None
+    data = datasets.load(name, image_shape=given)
     if image_shape is not None and (found := data.x_train.shape[1:]) != tuple(image_shape):
         raise ValueError(f"the images of {name!r} have shape {found}, not {tuple(image_shape)}")
     return data
+
+
+def kind(data: Dataset) -> str:
+    """Say what a data set holds: 'images', 'sounds' or 'videos'."""
+    return "sounds" if data.sample_rate is not None else "videos" if data.frame_rate is not None else "images"
 
 
 def is_file(name: str) -> bool:
@@ -36,10 +46,12 @@ def is_file(name: str) -> bool:
     return name not in datasets.names() and Path(name).is_file()
 
 
-def takes_shape(name: str) -> bool:
-    """Say whether images of this data set are given any shape: those of a file of arrays, or sounds."""
-    own = name not in datasets.names()
-    return name == "syllables" or is_file(name) or (own and sound.is_folder_of_sounds(Path(name)))
+def takes_shape(name: str, image_shape: Sequence[int] | None = None) -> bool:
+    """Say whether images of this data set are given any shape: those of a file of arrays, sounds, or videos."""
+    if name in datasets.names():
+        return name in ("syllables", "moving-clothes")
+    of_videos = video.takes(Path(name), 0 if image_shape is None else len(image_shape))
+    return of_videos or is_file(name) or sound.is_folder_of_sounds(Path(name))
 
 
 def set_aside(data: Dataset, share: float | None, seed: int) -> tuple[Dataset, np.ndarray, np.ndarray | None]:

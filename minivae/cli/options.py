@@ -99,10 +99,13 @@ def force(parser: Parser) -> None:
 
 def data(parser: Parser) -> None:
     """Add the options that say which images a new model is trained and tested on."""
-    known = f"data set: {', '.join(datasets.names())}, a .npy or .npz file, or a folder of PNGs"
+    known = f"data set: {', '.join(datasets.names())}, a .npy or .npz file, or a folder of PNGs, sounds or videos"
     parser.add_argument("--data", default="fashion-mini", help=known)
-    shape = "shape of an image: flat rows of a file are given it, other images must have it (default: as they are)"
-    counts(parser, "--image-shape", None, ("C", "H", "W"), shape, number=3)
+    shape = (
+        "shape C H W of an image: flat rows of a file are given it, other images must have it (default: as they are); "
+        "shape T C H W of a clip: videos are cut and scaled to it"
+    )
+    counts(parser, "--image-shape", None, "SIZE", shape)
 
 
 def device(parser: Parser) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 
 from minivae import manual_seed, models
 from minivae.data import Dataset
-from minivae.models.autoregressive import Autoregressive
 from minivae.models.base import Estimator
 
 from . import gallery, images, options
@@ -25,9 +24,10 @@ from .training import training
 from .views.registry import view_of
 from .views.view import Asked
 
-# Options that are not given, of a PixelCNN and of a WaveNet. The latter has so many layers that it sees all codes.
+# Options that are not given. A WaveNet has so many layers that it sees all codes of a sequence.
 OF_MAPS: dict[str, Any] = {"epochs": 20, "batch_size": 128, "channels": 32, "layers": 5}
 OF_SEQUENCES: dict[str, Any] = {"epochs": 10, "batch_size": 32, "channels": 64}
+OF_CLIPS: dict[str, Any] = {**OF_MAPS, "batch_size": 32}  # frame by frame it takes more steps
 MIRRORED = ("fashion-mini", "fashion-mnist")  # data whose mirror images are as good: no digits, no letters
 
 
@@ -40,8 +40,9 @@ def add_options(parser: Parser) -> None:
     options.count(parser, "--layers", None, "number of layers", most=100)
     parser.set_defaults(**dict.fromkeys(OF_MAPS))
     for action in (action for action in parser.options if action.dest in OF_MAPS):
-        of_sounds = OF_SEQUENCES.get(action.dest, "as many as see all codes")
-        action.help = f"{action.help} (default: {OF_MAPS[action.dest]}, of sounds {of_sounds})"
+        others = f", of sounds {OF_SEQUENCES.get(action.dest, 'as many as see all codes')}"
+        others += f", of clips {OF_CLIPS[action.dest]}" if OF_CLIPS[action.dest] != OF_MAPS[action.dest] else ""
+        action.help = f"{action.help} (default: {OF_MAPS[action.dest]}{others})"
     dropout = "probability that a feature of a layer is zero in a step of the training"
     parser.add_argument("--dropout", type=options.probability, default=0.1, metavar="P", help=dropout)
     mirrored = f"train on the codes of mirror images too (default: for {' and '.join(MIRRORED)})"
@@ -64,7 +65,10 @@ def train(args: argparse.Namespace) -> None:
     files = Files(run.folder, PRIOR)
     with training(files, args) as of_prior:
         whole = of_prior.checked(run.data())
-        conditional = _conditional(whole, args.conditional)
+        of_video = isinstance(model, models.VideoVQVAE)
+        if of_video and args.conditional:
+            raise ValueError("--conditional is not for the prior of a video, which is given the frames before")
+        conditional = not of_video and _conditional(whole, args.conditional)
         data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
         manual_seed(args.seed)
         prior = _prior(args, model, 1 + max(_labels(whole.y_train)) if conditional else None)
@@ -72,12 +76,16 @@ def train(args: argparse.Namespace) -> None:
         print(f"prior with {prior.num_parameters():,} parameters on the {shape} codes of {run.folder}: ", end="")
         x, y = _with_mirrored(args, whole, model, data)
         mirrored = len(x) > len(data.x_train)
-        maps, validation_maps = model.encode(x), model.encode(x_validation)
-        sizes = images.sizes(args.validation, maps, validation_maps, data.x_test)
+        maps, validation_maps, test_maps = model.encode(x), model.encode(x_validation), data.x_test
+        if isinstance(model, models.VideoVQVAE):  # frame by frame, each given those before it
+            examples = models.VideoPrior(prior, model.frames).examples
+            (maps, y), (validation_maps, y_validation) = examples(maps), examples(validation_maps)
+            test_maps = data.x_test.reshape(-1, *data.x_test.shape[2:])
+        sizes = images.sizes(args.validation, maps, validation_maps, test_maps)
         print(f"{sizes} maps{', one half of the training maps of mirror images' if mirrored else ''}", flush=True)
         of_prior.begin()
-        validation = (validation_maps, y_validation) if conditional else validation_maps
-        of_prior.fit(prior, args, maps, y if conditional else None, validation=validation)
+        validation = (validation_maps, y_validation) if prior.conditional else validation_maps
+        of_prior.fit(prior, args, maps, y if prior.conditional else None, validation=validation)
         finish(of_prior, args, prior, run, whole)
         view_of(model).draw_samples(run, gallery.SHEET, run.folder / "samples.png", Asked())
         write_report(run.folder)
@@ -137,6 +145,8 @@ def _complete(args: argparse.Namespace, model: Estimator) -> None:
     defaults = OF_MAPS
     if isinstance(model, models.VQVAE1d):
         defaults = {**OF_SEQUENCES, "layers": _layers_that_see_all(model)}
+    elif isinstance(model, models.VideoVQVAE):
+        defaults = OF_CLIPS
     for name, value in defaults.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
@@ -147,9 +157,12 @@ def _layers_that_see_all(model: models.VQVAE) -> int:
     return max(1, (model.map_size[1] - 1).bit_length())
 
 
-def _prior(args: argparse.Namespace, model: models.VQVAE, classes: int | None) -> Autoregressive:
+def _prior(args: argparse.Namespace, model: models.VQVAE, classes: int | None) -> Any:
     common = {"classes": classes, "codebook_digest": model.codebook_digest, "dropout": args.dropout}
     sizes = model.code_shape, model.quantizer.codes, args.channels
+    if isinstance(model, models.VideoVQVAE):
+        settings = {"channels": args.channels, "layers": args.layers, "dropout": args.dropout}
+        return models.VideoPrior.of(model, **settings).frame
     if not isinstance(model, models.VQVAE1d):
         return models.PixelCNN(*sizes, args.layers, **common)
     period = _layers_that_see_all(model)  # after which the dilations begin again at 1

@@ -13,7 +13,7 @@ from typing import Any
 from minivae import __version__, models
 from minivae.data import Dataset
 from minivae.kernels import cpu_choice
-from minivae.models import VQVAE, VQVAE2, VQVAE2Prior
+from minivae.models import VQVAE, VQVAE2, VideoPrior, VideoVQVAE, VQVAE2Prior
 from minivae.models.autoregressive import Autoregressive
 from minivae.models.base import Estimator
 from minivae.training.checkpoint import atomic_write
@@ -25,12 +25,13 @@ from .pixels import check_pixels
 OVERWRITING = "overwriting"  # the mark in config.json while what an older run left is removed
 OF_A_RUN = ("model", "versions", "contents", OVERWRITING)  # what config.json holds besides options
 PICTURES = (
-    *("analogies", "anomalies", "atoms", "codes", "codes_bottom", "codes_top", "compression", "denoised", "factors"),
-    *("information", "interpolation", "latent", "levels", "manifold", "reconstructions", "samples", "stages"),
-    *("training", "traversal", "voices"),
+    *("analogies", "anomalies", "atoms", "codes", "codes_bottom", "codes_top", "compression", "continuation"),
+    *("denoised", "factors", "information", "interpolation", "latent", "levels", "manifold", "reconstructions"),
+    *("samples", "stages", "training", "traversal", "voices"),
 )
 PRIOR, TOP, BOTTOM = "prior_", "prior_top_", "prior_bottom_"  # prefixes of the files of priors
 SOUNDS = ("reconstructions", "samples", "voices")
+CLIPS = ("continuation", "reconstructions", "samples")
 TABLE, REPORT = "table.txt", "report.html"  # the table as it was printed; the page, one for a model and its priors
 
 
@@ -65,7 +66,8 @@ class Files:
         """
         names = ["checkpoint.npz", "metrics.jsonl", "results.json", TABLE, *(f"{picture}.png" for picture in PICTURES)]
         names += [f"{sound}.wav" for sound in SOUNDS]
-        shared = [self.folder / name for name in ("samples.png", "samples.wav", REPORT)]
+        names += [f"{clips}.gif" for clips in CLIPS]
+        shared = [self.folder / name for name in ("samples.png", "samples.wav", "samples.gif", REPORT)]
         for path in (self.model, *shared, *map(self.path, names)):
             path.unlink(missing_ok=True)
         for prefix in {"": (PRIOR, TOP), TOP: (BOTTOM,)}.get(self.prefix, ()):
@@ -113,7 +115,8 @@ class Run:
                 raise ValueError(f"there is no {self.folder / 'config.json'}; say with --data which images to use")
             if not isinstance(name, str):
                 raise ValueError(f"{self.folder / 'config.json'} names no data set, but {name!r}")
-        data = images.load(name, self.model.image_shape if own or images.takes_shape(name) else None)
+        shape = self.model.image_shape
+        data = images.load(name, shape if own or images.takes_shape(name, shape) else None)
         check_pixels(self.model, data)
         rate = getattr(self.model, "sample_rate", None)
         if rate != data.sample_rate and None not in (rate, data.sample_rate):
@@ -122,7 +125,7 @@ class Run:
         return images.set_aside(data, config.get("validation"), config.get("seed", 0))[0] if own else data
 
     def prior(self) -> Any:
-        """Load the prior of this model's codes, a PixelCNN, WaveNet or VQVAE2Prior; None if there is none.
+        """Load the prior of this model's codes, a PixelCNN, WaveNet, VideoPrior or VQVAE2Prior; None if there is none.
 
         Raises ValueError for a prior of the codes of another codebook.
         """
@@ -130,6 +133,8 @@ class Run:
         if not files or not all(part.model.exists() for part in files):
             return None
         parts: list[Any] = [self._prior_in(part) for part in files]
+        if isinstance(self.model, VideoVQVAE):
+            return VideoPrior(parts[0], self.model.frames)
         return VQVAE2Prior(*parts) if isinstance(self.model, VQVAE2) else parts[0]
 
     def _prior_files(self) -> list[Files]:

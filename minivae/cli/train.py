@@ -17,6 +17,8 @@ from .training import training
 from .views.registry import COMMANDS, view_of
 from .views.view import Command
 
+EXAMPLES = {"images": "images", "sounds": "segments", "videos": "clips"}
+
 
 def add_commands(commands: Any) -> None:
     train = commands.add_parser("train", help="train a model", description="Train a model.")
@@ -46,8 +48,10 @@ def _train(args: argparse.Namespace) -> None:
     with training(files, args) as run:
         manual_seed(args.seed)
         whole = run.checked(images.load(args.data, args.image_shape))
-        if whole.sample_rate is not None and args.kind.of != "sounds":
-            raise ValueError(f"{whole.name!r} holds sounds: `minivae train vqvae1d --data {args.data}` is for these")
+        kind = images.kind(whole)
+        if kind not in ("images", args.kind.of):
+            other = next(command.name for command in COMMANDS if command.of == kind)
+            raise ValueError(f"{whole.name!r} holds {kind}: `minivae train {other} --data {args.data}` is for these")
         data, x_validation, y_validation = images.set_aside(whole, args.validation, args.seed)
         model = args.kind.build(args, data)
         check_pixels(model, whole)
@@ -55,7 +59,7 @@ def _train(args: argparse.Namespace) -> None:
         model.check_images(data.x_test)
         sizes = images.sizes(args.validation, x_train, x_validation, data.x_test)
         print(f"{run.options['model']} with {model.num_parameters():,} parameters on {data.name}: ", end="")
-        print(f"{sizes} {'images' if data.sample_rate is None else 'segments'} {x_train.shape[1:]}", flush=True)
+        print(f"{sizes} {EXAMPLES[kind]} {x_train.shape[1:]}", flush=True)
         model.to(device=args.device)
         if not run.goes_on:
             model.prepare(x_train)  # here, so that what cannot be trained does not overwrite what was

@@ -1,4 +1,5 @@
-"""The part of a table that says which share of a model's samples is whole (uses/wholeness.py)."""
+"""The part of a table that says which share of a model's samples is whole (uses/wholeness.py), and how real they look
+(uses/realism.py)."""
 
 from __future__ import annotations
 
@@ -9,10 +10,11 @@ import numpy as np
 from minivae import uses
 from minivae.data import Dataset
 from minivae.random import fork
+from minivae.uses.realism import laplacian_energy
 from minivae.uses.wholeness import SMALLEST
 
 from .pixels import in_unit_interval
-from .text import Numbers, print_table
+from .text import Numbers, fixed, print_table
 from .views.view import View
 
 COUNT = 1000  # the most samples and test images that are judged
@@ -20,9 +22,10 @@ SEED = 0x3A7  # of the samples
 
 
 def print_wholeness(view: View, model: Any, prior: Any, data: Dataset) -> Numbers:
-    """Print which share of a model's samples a classifier takes for whole, beside the share of the test images.
+    """Print which share of a model's samples a classifier takes for whole, beside the share of the test images; how
+    sharp the samples are, and how far from the test images in the classifier's features.
 
-    Returns the shares by what is judged; nothing for data that have no judge.
+    Returns these numbers by what is judged; nothing for data that have no judge.
     """
     judge = judge_for(data)
     if judge is None:
@@ -30,12 +33,20 @@ def print_wholeness(view: View, model: Any, prior: Any, data: Dataset) -> Number
     x = model.check_images(data.x_test[:COUNT])
     with fork(SEED):
         images = {"test images": x, "their reconstructions": model.reconstruct(x), **view.samples(model, prior, COUNT)}
-    found = {name: judge.judge(np.clip(seen, 0, 1)) for name, seen in images.items()}
+    found = {}
+    for name, seen in images.items():
+        made = np.clip(seen, 0, 1)
+        found[name] = {**judge.judge(made)._asdict(), **uses.realism(judge, made, x)._asdict()}
     print()
-    rows = [[name, *(f"{share:.1%}" for share in shares)] for name, shares in found.items()]
-    print_table(["images", "whole", "of a certain class"], rows)
+    rows = [
+        [name, f"{of['whole']:.1%}", f"{of['certain']:.1%}", *fixed(of["sharpness"], of["frechet"])]
+        for name, of in found.items()
+    ]
+    print_table(["images", "whole", "of a certain class", "sharpness", "Frechet distance"], rows)
     print("whole: a classifier finds it more like the data than like patchworks of them")
-    return {"wholeness": {name: shares._asdict() for name, shares in found.items()}}
+    print("sharpness: energy of the Laplacian, in proportion to that of the test images")
+    print("Frechet distance: to the test images, in the features of that classifier; it is not the FID")
+    return {"wholeness": found}
 
 
 def judge_for(data: Dataset) -> uses.WholenessJudge | None:
@@ -46,7 +57,9 @@ def judge_for(data: Dataset) -> uses.WholenessJudge | None:
 
 
 def _has_judge(data: Dataset) -> bool:
-    """Say whether a judge can be trained: of labelled pictures of two classes that are not too small."""
-    if data.y_train is None or len(np.unique(data.y_train)) < 2 or not len(data.x_test):
+    """Say whether a judge can be trained: of labelled pictures of two classes, not too small or without edges."""
+    if data.frame_rate is not None or data.y_train is None or len(np.unique(data.y_train)) < 2 or not len(data.x_test):
         return False
-    return in_unit_interval(data) and min(data.x_train.shape[2:]) >= SMALLEST
+    if not in_unit_interval(data) or min(data.x_train.shape[2:]) < SMALLEST:
+        return False
+    return laplacian_energy(data.x_test) > 0  # sharpness is relative to it

@@ -17,13 +17,14 @@ import numpy as np
 from minivae.kernels import checks
 from minivae.kernels.checks import check_finite
 
-from . import files, idx, shapes, sound, syllables
+from . import files, idx, moving_clothes, shapes, sound, syllables, video
 from .batches import Batches
 
 __all__ = ["Batches", "Dataset", "check_finite", "load", "names"]
 
 SHAPES_TRAIN, SHAPES_TEST, SHAPES_IMAGE = 4000, 1000, (1, 32, 32)
 SYLLABLES_TRAIN, SYLLABLES_TEST, SEGMENT = 2400, 200, (1, 1, 4096)  # SEGMENT: also of the user's own sounds
+CLIPS_TRAIN, CLIPS_TEST, CLIP, VIDEO_CLIP = 1000, 200, (8, 1, 32, 32), (8, 3, 64, 64)  # VIDEO_CLIP: of the user's own
 HELD_OUT = 10  # every tenth image becomes a test image where the data set has no test part
 
 
@@ -35,6 +36,7 @@ class Dataset:
     y_train, y_test: labels (N,), int64, or None. class_names: the name of each label, or None.
     factors_train, factors_test: the table (N, 5) from which generated images were drawn, or None; factor_names names
     its columns. sample_rate: samples a second of sounds, whose segments are images (N, 1, 1, T); None for images.
+    frame_rate: frames a second of videos, whose clips are (N, T, C, H, W); None for others.
 
     Raises TypeError or ValueError for fields that do not fit together.
     """
@@ -49,14 +51,18 @@ class Dataset:
     factors_test: np.ndarray | None = None
     factor_names: tuple[str, ...] | None = None
     sample_rate: int | None = None
+    frame_rate: float | None = None
 
     def __post_init__(self) -> None:
         """Check the fields."""
         if not isinstance(self.name, str):
             raise TypeError(f"the name of a data set must be a str, got {checks.shown(self.name)}")
+        if self.frame_rate is not None:
+            checks.number("frame_rate", self.frame_rate, "(0, inf)")
+        axes, owner = (4, "") if self.frame_rate is None else (5, f" of frame_rate={self.frame_rate}")
         for part in ("train", "test"):
             x = getattr(self, f"x_{part}")
-            _check_part(f"x_{part}", x, None, 4, "f")
+            _check_part(f"x_{part}{owner}", x, None, axes, "f")
             _check_part(f"y_{part}", getattr(self, f"y_{part}"), len(x), 1, "iu")
             _check_part(f"factors_{part}", getattr(self, f"factors_{part}"), len(x), 2, "f")
         for name in ("class_names", "factor_names"):
@@ -88,22 +94,26 @@ def _check_part(name: str, x: np.ndarray | None, count: int | None, ndim: int, k
 
 def names() -> list[str]:
     """The names that load() knows."""
-    return ["fashion-mini", "shapes", "syllables", *idx.SOURCES]
+    return ["fashion-mini", "shapes", "syllables", "moving-clothes", *idx.SOURCES]
 
 
 def load(name: str | Path, folder: str | Path | None = None, image_shape: Sequence[int] | None = None) -> Dataset:
-    """Load a data set by its name, or images from a .npy file, a .npz file or a folder of PNGs, or sounds.
+    """Load a data set by its name, or images from a .npy file, a .npz file or a folder of PNGs, or sounds or videos.
 
     name: one of
         'fashion-mini'              4,000 + 1,000 images of Fashion-MNIST, which are part of this package
         'shapes'                    4,000 + 1,000 generated images, (1, 32, 32) or image_shape (1, S, S)
         'syllables'                 2,400 + 200 generated sounds that resemble speech, see data.syllables, by speaker
+        'moving-clothes'            1,000 + 200 generated clips of moving images of Fashion-MNIST, see
+                                     data.moving_clothes; (8, 1, 32, 32) or image_shape (T, 1, H, W)
         'fashion-mnist', 'mnist'    60,000 + 10,000 images from four IDX files
         a path                      the user's own images, see data.files, or a folder of .wav, .flac or .ogg files, see
-                                    data.sound; a Path, or a str with a '/', is always a path
+                                    data.sound, or a video or a folder of videos or, with an image_shape of four
+                                    ints, of PNG frames, see data.video; a Path, or a str with a '/', is always a path
     folder: where the IDX files are. Without it they are searched for in $MINIVAE_DATA, in Debian's package and in the
         user's cache, and downloaded if they are not found.
     image_shape: (C, H, W), for arrays in which each image is a flat row; (1, 1, T) for sounds, T = 4096 unless given.
+        (T, C, H, W) for videos, (8, 3, 64, 64) unless given, which are cut and scaled to it.
 
     If the user's own images have no test part, every tenth image is held out for testing, at least one.
 
@@ -118,6 +128,8 @@ def load(name: str | Path, folder: str | Path | None = None, image_shape: Sequen
         return _shapes(SHAPES_IMAGE if image_shape is None else image_shape)
     if name == "syllables":
         return _syllables(SEGMENT if image_shape is None else image_shape)
+    if name == "moving-clothes":
+        return _moving_clothes(CLIP if image_shape is None else image_shape)
     if name in idx.SOURCES:
         class_names = idx.SOURCES[str(name)].class_names
         parts = idx.load_folder(idx.find(str(name), folder), len(class_names))
@@ -138,7 +150,11 @@ def _check_arguments(name: str | Path, folder: str | Path | None, image_shape: S
         )
     if image_shape is None:
         return
-    checks.integers("image_shape (C, H, W)", image_shape, 1, count=3)
+    sizes = checks.integers("image_shape (C, H, W)", image_shape, 1)
+    of_clips = name == "moving-clothes" or (name not in names() and video.takes(Path(name), len(sizes)))
+    if len(sizes) != (4 if of_clips else 3):
+        wanted = "4 ints (T, C, H, W)" if of_clips else "3 ints (C, H, W)"
+        raise ValueError(f"the image_shape of {str(name)!r} must be {wanted}, got {checks.shown(image_shape)}")
     if name == "fashion-mini" or name in idx.SOURCES:
         raise ValueError(f"the images of {name!r} have a fixed shape; image_shape cannot change it, got {image_shape}")
 
@@ -188,6 +204,21 @@ def _syllables(image_shape: Sequence[int]) -> Dataset:
     return Dataset("syllables", *parts, syllables.SPEAKERS, sample_rate=syllables.RATE)
 
 
+def _moving_clothes(image_shape: Sequence[int]) -> Dataset:
+    """Clips of the embedded images at half their height and width, each pixel the mean of four; those of the test
+    images are for testing."""
+    clothes = _fashion_mini()
+    parts = []
+    for part, count in (("train", CLIPS_TRAIN), ("test", CLIPS_TEST)):
+        x, y = getattr(clothes, f"x_{part}"), getattr(clothes, f"y_{part}")
+        half = x.reshape(len(x), 1, 14, 2, 14, 2).mean(axis=(3, 5))
+        clips, chosen = moving_clothes.generate(half, count, image_shape, moving_clothes.SEEDS[part])
+        parts.append((clips, y[chosen]))
+    (x, y), (x_test, y_test) = parts
+    rate = video.FRAME_RATE
+    return Dataset("moving-clothes", x, x_test, y, y_test, clothes.class_names, frame_rate=rate)
+
+
 def _segment_length(image_shape: Sequence[int]) -> int:
     """T of (1, 1, T); ValueError for another shape."""
     T = image_shape[2]
@@ -202,6 +233,9 @@ def _own(path: Path, image_shape: Sequence[int] | None) -> Dataset:
         T = _segment_length(SEGMENT if image_shape is None else image_shape)
         (x, y), (x_test, y_test), class_names, rate = sound.load_folder(path, T)
         return Dataset(path.name, x, x_test, y, y_test, class_names, sample_rate=rate)
+    if video.takes(path, 0 if image_shape is None else len(image_shape)):
+        x, x_test, frame_rate = video.load(path, VIDEO_CLIP if image_shape is None else image_shape)
+        return Dataset(path.name, x, x_test, frame_rate=frame_rate)
     if path.is_dir():
         if image_shape is not None:
             raise ValueError(f"image_shape is for arrays; {str(path)!r} is a folder of PNGs, which state their shape")

@@ -18,6 +18,10 @@ from .iwae import IWAE
 from .pixelcnn import PixelCNN
 from .sparse import SparseAutoencoder
 from .vae import VAE
+from .vaegan import VAEGAN
+from .video_prior import VideoPrior
+from .video_vqvae import VideoVQVAE
+from .vqgan import VQGAN
 from .vqvae import VQVAE
 from .vqvae1d import VQVAE1d
 from .vqvae2 import VQVAE2
@@ -27,6 +31,8 @@ from .wavenet import WaveNet
 __all__ = [
     "IWAE",
     "VAE",
+    "VAEGAN",
+    "VQGAN",
     "VQVAE",
     "VQVAE2",
     "Autoencoder",
@@ -39,6 +45,8 @@ __all__ = [
     "SparseAutoencoder",
     "VQVAE1d",
     "VQVAE2Prior",
+    "VideoPrior",
+    "VideoVQVAE",
     "WaveNet",
     "corrupt",
     "load",
@@ -49,8 +57,8 @@ MODELS: dict[str, type[Estimator]] = {
     cls.__name__: cls
     for cls in (
         *AUTOENCODERS,
-        *(VAE, ConditionalVAE, IWAE, BetaTCVAE),
-        *(VQVAE, VQVAE1d, VQVAE2),
+        *(VAE, ConditionalVAE, IWAE, BetaTCVAE, VAEGAN),
+        *(VQVAE, VQVAE1d, VQVAE2, VideoVQVAE, VQGAN),
         *(PixelCNN, WaveNet),
     )
 }

@@ -14,7 +14,6 @@ from minivae.kernels import backend, checks
 from minivae.kernels.checks import check_finite
 from minivae.training.loop import Trainable
 
-EVALUATION_BATCH = 256
 LEVEL_TOLERANCE = 0.01  # by how much an 8-bit pixel times 255 may differ from an integer
 
 
@@ -113,8 +112,8 @@ class ArrayModel(Trainable):
         with self.evaluating():
             count = len(arrays[0])
             parts = [
-                function(*(self.tensor(a[start : start + EVALUATION_BATCH]) for a in arrays)).numpy()
-                for start in range(0, max(count, 1), EVALUATION_BATCH)
+                function(*(self.tensor(a[start : start + self.evaluation_batch]) for a in arrays)).numpy()
+                for start in range(0, max(count, 1), self.evaluation_batch)
             ]
         return self.check_output(np.ascontiguousarray(np.concatenate(parts)))
 

@@ -161,7 +161,8 @@ class Estimator(WithModules):
         parameter `lr`; if not, as in the lambda, it sets its own, and giving one to fit() is an error. None is Adam.
         schedule: makes the Schedule, a function of the optimizer and, if it has a parameter `total_steps`, of the
         number of steps: CosineSchedule, partial(CosineSchedule, warmup_steps=100), partial(StepSchedule,
-        step_size=500). None keeps the learning rate as it is. clip_norm: bound on the norm of the gradients.
+        step_size=500). None keeps the learning rate as it is. clip_norm: bound on the norm of the gradients,
+        of each player by itself in a model with an adversary.
 
         progress: True for a bar on stderr, or a Progress of one's own. checkpoint: a .npz written after each epoch.
         resume: go on from it, bit by bit as if never interrupted, with the arguments and the data of the training that

@@ -166,11 +166,16 @@ class VAE(LatentSpace, LikelihoodCodec):
         """Return minus equation 10, the mean of nll + beta * kl over images x (N, C, H, W); in training mode with
         warm-up and free bits. noise: fixes the sample of z and, by the draw after it, the binarisation.
         """
+        return self._loss_and_output(x, noise)[0]
+
+    def _loss_and_output(self, x: Any, noise: Noise | None) -> tuple[VAELoss, Tensor, Tensor]:
+        """Return loss(x, noise), the sample z (N, D) and the decoder's output for it (N, C, H, W)."""
         x = self._black_and_white(self.tensor(x), noise)  # (N, C, H, W)
         mu, log_var = self.posterior(x)  # (N, D) both
         z = F.reparameterize(mu, log_var, noise)  # (N, D)
-        nll = self.observation.nll(self._decoded(z), x).mean()  # (), the mean of (N,)
-        return self._weighted(nll, F.gaussian_kl(mu, log_var).mean(axis=0))  # the mean of (N, D)
+        output = self._decoded(z)  # (N, C, H, W)
+        nll = self.observation.nll(output, x).mean()  # (), the mean of (N,)
+        return self._weighted(nll, F.gaussian_kl(mu, log_var).mean(axis=0)), z, output  # the mean of (N, D)
 
     def _weighted(self, nll: Tensor, kl: Tensor) -> VAELoss:
         """Return the loss of nll () and the KL of each latent (D,), means over a batch: nll + beta * kl, in training

@@ -137,7 +137,7 @@ class VQVAE(CodeModel):
         random_state: int | None = None,
         warm_start: bool = False,
     ) -> None:
-        check_image_shape(image_shape)
+        self._check_shape(image_shape)
         if encoder is None or decoder is None:
             self._check_sizes(image_shape)
         sizes = {"codes": codes, "code_dim": code_dim, "channels": channels, "residual_channels": residual_channels}
@@ -151,6 +151,10 @@ class VQVAE(CodeModel):
         self.given = Beside({**self.given, "quantizer": checks.choice("quantizer", quantizer, PARAMETERS)})
         check_parameters(quantizer, vars(self), {name: p.default for name, p in VQVAE._parameters().items()})
         super().__init__(epochs, lr, batch_size, random_state, warm_start)
+
+    def _check_shape(self, image_shape: Sequence[int]) -> None:
+        """Raise TypeError or ValueError for what is no shape of an image."""
+        check_image_shape(image_shape)
 
     def _check_sizes(self, image_shape: Sequence[int]) -> None:
         """Raise ValueError for images that the networks of build() do not take."""
@@ -229,11 +233,16 @@ class VQVAE(CodeModel):
 
     def loss(self, x: Any) -> VQVAELoss:
         """Equation 3, averaged over images x (N, C, H, W); in training mode the codebook learns from them too."""
+        return self._loss_and_output(x)[0]
+
+    def _loss_and_output(self, x: Any) -> tuple[VQVAELoss, Tensor]:
+        """loss(x) and the decoder's output (N, C, H, W)."""
         x = self.tensor(x)  # (N, C, H, W)
         z_e = self._latents(x)  # (N, D, h, w)
         vq = self.quantizer(z_e)  # vq.quantized (N, D, h, w) is z_q(x), vq.loss () the second and third term
-        nll = self.observation.nll(self._decoded(vq.quantized), x).mean()  # (), the mean of -log p(x | z_q(x)) (N,)
-        return VQVAELoss(nll + vq.loss, nll, vq.loss)
+        output = self._decoded(vq.quantized)  # (N, C, H, W)
+        nll = self.observation.nll(output, x).mean()  # (), the mean of -log p(x | z_q(x)) (N,)
+        return VQVAELoss(nll + vq.loss, nll, vq.loss), output
 
     def _latents(self, x: Tensor) -> Tensor:
         """z_e(x): (N, C, H, W) -> (N, D, h, w)."""

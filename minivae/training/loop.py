@@ -33,7 +33,12 @@ EVALUATION_SEED = 0xE7A1  # evaluations always see the same noise
 
 
 class Trainable(Module):
-    """The loop asks a model for its loss. The other methods are for models that need more, and do nothing here."""
+    """The loop asks a model for its loss. The other methods are for models that need more, and do nothing here.
+
+    evaluation_batch: how many examples at a time a model of larger ones than images evaluates.
+    """
+
+    evaluation_batch = 256
 
     def loss(self, *batch: Any) -> Any:
         """Return a named tuple of scalar Tensors, the first of them `loss`, which are means over a batch.
@@ -59,14 +64,28 @@ class Trainable(Module):
         """The loop calls this after the pass. It returns what the record needs besides the means of the loss."""
         return {}
 
+    def begin_epoch(self, epoch: int) -> None:
+        """The loop calls this at the beginning of epoch 1, 2, ..., when the model is in training mode."""
+
+    def end_epoch(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """The loop calls this with the records of all epochs so far, for models that have to warn of what they see."""
+
+    def players(self, params: list[Tensor]) -> list[list[Tensor]]:
+        """Return the trained parameters by player. clip_norm bounds the gradients of each player by themselves.
+
+        Models with an adversary have two. An optimiser moves every parameter by its own gradient and moments, so one
+        optimiser of all parameters is two optimisers, each of one player (models/adversarial.py).
+        """
+        return [params]
+
 
 class Trainer:
     """A Trainer trains a model: run() is the loop, and state() and load_state() let a training go on later.
 
     schedule: sets the learning rate after each step of the optimiser; None leaves it as it is. clip_norm: bound on the
-    joint norm of the gradients. generator: the source of all noise in training, the current one unless given.
-    validation: x or (x, y), whose loss is in each record too. callbacks: called after each epoch; state() has their
-    state.
+    joint norm of the gradients of each player; but for models with an adversary there is one. generator: the source of
+    all noise in training, the current one unless given. validation: x or (x, y), whose loss is in each record too.
+    callbacks: called after each epoch; state() has their state.
 
     `history` has one record per epoch: epoch, the means of the loss's fields, lr, seconds, images_per_second, and the
     means over the validation data under 'validation_' + name. `stopped`: whether a callback has ended the training.
@@ -84,7 +103,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.model, self.optimizer, self.batches = model, optimizer, batches
-        self._params = model.parameters()
+        self._params, self._players = model.parameters(), model.players(optimizer.params)
         self.schedule, self.clip_norm = schedule or ConstantSchedule(optimizer), clip_norm
         self.generator = generator or current_generator()
         self.validation, self.callbacks = validation, list(callbacks)
@@ -115,6 +134,7 @@ class Trainer:
                 progress.start_epoch(epoch, epochs, len(self.batches))
                 averages = Averages(f"epoch {epoch}; a smaller learning rate may help", session.lag)
                 model.train()
+                model.begin_epoch(epoch)
                 model.begin_pass()
                 for batch in map(_as_tuple, self.batches):
                     model.before_step(self.steps, total_steps)
@@ -126,6 +146,7 @@ class Trainer:
                 record = {"epoch": epoch, **self._end_epoch(averages, lr)}
                 self.history.append(record)
                 progress.end_epoch(record)
+                model.end_epoch(self.history)
                 stop = self._asked_to_stop(record, on_epoch)
             for callback in self.callbacks:
                 callback.end(model)
@@ -143,7 +164,8 @@ class Trainer:
             return result  # Averages raise the error
         result.loss.backward()
         if self.clip_norm is not None:
-            clip_grad_norm(self.optimizer.params, self.clip_norm, error_if_nonfinite=watched)
+            for params in self._players:
+                clip_grad_norm(params, self.clip_norm, error_if_nonfinite=watched)
         self.optimizer.step()
         return result
 
@@ -254,12 +276,15 @@ def _is_true(asked: Any, answer: Any) -> bool:
 
 
 @no_grad()
-def evaluate(model: Trainable, x: np.ndarray, y: np.ndarray | None = None, batch_size: int = 256) -> dict[str, float]:
+def evaluate(
+    model: Trainable, x: np.ndarray, y: np.ndarray | None = None, batch_size: int | None = None
+) -> dict[str, float]:
     """Compute the means of the loss's fields over x (with labels y) in evaluation mode, always with the same noise.
 
-    Raises FloatingPointError for a loss that is not finite.
+    batch_size: the model's evaluation_batch unless given. Raises FloatingPointError for a loss that is not finite.
     """
     training = model.training
+    batch_size = model.evaluation_batch if batch_size is None else batch_size
     model.eval()
     try:
         model.begin_pass()

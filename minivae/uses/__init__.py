@@ -10,6 +10,7 @@
     disentanglement     MIG and SAP: does each factor that images were drawn from have a latent of its own?
     SpeakerJudge, nearest_distance          who speaks in sounds that were drawn, and how far they are from the data
     WholenessJudge      the share of samples that show one whole thing, by a classifier that knows torn ones too
+    realism             how sharp samples are, and a Frechet distance to the data; sharpness, frechet_distance
 
 Each function takes any object that has the method it needs: transform(x), reconstruct(x) or score_samples(x). PCA has
 all three. It is the best linear autoencoder and needs no training, so it is the baseline of every use. The judge takes
@@ -25,6 +26,7 @@ from .image_formats import FormatRow, image_formats
 from .metrics import psnr, roc_auc, squared_error
 from .pca import PCA
 from .probe import LogisticRegression, ProbeRow, probe
+from .realism import Realism, frechet_distance, realism, sharpness
 from .speech import log_spectral_distance, mu_law, mu_law_at, segmental_snr
 from .voices import SpeakerJudge, nearest_distance
 from .wholeness import Wholeness, WholenessJudge
@@ -39,6 +41,7 @@ __all__ = [
     "FormatRow",
     "LogisticRegression",
     "ProbeRow",
+    "Realism",
     "SpeakerJudge",
     "Unpacked",
     "Wholeness",
@@ -48,6 +51,7 @@ __all__ = [
     "denoising",
     "detect_anomalies",
     "disentanglement",
+    "frechet_distance",
     "image_formats",
     "latent_codes",
     "log_spectral_distance",
@@ -57,8 +61,10 @@ __all__ = [
     "pack_codes",
     "probe",
     "psnr",
+    "realism",
     "roc_auc",
     "segmental_snr",
+    "sharpness",
     "squared_error",
     "unpack_codes",
 ]

@@ -80,10 +80,13 @@ class _Classifier(Estimator):
         self.dense = Linear(b * -(-H // 4) * -(-W // 4), HIDDEN)
         self.output = Linear(HIDDEN, int(self.classes or 0))
 
+    def hidden(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, HIDDEN), the last hidden layer."""
+        return F.relu(self.dense(F.dropout(self.features(x), DROPOUT, self.training)))
+
     def logits(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, classes), with dropout in training."""
-        x = F.dropout(self.features(x), DROPOUT, self.training)
-        return self.output(F.dropout(F.relu(self.dense(x)), DROPOUT, self.training))
+        return self.output(F.dropout(self.hidden(x), DROPOUT, self.training))
 
     def loss(self, x: Any, y: Any) -> ClassifierLoss:
         return ClassifierLoss(F.cross_entropy(self.logits(self.tensor(x)), y))
@@ -128,6 +131,13 @@ class WholenessJudge:
         """
         classifier = self.classifier
         return classifier.batched(lambda x: F.softmax(classifier.logits(x), axis=1), classifier.check_images(x))
+
+    def features(self, x: np.ndarray) -> np.ndarray:
+        """Images (N, C, H, W) -> the classifier's last hidden layer (N, 128), float32, for Frechet distances.
+
+        Raises TypeError and ValueError for images of another shape or dtype, NaN and infinity.
+        """
+        return self.classifier.batched(self.classifier.hidden, self.classifier.check_images(x))
 
     def judge(self, x: np.ndarray) -> Wholeness:
         """The shares of images x (N, C, H, W). Raises what probabilities() raises, and ValueError for no images."""

@@ -51,8 +51,17 @@ class Row:
         """What the valid call gives."""
         return call(self, None, None)
 
-    def signature(self) -> inspect.Signature:
-        return inspect.signature(self.public or self.call)
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        return parameters_of(self.public or self.call)
+
+
+def parameters_of(function: Any) -> dict[str, inspect.Parameter]:
+    """The parameters of a function by name; of a model that takes **keywords, with those of the class above it."""
+    own = dict(inspect.signature(function).parameters)
+    if not (inspect.isclass(function) and issubclass(function, mv.models.Estimator)):
+        return own
+    inherited = function._parameters()
+    return {n: p if n in own else p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for n, p in inherited.items()}
 
 
 class Outcome(NamedTuple):
@@ -66,7 +75,7 @@ def cases(row: Row, name: str) -> Iterator[tuple[str, Any, Any]]:
     valid, kind = row.arguments[name]
     if kind is PASSED_ON:
         return
-    keywords = row.signature().parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+    keywords = row.parameters()[name].kind is inspect.Parameter.VAR_KEYWORD
     for label, value in {} if keywords else COMMON.items():
         yield label, value, kind.meaning(value)
     for label, value in row.extra.get(name, {}).items():
@@ -87,7 +96,7 @@ def call(row: Row, name: str | None, value: Any) -> Outcome:
     if name is not None:
         values[name] = value
     positional, keywords = [], {}
-    for parameter in row.signature().parameters.values():
+    for parameter in row.parameters().values():
         if parameter.name not in values:
             continue
         given = values[parameter.name]

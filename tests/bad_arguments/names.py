@@ -10,6 +10,8 @@ import minivae as mv
 import minivae.random
 from minivae.nn.module import Module
 
+from .judge import parameters_of
+
 MODULES: dict[str, ModuleType] = {
     "functional": mv.functional,
     "nn": mv.nn,
@@ -73,6 +75,6 @@ def _methods(cls: type) -> dict[str, Any]:
 
 def parameters(name: str, function: Any) -> list[str]:
     """The names of its parameters, without self, which operations that are methods of the Tensor call otherwise."""
-    names = list(inspect.signature(function).parameters)
+    names = list(parameters_of(function))
     method = names[:1] == ["self"] or (name.startswith("Tensor.") and inspect.isfunction(function))
     return names[1:] if method else names

@@ -43,6 +43,7 @@ from .table_functional import NOISE
 RNG = np.random.default_rng(2)
 IMAGES = RNG.uniform(0.1, 0.9, (3, 1, 4, 4)).astype(np.float32)
 MAPS = RNG.integers(0, 3, (3, 2, 2))
+CLIPS = RNG.uniform(0.1, 0.9, (3, 2, 1, 4, 4)).astype(np.float32)
 WAVES = RNG.uniform(-0.9, 0.9, (3, 1, 1, 4)).astype(np.float32)
 CODES = RNG.integers(0, 3, (3, 1, 1))
 SEQUENCES = RNG.integers(0, 3, (3, 1, 4))
@@ -114,6 +115,12 @@ SETTINGS: dict[str, Argument] = {
     "context_blocks": Argument(1, integer(0, 1000)),
     "dropout": Argument(0.2, number(0, 1, "[)")),
     "codebook_digest": Argument("abc", Kind("str", lambda value: value if isinstance(value, str) else REFUSED) | NONE),
+    "feature_weight": Argument(0.3, number(0)),
+    "adversary": Argument("hinge", choice("hinge", "non-saturating")),
+    "gan_weight": Argument(0.3, number(0)),
+    "discriminator_start": Argument(0, integer(0)),
+    "discriminator_channels": Argument((2,), integers(1)),
+    "discriminator_norm": Argument("group", choice("group", "none")),
     "sparsity": Argument("kl", choice("l1", "kl")),
     "penalty": Argument(0.5, number(0)),
     "rho": Argument(0.1, number(0, 1, "()") | NONE),
@@ -145,11 +152,10 @@ SETTINGS: dict[str, Argument] = {
     "noise": NOISE,
     "path": Argument("", Kind("path", lambda value: EITHER if isinstance(value, str) else REFUSED)),
 }
-ONE_EPOCH = {"epochs": 1, "batch_size": 2}
-SMALL_VAE = Argument({"latent_dim": 2, "channels": (2,), "hidden": (3,), "random_state": 3, **ONE_EPOCH}, OFFERS)
 WEIGHT_DECAY = Argument(0.2, number(0, np.inf, "()") | NONE)
 OWN: dict[str, dict[str, Argument]] = {
     "VQVAE": {"channels": Argument(2, integer(1))},
+    "VQGAN": {"channels": Argument(2, integer(1))},
     "VQVAE2": {"channels": Argument(2, integer(1))},
     "VQVAE1d": {
         "image_shape": Argument((1, 1, 4), integers(1, count=3)),
@@ -157,8 +163,20 @@ OWN: dict[str, dict[str, Argument]] = {
         "channels": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
-    "ConditionalVAE": {"parameters_of_vae": SMALL_VAE, "y": Argument(LABELS, CODE_KIND)},
-    "IWAE": {"parameters_of_vae": SMALL_VAE, "importance_samples": Argument(2, integer(1))},
+    "ConditionalVAE": {"y": Argument(LABELS, CODE_KIND)},
+    "IWAE": {  # whose bound has no KL term
+        "importance_samples": Argument(2, integer(1)),
+        "beta": Argument(1.0, number(1, 1)),
+        "kl_warmup": Argument(0, integer(0, 0)),
+        "free_bits": Argument(0.0, number(0, 0)),
+    },
+    "VideoVQVAE": {
+        "image_shape": Argument((2, 1, 4, 4), integers(1, count=4)),
+        "channels": Argument(2, integer(1)),
+        "blocks": Argument(1, integer(0, 1000)),
+        "time_kernel": Argument(2, integer(1)),
+        "likelihood": Argument("bernoulli", choice("bernoulli", "continuous-bernoulli", "gaussian")),
+    },
     "SparseAutoencoder": {"penalty": Argument(0.5, number(0) | NONE), "decay": WEIGHT_DECAY},
     "ContractiveAutoencoder": {"decay": WEIGHT_DECAY},
     "PixelCNN": {
@@ -175,14 +193,15 @@ OWN: dict[str, dict[str, Argument]] = {
     },
 }
 # The squared error of huge images is beyond float32.
+VQVAES = ("VQVAE", "VQVAE1d", "VQVAE2", "VideoVQVAE", "VQGAN")
 AUTOENCODERS = ("Autoencoder", "SparseAutoencoder", "ContractiveAutoencoder")
 OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
     (m, n): (FloatingPointError,) for m in AUTOENCODERS for n in ("score_samples", "score", "fit_transform")
 }
 OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
 NAMES = (
-    *("VAE", "ConditionalVAE", "IWAE", "BetaTCVAE", *AUTOENCODERS),
-    *("VQVAE", "VQVAE1d", "VQVAE2", "PixelCNN", "WaveNet"),
+    *("VAE", "ConditionalVAE", "IWAE", "BetaTCVAE", "VAEGAN", *AUTOENCODERS),
+    *(*VQVAES, "PixelCNN", "WaveNet"),
 )
 CLASSES: dict[str, type] = {name: getattr(models, name) for name in NAMES}
 DATA = {
@@ -190,10 +209,9 @@ DATA = {
     "PixelCNN": (MAPS, MAP_KIND),
     "WaveNet": (SEQUENCES, MAP_KIND),
     "VQVAE1d": (WAVES, IMAGE_KIND),
+    "VideoVQVAE": (CLIPS, IMAGE_KIND),
 }
 CONDITIONAL = ("ConditionalVAE", "PixelCNN", "VQVAE1d", "WaveNet")
-
-BAD_PARAMETERS = {"unknown": {"unknown": 1}, "beta = -1": {"beta": -1}, "latent_dim = 0": {"latent_dim": 0}}
 
 
 def setting(model: str, name: str) -> Argument:
@@ -201,13 +219,11 @@ def setting(model: str, name: str) -> Argument:
 
 
 def constructor(model: str) -> dict[str, Argument]:
-    return {name: setting(model, name) for name in inspect.signature(CLASSES[model]).parameters}
+    return {name: setting(model, name) for name in CLASSES[model]._parameters()}
 
 
 def new(model: str) -> Any:
-    arguments = {name: a.valid for name, a in constructor(model).items()}
-    more = arguments.pop("parameters_of_vae", {})
-    return CLASSES[model](**arguments, **more)
+    return CLASSES[model](**{name: a.valid for name, a in constructor(model).items()})
 
 
 @cache
@@ -229,8 +245,7 @@ def _described(model: Any) -> Any:
 
 def made(name: str) -> Row:
     cls = CLASSES[name]
-    extra = {"parameters_of_vae": BAD_PARAMETERS} if "parameters_of_vae" in constructor(name) else {}
-    return Row(lambda *a, **k: _described(cls(*a, **k)), constructor(name), public=cls, extra=extra)
+    return Row(lambda *a, **k: _described(cls(*a, **k)), constructor(name), public=cls)
 
 
 def _or_the_models(valid: Any, kind: Kind) -> Argument:
@@ -401,6 +416,7 @@ VERBS = {
         for name, codes, inner in (("PixelCNN", maps, inner_maps), ("WaveNet", sequences, inner_sequences))
     },
 }
+VERBS |= {"VAEGAN": VERBS["VAE"], "VQGAN": VERBS["VQVAE"]}
 VERBS["BetaTCVAE"] = VERBS["VAE"]
 VERBS["IWAE"] = VERBS["VAE"]
 VERBS["SparseAutoencoder"] = VERBS["Autoencoder"] | {"activity": {"x": x}}

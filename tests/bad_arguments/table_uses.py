@@ -50,6 +50,7 @@ PLAIN = {"tensors": False, "not_finite": "refused"}
 NUMBERS = array("images", (*ALL, "float16", EXTENDED[-1]), scalars=False, same=False, **PLAIN)
 FLOATS = array("images", ("float32", "float64"), scalars=False, **PLAIN)
 ANY_FLOATS = array("images", EXTENDED, scalars=False, **PLAIN)
+MATRIX = array("features", tuple(d for d in (*ALL, "float16", EXTENDED[-1]) if d != "bool"), scalars=False, **PLAIN)
 FINITE = replace(NUMBERS, takes=())
 LABELS = array("labels", ("bool", *INDEX_ARRAY.dtypes), tensors=False, strings="either")
 HAS_METHOD = Kind("object with a method", lambda value: REFUSED)
@@ -261,8 +262,20 @@ USES = {
     ),
     **{
         f"WholenessJudge.{name}": method(uses.WholenessJudge, name, judge, {"x": Argument(PICTURES, ANY_FLOATS)})
-        for name in ("probabilities", "judge")
+        for name in ("probabilities", "features", "judge")
     },
+    "sharpness": Row(
+        uses.sharpness, {"made": Argument(PICTURES, ANY_FLOATS), "real": Argument(PICTURES[::-1], ANY_FLOATS)}
+    ),
+    "frechet_distance": Row(uses.frechet_distance, {"a": Argument(ROWS, MATRIX), "b": Argument(ROWS[:5] + 1, MATRIX)}),
+    "realism": Row(
+        uses.realism,
+        {
+            "judge": Argument(judge(), HAS_METHOD),
+            "made": Argument(PICTURES, ANY_FLOATS),
+            "real": Argument(PICTURES[::-1], ANY_FLOATS),
+        },
+    ),
     "squared_error": Row(uses.squared_error, {"x": Argument(IMAGES, NUMBERS), "y": Argument(CLEAN, NUMBERS)}),
     "psnr": Row(uses.psnr, {"x": Argument(IMAGES, NUMBERS), "y": Argument(CLEAN, NUMBERS)}),
     **{
@@ -334,6 +347,7 @@ DATASETS = {
             "factors_test": Argument(ROWS, TABLE_FIELD | NONE),
             "factor_names": Argument(("a", "b", "c", "d"), Kind("names", _strings)),
             "sample_rate": Argument(8000, Kind("rate", _rates)),
+            "frame_rate": Argument(None, NONE),  # of clips, which have another axis: in tests/data/test_videos.py
         },
     ),
     "check_finite": Row(datasets.check_finite, {"x": Argument(IMAGES, FINITE), "name": Argument("x", ANYTHING)}),

@@ -9,9 +9,9 @@ import pytest
 
 from .judge import Row, cases, wrong
 from .names import parameters, public
-from .table_models import AUTOENCODERS
+from .table_models import NAMES, VQVAES
 
-MODELS = ("VAE", "ConditionalVAE", "IWAE", "BetaTCVAE", "VQVAE", "VQVAE1d", "VQVAE2", *AUTOENCODERS, "PixelCNN")
+MODELS = NAMES
 BASES = ("models.Estimator", "models.Codec")
 QUANTIZERS = ("VectorQuantizer", "ResidualVectorQuantizer", "FiniteScalarQuantizer")
 CALLBACKS = ("Callback", "EarlyStopping", "BestCheckpoint")
@@ -23,8 +23,10 @@ for name in TABLES:
 
 # Names that have no row, and why.
 RESULT = "a result, made by the package"
+MADE = "takes Tensors that the model has made"
 FILE = "tests/training/ tries it with other values and with damaged files"
 LOOP = "called by the training loop with what fit() has checked"
+LOOP_CALLS = ("prepare", "before_step", "begin_epoch", "end_epoch", "players", "batched", "tensor")
 EXEMPT = {
     "GradientError": "an exception",
     "Function.apply": "takes what forward() takes",
@@ -37,13 +39,14 @@ EXEMPT = {
     "Tensor.wrap": "for code that has just made the array; it trusts its caller",
     "nn.Module.forward": "abstract",
     "nn.Module.named_tensors": "takes a class, for the package's own use",
-    **{f"models.PixelCNN.{n}": "takes Tensors that the model has made" for n in ("features", "logits_of_stage")},
+    **{f"models.PixelCNN.{n}": MADE for n in ("features", "logits_of_stage", "biases")},
+    **{f"models.WaveNet.{n}": MADE for n in ("from_skips", "biases")},
     **{n: "a base class, see the quantisers" for n in public() if n.startswith("nn.Quantizer")},
     **{f"nn.{n}.code_shape": "called by the model with the size of its latents" for n in QUANTIZERS},
     **{f"nn.{name}": RESULT for name in ("Quantized",)},
     **{f"uses.{name}": RESULT for name in ("AnomalySplit", "CompressionRow", "Denoising", "Detection", "ProbeRow")},
-    **{f"uses.{name}": RESULT for name in ("Disentanglement", "FormatRow", "Unpacked", "Wholeness")},
-    **{f"models.{m}.{n}": LOOP for m in MODELS for n in ("prepare", "before_step", "batched", "tensor")},
+    **{f"uses.{name}": RESULT for name in ("Disentanglement", "FormatRow", "Realism", "Unpacked", "Wholeness")},
+    **{f"models.{m}.{n}": LOOP for m in MODELS for n in LOOP_CALLS},
     **{f"training.{name}": LOOP for name in ("Trainer", "Trainer.run", "Trainer.step", "evaluate")},
     **{f"training.{c}.{m}": LOOP for c in CALLBACKS for m in ("begin", "after_epoch", "end")},
     **{f"training.{c}.is_best": LOOP for c in CALLBACKS if c != "Callback"},
@@ -57,10 +60,9 @@ EXEMPT = {
     **{
         f"models.{m}.check_labels": "of a model without labels, which takes anything"
         for m in MODELS
-        if m not in ("ConditionalVAE", "PixelCNN", "VQVAE1d")
+        if m not in ("ConditionalVAE", "PixelCNN", "VQVAE1d", "WaveNet")
     },
-    **{f"models.{m}.check_latents": "of a model without latents" for m in ("VQVAE", "VQVAE1d", "VQVAE2")},
-    "models.PixelCNN.biases": "takes the Tensor that the model has made",
+    **{f"models.{m}.check_latents": "of a model without latents" for m in VQVAES},
     **{
         f"models.{m}.{n}": "for constructors and build() of models, tests/models/test_own_networks.py"
         for m in MODELS

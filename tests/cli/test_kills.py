@@ -18,7 +18,7 @@ from command_line import QUICK, minivae_command, minivae_process, refused, succe
 from matplotlib.figure import Figure
 
 TIMES = ("seconds", "images_per_second")
-TRAININGS = ["ae", "vae", "vqvae", "prior", "anomaly"]
+TRAININGS = ["ae", "vae", "vqvae", "vaegan", "prior", "anomaly"]
 
 
 class Killed(BaseException):
@@ -183,7 +183,7 @@ class TestEveryChange:
                 assert contents(out) == contents(whole), f"killed at changes {first} and {second}"
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("training", ["vae", "vqvae", "prior", "anomaly", "patience"])
+    @pytest.mark.parametrize("training", ["vae", "vqvae", "vaegan", "prior", "anomaly", "patience"])
     def test_of_the_others(self, training, data, tmp_path, not_drawn):
         assert sweep(training, data, tmp_path) > 10
 

@@ -326,7 +326,8 @@ class TestOwnFiles:
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match="'imagenet'.*fashion-mini, shapes, syllables, fashion-mnist, mnist"):
+    known = "fashion-mini, shapes, syllables, moving-clothes, fashion-mnist, mnist"
+    with pytest.raises(ValueError, match=f"'imagenet'.*{known}"):
         mv.datasets.load("imagenet")
 
 

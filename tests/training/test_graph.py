@@ -38,6 +38,18 @@ def vqvae(**options: Any) -> mv.models.VQVAE:
     return mv.models.VQVAE((1, 8, 8), **sizes, **options)
 
 
+def vaegan(**options: Any) -> mv.models.VAEGAN:
+    """The discriminator starts in epoch 3, where the step has to be captured anew."""
+    of_d: dict[str, Any] = {"discriminator_channels": (3, 4), "discriminator_start": 2}
+    return mv.models.VAEGAN((1, 8, 8), latent_dim=3, channels=(4,), hidden=(8,), **of_d, **options)
+
+
+def vqgan(**options: Any) -> mv.models.VQGAN:
+    sizes: dict[str, Any] = {"channels": 4, "residual_channels": 2, "residual_blocks": 1}
+    of_d: dict[str, Any] = {"discriminator_channels": (3, 4), "discriminator_start": 2}
+    return mv.models.VQGAN((1, 8, 8), **sizes, **of_d, **options)
+
+
 def autoencoder(corruption: str, arch: str) -> mv.models.Autoencoder:
     sizes = {"hidden": (8,), **({"channels": (4,)} if arch == "conv" else {})}
     return mv.models.Autoencoder((1, 8, 8), 3, arch, corruption, **sizes)
@@ -67,6 +79,9 @@ def trained(make: Callable[[], Any], x: np.ndarray, captured: bool, monkeypatch:
         (lambda: vqvae(codes=6, code_dim=4), IMAGES),
         (lambda: vqvae(quantizer="rvq", codes=6, code_dim=4), IMAGES),
         (lambda: vqvae(quantizer="fsq", levels=(4, 3)), IMAGES),
+        (lambda: vaegan(binarize="dynamic"), IMAGES),
+        (lambda: vaegan(adversary="non-saturating", discriminator_norm="none", likelihood="gaussian"), IMAGES),
+        (lambda: vqgan(codes=6, code_dim=4), IMAGES),
         (
             lambda: mv.models.PixelCNN((3, 3), values=4, channels=4, layers=2, hidden=8),
             (IMAGES[:, 0, :3, :3] * 4).astype(int),
@@ -84,6 +99,9 @@ def trained(make: Callable[[], Any], x: np.ndarray, captured: bool, monkeypatch:
         "vqvae",
         "residual vqvae",
         "finite scalar vqvae",
+        "vaegan",
+        "non-saturating vaegan",
+        "vqgan",
         "pixelcnn",
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from minivae import models
 from minivae.models.base import Estimator
 
-from . import autoencoder, btcvae, cvae, penalised, vae, vqvae, vqvae1d, vqvae2
+from . import adversarial, autoencoder, btcvae, cvae, penalised, vae, video, vqvae, vqvae1d, vqvae2
 from .view import View
 
 COMMANDS = (
@@ -17,6 +17,8 @@ COMMANDS = (
     *vqvae.COMMANDS,
     *vqvae2.COMMANDS,
     *vqvae1d.COMMANDS,
+    *adversarial.COMMANDS,
+    *video.COMMANDS,
 )
 VIEWS: dict[type[Estimator], View] = {
     models.Autoencoder: autoencoder.AutoencoderView(),
@@ -28,6 +30,7 @@ VIEWS: dict[type[Estimator], View] = {
     models.VQVAE: vqvae.VQVAEView(),
     models.VQVAE2: vqvae2.VQVAE2View(),
     models.VQVAE1d: vqvae1d.VQVAE1dView(),
+    models.VideoVQVAE: video.VideoView(),
 }
 
 

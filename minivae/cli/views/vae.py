@@ -82,7 +82,8 @@ def print_latents(usage: LatentUsage) -> Numbers:
     return {"active": usage.active, "kl_per_latent": usage.kl.tolist()}
 
 
-def _vae_options(parser: Parser) -> None:
+def add_options(parser: Parser) -> None:
+    """Add the options of a VAE."""
     options.networks(parser, "conv", (32, 64), {"dense": (400, 400), "conv": (256,)})
     options.count(parser, "--latent-dim", 16, "number of latents, the length of a code", most=options.WIDE)
     options.likelihood(parser)
@@ -92,22 +93,30 @@ def _vae_options(parser: Parser) -> None:
     free = "KL in nats that each latent may have without a cost in training"
     parser.add_argument("--free-bits", type=float, default=0.0, help=free)
     options.flag(parser, "--binarize", "draw each grey pixel black or white, anew in each epoch")
+
+
+def arguments(args: argparse.Namespace, data: Dataset) -> dict[str, Any]:
+    """Collect the arguments of a VAE."""
+    steps = -(-len(data.x_train) // args.batch_size)  # of an epoch
+    return {
+        "likelihood": args.likelihood,
+        "beta": args.beta,
+        "kl_warmup": args.warmup_epochs * steps,
+        "free_bits": args.free_bits,
+        "binarize": "dynamic" if args.binarize else None,
+        **options.of_networks(args),
+    }
+
+
+def _vae_options(parser: Parser) -> None:
+    add_options(parser)
     iwae = "train on the bound of K importance samples, as an IWAE (default: on the ELBO, with the KL in closed form)"
     options.count(parser, "--iwae", None, iwae, most=1000)
 
 
 def _vae(args: argparse.Namespace, data: Dataset) -> Estimator:
-    steps = -(-len(data.x_train) // args.batch_size)  # of an epoch
     make = models.VAE if args.iwae is None else partial(models.IWAE, importance_samples=args.iwae)
-    return make(
-        data.x_train.shape[1:],
-        likelihood=args.likelihood,
-        beta=args.beta,
-        kl_warmup=args.warmup_epochs * steps,
-        free_bits=args.free_bits,
-        binarize="dynamic" if args.binarize else None,
-        **options.of_networks(args),
-    )
+    return make(data.x_train.shape[1:], **arguments(args, data))
 
 
 COMMANDS = (Command("vae", "train a variational autoencoder", 15, _vae_options, _vae),)

@@ -29,7 +29,8 @@ PAIRS = 20  # images on a sheet of reconstructions
 class Command:
     """`minivae train NAME`: help, default number of epochs, options of its own, and how they make a model.
 
-    complete: sets options that were not given and follow from others. of: 'images' or 'sounds', what it is trained on.
+    complete: sets options that were not given and follow from others. of: what it is trained on, 'images',
+    'sounds' or 'videos'.
     """
 
     name: str

@@ -30,7 +30,7 @@ CODES = {"vq": 8, "rvq": 16, "fsq": 256}
 
 
 class VQVAEView(View):
-    takes = ("temperature", "label")
+    takes: tuple[str, ...] = ("temperature", "label")
 
     def table(self, run: Run, data: Dataset, asked: Asked) -> Numbers:
         model: Any = run.model
@@ -51,7 +51,7 @@ class VQVAEView(View):
                 numbers[name][kind.lower()] = {"codes": cost, "bound": bound, "bits_per_dim": model.bits_per_dim(bound)}
                 rows.append([name, kind, *fixed(bound, terms["nll"], cost), f"{model.bits_per_dim(bound):.4f}"])
         print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/dim"], rows)
-        print(f"bound on -log p(x) = nll + cost of the codes, in nats per image{scale(data, model)}")
+        print(f"bound on -log p(x) = nll + cost of the codes, in {self.unit}{scale(data, model)}")
         if prior is not None and prior.classes is not None:
             print("the PixelCNN knows the class y of each image: its bound is one on -log p(x | y)")
         test = numbers["test"]
@@ -155,7 +155,8 @@ def _stages(model: models.VQVAE, images: np.ndarray, test: Numbers) -> Numbers:
     return found
 
 
-def _vqvae_options(parser: Parser) -> None:
+def add_options(parser: Parser) -> None:
+    """Add the options of a VQ-VAE."""
     codes = "number of codes in the codebook, or in that of each stage of rvq (default: 8, for rvq 16)"
     codebook.add_options(parser, None, codes)
     options.likelihood(parser)
@@ -166,20 +167,20 @@ def _vqvae_options(parser: Parser) -> None:
     options.count(parser, "--stages", None, "number of codebooks of rvq (default: 2)", most=64)
 
 
+def arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Collect the arguments of a VQ-VAE."""
+    own = {name: getattr(args, name) for name in ("likelihood", "quantizer", "levels", "stages")}
+    return {**codebook.arguments(args), **own}
+
+
 def _vqvae(args: argparse.Namespace, data: Dataset) -> Estimator:
-    return models.VQVAE(
-        data.x_train.shape[1:],
-        **codebook.arguments(args),
-        likelihood=args.likelihood,
-        quantizer=args.quantizer,
-        levels=args.levels,
-        stages=args.stages,
-    )
+    return models.VQVAE(data.x_train.shape[1:], **arguments(args))
 
 
-def _complete(args: argparse.Namespace) -> None:
+def complete(args: argparse.Namespace) -> None:
+    """Choose the number of codes by the quantiser, unless it was given."""
     if args.codes is None:
         args.codes = CODES[args.quantizer]
 
 
-COMMANDS = (Command("vqvae", "train a vector-quantised autoencoder", 15, _vqvae_options, _vqvae, _complete),)
+COMMANDS = (Command("vqvae", "train a vector-quantised autoencoder", 15, add_options, _vqvae, complete),)
