@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 EPOCHS = 3  # fewer have no course that could be judged
 RISE = 0.05  # of the fall, lost again: more than the noise of batches, which at the end of the cosine is below 1 %
-LATE = 0.10  # of the fall in the last third of the epochs: the cosine leaves a finished training some 5 % there
+LATE = 0.05  # of the fall in the last third of the epochs: where the cosine ends well, at most 2 % is left there
 GAP = 0.15  # of the fall that other images lack: the default models lack up to 6 %
 TURN = 0.02  # of the fall by which the loss of other images has risen again from its lowest, in TURNED epochs or more
 TURNED = 3
@@ -62,7 +62,7 @@ def findings(history: Sequence[Numbers], results: Numbers, config: Numbers) -> l
     by_course: list[Callable[[Course], Finding | None]] = [_too_short, _diverged, _unfinished, _overfitted]
     found = [judge(course) for judge in by_course]
     found += [_discriminator(history), _collapsed(results), _dead_latents(results, config)]
-    return [finding for finding in [*found, *_dead_codes(results)] if finding is not None]
+    return [finding for finding in [*found, *_dead_codes(results, config)] if finding is not None]
 
 
 def _course(history: Sequence[Numbers], results: Numbers, config: Numbers) -> Course:
@@ -154,21 +154,23 @@ def _collapsed(results: Numbers) -> Finding | None:
     return Finding("Posterior collapse", seen, f"{cure}Where they are good: a smaller --latent-dim does as well.")
 
 
-def _dead_codes(results: Numbers) -> list[Finding]:
+def _dead_codes(results: Numbers, config: Numbers) -> list[Finding]:
     """Judge the codes of each level or stage, on the training images where their use is known."""
+    cure = "Take fewer --codes or a lower --lr."
+    if config.get("quantizer") == "fsq":
+        cure = "Take fewer or smaller --levels, or a lower --lr."
     numbers = [part for part in (results.get("train"), results.get("test")) if isinstance(part, Mapping)]
     used = next((part for part in numbers if any(name.startswith("usage") for name in part)), {})
     found = []
     for name in used:
         if name.startswith("usage"):
             of = name.removeprefix("usage").replace("_", " ")
-            found.append(_dead(of, used[name], used.get(f"perplexity{name.removeprefix('usage')}")))
+            found.append(_dead(of, cure, used[name], used.get(f"perplexity{name.removeprefix('usage')}")))
     return [finding for finding in found if finding is not None]
 
 
-def _dead(of: str, usage: float, perplexity: float | None) -> Finding | None:
+def _dead(of: str, cure: str, usage: float, perplexity: float | None) -> Finding | None:
     where = f" ({of.strip()})" if of else ""
-    cure = "Take fewer --codes, a lower --lr, or --update ema, which sets dead codes anew."
     if perplexity is not None and perplexity < FEW_CODES:
         seen = f"The perplexity of the codes is {perplexity:.2f}: nearly all positions of all images have the same one."
         return Finding(f"The codebook has collapsed{where}", seen, cure)

@@ -101,9 +101,11 @@ def _validated(config: Mapping[str, Any]) -> bool:
 def _about(part: Part) -> str:
     model = str(part.config.get("model"))
     about = ABOUT.get(model, f"A model of `{model}`.")
-    size = part.results.get("parameters")
-    parameters = f" {size:,} parameters{' with those of its priors' * ('top' in part.name)}." if size else ""
-    return f"<p>{escape(about)}{parameters} Trained for {len(part.history)} epochs.</p>"
+    size, epochs = part.results.get("parameters"), len(part.history)
+    trained = f"Trained for {epochs} epoch{'s' * (epochs > 1)}." if epochs else ""
+    both = " with those of the prior of the top codes" if part.name == "prior of the bottom codes" else ""
+    parameters = f" {size:,} parameters{both}." if size else ""
+    return f"<p>{escape(about)}{parameters} {trained}</p>"
 
 
 def _findings(parts: Sequence[Part]) -> list[str]:

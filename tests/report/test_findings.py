@@ -136,6 +136,9 @@ class TestCodes:
         assert found.title == "Dead codes"
         assert "40%" in found.seen
         assert "3.2" in found.seen
+        assert "--codes" in found.cure
+        (found,) = findings(history(GOOD), {"test": {"usage": 0.4}}, {"quantizer": "fsq"})
+        assert "--levels" in found.cure
         assert titles(history(GOOD), {"test": {"usage": 0.85, "perplexity": 3.2}}) == []
 
     def test_one_code_for_all(self):
