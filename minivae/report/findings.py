@@ -21,7 +21,7 @@ TURNED = 3
 INACTIVE = 0.5  # of the latents: a few are spare in most models, but half of them are a choice that was not meant
 UNUSED = 0.2  # of the codes: they could be left out, or would lower the nll if they were used
 FEW_CODES = 1.5  # a perplexity that two codes exceed, unless nearly all positions have the same one
-DEAD = 0.1  # of the latents of a sparse autoencoder
+DEAD = 0.2  # of the latents of a sparse autoencoder, of which the default one leaves 10 %
 WINS = 0.99  # of the patches judged rightly; a hinge loss then has no gradient for nearly all of them
 
 Numbers = Mapping[str, Any]
@@ -112,8 +112,8 @@ def _unfinished(course: Course) -> Finding | None:
 
 
 def _overfitted(course: Course) -> Finding | None:
-    losses, others, fall = course.losses, course.others, course.fall
-    if len(losses) < EPOCHS or len(others) < len(losses) or fall <= 0:
+    losses, others = course.losses, course.others
+    if len(losses) < EPOCHS or len(others) < len(losses) or (fall := course.fall) <= 0:
         return None
     cure = (
         "Stop where the loss of other images is lowest (--validation 0.1 --patience 5), take more images, or a smaller "

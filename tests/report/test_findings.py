@@ -78,6 +78,7 @@ def test_epochs_in_which_the_loss_changes_are_no_part_of_the_course():
     assert "The loss rises" in titles(history(losses))
     assert titles(history(losses), {}, {"warmup_epochs": 2}) == []
     assert titles(history(losses), {}, {"discriminator_start": 2}) == []
+    assert titles(history(losses), {}, {"warmup_epochs": 99}) == ["Hardly trained"]  # it has warmed up in none
 
 
 def test_after_patience_the_course_ends_with_the_best_epoch():
@@ -126,8 +127,8 @@ class TestLatents:
         assert "None of 10" in self.collapsed(0)[0].seen
 
     def test_dead_latents_of_sparse_codes(self):
-        assert titles(history(GOOD), {"dead": 30}, {"latent_dim": 256}) == ["Dead latents"]
-        assert titles(history(GOOD), {"dead": 20}, {"latent_dim": 256}) == []
+        assert titles(history(GOOD), {"dead": 60}, {"latent_dim": 256}) == ["Dead latents"]
+        assert titles(history(GOOD), {"dead": 40}, {"latent_dim": 256}) == []
 
 
 class TestCodes:
