@@ -14,7 +14,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
+def chromium() -> Iterator[Any]:
     """Start a headless browser, playwright's Browser, and close it."""
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     found = next(filter(None, map(shutil.which, NAMES)), None)

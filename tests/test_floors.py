@@ -22,6 +22,7 @@ FLOORS = [
     ["uses"],
     ["figures", "report"],
     ["learn"],
+    ["explore"],
     ["cli"],
 ]
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}

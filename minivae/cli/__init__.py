@@ -22,6 +22,7 @@ from . import (
     contenders,
     continuation,
     disentanglement,
+    explore,
     info,
     learn,
     pictures,
@@ -91,7 +92,7 @@ def _parser() -> Parser:
     parser = Parser(prog="minivae", description="Autoencoders you can read.")
     parser.add_argument("--version", action="version", version=f"minivae {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    viewing = tables, pictures, continuation, reports
+    viewing = tables, pictures, continuation, reports, explore
     for module in (train, *viewing, uses, contenders, disentanglement, compress, learn, info):
         module.add_commands(commands)
     return parser

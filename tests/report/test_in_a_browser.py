@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from browser import browser
+from browser import chromium
 from command_line import QUICK, succeeded
 from strategies import numbers
 
@@ -24,7 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_it_is_whole_on_a_desk_on_a_phone_and_on_paper(run: Any) -> None:
     count = len(list(run.glob("*.png")))
-    with browser() as opened:
+    with chromium() as opened:
         for width in (1280, 390):
             tab = opened.new_page(viewport={"width": width, "height": 800}, java_script_enabled=True)
             asked: list[str] = []
