@@ -9,8 +9,8 @@ codes 0, ..., K - 1, fills the maps before the first frame. For example with K =
 
     t = 1: (64, 64)        t = 2: (k_1, 64)        t = 3: (k_2, k_1)        the map before comes first.
 
-**Motion.** Where a thing moves by whole places of the map, k_t is k_t-1 but for a displacement. Convolutions learn this
-slowly: for each displacement they need filters of their own for each code. So the network also moves k_t-1 by a
+**Motion.** Where a thing moves by whole places of the map, k_t is k_t-1 but for a displacement. Convolutions need
+filters of their own for each displacement and each code to say this. So the network also moves k_t-1 by a
 displacement that it predicts, and what it moved is part of what it is given (`Motion` in pixelcnn_context.py). At an
 edge of the frame two maps may not say which way it goes on: a thing that stood for a frame was thrown back, or stands
 still. A third map before tells, hence history = 3 by default.
