@@ -66,7 +66,9 @@ class Motion(Module):
         self.of_all = Linear(H * W * channels, displacements, bias=False)
         if len(values) > 1:
             self.of_past = Linear((len(values) - 1) * displacements, displacements, bias=False)
-            self.of_past.weight.inplace()[:, :displacements] += CARRY_ON * np.eye(displacements, dtype=np.float32)
+            weight = self.of_past.weight
+            begun = CARRY_ON * np.eye(displacements, dtype=weight.dtype)
+            weight.inplace()[:, :displacements] += weight.backend.asarray(begun)
 
     def forward(self, features: Tensor, maps: Any) -> Tensor:
         N, H, W, C = features.shape
@@ -89,14 +91,16 @@ def past_motion(maps: Any, reach: int) -> Any:
     places p with a_p = b_(p - d), among those where both are in the map.
     """
     xp, (H, W), R = backend_of(maps).xp, maps.shape[2:], reach
-    padded = xp.pad(maps[:, 1:], [(0, 0), (0, 0), (R, R), (R, R)], constant_values=-1)  # equal to no value
+    before = maps[:, 1:]
+    padded = xp.full((*before.shape[:2], H + 2 * R, W + 2 * R), -1, before.dtype)  # -1 equals no value
+    padded[:, :, R : R + H, R : R + W] = before
     scores = []
     for i in range(2 * R + 1):
         for j in range(2 * R + 1):
             equal = (maps[:, :-1] == padded[:, :, i : i + H, j : j + W]).sum(axis=(2, 3))  # (N, M - 1)
             both = max(1, H - abs(i - R)) * max(1, W - abs(j - R))
-            scores.append(equal * (H * W / both))
-    s = xp.stack(scores, axis=-1)
+            scores.append((equal * (H * W / both))[..., None])
+    s = xp.concatenate(scores, axis=-1)
     q = xp.exp(s - s.max(axis=-1, keepdims=True))
     return q / q.sum(axis=-1, keepdims=True)
 
