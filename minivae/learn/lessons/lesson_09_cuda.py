@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Lesson 9: CUDA without a GPU
 #
-# A GPU runs one function, a *kernel*, on very many threads at once. This lesson runs kernels on a GPU of 150 lines of
-# Python (`minivae/learn/gpu.py`), which is slow, and counts: how many bytes a real one would have to move, and how
-# often it would have to wait. These numbers, and not the additions, decide how fast a kernel is.
+# A GPU runs one function, a *kernel*, on very many threads at once. This lesson runs kernels on a GPU in Python
+# (`minivae/learn/gpu.py`, under 200 lines), which is slow, and counts: how many bytes a real one would have to move,
+# and how often it would have to wait. These numbers, and not the additions, decide how fast a kernel is.
 #
 # ## Blocks, threads, warps
 #
@@ -150,7 +150,7 @@ for width in (32, 33):
 # ## Split-K
 #
 # A GPU has about 130 multiprocessors. A product of 128 x 784 by 784 x 64, with tiles of 64 x 64, has 2 blocks: the
-# others idle. But each block adds 784 products. Cut this long sum into 8 parts, the *splits*: 16 blocks, each of which
+# others idle. But each block adds 784 products. Cut this long sum into 10 parts, the *splits*: 20 blocks, each of which
 # writes its part, and a second kernel adds the parts.
 #
 # ## Why float sums depend on their order
