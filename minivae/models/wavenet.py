@@ -48,10 +48,10 @@ from minivae import ops as F
 from minivae.autograd import Tensor, no_grad
 from minivae.kernels import checks
 from minivae.nn import Embedding, Linear, Module, ModuleList, ReLU, Sequential, init
+from minivae.nn.categorical import draw
 
 from .autoregressive import Autoregressive, Draw, check_codebook_digest
 from .pixelcnn_context import lookup
-from .pixelcnn_sampling import gumbel
 
 MOST_LAYERS = 1000
 DILATIONS = (1, 2, 4, 8, 16, 32, 64)
@@ -221,7 +221,7 @@ class Queues:
                 skips.append(skip)
             logits = model.from_skips(skips).data[:, 0]  # (n, values)
             finite &= xp.isfinite(logits).all(axis=1)
-            drawn[:, t] = (logits + self.temperature * gumbel(self.kernels, logits.shape)).argmax(axis=1)
+            drawn[:, t] = draw(logits, self.temperature)
             x = lookup(model.embedding.weight, Tensor.wrap(drawn[:, t : t + 1]))  # (n, 1, C)
         if not self.kernels.to_host(finite).all():
             raise FloatingPointError("WaveNet has no samples: its logits are NaN or infinite")

@@ -23,8 +23,8 @@ from minivae.autograd import Tensor
 from minivae.kernels import backend_of
 from minivae.kernels.contract import Array, Noise
 from minivae.ops.likelihood import CrossEntropy
-from minivae.random import noise_or_next
 
+from .categorical import draw
 from .layers import Linear
 from .likelihoods import Likelihood
 
@@ -86,7 +86,7 @@ class MuLaw(Likelihood):
         return _in_parts(mean, output)
 
     def sample(self, output: Tensor, noise: Noise | None = None) -> Tensor:
-        """Samples drawn from the distribution, (N, H, 1, T) -> (N, 1, 1, T): argmax of logits + Gumbel noise.
+        """Samples drawn from the distribution, (N, H, 1, T) -> (N, 1, 1, T).
 
         noise: the draw to use for the first part of many examples, each later part uses the one after; None for the
         generator's next ones.
@@ -94,12 +94,9 @@ class MuLaw(Likelihood):
         draws = iter(range(len(output) // AT_A_TIME + 1))
 
         def sample(output: Tensor) -> Tensor:
-            logits = self.logits(output.detach()).data
-            kernels, later = backend_of(logits), next(draws)
+            logits, later = self.logits(output.detach()).data, next(draws)  # (N T, 256)
             own = None if noise is None else noise._replace(draw=noise.draw + later)
-            u = kernels.uniform(logits.shape, np.dtype(np.float64), noise_or_next(own))
-            gumbel = -kernels.xp.log(-kernels.xp.log(kernels.xp.maximum(u, 2.0**-54)))
-            values = values_of((logits + gumbel).argmax(axis=1)).astype(logits.dtype)
+            values = values_of(draw(logits, noise=own)).astype(logits.dtype)
             return Tensor.wrap(values.reshape(len(output), 1, *output.shape[2:]))
 
         return _in_parts(sample, output)
