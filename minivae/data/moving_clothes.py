@@ -31,7 +31,7 @@ VELOCITIES = np.array([(i, j) for i in (-STEP, 0, STEP) for j in (-STEP, 0, STEP
 
 
 def generate(garments: np.ndarray, count: int, shape: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make clips (count, T, 1, H, W) of garments (G, 1, h, w), and return them with the index of the garment in each, (count,).
+    """Return clips (count, T, 1, H, W) of garments (G, 1, h, w), and the index of the garment in each, (count,).
 
     A larger count appends clips and leaves the first ones unchanged. Raises ValueError for a shape that is not
     (T, 1, H, W), and for frames in which garments have no room to move.
