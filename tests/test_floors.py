@@ -22,6 +22,7 @@ FLOORS = [
     ["uses"],
     ["figures"],
     ["learn"],
+    ["explore"],
     ["cli"],
 ]
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}

@@ -21,6 +21,7 @@ from . import (
     contenders,
     continuation,
     disentanglement,
+    explore,
     info,
     learn,
     pictures,
@@ -89,6 +90,18 @@ def _parser() -> Parser:
     parser = Parser(prog="minivae", description="Autoencoders you can read.")
     parser.add_argument("--version", action="version", version=f"minivae {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (train, tables, pictures, continuation, uses, contenders, disentanglement, compress, learn, info):
+    for module in (
+        train,
+        tables,
+        pictures,
+        continuation,
+        uses,
+        contenders,
+        disentanglement,
+        compress,
+        explore,
+        learn,
+        info,
+    ):
         module.add_commands(commands)
     return parser

@@ -32,6 +32,8 @@ from minivae.kernels.contract import Array
 from minivae.nn import Embedding, ModuleList, Sequential
 from minivae.nn.categorical import draw
 
+from .autoregressive import OnPosition
+
 
 class Network(Protocol):
     """What sampling needs of a PixelCNN: embedding -> stack of GatedLayers -> output."""
@@ -59,10 +61,11 @@ class Sampler:
     """Draws maps, with one draw of minivae's generator for each position.
 
     It keeps the input of each layer, with the border of zeros: for `above` of the whole map, for `left` of one row.
+    on_position: called with i, j and the integers (n, stages) that were just drawn at (i, j), on the host.
     """
 
-    def __init__(self, model: Network, temperature: float) -> None:
-        self.model, self.temperature = model, temperature
+    def __init__(self, model: Network, temperature: float, on_position: OnPosition | None = None) -> None:
+        self.model, self.temperature, self.on_position = model, temperature, on_position
         self.layers: list[Any] = list(model.stack)
         self.dtype = model.embedding.weight.dtype
         self.kernels = model.embedding.weight.backend
@@ -110,6 +113,8 @@ class Sampler:
             logits = self.model.logits_of_stage(left, *stages[:s]).data  # (n, values)
             self.finite &= self.kernels.xp.isfinite(logits).all(axis=1)
             self.maps[:, s, i, j] = draw(logits, self.temperature)
+        if self.on_position is not None:
+            self.on_position(i, j, self.kernels.to_host(self.maps[:, :, i, j]).copy())
 
     def _keep_above(self, k: int, i: int, row: Array) -> None:
         """Keep row i (n, W, C) of the input of layer k in the stack `above`."""

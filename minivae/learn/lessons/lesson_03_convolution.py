@@ -134,7 +134,7 @@ print(np.array_equal(transposed(z, w[0, 0]).ravel(), A.T @ z.ravel()))
 # %% [markdown]
 # From y = A x follows an identity that tests use, as it holds for any x and z without knowing A:
 #
-#     <A x, z> = <x, A^T z>                 where <a, b> is the sum of the products of all entries
+#     <A x, z> = <x, A^T z>     where <a, b> = a_1 b_1 + a_2 b_2 + ...
 
 # %%
 print((loops(x, w)[0, 0] * z).sum(), (x[0, 0] * transposed(z, w[0, 0])).sum())

@@ -90,9 +90,10 @@ print(f"one draw from the true posterior is {abs(w[0] - log_p(X)).max():.6f} nat
 #
 # ## L_k
 #
-# With another q, the mean of k weights, under one logarithm, is a bound that rises with k (Burda et al. 2016):
+# With another q, the mean of k weights, under one logarithm, is a bound that rises with k (Burda et al. 2015):
 #
-#     L_k = E[ log (w_1 + ... + w_k) / k ],         ELBO = L_1 <= L_2 <= ... <= log p(x).
+#     L_k = E[ log (w_1 + ... + w_k) / k ]
+#     ELBO = L_1 <= L_2 <= ... <= log p(x).
 #
 # It rises because the mean of k weights varies less, and Jensen's inequality costs about half the relative variance.
 

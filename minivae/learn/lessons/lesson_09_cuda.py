@@ -167,16 +167,17 @@ for _ in range(20):
     for part in rng.permutation(parts):  # the order in which blocks happen to finish
         total += part
     sums.add(float(total))
-print(f"20 orders of one sum give more than 5 results: {len(sums) > 5}; in a fixed order there is one")
-# > 20 orders of one sum give more than 5 results: True; in a fixed order there is one
+print(f"20 orders of a sum give more than 5 results: {len(sums) > 5}; a fixed order gives one")
+# > 20 orders of a sum give more than 5 results: True; a fixed order gives one
 
 # %% [markdown]
 # ## A captured graph
 #
-# To launch a kernel takes the processor several microseconds, and a training step has a hundred of them, each of which
-# may take less than that. A *CUDA graph* records the launches of a step once, with all their arguments, and replays
-# them as one. The recording holds *addresses* and the numbers of that moment. So what changes must lie in memory that
-# stays where it is: new images are copied into the old place, and a learning rate is an array of one number.
+# To launch a kernel takes the processor several microseconds, and a training step has some two hundred of them, each of
+# which may take less than that. A *CUDA graph* records the launches of a step once, with all their arguments, and
+# replays them as one. The recording holds *addresses* and the numbers of that moment. So what changes must lie in
+# memory that stays where it is: new images are copied into the old place, and a learning rate is an array of one
+# number.
 
 
 # %%
