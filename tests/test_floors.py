@@ -20,7 +20,7 @@ FLOORS = [
     ["models"],
     ["coding"],
     ["uses"],
-    ["figures"],
+    ["figures", "report"],
     ["learn"],
     ["explore"],
     ["cli"],

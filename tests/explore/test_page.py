@@ -1,16 +1,14 @@
 """The page in a real browser: what is moved and clicked changes the pixels that it should change."""
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import chromium
 from explorers import as_bytes, data, model_of, prior_of, served
 
 from minivae.explore import Explorer
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # Keep what the page shows of a sample.
 SEEN = """void (showDrawn = ((show) => (drawn, undrawn) => {
     (window.seen ??= []).push(drawn);
@@ -21,14 +19,8 @@ KINDS = ("vae", "vqvae2")
 
 @pytest.fixture(scope="module")
 def browser():
-    if BROWSER is None:
-        pytest.skip("needs chromium")
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    root = hasattr(os, "geteuid") and os.geteuid() == 0  # whom chromium refuses a sandbox
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"] if root else [])
-        yield chromium
-        chromium.close()
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
