@@ -76,6 +76,7 @@ def test_a_longer_training_resumes(data, tmp_path):
         (["--discriminator-channels", "4", "4", "4", "4"], ["too small for 4 convolutions"]),
         (["--discriminator-channels", "0"], ["--discriminator-channels", "at least 1"]),
         (["--adversary", "wasserstein"], ["--adversary", "wasserstein"]),
+        (["--validation", "0.2", "--patience", "2"], ["--patience", "plain model"]),
     ],
     ids=lambda value: value[0].strip("-") if value[0].startswith("--") else "",
 )
