@@ -31,6 +31,7 @@ setup(
     package_data={
         "minivae": ["py.typed"],
         "minivae.data": ["*.npz", "*.txt"],
+        "minivae.explore": ["page.html", "page.css", "*.js"],
         "minivae.kernels": [
             *("native/*.c", "native/*.h", "native/ladder/*.c"),
             *("cuda/*.cu", "cuda/*.cuh", "cuda/ladder/*.cu"),
@@ -56,6 +57,7 @@ setup(
             "scikit-learn>=1.6",
             "ruff>=0.6",
             "mypy>=1.11",
+            "playwright>=1.40",  # drives the chromium of the machine; without one the test of the page is skipped
             *(f"{name}; sys_platform == 'linux' and platform_machine == 'x86_64'" for name in COMPILE_CUDA),
         ],
         "bench": [*CLI, "threadpoolctl>=3"],

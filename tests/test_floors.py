@@ -20,8 +20,9 @@ FLOORS = [
     ["models"],
     ["coding"],
     ["uses"],
-    ["figures"],
+    ["figures", "report"],
     ["learn"],
+    ["explore"],
     ["cli"],
 ]
 HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}

@@ -73,6 +73,7 @@ def test_every_source_file_is_in_the_wheel_and_it_runs_from_an_empty_folder(tmp_
     expected |= {f"minivae/{p.relative_to(ROOT)}" for p in (ROOT / "kernels").rglob("*.py")}
     expected |= {f"minivae/{p.relative_to(ROOT)}" for p in (ROOT / "kernels").rglob("*.cu*")}
     expected |= {"minivae/py.typed", "minivae/data/fashion_mini.npz"}
+    expected |= {f"minivae/{p.relative_to(ROOT / 'minivae')}" for p in (ROOT / "minivae" / "explore").glob("*.*")}
     assert expected <= names
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -1,8 +1,12 @@
 """Random numbers from counters: Philox4x32-10 (Salmon, Moraes, Dror & Shaw 2011, "Parallel random numbers").
 
 Philox maps 128-bit counters one to one to 128-bit results, under a 64-bit key. Its results for the counters 0, 1, 2,
-... pass the statistical tests of randomness. There is no state: word i of a draw is a function of (seed, draw, i). So
-every device computes the same numbers, in any order, and a backward pass draws its noise again instead of keeping it.
+... pass the statistical tests of randomness. There is no state: word i of a draw is a function of (seed, draw, i),
+where a *draw* is one array of noise, numbered as they are asked for. The seed is the key, and the counter holds draw
+and i / 4. For example, the thread of a GPU that makes the words 4000 to 4003 of draw 7 puts (1000, 7) into the counter,
+while a generator with a state would have to make the 4000 words before them first. So every device computes the same
+numbers, in any order, and a backward pass draws its noise again instead of keeping it: four words cost 20
+multiplications, and the memory of a number for each latent or feature is saved.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ node have answered when its turn comes, and each node is visited once.
 
 **Why saved arrays are freed.** An operation saves what its vector-Jacobian product needs: a * b saves a and b. In a
 training step these arrays are most of the memory. After a node's turn nobody needs them, so the node lets go of them,
-and memory falls while the pass goes on. The price is that backward() runs once through a graph, unless it is told to
-retain it.
+and memory falls while the pass goes on: of 100 operations that save 4 MB each, 400 MB are held when the pass begins,
+200 MB when half of it is done. The price is that backward() runs once through a graph, unless it is told to retain it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The command line: `minivae train MODEL` makes a run, the other commands look at it.
 
 A run is a folder with model.npz (the model), checkpoint.npz (all that training needs to go on), config.json (the
-options), metrics.jsonl (a line per epoch), results.json (the numbers of the final table) and pictures. The prior of a
-VQ-VAE lies beside it, in files that begin with prior. Every mistake of the user ends in one line on stderr and exit
-code 2, Ctrl-C in one line and exit code 130. A command goes on when nobody reads its output any more (`| head`).
+options), metrics.jsonl (a line per epoch), results.json (the numbers of the final table), table.txt (that table),
+pictures and report.html (a page about all of it). The prior of a VQ-VAE lies beside it, in files that begin with prior.
+Every mistake of the user ends in one line on stderr and exit code 2, Ctrl-C in one line and exit code 130. A command
+goes on when nobody reads its output any more (`| head`).
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from . import (
     contenders,
     continuation,
     disentanglement,
+    explore,
     info,
     learn,
     pictures,
+    reports,
     tables,
     train,
     uses,
@@ -89,6 +92,7 @@ def _parser() -> Parser:
     parser = Parser(prog="minivae", description="Autoencoders you can read.")
     parser.add_argument("--version", action="version", version=f"minivae {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (train, tables, pictures, continuation, uses, contenders, disentanglement, compress, learn, info):
+    viewing = tables, pictures, continuation, reports, explore
+    for module in (train, *viewing, uses, contenders, disentanglement, compress, learn, info):
         module.add_commands(commands)
     return parser

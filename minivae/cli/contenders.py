@@ -18,10 +18,12 @@ from minivae.uses.anomaly import threshold_rank
 from minivae.uses.compression import CompressionRow
 
 from . import images, options
+from .ending import write_table
 from .parser import Parser
 from .pixels import check_unit_interval
+from .reports import write_report
 from .runs import Files, write_json
-from .text import fixed, print_table
+from .text import fixed, kept, print_table
 from .training import Training, training
 from .views.registry import view_of
 
@@ -107,6 +109,7 @@ def _anomaly(args: argparse.Namespace) -> None:
         scorers[f"PCA of {len(baseline.components)}"] = baseline
         labels = None if data.y_test is None else _names(data, data.y_test)
         _compare_detection(args, run, scorers, split, labels)
+        write_report(files.folder)
     print(f"model and pictures are in {args.out}/")
 
 
@@ -132,11 +135,13 @@ def _compare_detection(
         if len(numbers) == 1:
             figures.save_anomalies(run.files.path("anomalies.png"), split.x_test, found.scores, labels=labels)
     print()
-    print_table(["model", "AUROC", "threshold", "false alarms", "detected"], rows)
-    print(f"{args.latent_dim} numbers in a code; an image is the stranger, the larger its squared error", end="")
-    print(" or, for a vae, minus its ELBO" if "vae" in scorers else "")
-    print(f"the threshold is to let at most {args.false_alarms:.0%} of the normal images raise an alarm")
+    with kept() as text:
+        print_table(["model", "AUROC", "threshold", "false alarms", "detected"], rows)
+        print(f"{args.latent_dim} numbers in a code; an image is the stranger, the larger its squared error", end="")
+        print(" or, for a vae, minus its ELBO" if "vae" in scorers else "")
+        print(f"the threshold is to let at most {args.false_alarms:.0%} of the normal images raise an alarm")
     write_json(run.files.path("results.json"), numbers)
+    write_table(run.files, text.getvalue())
 
 
 def _first_half(data: Dataset) -> list[int]:
@@ -174,9 +179,12 @@ def _compress(args: argparse.Namespace) -> None:
         run.begin()
         found = {name: uses.compression(partial(train, name), x_train, x_test, dims) for name in names}
         print()
-        _compression_tables(found)
+        with kept() as text:
+            _compression_tables(found)
         write_json(files.path("results.json"), {name: [r._asdict() for r in rows] for name, rows in found.items()})
+        write_table(files, text.getvalue())
         _draw_compression(files.path("compression.png"), found, data.name)
+        write_report(args.out)
 
 
 def _columns(found: dict[str, list[CompressionRow]], field: str) -> dict[str, list[float]]:

@@ -9,9 +9,11 @@ import numpy as np
 from minivae import figures
 from minivae.data import Dataset
 from minivae.models.base import Estimator
+from minivae.training.checkpoint import atomic_write
 
-from .runs import Run, write_json
+from .runs import TABLE, Files, Run, write_json
 from .tables import report
+from .text import kept
 from .training import Training
 from .views.registry import view_of
 
@@ -23,7 +25,8 @@ def finish(
     files, history = done.files, trained.history
     draw_course(done, args, trained)
     print()
-    results = report(run, data)
+    with kept() as text:
+        results = report(run, data)
     records = [record for model in (trained, *others) for record in model.history]
     seconds = sum(record["seconds"] for record in records)  # however often it was interrupted
     speed = float(np.mean([record["images_per_second"] for record in history]))
@@ -35,6 +38,12 @@ def finish(
         print(f"{end.format(len(history))}; the weights are those of epoch {done.best_epoch}")
     print(f"{seconds:.1f} s, {speed:,.0f} images/s in training")
     write_json(files.path("results.json"), {**numbers, **results})
+    write_table(files, text.getvalue())
+
+
+def write_table(files: Files, text: str) -> None:
+    """Write a table as it was printed."""
+    atomic_write(files.path(TABLE), lambda file: file.write(text.encode()))
 
 
 def draw_course(done: Training, args: argparse.Namespace, trained: Estimator) -> None:

@@ -51,8 +51,10 @@ def _list() -> None:
     found = lesson.lessons()
     for one in found:
         print(f"{one.number:2}  {one.title}")
-    print("`minivae learn 1` runs the first, `minivae learn exercise 1` writes its exercise, `minivae learn check 1`")
-    print(f"checks it. The files, which open as notebooks (# %%), are in {lesson.FOLDER}/")
+    print("`minivae learn 1` runs the first, `minivae learn exercise 1` writes its")
+    print("exercise, `minivae learn check 1` checks it. The files, which open as notebooks")
+    print("(# %%), are in")
+    print(f"{lesson.FOLDER}/")
 
 
 def _run(found: lesson.Lesson, pause: bool | None) -> None:
@@ -63,11 +65,21 @@ def _run(found: lesson.Lesson, pause: bool | None) -> None:
         if cell.is_text:
             print(f"{lesson.wrapped(cell.source, width)}\n")
             continue
-        print("\n".join(f"  | {line}".rstrip() for line in cell.source.strip("\n").splitlines()))
+        print("\n".join(lesson.barred(cell.source.strip("\n"), width)))
         print(f"\n{printed}")
-        if pause:
-            input("-- Enter goes on --")
+        if pause and not _goes_on():
+            return
     print(f"This lesson is the file {found.path}")
+
+
+def _goes_on() -> bool:
+    """Wait for Enter; return False where the input ends instead, as by Ctrl-D."""
+    try:
+        input("-- Enter goes on --")
+    except EOFError:
+        print()
+        return False
+    return True
 
 
 def _file(found: exercise.Exercise, args: argparse.Namespace) -> Path:

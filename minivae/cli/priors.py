@@ -18,6 +18,7 @@ from minivae.models.base import Estimator
 from . import gallery, images, options
 from .ending import draw_course, finish
 from .parser import Parser
+from .reports import write_report
 from .runs import BOTTOM, PRIOR, TOP, Files, Run
 from .training import training
 from .views.registry import view_of
@@ -89,7 +90,8 @@ def train(args: argparse.Namespace) -> None:
         of_prior.fit(prior, args, maps, y if prior.conditional else None, validation=validation)
         finish(of_prior, args, prior, run, whole)
         view_of(model).draw_samples(run, gallery.SHEET, run.folder / "samples.png", Asked())
-    print(f"prior, metrics and samples are in {run.folder}/")
+        write_report(run.folder)
+    print(f"prior, metrics, samples and report.html are in {run.folder}/")
 
 
 def _train_priors_of_levels(args: argparse.Namespace, run: Run, model: models.VQVAE2) -> None:
@@ -120,8 +122,9 @@ def _train_priors_of_levels(args: argparse.Namespace, run: Run, model: models.VQ
             else:
                 finish(part, args, level, run, whole, *trained)
                 view_of(model).draw_samples(run, gallery.SHEET, run.folder / "samples.png", Asked())
+                write_report(run.folder)
             trained.append(level)
-    print(f"priors, metrics and samples are in {run.folder}/")
+    print(f"priors, metrics, samples and report.html are in {run.folder}/")
 
 
 def _of_level(prior: models.VQVAE2Prior, prefix: str, codes: Any, y: Any) -> tuple[np.ndarray, Any]:

@@ -26,13 +26,14 @@ from .pixels import check_pixels
 OVERWRITING = "overwriting"  # the mark in config.json while what an older run left is removed
 OF_A_RUN = ("model", "versions", "contents", OVERWRITING)  # what config.json holds besides options
 PICTURES = (
-    *("anomalies", "atoms", "codes", "codes_bottom", "codes_top", "compression", "continuation", "denoised"),
-    *("factors", "information", "interpolation", "latent", "levels", "manifold", "reconstructions", "samples"),
-    *("stages", "training", "traversal", "voices"),
+    *("analogies", "anomalies", "atoms", "codes", "codes_bottom", "codes_top", "compression", "continuation"),
+    *("denoised", "factors", "information", "interpolation", "latent", "levels", "manifold", "reconstructions"),
+    *("samples", "stages", "training", "traversal", "voices"),
 )
 PRIOR, TOP, BOTTOM = "prior_", "prior_top_", "prior_bottom_"  # prefixes of the files of priors
 SOUNDS = ("reconstructions", "samples", "voices")
 CLIPS = ("continuation", "reconstructions", "samples")
+TABLE, REPORT = "table.txt", "report.html"  # the table as it was printed; the page, one for a model and its priors
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class Files:
 
         The prior of a model is removed with it, and with the prior of top codes that of the bottom codes.
         """
-        names = ["checkpoint.npz", "metrics.jsonl", "results.json", *(f"{picture}.png" for picture in PICTURES)]
+        names = ["checkpoint.npz", "metrics.jsonl", "results.json", TABLE, *(f"{picture}.png" for picture in PICTURES)]
         names += [f"{sound}.wav" for sound in SOUNDS]
         names += [f"{clips}.gif" for clips in CLIPS]
-        samples = [self.folder / f"samples{suffix}" for suffix in (".png", ".wav", ".gif")]
-        for path in (self.model, *samples, *map(self.path, names)):
+        shared = [self.folder / name for name in ("samples.png", "samples.wav", "samples.gif", REPORT)]
+        for path in (self.model, *shared, *map(self.path, names)):
             path.unlink(missing_ok=True)
         for prefix in {"": (PRIOR, TOP), TOP: (BOTTOM,)}.get(self.prefix, ()):
             Files(self.folder, prefix).forget()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
 
 Numbers = dict[str, Any]  # what stands in a table, for results.json
 
@@ -15,6 +18,28 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in [header, ["-" * w for w in widths], *rows]:
         cells = (c.ljust(w) if words else c.rjust(w) for c, w, words in zip(row, widths, left, strict=True))
         print("  ".join(cells).rstrip())
+
+
+@contextmanager
+def kept() -> Iterator[io.StringIO]:
+    """Give a text that holds, besides being printed, all that is printed in the with block."""
+    with redirect_stdout(_Copy(sys.stdout)) as text:
+        yield text
+
+
+class _Copy(io.StringIO):
+    """A text, each write to which goes to `out` too."""
+
+    def __init__(self, out: TextIO) -> None:
+        super().__init__()
+        self.out = out
+
+    def write(self, text: str) -> int:
+        self.out.write(text)
+        return super().write(text)
+
+    def flush(self) -> None:
+        self.out.flush()
 
 
 def _is_number(cell: str) -> bool:

@@ -11,6 +11,7 @@ from minivae import manual_seed
 from . import images, options, priors
 from .ending import finish
 from .pixels import check_pixels
+from .reports import write_report
 from .runs import Files, Run
 from .training import training
 from .views.registry import COMMANDS, view_of
@@ -71,4 +72,5 @@ def _train(args: argparse.Namespace) -> None:
         trained.drop_other_prior()
         finish(run, args, model, trained, data)
         view_of(model).draw(model, data, args.out)
-    print(f"model, metrics and pictures are in {args.out}/")
+        write_report(args.out)
+    print(f"model, metrics, pictures and report.html are in {args.out}/")

@@ -102,7 +102,8 @@ def expect_close(what: str, yours: Any, expected: Any, tolerance: float = 1e-6) 
     if len(wrong):
         at = tuple(int(i) for i in wrong[0])
         where = f" at {list(at)}" if at else ""
-        raise AssertionError(f"{what}{where} must be {expected[at]:.6g}, yours is {yours[at]:.6g}")
+        digits = 6 if f"{expected[at]:.6g}" != f"{yours[at]:.6g}" else 12
+        raise AssertionError(f"{what}{where} must be {expected[at]:.{digits}g}, yours is {yours[at]:.{digits}g}")
 
 
 def expect_gradient(what: str, f: Callable[[Any], Any], x: Any, dy: Any, yours: Any, eps: float = 1e-5) -> None:

@@ -20,13 +20,26 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 WARP, WORD, SECTOR, BANKS = 32, 4, 32, 32  # threads; bytes of a float32 and of a sector; banks
 
 Kernel = Callable[..., Any]
+
+
+class Access(NamedTuple):
+    """One load or store: by thread `thread` of block `block`, of one number of an array, after `barriers` barriers.
+
+    memory: the name of the array, 'argument 0' for the first argument of the kernel or the name of a shared one.
+    """
+
+    block: int
+    thread: int
+    memory: str
+    number: int
+    barriers: int
 
 
 @dataclass
@@ -53,6 +66,7 @@ class _Launch:
     accesses: Counter[bool] = field(default_factory=Counter)
     shared: dict[Any, Memory] = field(default_factory=dict)
     barriers: int = 0
+    trace: list[Access] | None = None
 
     def note(self, memory: Memory, index: int) -> None:
         t = self.thread
@@ -62,6 +76,8 @@ class _Launch:
         self.number[place, t.thread] += 1
         self.words[place, t.thread // WARP, self.number[place, t.thread]].add(index)
         self.accesses[memory.is_shared] += 1
+        if self.trace is not None:
+            self.trace.append(Access(t.block, t.thread, memory.name, index, self.barriers))
 
     def counts(self, blocks: int) -> Counts:
         counts = Counts(self.accesses[False], 0, self.accesses[True], 0, blocks, self.barriers)
@@ -113,13 +129,14 @@ class Thread:
         return self.launch.shared[key]
 
 
-def launch(kernel: Kernel, grid: int, block: int, *arguments: Any) -> Counts:
+def launch(kernel: Kernel, grid: int, block: int, *arguments: Any, trace: list[Access] | None = None) -> Counts:
     """Run a kernel on `grid` blocks of `block` threads and return the counts. Arrays among the arguments change.
 
     Arrays must be float32 and contiguous; a kernel sees them flat. Blocks run one after the other, which no kernel may
-    rely on. Raises RuntimeError if some threads of a block wait at a barrier that others never reach.
+    rely on. trace: a list to which every access is added, in the order in which they happen; its barriers are counted
+    over all blocks. Raises RuntimeError if some threads of a block wait at a barrier that others never reach.
     """
-    under_way = _Launch()
+    under_way = _Launch(trace=trace)
     given = [_memory(under_way, i, a) if isinstance(a, np.ndarray) else a for i, a in enumerate(arguments)]
     for b in range(grid):
         _run_block(kernel, under_way, [Thread(i, b, block, grid, under_way) for i in range(block)], given)

@@ -99,7 +99,26 @@ def wrapped(text: str, width: int) -> str:
 
 
 def _paragraph(block: str, width: int) -> str:
-    if block.startswith(("#", "|", "    ", "```")):
+    if block.startswith(("#", "| ", "    ", "```")):
         return block
     items = re.split(r"\n(?=[*-] |\d+\. )", block)  # of a list; a paragraph is one item
-    return "\n".join(textwrap.fill(" ".join(item.split()), width, break_long_words=False) for item in items)
+    return "\n".join(_item(" ".join(item.split()), width) for item in items)
+
+
+def _item(text: str, width: int) -> str:
+    mark = re.match(r"[*-] |\d+\. |", text)
+    indent = " " * len(mark[0]) if mark else ""
+    return textwrap.fill(text, width, break_long_words=False, subsequent_indent=indent)
+
+
+def barred(code: str, width: int) -> list[str]:
+    """Put a bar before each line of code. A line that is too long is broken at a space; what goes on is indented by 8
+    and has a colon in place of the bar."""
+    lines = []
+    for line in code.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + 8)
+        parts = textwrap.wrap(
+            line, max(width - 4, 20), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        lines += [f"  {':' if i else '|'} {part}".rstrip() for i, part in enumerate(parts or [""])]
+    return lines

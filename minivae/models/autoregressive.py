@@ -23,6 +23,9 @@ from .base import Estimator
 SAMPLES_AT_A_TIME = 256
 Draw = Callable[[int, np.ndarray | None], np.ndarray]  # a number of maps and their labels or contexts -> the maps
 
+# What is told i, j and the values (n, stages) at (i, j) of the maps that are drawn.
+OnPosition = Callable[[int, int, np.ndarray], object]
+
 
 class AutoregressiveLoss(NamedTuple):
     """Scalars in nats per map, averaged over the batch: loss = nll = -log P."""
@@ -43,7 +46,7 @@ class Autoregressive(Estimator):
         """Maps (N, *map_shape) -> the logits of each value given the earlier ones, (N, *map_shape, values)."""
         raise NotImplementedError(f"{type(self).__name__} does not define logits()")
 
-    def _sampler(self, temperature: float) -> Draw:
+    def _sampler(self, temperature: float, on_position: OnPosition | None) -> Draw:
         """What draws maps, at most SAMPLES_AT_A_TIME in one call."""
         raise NotImplementedError(f"{type(self).__name__} does not define _sampler()")
 
@@ -74,22 +77,27 @@ class Autoregressive(Estimator):
         given = () if self._unconditional(y) else (self.check_labels(y, len(maps)),)
         return -self.batched(self.nll, maps, *given).astype(np.float64)
 
-    def sample(self, n: int = 1, temperature: float = 1.0, y: Any = None) -> np.ndarray:
+    def sample(
+        self, n: int = 1, temperature: float = 1.0, y: Any = None, on_position: OnPosition | None = None
+    ) -> np.ndarray:
         """n maps (n, *map_shape), int64, drawn with minivae's generator.
 
         temperature: the logits are divided by it; at 0 each position takes its likeliest value. y: one label for all
         maps or an array (n,) of them, one context (M, h, w) for all maps or an array (n, M, h, w) of them, for a
-        conditional model and only there. Raises ValueError for n < 1, for a temperature that is negative or not finite,
-        and for y as score_samples() does.
+        conditional model and only there. on_position: a function that is called, for at most 256 maps at a time, as
+        on_position(i, j, values) when the values (n, stages) at (i, j) are drawn. Raises ValueError for n < 1, for a
+        temperature that is negative or not finite, and for y as score_samples() does.
         """
         checks.elements("an array of samples", (checks.integer("n", n, 1), *self.map_shape))
         temperature = checks.number("temperature", temperature, "[0, inf)")
+        if on_position is not None:
+            checks.function("on_position", on_position)
         given = None if self._unconditional(y) else self._for_each(y, n)
         training = self.training
         self.eval()
         try:
             parts = [slice(k, min(k + SAMPLES_AT_A_TIME, n)) for k in range(0, n, SAMPLES_AT_A_TIME)]
-            draw = self._sampler(temperature)
+            draw = self._sampler(temperature, on_position)
             with self.own_noise(), self.embedding.weight.backend.session():
                 return np.concatenate([draw(p.stop - p.start, None if given is None else given[p]) for p in parts])
         finally:

@@ -73,7 +73,7 @@ from minivae.kernels import checks
 from minivae.nn import Conv2d, Embedding, Linear, Module, ModuleList, Sequential, init
 from minivae.nn.layers import ReLU
 
-from .autoregressive import Autoregressive, Draw, check_codebook_digest
+from .autoregressive import Autoregressive, Draw, OnPosition, check_codebook_digest
 from .pixelcnn_context import ContextNetwork, check_context, check_context_settings, lookup
 from .pixelcnn_sampling import Sampler
 from .pixelcnn_stages import by_stage, check_map_shape, later_stages
@@ -265,8 +265,8 @@ class PixelCNN(Autoregressive):
         context = self.context(y)  # (N, H, W, C)
         return [layer.context_bias(context) for layer in layers]
 
-    def _sampler(self, temperature: float) -> Draw:
-        return Sampler(self, temperature)
+    def _sampler(self, temperature: float, on_position: OnPosition | None) -> Draw:
+        return Sampler(self, temperature, on_position)
 
     # ---- what comes in ----
 

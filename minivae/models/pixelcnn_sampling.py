@@ -34,6 +34,8 @@ from minivae.kernels.contract import Array
 from minivae.nn import Embedding, ModuleList, Sequential
 from minivae.random import current_generator
 
+from .autoregressive import OnPosition
+
 LEAST_UNIFORM = 2.0**-54  # in place of 0, half of the least uniform number above it, so that its logarithm is finite
 
 
@@ -63,10 +65,11 @@ class Sampler:
     """Draws maps, with one draw of minivae's generator for each position.
 
     It keeps the input of each layer, with the border of zeros: for `above` of the whole map, for `left` of one row.
+    on_position: called with i, j and the integers (n, stages) that were just drawn at (i, j), on the host.
     """
 
-    def __init__(self, model: Network, temperature: float) -> None:
-        self.model, self.temperature = model, temperature
+    def __init__(self, model: Network, temperature: float, on_position: OnPosition | None = None) -> None:
+        self.model, self.temperature, self.on_position = model, temperature, on_position
         self.layers: list[Any] = list(model.stack)
         self.dtype = model.embedding.weight.dtype
         self.kernels = model.embedding.weight.backend
@@ -115,6 +118,8 @@ class Sampler:
             self.finite &= self.kernels.xp.isfinite(logits).all(axis=1)
             noise = gumbel(self.kernels, logits.shape)
             self.maps[:, s, i, j] = (logits + self.temperature * noise).argmax(axis=1)
+        if self.on_position is not None:
+            self.on_position(i, j, self.kernels.to_host(self.maps[:, :, i, j]).copy())
 
     def _keep_above(self, k: int, i: int, row: Array) -> None:
         """Keep row i (n, W, C) of the input of layer k in the stack `above`."""

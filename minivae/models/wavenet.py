@@ -49,7 +49,7 @@ from minivae.autograd import Tensor, no_grad
 from minivae.kernels import checks
 from minivae.nn import Embedding, Linear, Module, ModuleList, ReLU, Sequential, init
 
-from .autoregressive import Autoregressive, Draw, check_codebook_digest
+from .autoregressive import Autoregressive, Draw, OnPosition, check_codebook_digest
 from .pixelcnn_context import lookup
 from .pixelcnn_sampling import gumbel
 
@@ -187,15 +187,15 @@ class WaveNet(Autoregressive):
             return [None] * len(self.stack)
         return [F.reshape(lookup(layer.of_class, y), (len(y), 1, 2 * self.channels)) for layer in self.layers()]
 
-    def _sampler(self, temperature: float) -> Draw:
-        return Queues(self, temperature)
+    def _sampler(self, temperature: float, on_position: OnPosition | None) -> Draw:
+        return Queues(self, temperature, on_position)
 
 
 class Queues:
     """Draws sequences, with one draw of minivae's generator for each code; see the head of this file."""
 
-    def __init__(self, model: WaveNet, temperature: float) -> None:
-        self.model, self.temperature = model, temperature
+    def __init__(self, model: WaveNet, temperature: float, on_position: OnPosition | None = None) -> None:
+        self.model, self.temperature, self.on_position = model, temperature, on_position
         self.kernels, self.dtype = model.embedding.weight.backend, model.embedding.weight.dtype
 
     @no_grad()
@@ -222,6 +222,8 @@ class Queues:
             logits = model.from_skips(skips).data[:, 0]  # (n, values)
             finite &= xp.isfinite(logits).all(axis=1)
             drawn[:, t] = (logits + self.temperature * gumbel(self.kernels, logits.shape)).argmax(axis=1)
+            if self.on_position is not None:
+                self.on_position(0, t, self.kernels.to_host(drawn[:, t : t + 1]).copy())
             x = lookup(model.embedding.weight, Tensor.wrap(drawn[:, t : t + 1]))  # (n, 1, C)
         if not self.kernels.to_host(finite).all():
             raise FloatingPointError("WaveNet has no samples: its logits are NaN or infinite")

@@ -144,6 +144,7 @@ SETTINGS: dict[str, Argument] = {
     "n": Argument(2, integer(1)),
     "pixels": Argument(True, FLAG),
     "temperature": Argument(0.5, number(0)),
+    "on_position": Argument(None, FUNCTION | NONE),
     "samples": Argument(2, integer(1)),
     "rows": Argument(2, integer(1)),
     "steps": Argument(3, integer(2)),

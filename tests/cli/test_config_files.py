@@ -84,7 +84,7 @@ class TestTOML:
             ("hidden = [4, 0]", ["hidden", "at least 1"]),
             ("hidden = ['4']", ["hidden", "'4'"]),
             ("channels = []", ["channels", "at least one"]),
-            ("image_shape = [8, 8]", ["image_shape", "3 values"]),
+            ("image_shape = [8, 0, 8]", ["image_shape", "at least 1"]),
             ("binarize = 1", ["binarize", "true or false"]),
             ("binarize = 'yes'", ["binarize", "true or false"]),
             ("out = 7", ["out", "7"]),

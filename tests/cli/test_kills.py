@@ -91,6 +91,8 @@ def contents(folder):
         if path.suffix in (".json", ".jsonl"):
             records = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
             found[path.name] = [{k: v for k, v in json.loads(r).items() if k not in TIMES} for r in records]
+        elif path.suffix == ".html":
+            found[path.name] = [line for line in path.read_text().splitlines() if 'class="times"' not in line]
         else:
             found[path.name] = path.read_bytes()
     return {name: content for name, content in found.items() if not name.endswith("checkpoint.npz")}

@@ -56,6 +56,8 @@ def test_the_helpers_of_checks_refuse():
         exercise.expect_close("x", [1, 2, 3], [1, 2])
     with pytest.raises(AssertionError, match=r"x at \[1\] must be 2, yours is nan"):
         exercise.expect_close("x", [1, float("nan")], [1, 2])
+    with pytest.raises(AssertionError, match=r"x must be 1, yours is 1\.0000001"):
+        exercise.expect_close("x", 1.0000001, 1.0, tolerance=1e-9)
     with pytest.raises(AssertionError, match="x must be numbers"):
         exercise.expect_close("x", None, [1, 2])
     exercise.expect_gradient("the gradient", lambda x: x**3, [2.0], [1.0], [12.0])

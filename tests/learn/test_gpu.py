@@ -82,3 +82,15 @@ def test_bad_arguments():
         launch(load, 1, 1, np.zeros(2, np.float32))
     with pytest.raises(TypeError, match="contiguous float32, argument 0 is float64"):
         launch(load, 1, 1, np.zeros(2))
+
+
+def test_a_trace_has_every_access_in_order():
+    def kernel(t, x):
+        t.shared("s", 2)[t.thread] = x[1 - t.thread]
+        yield
+        x[t.thread] = 5
+
+    trace = []
+    launch(kernel, 1, 2, np.zeros(2, np.float32), trace=trace)
+    first = [(0, 0, "argument 0", 1, 0), (0, 0, "s", 0, 0), (0, 1, "argument 0", 0, 0), (0, 1, "s", 1, 0)]
+    assert trace == [*first, (0, 0, "argument 0", 0, 1), (0, 1, "argument 0", 1, 1)]

@@ -99,5 +99,20 @@ def test_errors_have_the_line_of_the_file(tmp_path):
 
 def test_text_is_wrapped_and_code_in_it_is_not():
     text = "one two three four\n\n    a    b    c    d\n\n* first item\n* second item"
-    expected = "one two\nthree four\n\n    a    b    c    d\n\n* first\nitem\n* second\nitem"
+    expected = "one two\nthree four\n\n    a    b    c    d\n\n* first\n  item\n* second\n  item"
     assert lesson.wrapped(text, 10) == expected
+
+
+@pytest.mark.parametrize("one", LESSONS, ids=lambda one: one.path.stem)
+def test_a_lesson_fits_a_terminal_of_80_columns(one):
+    for cell in one.cells:
+        shown = lesson.wrapped(cell.source, 80).splitlines() if cell.is_text else lesson.barred(cell.source, 80)
+        assert [line for line in [*shown, *cell.promised] if len(line) > 80] == []
+
+
+def test_a_long_line_of_code_goes_on_behind_a_colon():
+    assert lesson.barred("if x:\n    y = first + second + third", 28) == [
+        "  | if x:",
+        "  |     y = first + second +",
+        "  :             third",
+    ]

@@ -88,3 +88,24 @@ class TestSampling:
         mv.manual_seed(0)
         g = gumbel(reference, (5000,))
         assert scipy.stats.kstest(g, scipy.stats.gumbel_r.cdf).pvalue > 1e-3
+
+
+class TestOnPosition:
+    """on_position is told each position once, in raster order, with what is drawn there."""
+
+    @pytest.mark.parametrize("settings", [*CONFIGURATIONS[:2], {**SMALL, "map_shape": (2, 4, 5)}], ids=str)
+    def test_it_is_told_what_is_drawn(self, settings, monkeypatch):
+        monkeypatch.setattr("minivae.models.autoregressive.SAMPLES_AT_A_TIME", 2)
+        model, told = model_of(settings, dtype=np.float32), []
+        y = labels(3, settings)
+        mv.manual_seed(4)
+        maps = model.sample(3, y=y, on_position=lambda i, j, values: told.append((i, j, values)))
+        mv.manual_seed(4)
+        np.testing.assert_array_equal(maps, model.sample(3, y=y))  # being told changes nothing
+        *_, H, W = settings["map_shape"]
+        positions = list(np.ndindex(H, W))
+        assert [(i, j) for i, j, _ in told] == positions * 2
+        for part, calls in ((maps[:2], told[: H * W]), (maps[2:], told[H * W :])):
+            by_stage = part.reshape(len(part), -1, H, W)
+            for (i, j), (_, _, values) in zip(positions, calls, strict=True):
+                np.testing.assert_array_equal(values, by_stage[:, :, i, j])

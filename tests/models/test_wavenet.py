@@ -282,3 +282,10 @@ X, Y = sequences(2, SMALL), np.array([0, 2])
 def test_bad_calls(call, message):
     with pytest.raises(ValueError, match=message):
         call(WaveNet(**SMALL), WaveNet(**SMALL, classes=3))
+
+
+def test_on_position_is_told_each_code_when_it_is_drawn():
+    model, told = model_of(SMALL, np.float32), []
+    drawn = model.sample(2, on_position=lambda i, t, values: told.append((i, t, values)))
+    assert [(i, t) for i, t, _ in told] == [(0, t) for t in range(SMALL["map_shape"][1])]
+    np.testing.assert_array_equal(np.concatenate([values for _, _, values in told], axis=1), drawn[:, 0])

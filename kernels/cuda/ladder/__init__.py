@@ -15,7 +15,10 @@ are read at the same time, numbers in the same bank one after the other (a *bank
 which executes one instruction for all of them; a thread of a warp is also called a *lane*. The *tile* of a block is the
 part of C that it computes, for example 128 x 128 numbers; the parts of A and B that it holds in shared memory meanwhile
 are also called tiles. *Occupancy* is how many threads run on a multiprocessor at the same time, as a share of the most
-it could hold. Registers and shared memory limit it, because all these threads have to share them.
+it could hold. Registers and shared memory limit it, because all these threads have to share them. The blocks that run
+at the same time are a *wave*: a launch of 300 blocks on a GPU that holds 264 takes two waves, the second nearly empty.
+Global memory is moved in *sectors* of 32 bytes; loads of a warp that lie side by side share sectors: they are
+*coalesced*.
 
 In the sources, __global__ marks a kernel, __device__ a function that kernels call, and __shared__ an array in shared
 memory. __launch_bounds__(256, 2) promises that a block has at most 256 threads and asks that two blocks fit on one

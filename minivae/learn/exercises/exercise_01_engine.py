@@ -38,6 +38,20 @@ def backward(result: Value) -> None:
 from minivae.learn.exercise import expect, expect_close
 
 
+class _Counted(tuple):
+    """The parents of a Value, which count how often they are walked through: `visits` has that one number."""
+
+    def __new__(cls, parents, visits):
+        self = super().__new__(cls, parents)
+        self.visits = visits
+        return self
+
+    def __iter__(self):
+        self.visits[0] += 1
+        expect(self.visits[0] < 10_000, "100 doublings are 101 Values, yours walks through their parents 10,000 times")
+        return super().__iter__()
+
+
 def check_tanh(yours) -> None:
     for x in (-1.3, 0.0, 0.4):
         y = yours.tanh(yours.Value(x))
@@ -61,8 +75,17 @@ def check_backward(yours) -> None:
     expect_close("dc/da of c = a * (a + a) at a = 3", a.grad, 12.0)
     expect_close("dc/db", b.grad, 3.0)
     expect_close("dc/dc", c.grad, 1.0)
+    a = Value(3.0)
+    b = Value(2 * a.data, (a, a), (1.0, 1.0))
+    square = Value(b.data**2, (b, b), (b.data, b.data))
+    y = Value(b.data + square.data, (b, square), (1.0, 1.0))
+    yours.backward(y)
+    told = "in y = b + b * b with b = a + a, where b has its turn after b * b, not before: dy/d"
+    expect_close(f"{told}b at a = 3", b.grad, 13.0)
+    expect_close(f"{told}a at a = 3", a.grad, 26.0)
     x = y = Value(1.0)
+    visits = [0]
     for _ in range(100):  # walked path by path this takes 2^100 steps
-        y = Value(2 * y.data, (y, y), (1.0, 1.0))
+        y = Value(2 * y.data, _Counted((y, y), visits), (1.0, 1.0))
     yours.backward(y)
     expect(x.grad == 2.0**100, f"after 100 doublings dy/dx must be 2^100 = {2.0**100:.4g}, yours is {x.grad:.4g}")

@@ -29,7 +29,7 @@ def input_gradient(dy: np.ndarray, w: np.ndarray, W: int, stride: int = 1) -> np
 
 # ---- checks ----
 
-from minivae.learn.exercise import expect, expect_close, expect_gradient
+from minivae.learn.exercise import expect_close, expect_gradient
 
 RNG = np.random.default_rng(3)
 SIZES = [(4, 2, 1), (8, 4, 2), (9, 4, 2), (7, 3, 3), (5, 5, 1)]  # W, K, stride; 9 has a number that no patch reaches
@@ -39,10 +39,15 @@ def _conv(x: np.ndarray, w: np.ndarray, stride: int) -> np.ndarray:
     return np.correlate(x, w, mode="valid")[::stride]
 
 
+def _short(numbers: np.ndarray) -> str:
+    return str([int(number) for number in numbers])
+
+
 def check_conv1d(yours) -> None:
     for W, K, stride in SIZES:
-        x, w = RNG.normal(size=W), RNG.normal(size=K)
-        expect_close(f"y for W = {W}, K = {K}, stride {stride}", yours.conv1d(x, w, stride), _conv(x, w, stride))
+        x, w = np.arange(1.0, W + 1), 10.0 ** np.arange(K)  # each digit of y says which x stood under which weight
+        what = f"y for x = {_short(x)}, w = {_short(w)}, stride {stride},"
+        expect_close(what, yours.conv1d(x, w, stride), _conv(x, w, stride))
 
 
 def check_weight_gradient(yours) -> None:
@@ -56,14 +61,12 @@ def check_weight_gradient(yours) -> None:
 
 def check_conv_transpose1d(yours) -> None:
     for W, K, stride in SIZES:
-        x, w = RNG.normal(size=W), RNG.normal(size=K)
-        z = RNG.normal(size=_conv(x, w, stride).shape)
+        w = 10.0 ** np.arange(K)
+        z = np.arange(1.0, len(_conv(np.zeros(W), w, stride)) + 1)
         extra = W - ((len(z) - 1) * stride + K)
-        found = yours.conv_transpose1d(z, w, stride, extra)
-        expect(np.shape(found) == (W,), f"for {len(z)} numbers and output_padding {extra} W is {W}, yours {len(found)}")
-        left, right = float(_conv(x, w, stride) @ z), float(x @ found)
-        told = f"<conv(x), z> = {left:.4f} must be <x, conv_transpose(z)>, yours is {right:.4f}"
-        expect(abs(left - right) < 1e-9, f"W = {W}, K = {K}, stride {stride}: {told}")
+        what = f"x for z = {_short(z)}, w = {_short(w)}, stride {stride}, output_padding {extra},"
+        expected = [_conv(e, w, stride) @ z for e in np.eye(W)]  # <conv(e), z> = <e, conv_transpose(z)> for each e
+        expect_close(what, yours.conv_transpose1d(z, w, stride, extra), expected)
 
 
 def check_input_gradient(yours) -> None:

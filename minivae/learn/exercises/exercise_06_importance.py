@@ -33,6 +33,10 @@ RNG = np.random.default_rng(6)
 
 
 def check_log_weight(yours) -> None:
+    # log p(z) = -(log 2 pi + 1) / 2, log q(z | x) = -(log 2 pi + 2 log(1/2)) / 2
+    one = np.ones((1, 1))
+    found = yours.log_weight(np.zeros(1), one, one, one / 2)
+    expect_close("log w for log p(x | z) = 0, z = 1, mu = 1, sigma = 1/2", found, [-0.5 + np.log(0.5)])
     # p(z) = N(0, 1) and p(x | z) = N(z, 1): the posterior of x is N(x / 2, 1/2), and every weight is p(x) = N(x; 0, 2).
     x = RNG.normal(size=(5, 1))
     mu, sigma = x / 2, np.full((5, 1), 0.5**0.5)
@@ -43,6 +47,8 @@ def check_log_weight(yours) -> None:
 
 
 def check_bound(yours) -> None:
+    told = "L_2 of the weights 1 and 3, the logarithm of their mean 2,"
+    expect_close(told, yours.bound(np.log([[1.0], [3.0]])), [np.log(2)])
     log_w = RNG.normal(size=(4, 3))
     expected = np.log(np.exp(log_w).mean(axis=0))
     expect_close("L_4", yours.bound(log_w), expected)
@@ -51,6 +57,8 @@ def check_bound(yours) -> None:
 
 
 def check_bound_gradient(yours) -> None:
+    told = "the gradient of L_2 by log w, for the weights 1 and 3,"
+    expect_close(told, yours.bound_gradient(np.log([[1.0], [3.0]])), [[0.25], [0.75]])
     log_w = RNG.normal(size=(4, 3))
     found = yours.bound_gradient(log_w)
     expect_gradient("the gradient", lambda v: np.log(np.exp(v).mean(axis=0)), log_w, np.ones(3), found)

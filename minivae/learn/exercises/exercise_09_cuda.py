@@ -37,12 +37,20 @@ def transpose(t: Thread, A: Memory, C: Memory) -> Iterator[None]:
 
 # ---- checks ----
 
+from collections import Counter
+
 import numpy as np
 
 from minivae.learn.exercise import expect, expect_close
-from minivae.learn.gpu import launch
+from minivae.learn.gpu import Access, launch
 
 RNG = np.random.default_rng(9)
+
+
+def _expect_result(what: str, found: np.ndarray, expected: np.ndarray) -> None:
+    told = "is NaN somewhere: shared memory was read before a thread wrote there; is a barrier missing?"
+    expect(not np.isnan(found).any(), f"{what} {told}")
+    expect_close(what, found, expected)
 
 
 def check_scale(yours) -> None:
@@ -60,18 +68,23 @@ def check_scale(yours) -> None:
 def check_block_sum(yours) -> None:
     x = RNG.integers(-9, 10, size=256).astype(np.float32)
     out = np.zeros(4, np.float32)
-    counts = launch(yours.block_sum, 4, 64, x, out)
-    expect_close("out, for 4 blocks of 64 threads", out, x.reshape(4, 64).sum(axis=1))
+    trace: list[Access] = []
+    counts = launch(yours.block_sum, 4, 64, x, out, trace=trace)
+    _expect_result("out, for 4 blocks of 64 threads,", out, x.reshape(4, 64).sum(axis=1))
     told = "each number is to be read once from global memory, and each sum written once: 260 accesses, yours"
     expect(counts.accesses == 260, f"{told} {counts.accesses}")
     expect(counts.barriers <= 4 * 8, f"64 numbers take 6 rounds, yours has {counts.barriers // 4} barriers a block")
+    most = max(Counter((access.block, access.thread) for access in trace).values())
+    expect(
+        most <= 6 * 4 + 4, f"one thread loads and stores {most} numbers; adding in pairs takes 4 in each of 6 rounds"
+    )
 
 
 def check_transpose(yours) -> None:
     A = RNG.normal(size=(32, 32)).astype(np.float32)
     C = np.zeros_like(A)
     counts = launch(yours.transpose, 1, 32, A, C)
-    expect_close("C", C, A.T)
+    _expect_result("C", C, A.T)
     expect(counts.sectors == 256, f"A and C are 256 sectors of 32 bytes, yours touches {counts.sectors}")
     told = f"without bank conflicts there are 64 passes, yours has {counts.passes}"
     expect(counts.passes <= 64, told)

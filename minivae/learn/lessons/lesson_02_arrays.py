@@ -11,10 +11,11 @@
 # million numbers in and out it is a matrix of 10^12 entries. What the backward pass needs is less, dL/dx for the dL/dy
 # that arrives:
 #
-#     dx_i = sum over j of dy_j (dy_j/dx_i)             (dy on its own, and dx, are short for dL/dy and dL/dx)
+#     dx_i = sum over j of dy_j (dy_j/dx_i).
 #
-# It has the shape of x, and for most functions there is a formula without the matrix. For y = x^2, element by element,
-# the Jacobian is diagonal and dx = 2 x dy.
+# Here dy on its own, and dx, are short for dL/dy and dL/dx, as everywhere in minivae. dx has the shape of x, and for
+# most functions there is a formula without the matrix. For y = x^2, element by element, the Jacobian is diagonal and dx
+# = 2 x dy.
 
 # %%
 import numpy as np
@@ -65,8 +66,8 @@ print(b.grad.tolist())
 #
 # Is a gradient right? The definition of the derivative gives a second opinion, which needs the forward pass alone:
 #
-#     (f(x + eps) - f(x)) / eps                  leaves an error of the size eps
-#     (f(x + eps) - f(x - eps)) / (2 eps)        the central difference: of the size eps^2
+#     (f(x + eps) - f(x)) / eps              leaves an error of the size eps
+#     (f(x + eps) - f(x - eps)) / (2 eps)    the central difference: eps^2
 #
 # because in the second the even terms of the Taylor series cancel. For f = x^3 at x = 1, whose derivative is 3:
 
@@ -110,7 +111,8 @@ for dtype in (np.float32, np.float64):
 #
 # For an array there are two ways. Entry by entry costs two forward passes for each. Or one tests all entries at once
 # along a random direction v: the change of the number sum(dy * f) is sum(g * v), if g is the gradient. A wrong entry
-# changes that sum by its error times a random number, so that it is found whatever the size of the array.
+# changes that sum by its error times a random number. Two forward passes are enough whatever the size of the array, as
+# long as the error stands out from the tolerance.
 
 
 # %%

@@ -134,7 +134,7 @@ print(np.array_equal(transposed(z, w[0, 0]).ravel(), A.T @ z.ravel()))
 # %% [markdown]
 # From y = A x follows an identity that tests use, as it holds for any x and z without knowing A:
 #
-#     <A x, z> = <x, A^T z>                 where <a, b> is the sum of the products of all entries
+#     <A x, z> = <x, A^T z>     where <a, b> = a_1 b_1 + a_2 b_2 + ...
 
 # %%
 print((loops(x, w)[0, 0] * z).sum(), (x[0, 0] * transposed(z, w[0, 0])).sum())
@@ -204,7 +204,8 @@ print(np.array_equal(t.grad[0, 0], transposed(z, w[0, 0])), np.array_equal(k.gra
 # ## Where it stands in minivae
 #
 # * `kernels/reference/conv.py`: the three passes as three products of the same matrices, about 60 lines.
-# * `kernels/geometry.py`: the one formula of shapes, output_padding, and the phases of a stride.
+# * `kernels/geometry.py`: the one formula of shapes, and output_padding.
+# * `kernels/cuda/taps.py`: the phases of a stride. `kernels/reference/README.md`: pictures of im2col and of the phases.
 # * `minivae/ops/conv.py`: the operations, forward and backward side by side.
 # * `kernels/native/conv.c`, `kernels/cuda/conv.cu`: the same, fast. Lessons 9 and 10 lead there.
 #

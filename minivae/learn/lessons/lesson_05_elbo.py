@@ -69,8 +69,11 @@ for mu, sigma in ((1.0, 0.5**0.5), (0.0, 1.0), (1.0, 0.2)):
 # The encoder is trained by the gradient of E_q[f(z)] with respect to mu and sigma. But z is drawn: what is the
 # derivative of a draw? There are two answers, both right on average:
 #
-#     pathwise          z = mu + sigma eps, where eps ~ N(0, 1) does not depend on mu: the derivative is f'(z)
-#     score function    f(z) d log q(z) / d mu  =  f(z) eps / sigma
+#     pathwise          d f(mu + sigma eps) / d mu  =  f'(z)
+#     score function    f(z) d log q(z) / d mu      =  f(z) eps / sigma
+#
+# The first writes z = mu + sigma eps, where eps ~ N(0, 1) does not depend on mu. The second comes from dF/dmu =
+# integral of f dq/dmu and dq/dmu = q dlog q/dmu, for F = E_q[f].
 #
 # The second multiplies noise by the *value* of f, which may be hundreds of nats; the first looks at its *slope*.
 # Measure them for f(z) = z^2 at mu = sigma = 1, where the derivative of E[z^2] = mu^2 + sigma^2 is 2. Then let f be a

@@ -56,7 +56,7 @@ print("by finite differences:", (moved / 2e-6 * dy).sum())
 #
 # Straight-through leads *past* the codebook, so nothing moves the codes; and nothing keeps z near its code. Hence
 #
-#     loss = nll + ||sg[z] - e||^2 + beta ||z - sg[e]||^2               sg: stop gradient
+#     loss = nll + ||sg[z] - e||^2 + beta ||z - sg[e]||^2     sg: stop gradient
 #
 # The second term moves codes to the latents that chose them. The third, the *commitment*, moves latents to their codes.
 # Which gradient goes where is easy to get wrong: beta on the wrong term, or the terms computed after straight-through,

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Lesson 9: CUDA without a GPU
 #
-# A GPU runs one function, a *kernel*, on very many threads at once. This lesson runs kernels on a GPU of 150 lines of
-# Python (`minivae/learn/gpu.py`), which is slow, and counts: how many bytes a real one would have to move, and how
-# often it would have to wait. These numbers, and not the additions, decide how fast a kernel is.
+# A GPU runs one function, a *kernel*, on very many threads at once. This lesson runs kernels on a GPU in Python
+# (`minivae/learn/gpu.py`, under 200 lines), which is slow, and counts: how many bytes a real one would have to move,
+# and how often it would have to wait. These numbers, and not the additions, decide how fast a kernel is.
 #
 # ## Blocks, threads, warps
 #
@@ -150,7 +150,7 @@ for width in (32, 33):
 # ## Split-K
 #
 # A GPU has about 130 multiprocessors. A product of 128 x 784 by 784 x 64, with tiles of 64 x 64, has 2 blocks: the
-# others idle. But each block adds 784 products. Cut this long sum into 8 parts, the *splits*: 16 blocks, each of which
+# others idle. But each block adds 784 products. Cut this long sum into 10 parts, the *splits*: 20 blocks, each of which
 # writes its part, and a second kernel adds the parts.
 #
 # ## Why float sums depend on their order
@@ -167,16 +167,17 @@ for _ in range(20):
     for part in rng.permutation(parts):  # the order in which blocks happen to finish
         total += part
     sums.add(float(total))
-print(f"20 orders of one sum give more than 5 results: {len(sums) > 5}; in a fixed order there is one")
-# > 20 orders of one sum give more than 5 results: True; in a fixed order there is one
+print(f"20 orders of a sum give more than 5 results: {len(sums) > 5}; a fixed order gives one")
+# > 20 orders of a sum give more than 5 results: True; a fixed order gives one
 
 # %% [markdown]
 # ## A captured graph
 #
-# To launch a kernel takes the processor several microseconds, and a training step has a hundred of them, each of which
-# may take less than that. A *CUDA graph* records the launches of a step once, with all their arguments, and replays
-# them as one. The recording holds *addresses* and the numbers of that moment. So what changes must lie in memory that
-# stays where it is: new images are copied into the old place, and a learning rate is an array of one number.
+# To launch a kernel takes the processor several microseconds, and a training step has some two hundred of them, each of
+# which may take less than that. A *CUDA graph* records the launches of a step once, with all their arguments, and
+# replays them as one. The recording holds *addresses* and the numbers of that moment. So what changes must lie in
+# memory that stays where it is: new images are copied into the old place, and a learning rate is an array of one
+# number.
 
 
 # %%
