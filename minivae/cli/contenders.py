@@ -65,6 +65,14 @@ def _training(commands: Any, name: str, function: options.Command, text: str) ->
     return parser
 
 
+def _images(args: argparse.Namespace) -> Dataset:
+    """Load the images of the options. Raise ValueError for data of another kind."""
+    data = images.load(args.data, args.image_shape)
+    if (found := images.kind(data)) != "images":
+        raise ValueError(f"`minivae {args.parser.command}` is for images; {data.name!r} holds {found}")
+    return data
+
+
 def _model(name: str, args: argparse.Namespace, data: Dataset, latent_dim: int) -> Codec:
     """Make a model, from the seed of the command whichever others are made."""
     manual_seed(args.seed)
@@ -79,7 +87,7 @@ def _anomaly(args: argparse.Namespace) -> None:
     """Train the models one after the other. The run keeps the first, which alone has checkpoints."""
     files = Files(args.out)
     with training(files, args) as run:
-        data = run.checked(images.load(args.data, args.image_shape))
+        data = run.checked(_images(args))
         normal = args.normal or _first_half(data)
         split = uses.anomaly_split(data, normal, seed=args.seed)
         threshold_rank(len(split.x_validation), args.false_alarms)  # an error now, if there are too few of them
@@ -153,7 +161,7 @@ def _names(data: Dataset, labels: Any) -> list[str]:
 def _compress(args: argparse.Namespace) -> None:
     files = Files(args.out)
     with training(files, args) as run:
-        data = run.checked(images.load(args.data, args.image_shape))
+        data = run.checked(_images(args))
         check_unit_interval(data)
         names, dims = list(dict.fromkeys(args.models)), sorted(set(args.dims))
         for name in names:

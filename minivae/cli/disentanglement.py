@@ -15,7 +15,7 @@ from minivae.training import evaluate
 from minivae.uses import Disentanglement
 
 from . import gallery, options
-from .runs import Run
+from .runs import Run, common_data, open_all
 from .text import Numbers, fixed, print_table
 
 LITTLE = 0.05  # of the entropy of a factor: a latent that tells less of all factors is said to tell nothing
@@ -24,42 +24,40 @@ LITTLE = 0.05  # of the entropy of a factor: a latent that tells less of all fac
 def add_commands(commands: Any) -> None:
     text = "measure whether each factor of generated images has a latent of its own"
     parser = options.add_command(commands, "disentangle", _disentangle, text)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, or a model file")
+    options.runs(parser)
     options.device(parser)
     options.seed(parser, "seed of the codes that are drawn from a VAE's q(z | x)")
     options.other_data(parser)
 
 
 def _disentangle(args: argparse.Namespace) -> None:
-    opened = [(run, _factored(run, args.data)) for run in (Run.open(path, args.device) for path in args.runs)]
-    names = [str(path) for path in args.runs]
-    if len({data.factor_names for _, data in opened}) > 1:
-        raise ValueError(f"{', '.join(names)} have data of different factors; --data says which is to be used")
-    scores = {name: measured(run.model, data, args.seed) for name, (run, data) in zip(names, opened, strict=True)}
-    print_scores(scores, opened[0][1])
+    runs, names = open_all(args.runs, args.device), [str(path) for path in args.runs]
+    for run in runs:
+        _check_latents(run)
+    data = _with_factors(common_data(runs, args.data))
+    scores = {name: measured(run.model, data, args.seed) for name, run in zip(names, runs, strict=True)}
+    print_scores(scores, data)
     print()
-    rows = [
-        [name, type(run.model).__name__, *_bound(run, data)] for name, (run, data) in zip(names, opened, strict=True)
-    ]
+    rows = [[name, type(run.model).__name__, *_bound(run, data)] for name, run in zip(names, runs, strict=True)]
     print_table(["run", "model", "ELBO", "nll", "kl"], rows)
     print("ELBO, nll and kl of the test images, in nats per image")
-    for found, (run, data) in zip(scores.values(), opened, strict=True):
+    for found, run in zip(scores.values(), runs, strict=True):
         draw_factors(run.model, data, found, run.folder)
         print(f"pictures are in {run.folder}/")
 
 
-def _factored(run: Run, name: str | None) -> Dataset:
-    """Load the images of a run or of a data set that has factors; ValueError for a model or data without what it takes.
-
-    A model whose code is an array, or that needs labels to encode, has no latents to look at one by one.
-    """
+def _check_latents(run: Run) -> None:
+    """Raise ValueError for a model whose code is an array, or that needs labels to encode, or has one latent."""
     model: Any = run.model
     if getattr(model, "latent_dim", None) is None or model.classes is not None:
         kind = type(model).__name__
         raise ValueError(f"disentangle is for models whose codes are vectors; {str(run.folder)!r} holds {kind}")
     if model.latent_dim < 2:
         raise ValueError(f"disentangle compares latents; the model in {str(run.folder)!r} has {model.latent_dim}")
-    data = run.data(name)
+
+
+def _with_factors(data: Dataset) -> Dataset:
+    """Return the data set. Raise ValueError for one whose factors are not known."""
     if data.factors_train is None or data.factors_test is None:
         raise ValueError(f"disentangle needs images of known factors, as those of 'shapes'; {data.name!r} has none")
     return data

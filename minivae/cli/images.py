@@ -29,7 +29,7 @@ def load(name: str, image_shape: Sequence[int] | None = None) -> Dataset:
     if image_shape is not None and len(image_shape) not in (3, 4):
         asked = " ".join(map(str, image_shape))
         raise ValueError(f"--image-shape takes 3 numbers, C H W, or of clips 4, T C H W, got {asked}")
-    given = image_shape if name == "shapes" or takes_shape(name, image_shape) else None
+    given = image_shape if takes_shape(name, image_shape) else None
     data = datasets.load(name, image_shape=given)
     if image_shape is not None and (found := data.x_train.shape[1:]) != tuple(image_shape):
         raise ValueError(f"the images of {name!r} have shape {found}, not {tuple(image_shape)}")
@@ -47,9 +47,9 @@ def is_file(name: str) -> bool:
 
 
 def takes_shape(name: str, image_shape: Sequence[int] | None = None) -> bool:
-    """Say whether images of this data set are given any shape: those of a file of arrays, sounds, or videos."""
+    """Say whether images of this data set are given any shape: generated ones, those of a file, sounds, or videos."""
     if name in datasets.names():
-        return name in ("syllables", "moving-clothes")
+        return name in ("shapes", "syllables", "moving-clothes")
     of_videos = video.takes(Path(name), 0 if image_shape is None else len(image_shape))
     return of_videos or is_file(name) or sound.is_folder_of_sounds(Path(name))
 

@@ -57,6 +57,8 @@ def train(args: argparse.Namespace) -> None:
     run = Run.open(args.run, args.device)
     model = run.model
     _complete(args, model)
+    if args.mirrored and isinstance(model, models.VQVAE1d):
+        raise ValueError("--mirrored is not for the prior of sounds, which it would reverse in time")
     if isinstance(model, models.VQVAE2):
         _train_priors_of_levels(args, run, model)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from math import isinf
@@ -166,6 +167,28 @@ class Run:
             print(
                 f"removed the prior: its codes are those of before; `minivae train prior {self.folder}` trains another"
             )
+
+
+def open_all(paths: Sequence[Path], device: str) -> list[Run]:
+    """Open runs that are compared. Raise ValueError for one that is named twice."""
+    if twice := [str(path) for path in paths if paths.count(path) > 1]:
+        raise ValueError(f"each run is named once, got {twice[0]!r} twice")
+    return [Run.open(path, device) for path in paths]
+
+
+def common_data(runs: Sequence[Run], name: str | None) -> Dataset:
+    """Load the images of a data set or, without a name, those that all runs were trained and tested on.
+
+    Raises ValueError for a run that was trained on other images than the first.
+    """
+    first, *others = runs
+    data = first.data(name)
+    for run in others:
+        if images.digests(run.data(name)) != images.digests(data):
+            raise ValueError(
+                f"{str(run.folder)!r} was trained on other images than {str(first.folder)!r}; --data says which to use"
+            )
+    return data
 
 
 def _loaded_prior(path: Path) -> Autoregressive:

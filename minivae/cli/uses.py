@@ -19,7 +19,7 @@ from . import images, options
 from .denoising import denoising_table, draw_denoising
 from .parser import Parser
 from .pictures import write
-from .runs import Run
+from .runs import Run, common_data, open_all
 from .text import print_table
 from .views.view import PAIRS
 
@@ -55,7 +55,9 @@ def _probe_options(probe: Parser) -> None:
 
 
 def _denoise(args: argparse.Namespace) -> None:
-    runs, data = _opened(args)
+    runs, data = _opened(args, "denoise")
+    if (found := images.kind(data)) != "images":
+        raise ValueError(f"denoise is for images; {data.name!r} holds {found}")
     first, names = runs[0], ["the model"] if len(runs) == 1 else [str(path) for path in args.runs]
     trained = [run.model for run in runs if isinstance(run.model, Autoencoder) and run.model.corruption]
     kind = args.corruption or (trained[0].corruption if trained else None) or CORRUPTIONS[0]
@@ -70,7 +72,11 @@ def _denoise(args: argparse.Namespace) -> None:
 
 
 def _probe(args: argparse.Namespace) -> None:
-    runs, data = _opened(args)
+    runs, data = _opened(args, "probe")
+    for run in runs:
+        if getattr(run.model, "latent_dim", None) is None:
+            kind = type(run.model).__name__
+            raise ValueError(f"probe is for models whose codes are vectors; {str(run.folder)!r} holds {kind}")
     if data.y_train is None or data.y_test is None:
         raise ValueError(f"a probe needs labels, and {data.name!r} has none")
     model = runs[0].model
@@ -94,18 +100,11 @@ def _probe(args: argparse.Namespace) -> None:
     print(f"best: {', '.join(best)}")
 
 
-def _opened(args: argparse.Namespace) -> tuple[list[Run], Dataset]:
-    """Open the runs, and load the images of --data or those that all of them were trained and tested on.
-
-    Raises ValueError for a run that is named twice or was trained on other images than the first.
-    """
-    if twice := [str(path) for path in args.runs if args.runs.count(path) > 1]:
-        raise ValueError(f"each run is named once, got {twice[0]!r} twice")
-    first, *others = runs = [Run.open(path, args.device) for path in args.runs]
-    data = first.data(args.data)
-    for run in others:
-        if images.digests(run.data(args.data)) != images.digests(data):
-            raise ValueError(
-                f"{str(run.folder)!r} was trained on other images than {str(first.folder)!r}; --data says which to use"
-            )
-    return runs, data
+def _opened(args: argparse.Namespace, command: str) -> tuple[list[Run], Dataset]:
+    """Open the runs, and load the images that they are compared on. Raise ValueError for models that need labels."""
+    runs = open_all(args.runs, args.device)
+    for run in runs:
+        if run.model.conditional:
+            kind = type(run.model).__name__
+            raise ValueError(f"{command} is for models without labels; {str(run.folder)!r} holds a {kind} with classes")
+    return runs, common_data(runs, args.data)

@@ -41,7 +41,7 @@ def _save_gif(path: Path, groups: Sequence[np.ndarray], rate: float) -> None:
 
 
 def _mosaic(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images (N, C, H, W) in [0, 1] in rows of `columns`, grey between them, as bytes (height, width[, 3])."""
+    """Return images (N, C, H, W) in [0, 1] in rows of `columns`, grey between them, as bytes (height, width[, 3])."""
     N, C, H, W = images.shape
     rows = ceil(N / columns)
     sheet = np.full((rows * columns, C, H + GAP, W + GAP), 128, np.uint8)

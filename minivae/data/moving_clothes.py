@@ -31,7 +31,7 @@ VELOCITIES = np.array([(i, j) for i in (-STEP, 0, STEP) for j in (-STEP, 0, STEP
 
 
 def generate(garments: np.ndarray, count: int, shape: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Clips (count, T, 1, H, W) of garments (G, 1, h, w), and the index of the garment in each, (count,).
+    """Return clips (count, T, 1, H, W) of garments (G, 1, h, w), and the index of the garment in each, (count,).
 
     A larger count appends clips and leaves the first ones unchanged. Raises ValueError for a shape that is not
     (T, 1, H, W), and for frames in which garments have no room to move.
@@ -57,7 +57,7 @@ def generate(garments: np.ndarray, count: int, shape: Sequence[int], seed: int) 
 
 
 def _bounced(start: np.ndarray, velocity: np.ndarray, room: int, frames: int) -> np.ndarray:
-    """Starts (N,) in [0, 1) of the room, velocities (N,) in pixels a frame -> positions (N, frames)."""
+    """Return positions (N, frames) for starts (N,) in [0, 1) of the room and velocities (N,) in pixels a frame."""
     first = STEP * (start * (room // STEP + 1)).astype(np.int64)
     way = first[:, None] + velocity[:, None] * np.arange(frames)
     return room - np.abs(room - way % (2 * room))

@@ -27,12 +27,12 @@ COLOURS = {1: ("gray", "L"), 3: ("rgb24", "RGB")}  # PyAV's and Pillow's name of
 
 
 def is_video(path: Path) -> bool:
-    """Whether it is a file with the name of a video, or a folder with such files in it."""
+    """Return whether it is a file with the name of a video, or a folder with such files in it."""
     return (path.is_file() and path.suffix.lower() in SUFFIXES) or (path.is_dir() and bool(_videos(path)))
 
 
 def takes(path: Path, sizes: int) -> bool:
-    """Whether load() is to read what is there, given an image_shape of so many sizes: videos, or PNGs with four."""
+    """Return whether load() is to read what is there for an image_shape of so many sizes: videos, PNGs with four."""
     return is_video(path) or (sizes == 4 and path.is_dir())
 
 
@@ -41,7 +41,7 @@ def _videos(folder: Path) -> list[Path]:
 
 
 def load(path: Path, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, float]:
-    """The training clips and the test clips of the shape (T, C, H, W), float32, and the frames a second.
+    """Read the training clips and the test clips of the shape (T, C, H, W), float32, and the frames a second.
 
     path: a video, a folder of videos or a folder of PNG frames in the order of their names. The frame rate is that of
     the first video. Raises ValueError for files that are damaged or no videos, for those with fewer frames than a clip,
@@ -77,20 +77,20 @@ def load(path: Path, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray, floa
 
 
 def covering(width: int, height: int, W: int, H: int) -> tuple[int, int]:
-    """The size of a frame of this width and height after scaling it until it covers W x H pixels."""
+    """Return the size of a frame of this width and height after scaling it until it covers W x H pixels."""
     scale = max(W / width, H / height)
     return max(W, ceil(width * scale - 1e-9)), max(H, ceil(height * scale - 1e-9))
 
 
 def _cropped(frame: np.ndarray, H: int, W: int) -> np.ndarray:
-    """The middle of a frame (h, w) or (h, w, 3) -> (C, H, W)."""
+    """Return the middle of a frame: (h, w) or (h, w, 3) -> (C, H, W)."""
     top, left = (frame.shape[0] - H) // 2, (frame.shape[1] - W) // 2
     frame = frame[top : top + H, left : left + W]
     return frame[None] if frame.ndim == 2 else frame.transpose(2, 0, 1)
 
 
 def _decoded(path: Path, C: int, H: int, W: int) -> tuple[np.ndarray, float]:
-    """All frames of a video (frames, C, H, W), bytes, and the frames a second."""
+    """Read all frames of a video (frames, C, H, W), bytes, and the frames a second."""
     try:
         import av
     except ImportError as error:
@@ -111,7 +111,7 @@ def _decoded(path: Path, C: int, H: int, W: int) -> tuple[np.ndarray, float]:
 
 
 def _png_frames(folder: Path, C: int, H: int, W: int) -> np.ndarray:
-    """The PNGs of a folder as the frames of a video (frames, C, H, W), bytes."""
+    """Read the PNGs of a folder as the frames of a video (frames, C, H, W), bytes."""
     from PIL import Image
 
     (x, _), classes = load_png_folder(folder)

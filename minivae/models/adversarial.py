@@ -125,7 +125,11 @@ class Contest(NamedTuple):
 
 
 class Adversarial(LikelihoodCodec):
-    """It gives a model a discriminator; see VAEGAN and VQGAN for the parameters, and the head of this file.
+    """It gives a model a discriminator D; see the head of this file. It has the parameters of the model by keyword, and
+
+    adversary: 'hinge' or 'non-saturating'. gan_weight: factor of the adaptive weight lambda, >= 0.
+    discriminator_start: after how many epochs D begins; before that, and in evaluation, the loss is the model's.
+    discriminator_channels: of D's strided convolutions. discriminator_norm: 'group' or 'none'.
 
     While self.playing() the subclass adds _contest(...).loss to its loss. Its build() ends in build_discriminator().
     """
@@ -134,12 +138,13 @@ class Adversarial(LikelihoodCodec):
 
     def __init__(
         self,
+        image_shape: Sequence[int] = (1, 28, 28),
         *,
-        adversary: str,
-        gan_weight: float,
-        discriminator_start: int,
-        discriminator_channels: Sequence[int],
-        discriminator_norm: str,
+        adversary: str = "hinge",
+        gan_weight: float = 0.5,
+        discriminator_start: int = 5,
+        discriminator_channels: Sequence[int] = (16, 32),
+        discriminator_norm: str = "group",
         **keywords: Any,
     ) -> None:
         checks.choice("adversary", adversary, sorted(ADVERSARIES))
@@ -149,10 +154,10 @@ class Adversarial(LikelihoodCodec):
         if not channels:
             raise ValueError(f"discriminator_channels must be at least one number, got {discriminator_channels}")
         checks.choice("discriminator_norm", discriminator_norm, NORMS)
-        conv_sizes(check_image_shape(keywords["image_shape"]), channels)
+        conv_sizes(check_image_shape(image_shape), channels)
         self.adversary, self.gan_weight, self.discriminator_start = adversary, gan_weight, discriminator_start
         self.discriminator_channels, self.discriminator_norm = discriminator_channels, discriminator_norm
-        super().__init__(**keywords)
+        super().__init__(image_shape=image_shape, **keywords)  # type: ignore[call-arg] # every such codec has it
 
     def build_discriminator(self) -> None:
         """Make D from a seed of its own, which belongs to the present draw: all other noise stays what it was."""

@@ -43,22 +43,22 @@ class Autoregressive(Estimator):
     embedding: Embedding
 
     def logits(self, maps: Any, y: Any = None) -> Tensor:
-        """Maps (N, *map_shape) -> the logits of each value given the earlier ones, (N, *map_shape, values)."""
+        """Return the logits of each value given the earlier ones: (N, *map_shape) -> (N, *map_shape, values)."""
         raise NotImplementedError(f"{type(self).__name__} does not define logits()")
 
     def _sampler(self, temperature: float, on_position: OnPosition | None) -> Draw:
-        """What draws maps, at most SAMPLES_AT_A_TIME in one call."""
+        """Return what draws maps, at most SAMPLES_AT_A_TIME in one call."""
         raise NotImplementedError(f"{type(self).__name__} does not define _sampler()")
 
     def nll(self, maps: Any, y: Any = None) -> Tensor:
-        """-log P of each map in nats: (N, *map_shape) -> (N,). Raises what score_samples() raises."""
+        """Return -log P of each map in nats: (N, *map_shape) -> (N,). Raises what score_samples() raises."""
         maps = self._maps(maps)
         logits = F.reshape(self.logits(maps, y), (maps.size, self.values))
         nll = CrossEntropy.apply(logits, F.reshape(maps, (maps.size,)))  # of each value: -log P(value | the past)
         return F.reshape(nll, (len(maps), prod(self.map_shape))).sum(axis=1)  # (N,), by the chain rule
 
     def loss(self, maps: Any, y: Any = None) -> AutoregressiveLoss:
-        """The mean of -log P over maps (N, *map_shape), given their labels or contexts y if the model is conditional.
+        """Return the mean of -log P over maps (N, *map_shape), given labels or contexts y if the model is conditional.
 
         Raises what score_samples() raises.
         """
@@ -68,7 +68,7 @@ class Autoregressive(Estimator):
     # ---- plain arrays ----
 
     def score_samples(self, maps: np.ndarray, y: Any = None) -> np.ndarray:
-        """log P of each map (N, *map_shape) in nats, (N,).
+        """Return log P of each map (N, *map_shape) in nats, (N,).
 
         y: labels (N,) or contexts (N, M, h, w), for a conditional model and only there. Raises TypeError unless maps, y
         are integers, ValueError for other shapes, values out of range, a y that is missing or not one of the model's.
@@ -80,7 +80,7 @@ class Autoregressive(Estimator):
     def sample(
         self, n: int = 1, temperature: float = 1.0, y: Any = None, on_position: OnPosition | None = None
     ) -> np.ndarray:
-        """n maps (n, *map_shape), int64, drawn with minivae's generator.
+        """Draw n maps (n, *map_shape), int64, with minivae's generator.
 
         temperature: the logits are divided by it; at 0 each position takes its likeliest value. y: one label for all
         maps or an array (n,) of them, one context (M, h, w) for all maps or an array (n, M, h, w) of them, for a
@@ -104,13 +104,13 @@ class Autoregressive(Estimator):
             self.train(training)
 
     def bits_per_dim(self, nats: float) -> float:
-        """nats per map -> bits per integer of a map, nats / (prod(map_shape) log 2)."""
+        """Return bits per integer of a map, nats / (prod(map_shape) log 2), for nats per map."""
         return checks.number("nats", nats) / (prod(self.map_shape) * log(2))
 
     # ---- what comes in ----
 
     def check_images(self, x: Any) -> np.ndarray:
-        """Maps (N, *map_shape) as int64.
+        """Return maps (N, *map_shape) as int64.
 
         Raises TypeError unless they are integers (or booleans), ValueError for another shape or values out of range.
         """
@@ -122,30 +122,30 @@ class Autoregressive(Estimator):
         return x.astype(np.int64, copy=False)
 
     def tensor(self, x: Any) -> Tensor:
-        """Integers as a constant int64 Tensor on the model's device."""
+        """Return integers as a constant int64 Tensor on the model's device."""
         if isinstance(x, Tensor):
             return x
         integers = np.array(checks.array("x", x, "biu"), np.int64)
         return Tensor.wrap(backend(self.embedding.weight.device).asarray(integers))
 
     def _maps(self, maps: Any) -> Tensor:
-        """maps as a Tensor. A Tensor is not checked: its values would have to be fetched from the device."""
+        """Return maps as a Tensor. A Tensor is not checked: its values would have to be fetched from the device."""
         return maps if isinstance(maps, Tensor) else self.tensor(self.check_images(maps))
 
     def _for_each(self, y: Any, n: int) -> np.ndarray | None:
-        """check_labels() of y, or of one label repeated n times."""
+        """Return check_labels() of y, or of one label repeated n times."""
         if y is not None and np.ndim(y) == 0:
             y = np.repeat(np.asarray(y)[None], n, axis=0)
         return self.check_labels(y, n)
 
     def _condition(self, y: Any, count: int) -> Tensor | None:
-        """y as a Tensor, None for a model that is not conditional. A Tensor is not checked."""
+        """Return y as a Tensor, None for a model that is not conditional. A Tensor is not checked."""
         if isinstance(y, Tensor) and self.conditional:
             return y
         return None if self._unconditional(y) else self.tensor(self.check_labels(y, count))
 
     def _unconditional(self, y: Any) -> bool:
-        """Whether the model takes no y; ValueError if it takes none and there is one."""
+        """Return whether the model takes no y; ValueError if it takes none and there is one."""
         if not self.conditional and y is not None:
             raise ValueError(
                 f"labels y belong to a conditional model, and this one has classes=None, got {checks.shown(y)}"
@@ -154,6 +154,6 @@ class Autoregressive(Estimator):
 
 
 def check_codebook_digest(digest: Any) -> None:
-    """TypeError unless it is a str or None."""
+    """Raise TypeError unless it is a str or None."""
     if not isinstance(digest, (str, type(None))):
         raise TypeError(f"codebook_digest must be a str or None, got {checks.shown(digest)}")

@@ -97,11 +97,7 @@ class ConditionalVAE(VAE):
         mode with warm-up and free bits. noise: fixes the sample of z and, by the draw after it, the binarisation.
         """
         x, y = self._pair(x, y)  # (N, C, H, W) and (N,)
-        x = self._black_and_white(x, noise)
-        mu, log_var = self.posterior(x, y)  # (N, D) both
-        z = F.reparameterize(mu, log_var, noise)  # (N, D)
-        nll = self.observation.nll(self._decoded(z, y), x).mean()  # (), the mean of (N,)
-        return self._weighted(nll, F.gaussian_kl(mu, log_var).mean(axis=0))  # the mean of (N, D)
+        return self._loss_and_output(x, noise, y)[0]
 
     def posterior(self, x: Any, y: Any = None) -> tuple[Tensor, Tensor]:
         """Return mu and log_var of q(z | x, y), (N, D) each."""
@@ -121,9 +117,7 @@ class ConditionalVAE(VAE):
     def elbo(self, x: Any, y: Any = None, noise: Noise | None = None) -> Tensor:  # type: ignore[override]
         """Return ELBO(x, y) for each image (N,), in nats, with one sample of z; `noise` fixes the sample."""
         x, y = self._pair(x, y)  # (N, C, H, W) and (N,)
-        mu, log_var = self.posterior(x, y)  # (N, D) both
-        z = F.reparameterize(mu, log_var, noise)  # (N, D)
-        return -self.observation.nll(self._decoded(z, y), x) - F.gaussian_kl(mu, log_var).sum(axis=1)  # (N,)
+        return self._elbo(x, noise, y)
 
     def log_weights(self, x: Any, y: Any = None, samples: int = 1, noise: Noise | None = None) -> Tensor:  # type: ignore[override]
         """Return log p(x, z | y) - log q(z | x, y) in nats for `samples` draws of z: (N, C, H, W) -> (samples, N)."""
@@ -205,12 +199,8 @@ class ConditionalVAE(VAE):
 
     def score_samples(self, x: np.ndarray, y: Any = None, samples: int = 1) -> np.ndarray:  # type: ignore[override]
         """Return ELBO(x, y) of each image in nats (N,), its expectation estimated with `samples` draws of z."""
-        x, samples = self.binarized(x), checks.integer("samples", samples, 1)
-        y, total = self._given(y, len(x)), np.zeros(len(x))
-        with self.own_noise():
-            for _ in range(samples):
-                total += self.batched(self.elbo, x, y)
-        return total / samples
+        x = self.binarized(x)
+        return self._mean_elbo(x, samples, self._given(y, len(x)))
 
     def log_likelihood(  # type: ignore[override]
         self, x: np.ndarray, y: Any = None, samples: int = 5000, rows: int = 2048, progress: bool = False

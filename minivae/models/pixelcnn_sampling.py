@@ -17,9 +17,7 @@ Autoregressive Models"), by the layers of training, which are given windows inst
 All passes together do the work of one pass over the whole map.
 
 Where a position holds the integers of several stages, they are drawn one after the other from the same `left`.
-
-A value is drawn as argmax(logits + temperature * g) with independent g from the Gumbel distribution. Its distribution
-is softmax(logits / temperature) (Maddison et al. 2014), for any temperature > 0; at 0 it is the likeliest value.
+nn/categorical.py says how an integer is drawn by its logits.
 """
 
 from __future__ import annotations
@@ -32,11 +30,9 @@ import numpy as np
 from minivae.autograd import Tensor, no_grad
 from minivae.kernels.contract import Array
 from minivae.nn import Embedding, ModuleList, Sequential
-from minivae.random import current_generator
+from minivae.nn.categorical import draw
 
 from .autoregressive import OnPosition
-
-LEAST_UNIFORM = 2.0**-54  # in place of 0, half of the least uniform number above it, so that its logarithm is finite
 
 
 class Network(Protocol):
@@ -116,8 +112,7 @@ class Sampler:
         for s in range(len(stages)):
             logits = self.model.logits_of_stage(left, *stages[:s]).data  # (n, values)
             self.finite &= self.kernels.xp.isfinite(logits).all(axis=1)
-            noise = gumbel(self.kernels, logits.shape)
-            self.maps[:, s, i, j] = (logits + self.temperature * noise).argmax(axis=1)
+            self.maps[:, s, i, j] = draw(logits, self.temperature)
         if self.on_position is not None:
             self.on_position(i, j, self.kernels.to_host(self.maps[:, :, i, j]).copy())
 
@@ -150,9 +145,3 @@ def _at(bias: Tensor | None, i: int, j: int | None = None) -> Tensor | None:
     if bias is None or bias.shape[1:3] == (1, 1):
         return bias
     return bias[:, i : i + 1] if j is None else bias[:, i : i + 1, j : j + 1]
-
-
-def gumbel(kernels: Any, shape: tuple[int, ...]) -> Array:
-    """Gumbel noise, -log(-log u) for uniform u: float64, by the next draw of minivae's generator."""
-    u = kernels.uniform(shape, np.dtype(np.float64), current_generator().next())
-    return -kernels.xp.log(-kernels.xp.log(kernels.xp.maximum(u, LEAST_UNIFORM)))

@@ -15,8 +15,8 @@ holds them. Without the norms the penalty could be escaped: z / 10 and 10 W give
 sum_j z_j. With them it costs the same: (2) is sum_j z_j of the model whose atoms are scaled to norm 1, which is how
 Olshausen & Field stop it. (A deeper decoder could shrink the codes and grow its second layer instead; so it has none.)
 
-**KL** (sparsity='kl'; Lee, Ekanadham & Ng 2008; Ng's lecture notes "Sparse autoencoder"). phi is the sigmoid, r_j is
-the mean of z_j over the batch, and
+**KL** (sparsity='kl'; Ng's lecture notes "Sparse autoencoder"). phi is the sigmoid, r_j is the mean of z_j over the
+batch, and
 
     sparsity = sum_j KL(rho || r_j) = sum_j rho log(rho / r_j) + (1 - rho) log((1 - rho) / (1 - r_j)).               (3)
 

@@ -168,12 +168,13 @@ class VAE(LatentSpace, LikelihoodCodec):
         """
         return self._loss_and_output(x, noise)[0]
 
-    def _loss_and_output(self, x: Any, noise: Noise | None) -> tuple[VAELoss, Tensor, Tensor]:
-        """Return loss(x, noise), the sample z (N, D) and the decoder's output for it (N, C, H, W)."""
+    def _loss_and_output(self, x: Any, noise: Noise | None, *y: Tensor) -> tuple[VAELoss, Tensor, Tensor]:
+        """Return the loss, the sample z (N, D) and the decoder's output for it (N, C, H, W). y: what encoder and
+        decoder are given besides x and z."""
         x = self._black_and_white(self.tensor(x), noise)  # (N, C, H, W)
-        mu, log_var = self.posterior(x)  # (N, D) both
+        mu, log_var = self.posterior(x, *y)  # (N, D) both
         z = F.reparameterize(mu, log_var, noise)  # (N, D)
-        output = self._decoded(z)  # (N, C, H, W)
+        output = self._decoded(z, *y)  # (N, C, H, W)
         nll = self.observation.nll(output, x).mean()  # (), the mean of (N,)
         return self._weighted(nll, F.gaussian_kl(mu, log_var).mean(axis=0)), z, output  # the mean of (N, D)
 
@@ -192,10 +193,12 @@ class VAE(LatentSpace, LikelihoodCodec):
 
     def elbo(self, x: Any, noise: Noise | None = None) -> Tensor:
         """Return equation 10 for each image (N,), in nats, with one sample of z; `noise` fixes the sample."""
-        x = self.tensor(x)  # (N, C, H, W)
-        mu, log_var = self.posterior(x)  # (N, D) both
+        return self._elbo(self.tensor(x), noise)
+
+    def _elbo(self, x: Tensor, noise: Noise | None, *y: Tensor) -> Tensor:
+        mu, log_var = self.posterior(x, *y)  # (N, D) both
         z = F.reparameterize(mu, log_var, noise)  # (N, D)
-        return -self.observation.nll(self._decoded(z), x) - F.gaussian_kl(mu, log_var).sum(axis=1)  # (N,)
+        return -self.observation.nll(self._decoded(z, *y), x) - F.gaussian_kl(mu, log_var).sum(axis=1)  # (N,)
 
     def before_step(self, step: int, steps: int) -> None:
         """Raise the weight of the KL term: 0 in step 0, beta from step kl_warmup on."""
@@ -268,11 +271,13 @@ class VAE(LatentSpace, LikelihoodCodec):
 
     def score_samples(self, x: np.ndarray, samples: int = 1) -> np.ndarray:
         """Return the ELBO of each image in nats (N,), its expectation estimated with `samples` draws of z."""
-        x, samples = self.binarized(x), checks.integer("samples", samples, 1)
+        return self._mean_elbo(self.binarized(x), samples)
+
+    def _mean_elbo(self, x: np.ndarray, samples: int, *y: np.ndarray) -> np.ndarray:
         total = np.zeros(len(x))
         with self.own_noise():
-            for _ in range(samples):
-                total += self.batched(self.elbo, x)
+            for _ in range(checks.integer("samples", samples, 1)):
+                total += self.batched(self.elbo, x, *y)
         return total / samples
 
     def log_likelihood(

@@ -59,12 +59,10 @@ class VAEGANLoss(NamedTuple):
 
 
 class VAEGAN(Adversarial, VAE):
-    """A VAE with a discriminator. It has the parameters of VAE by keyword, and these:
+    """A VAEGAN is a VAE with a discriminator. It has the parameters of Adversarial and, by keyword, of VAE; and
 
-    feature_weight: of the squared distance of D's features, >= 0. adversary: 'hinge' or 'non-saturating'. gan_weight:
-    factor of the adaptive weight lambda, >= 0. discriminator_start: after how many epochs D begins; before that, and in
-    evaluation, the loss is the VAE's. discriminator_channels: of D's strided convolutions. discriminator_norm: 'group'
-    or 'none'. With binarize, D compares the grey images with the decoder's means.
+    feature_weight: of the squared distance of D's features, >= 0. With binarize, D compares the grey images with the
+    decoder's means.
     """
 
     def __init__(
@@ -72,24 +70,12 @@ class VAEGAN(Adversarial, VAE):
         image_shape: Sequence[int] = (1, 28, 28),
         *,
         feature_weight: float = 0.1,
-        adversary: str = "hinge",
-        gan_weight: float = 0.5,
-        discriminator_start: int = 5,
         discriminator_channels: Sequence[int] = (32, 64),
-        discriminator_norm: str = "group",
         **keywords: Any,
     ) -> None:
         checks.number("feature_weight", feature_weight, "[0, inf)")
         self.feature_weight = feature_weight
-        super().__init__(
-            image_shape=image_shape,
-            adversary=adversary,
-            gan_weight=gan_weight,
-            discriminator_start=discriminator_start,
-            discriminator_channels=discriminator_channels,
-            discriminator_norm=discriminator_norm,
-            **keywords,
-        )
+        super().__init__(image_shape, discriminator_channels=discriminator_channels, **keywords)
 
     def build(self) -> None:
         """Make the VAE and D."""

@@ -55,7 +55,7 @@ class VideoPrior:
 
     @classmethod
     def of(cls, model: Any, history: int = 3, motion: int = 1, **settings: Any) -> VideoPrior:
-        """A prior to be trained on the codes of a VideoVQVAE.
+        """Return a prior to be trained on the codes of a VideoVQVAE.
 
         history: M, how many maps before a frame it is given. motion: by how many places, at most, it moves the map
         before; 0 for no such part. settings: of the PixelCNN, such as channels and layers. Raises what PixelCNN()
@@ -79,8 +79,8 @@ class VideoPrior:
         return self.frame.codebook_digest
 
     def check_codes(self, codes: Any) -> np.ndarray:
-        """Codes (N, T, h, w) of any T as int64. Raises TypeError unless they are integers, ValueError for other shapes
-        and values."""
+        """Return codes (N, T, h, w) of any T as int64. Raise TypeError unless they are integers, ValueError for other
+        shapes and values."""
         codes = checks.array("codes", codes, "iu")
         if codes.ndim != 4 or not codes.shape[1]:
             raise ValueError(f"codes of clips must have shape (N, T, h, w), got {codes.shape}")
@@ -105,24 +105,24 @@ class VideoPrior:
         return self
 
     def score_frames(self, codes: Any) -> np.ndarray:
-        """log P(k_t | the maps before) of each frame of codes (N, T, h, w), in nats (N, T)."""
+        """Return log P(k_t | the maps before) of each frame of codes (N, T, h, w), in nats (N, T)."""
         codes = self.check_codes(codes)
         return self.frame.score_samples(*self.examples(codes)).reshape(codes.shape[:2])
 
     def score_samples(self, codes: Any, y: Any = None) -> np.ndarray:
-        """log P of codes (N, T, h, w), in nats (N,): the sum of score_frames(). ValueError for labels y."""
+        """Return log P of codes (N, T, h, w), in nats (N,): the sum of score_frames(). ValueError for labels y."""
         _check_no_labels(y)
         return self.score_frames(codes).sum(axis=1)
 
     def sample(self, n: int = 1, temperature: float = 1.0, y: Any = None) -> np.ndarray:
-        """The codes of n clips (n, frames, h, w). Raises ValueError for n < 1, for labels y, and as PixelCNN.sample()
-        does."""
+        """Draw the codes of n clips (n, frames, h, w). Raise ValueError for n < 1, for labels y, and as
+        PixelCNN.sample() does."""
         _check_no_labels(y)
         start = np.empty((checks.integer("n", n, 1), 0, *map(int, self.frame.map_shape)), np.int64)
         return self._continued(start, self.frames, temperature)
 
     def continue_codes(self, codes: Any, count: int = 1, temperature: float = 1.0) -> np.ndarray:
-        """Codes (N, T, h, w) and `count` maps more, drawn one after the other: (N, T + count, h, w).
+        """Return codes (N, T, h, w) and `count` maps more, drawn one after the other: (N, T + count, h, w).
 
         Raises what check_codes() and PixelCNN.sample() raise, ValueError for no clips and count < 1.
         """

@@ -82,7 +82,7 @@ class TimeBlock(Module):
 
 
 def _blocks(channels: int, inner: int, blocks: int, kernel: int) -> list[Module]:
-    """Residual blocks in the frame and over time in turns."""
+    """Make residual blocks in the frame and over time in turns."""
     layers: list[Module] = []
     for i in range(blocks):
         layers += [PerFrame(ResidualBlock(channels, inner)), TimeBlock(channels, inner, kernel, 2**i)]
@@ -179,14 +179,14 @@ class VideoVQVAE(VQVAE):
         )
 
     def _check_shape(self, image_shape: Sequence[int]) -> None:
-        """ValueError unless image_shape is (T, C, H, W) with at least two frames."""
+        """Raise ValueError unless image_shape is (T, C, H, W) with at least two frames."""
         T, *frame = checks.integers("image_shape (T, C, H, W)", image_shape, 1, count=4)
         if T < 2:
             raise ValueError(f"a clip must have at least 2 frames, got image_shape {tuple(image_shape)}")
         check_image_shape(frame)
 
     def _check_sizes(self, image_shape: Sequence[int]) -> None:
-        """ValueError unless H and W are multiples of the strides."""
+        """Raise ValueError unless H and W are multiples of the strides."""
         check_multiples(image_shape[1:], STRIDE)
 
     def _make_encoder(self) -> Encoder:
@@ -252,7 +252,7 @@ class VideoVQVAE(VQVAE):
         return x
 
     def check_clips(self, x: Any) -> np.ndarray:
-        """check_images() of clips with any number of frames."""
+        """Return check_images(x) for clips with any number of frames."""
         x = images_as_floats(x)
         if x.ndim != 5 or x.shape[2:] != tuple(self.image_shape[1:]) or not x.shape[1]:
             wanted = ", ".join(map(str, map(int, self.image_shape[1:])))
@@ -266,14 +266,14 @@ class VideoVQVAE(VQVAE):
         return x
 
     def encode(self, x: np.ndarray) -> np.ndarray:
-        """Clips (N, T, C, H, W) of any T -> their codes (N, T, h, w), int64 in [0, K).
+        """Return the codes (N, T, h, w), int64 in [0, K), of clips (N, T, C, H, W) of any T.
 
         Raises TypeError and ValueError as check_clips() does, FloatingPointError for an encoder that gives NaN.
         """
         return self.batched(self._codes, self.check_clips(x))
 
     def _check_codes(self, codes: Any, prefix: bool) -> np.ndarray:
-        """Codes (N, T, h, w) as int64, of any T: prefix or not."""
+        """Return codes (N, T, h, w) as int64, of any T: prefix or not."""
         codes = checks.array("codes", codes, "iu")
         h, w = self.frame_map
         if codes.ndim != 4 or codes.shape[2:] != (h, w) or not codes.shape[1]:
@@ -283,11 +283,11 @@ class VideoVQVAE(VQVAE):
         return codes.astype(np.int64, copy=False)
 
     def _uniform_cost(self, codes: np.ndarray) -> np.ndarray:
-        """log K for each code of clips (N, T, h, w), (N,)."""
+        """Return log K for each code of clips (N, T, h, w), (N,)."""
         return np.full(len(codes), prod(codes.shape[1:]) * log(self.codes))
 
     def continued(self, x: np.ndarray, prior: Prior, count: int = 1, temperature: float = 1.0) -> np.ndarray:
-        """The `count` frames that may follow clips x (N, T, C, H, W) of any T: (N, count, C, H, W).
+        """Draw the `count` frames that may follow clips x (N, T, C, H, W) of any T: (N, count, C, H, W).
 
         Their codes are drawn from the prior given those of x, and all are decoded together. Raises what encode()
         raises, TypeError for a prior that continues nothing, and ValueError as sample() does.

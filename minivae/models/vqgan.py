@@ -18,7 +18,6 @@ priors are a VQ-VAE's in every way, and D is no part of them; what it is for is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from minivae.autograd import Tensor
@@ -46,33 +45,7 @@ class VQGANLoss(NamedTuple):
 
 
 class VQGAN(Adversarial, VQVAE):
-    """A VQ-VAE with a discriminator. It has the parameters of VQVAE by keyword, and these:
-
-    adversary: 'hinge' or 'non-saturating'. gan_weight: factor of the adaptive weight lambda, >= 0.
-    discriminator_start: after how many epochs D begins; before that, and in evaluation, the loss is the VQ-VAE's.
-    discriminator_channels: of D's strided convolutions. discriminator_norm: 'group' or 'none'.
-    """
-
-    def __init__(
-        self,
-        image_shape: Sequence[int] = (1, 28, 28),
-        *,
-        adversary: str = "hinge",
-        gan_weight: float = 0.5,
-        discriminator_start: int = 5,
-        discriminator_channels: Sequence[int] = (16, 32),
-        discriminator_norm: str = "group",
-        **keywords: Any,
-    ) -> None:
-        super().__init__(
-            image_shape=image_shape,
-            adversary=adversary,
-            gan_weight=gan_weight,
-            discriminator_start=discriminator_start,
-            discriminator_channels=discriminator_channels,
-            discriminator_norm=discriminator_norm,
-            **keywords,
-        )
+    """A VQGAN is a VQ-VAE with a discriminator. Its parameters are those of Adversarial and, by keyword, of VQVAE."""
 
     def build(self) -> None:
         """Make the VQ-VAE and D."""

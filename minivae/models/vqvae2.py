@@ -267,7 +267,7 @@ class VQVAE2(CodeModel):
         """
         top, bottom = self.check_codes(z)
         _check_level(without)
-        flat = np.concatenate([top.reshape(len(top), -1), bottom.reshape(len(bottom), -1)], axis=1)
+        flat = np.concatenate([k.reshape(len(k), prod(k.shape[1:])) for k in (top, bottom)], axis=1)
         with self.own_noise():
             return self.batched(lambda k: self._image(self._output(*self._vectors(k, without)), pixels), flat)
 

@@ -48,10 +48,10 @@ from minivae import ops as F
 from minivae.autograd import Tensor, no_grad
 from minivae.kernels import checks
 from minivae.nn import Embedding, Linear, Module, ModuleList, ReLU, Sequential, init
+from minivae.nn.categorical import draw
 
 from .autoregressive import Autoregressive, Draw, OnPosition, check_codebook_digest
 from .pixelcnn_context import lookup
-from .pixelcnn_sampling import gumbel
 
 MOST_LAYERS = 1000
 DILATIONS = (1, 2, 4, 8, 16, 32, 64)
@@ -75,7 +75,7 @@ class WaveNetLayer(Module):
             self.of_class = init.constant((classes, 2 * channels), 0.0, np.float32)
 
     def forward(self, before: Tensor, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x at times t - d and t, (N, T, C) both, and V y (N, 1, 2 C) -> x + R z (N, T, C) and S z (N, T, skip)."""
+        """Return x + R z (N, T, C) and S z (N, T, skip) for x at times t - d and t, (N, T, C), and V y (N, 1, 2 C)."""
         C = x.shape[-1]
         h = self.taps(F.cat([before, x], axis=2))  # (N, T, 2 C)
         if bias is not None:
@@ -85,7 +85,7 @@ class WaveNetLayer(Module):
         return x if self.last else x + self.residual(z), self.skip(z)
 
     def earlier(self, x: Tensor) -> Tensor:
-        """x (N, T, C) at the times t - d, zeros before the sequence."""
+        """Return x (N, T, C) at the times t - d, zeros before the sequence."""
         d = min(self.dilation, x.shape[1])
         return F.pad(x[:, : x.shape[1] - d], [(d, 0), (0, 0)])
 
@@ -137,7 +137,7 @@ class WaveNet(Autoregressive):
         super().__init__(epochs, lr, batch_size, random_state, warm_start)
 
     def build(self) -> None:
-        """Embedding, gated layers and the logits."""
+        """Make the embedding, the gated layers and the layers of the logits."""
         C, hidden = self.channels, self.hidden
         self.embedding = Embedding(self.values, C)
         *dilations, last = map(int, self.dilations)
@@ -152,7 +152,7 @@ class WaveNet(Autoregressive):
         return 1 + sum(map(int, self.dilations))
 
     def logits(self, maps: Any, y: Any = None) -> Tensor:
-        """Sequences (N, 1, T) -> the logits of each code given the earlier ones, (N, 1, T, values).
+        """Return the logits of each code given the earlier ones: sequences (N, 1, T) -> (N, 1, T, values).
 
         y: labels (N,), for a conditional model and only there. Raises what score_samples() raises.
         """
@@ -162,7 +162,7 @@ class WaveNet(Autoregressive):
         return F.reshape(logits, (*maps.shape, self.values))
 
     def _from_embedded(self, x: Tensor, biases: Sequence[Tensor | None]) -> Tensor:
-        """The codes as vectors x (N, T, C) -> logits (N, T, values)."""
+        """Return logits (N, T, values) for the codes as vectors x (N, T, C)."""
         x = F.pad(x[:, :-1], [(1, 0), (0, 0)])  # (N, T, C): time t has the code of t - 1
         skips = []
         for layer, bias in zip(self.layers(), biases, strict=True):
@@ -171,18 +171,18 @@ class WaveNet(Autoregressive):
         return self.from_skips(skips)
 
     def from_skips(self, skips: Sequence[Tensor]) -> Tensor:
-        """S z of all layers, (N, T, hidden) each -> logits (N, T, values)."""
+        """Return logits (N, T, values) for S z of all layers, (N, T, hidden) each."""
         total = skips[0]
         for skip in skips[1:]:
             total = total + skip
         return self.output(total)
 
     def layers(self) -> list[Any]:
-        """The gated layers, from the first to the last."""
+        """Return the gated layers, from the first to the last."""
         return list(self.stack)
 
     def biases(self, y: Tensor | None) -> list[Tensor | None]:
-        """V y (N, 1, 2 C) of labels y (N,) for each layer; None in its place where there is no y."""
+        """Return V y (N, 1, 2 C) of labels y (N,) for each layer, None in its place where there is no y."""
         if y is None:
             return [None] * len(self.stack)
         return [F.reshape(lookup(layer.of_class, y), (len(y), 1, 2 * self.channels)) for layer in self.layers()]
@@ -200,7 +200,7 @@ class Queues:
 
     @no_grad()
     def __call__(self, n: int, y: np.ndarray | None) -> np.ndarray:
-        """n sequences (n, 1, T), int64, on the host; y: labels (n,) or None.
+        """Draw n sequences (n, 1, T), int64, on the host. y: labels (n,) or None.
 
         Raises FloatingPointError if logits are not finite.
         """
@@ -221,7 +221,7 @@ class Queues:
                 skips.append(skip)
             logits = model.from_skips(skips).data[:, 0]  # (n, values)
             finite &= xp.isfinite(logits).all(axis=1)
-            drawn[:, t] = (logits + self.temperature * gumbel(self.kernels, logits.shape)).argmax(axis=1)
+            drawn[:, t] = draw(logits, self.temperature)
             if self.on_position is not None:
                 self.on_position(0, t, self.kernels.to_host(drawn[:, t : t + 1]).copy())
             x = lookup(model.embedding.weight, Tensor.wrap(drawn[:, t : t + 1]))  # (n, 1, C)

@@ -5,6 +5,7 @@ layers.py       the layers             containers.py   Sequential and ModuleList
 conv1d.py       convolutions of signals, plain, causal and transposed
 init.py         initial weights        networks.py     encoders and decoders that the models share
 likelihoods.py  what a decoder's output means, nats and bits per dimension
+mu_law.py       the likelihood of 8-bit mu-law sounds      categorical.py  draws by logits
 quantizers/     what makes codes of latents: of the VQ-VAE, residual and finite scalar ones
 """
 

@@ -96,23 +96,23 @@ class Likelihood(Module):
 
     @staticmethod
     def channels(C: int) -> int:
-        """The number of channels that the decoder of images with C channels must have."""
+        """Return the number of channels that the decoder of images with C channels must have."""
         return C
 
     def nll(self, output: Tensor, x: Tensor) -> Tensor:
-        """-log p(x) in nats per image: output and pixels -> (N,)."""
+        """Return -log p(x) in nats per image: output and pixels -> (N,)."""
         raise NotImplementedError(f"{type(self).__name__} does not define nll()")
 
     def mean(self, output: Tensor) -> Tensor:
-        """The expected image (N, C, H, W), differentiable by the output."""
+        """Return the expected image (N, C, H, W), differentiable by the output."""
         raise NotImplementedError(f"{type(self).__name__} does not define mean()")
 
     def sample(self, output: Tensor, noise: Noise | None = None) -> Tensor:
-        """An image (N, C, H, W) drawn from p(x | z), without a gradient. noise: the draw to use, None for the next."""
+        """Draw an image (N, C, H, W) from p(x | z), without a gradient. noise: the draw to use, None for the next."""
         raise NotImplementedError(f"{type(self).__name__} does not define sample()")
 
     def bits_per_dim(self, nats: float, image_shape: tuple[int, ...]) -> float:
-        """Nats per image (C, H, W) in bits per channel and pixel: nats / (C H W log 2)."""
+        """Return nats per image (C, H, W) in bits per channel and pixel: nats / (C H W log 2)."""
         return nats / (prod(image_shape) * log(2))
 
 
@@ -124,15 +124,15 @@ class Bernoulli(Likelihood):
     """
 
     def nll(self, output: Tensor, x: Tensor) -> Tensor:
-        """-log p(x) in nats per image: logits and pixels (N, ...) -> (N,)."""
+        """Return -log p(x) in nats per image: logits and pixels (N, ...) -> (N,)."""
         return F.bernoulli_nll(output, x)
 
     def mean(self, output: Tensor) -> Tensor:
-        """The expected image, sigmoid(output), of the same shape."""
+        """Return the expected image, sigmoid(output), of the same shape."""
         return F.sigmoid(output)
 
     def sample(self, output: Tensor, noise: Noise | None = None) -> Tensor:
-        """A binary image of the same shape."""
+        """Draw a binary image of the same shape."""
         return (_uniform(output, output.shape, noise) < F.sigmoid(output.detach())).astype(output.dtype)
 
 
@@ -155,20 +155,20 @@ class Gaussian(Likelihood):
         return F.softplus(self.raw_log_var - floor) + floor
 
     def nll(self, output: Tensor, x: Tensor) -> Tensor:
-        """-log of the density of x in nats per image: means and pixels (N, ...) -> (N,)."""
+        """Return -log of the density of x in nats per image: means and pixels (N, ...) -> (N,)."""
         return F.gaussian_nll(output, self.log_var, x)
 
     def mean(self, output: Tensor) -> Tensor:
-        """The expected image, which is the output itself."""
+        """Return the expected image, which is the output itself."""
         return output
 
     def sample(self, output: Tensor, noise: Noise | None = None) -> Tensor:
-        """An image of the same shape, whose pixels may be outside of [0, 1]."""
+        """Draw an image of the same shape, whose pixels may be outside of [0, 1]."""
         mean = output.detach()
         return F.reparameterize(mean, F.broadcast_to(self.log_var.detach(), mean.shape), noise)
 
     def bits_per_dim(self, nats: float, image_shape: tuple[int, ...]) -> float:
-        """Nats per image (C, H, W) in bits per channel and pixel of 8-bit images: nats / (C H W log 2) + log2 255."""
+        """Return bits per channel and pixel of 8-bit images (C, H, W): nats / (C H W log 2) + log2 255."""
         return _bits_of_density(nats, image_shape)
 
 
@@ -184,15 +184,15 @@ class LogisticMixture(Likelihood):
 
     @staticmethod
     def channels(C: int) -> int:
-        """3 K C: a logit, a mean and a raw scale for each component."""
+        """Return 3 K C: each component has a logit, a mean and a raw scale."""
         return 3 * LogisticMixture.COMPONENTS * C
 
     def nll(self, output: Tensor, x: Tensor) -> Tensor:
-        """-log P(x) in nats per image: (N, 3 K C, H, W) and pixels level / 255 (N, C, H, W) -> (N,)."""
+        """Return -log P(x) in nats per image: (N, 3 K C, H, W), pixels level / 255 (N, C, H, W) -> (N,)."""
         return F.logistic_mixture_nll(output, x)
 
     def mean(self, output: Tensor) -> Tensor:
-        """The expected image (N, C, H, W), before pixels are rounded to levels, hence within 1/510 of the exact mean.
+        """Return the expected image (N, C, H, W) before pixels are rounded, which is within 1/510 of the exact mean.
 
         A pixel is y ~ logistic(m, s) clipped to [-1, 1]. As E[y] = -1 + integral of P(y > t) over t in [-1, 1], which
         is sigmoid((m - t) / s), E[y] = -1 + s (softplus((m + 1) / s) - softplus((m - 1) / s)).
@@ -202,7 +202,7 @@ class LogisticMixture(Likelihood):
         return (weights * scale * (upper - lower)).sum(axis=2) / 2  # (N, C, H, W), x = (y + 1) / 2
 
     def sample(self, output: Tensor, noise: Noise | None = None) -> Tensor:
-        """An image (N, C, H, W) of 8-bit pixels: a component by its weight, a logistic number, rounded to its level."""
+        """Draw 8-bit pixels (N, C, H, W): a component by its weight, then a logistic number, rounded to its level."""
         weights, mean, scale = self._parts(output.detach())
         choice = _uniform(output, mean[:, :, 0].shape, noise)  # (N, C, H, W)
         m, s, below = mean[:, :, 0], scale[:, :, 0], weights[:, :, 0]
@@ -216,7 +216,7 @@ class LogisticMixture(Likelihood):
         return Tensor.wrap(levels / output.dtype.type(255))
 
     def _parts(self, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights, means and scales of the components, (N, C, K, H, W) each, for pixels in [-1, 1]."""
+        """Return weights, means and scales of the components, (N, C, K, H, W) each, for pixels in [-1, 1]."""
         N, channels, *size = output.shape
         K = self.COMPONENTS
         parts = F.reshape(output, (N, channels // (3 * K), 3, K, *size))
@@ -229,15 +229,15 @@ class ContinuousBernoulli(Likelihood):
     bits_note = "bits/dim are those of a density that has no bound at 0 and 1, and compare with nothing else"
 
     def nll(self, output: Tensor, x: Tensor) -> Tensor:
-        """-log of the density of x in nats per image: logits and pixels (N, ...) -> (N,)."""
+        """Return -log of the density of x in nats per image: logits and pixels (N, ...) -> (N,)."""
         return F.continuous_bernoulli_nll(output, x)
 
     def mean(self, output: Tensor) -> Tensor:
-        """The expected image, of the same shape."""
+        """Return the expected image, of the same shape."""
         return F.continuous_bernoulli_mean(output)
 
     def sample(self, output: Tensor, noise: Noise | None = None) -> Tensor:
-        """An image of the same shape, whose pixels are in [0, 1]."""
+        """Draw an image of the same shape, whose pixels are in [0, 1]."""
         logits = output.detach()
         u = _uniform(output, output.shape, noise)
         size = F.maximum(F.abs(logits), 1e-12)  # below that, x is u
@@ -245,7 +245,7 @@ class ContinuousBernoulli(Likelihood):
         return F.where(logits > 0, 1 - x, x)  # 1 - x has the distribution of the opposite logit
 
     def bits_per_dim(self, nats: float, image_shape: tuple[int, ...]) -> float:
-        """nats / (C H W log 2) + log2 255, as for the Gaussian, but without a lower bound; see above."""
+        """Return nats / (C H W log 2) + log2 255, as for the Gaussian, but without a lower bound; see above."""
         return _bits_of_density(nats, image_shape)
 
 
@@ -254,12 +254,12 @@ def _bits_of_density(nats: float, image_shape: tuple[int, ...]) -> float:
 
 
 def _uniform(like: Tensor, shape: tuple[int, ...], noise: Noise | None) -> Tensor:
-    """Uniform numbers in [0, 1), on the device and in the dtype of `like`."""
+    """Return uniform numbers in [0, 1), on the device and in the dtype of `like`."""
     return Tensor.wrap(like.backend.uniform(shape, like.dtype, noise_or_next(noise)))
 
 
 def _after(noise: Noise | None) -> Noise | None:
-    """The draw after `noise`; None, the generator's next, stays None."""
+    """Return the draw after `noise`; None, the generator's next, stays None."""
     return None if noise is None else noise._replace(draw=noise.draw + 1)
 
 

@@ -23,8 +23,8 @@ from minivae.autograd import Tensor
 from minivae.kernels import backend_of
 from minivae.kernels.contract import Array, Noise
 from minivae.ops.likelihood import CrossEntropy
-from minivae.random import noise_or_next
 
+from .categorical import draw
 from .layers import Linear
 from .likelihoods import Likelihood
 
@@ -34,7 +34,7 @@ AT_A_TIME = 16  # examples whose logits are held at once, 256 numbers for each s
 
 
 def levels_of(x: Array, levels: int = LEVELS) -> Array:
-    """Samples in [-1, 1], of any shape -> their levels, int64 in [0, levels), an even number of them."""
+    """Return the levels of samples in [-1, 1], of any shape: int64 in [0, levels), an even number of them."""
     xp, half = backend_of(x).xp, levels // 2
     compressed = xp.log1p(MU * abs(x)) / log1p(MU)  # in [0, 1]
     step = xp.minimum((compressed * half).astype(np.int64), half - 1)
@@ -42,7 +42,7 @@ def levels_of(x: Array, levels: int = LEVELS) -> Array:
 
 
 def values_of(level: Array, levels: int = LEVELS) -> Array:
-    """Levels, of any shape -> the middles of their intervals, float64 in (-1, 1)."""
+    """Return the middles of the intervals of levels, of any shape: float64 in (-1, 1)."""
     xp, half = backend_of(level).xp, levels // 2
     signed = (level + 0.5 - half) / half  # (-1, 1), the compressed sample
     return xp.sign(signed) * xp.expm1(abs(signed) * log1p(MU)) / MU
@@ -60,13 +60,13 @@ class MuLaw(Likelihood):
         self.head = Linear(features, LEVELS)
 
     def logits(self, output: Tensor) -> Tensor:
-        """Features (N, H, 1, T) -> logits (N T, 256), a row for each sample."""
+        """Return logits (N T, 256), a row for each sample, for features (N, H, 1, T)."""
         N, H, _, T = output.shape
         rows = F.transpose(F.reshape(output, (N, H, T)), (0, 2, 1))  # (N, T, H)
         return self.head(F.reshape(rows, (N * T, H)))
 
     def nll(self, output: Tensor, x: Tensor) -> Tensor:
-        """-log P of the levels of x in nats per example: features (N, H, 1, T) and samples (N, 1, 1, T) -> (N,)."""
+        """Return -log P of the levels of x in nats per example: features (N, H, 1, T), samples (N, 1, 1, T) -> (N,)."""
 
         def nll(output: Tensor, x: Tensor) -> Tensor:
             levels = Tensor.wrap(levels_of(x.data).reshape(-1))
@@ -75,7 +75,7 @@ class MuLaw(Likelihood):
         return _in_parts(nll, output, x)
 
     def mean(self, output: Tensor) -> Tensor:
-        """The expected samples, (N, H, 1, T) -> (N, 1, 1, T)."""
+        """Return the expected samples, (N, H, 1, T) -> (N, 1, 1, T)."""
 
         def mean(output: Tensor) -> Tensor:
             p = F.softmax(self.logits(output), axis=1)  # (N T, 256)
@@ -86,7 +86,7 @@ class MuLaw(Likelihood):
         return _in_parts(mean, output)
 
     def sample(self, output: Tensor, noise: Noise | None = None) -> Tensor:
-        """Samples drawn from the distribution, (N, H, 1, T) -> (N, 1, 1, T): argmax of logits + Gumbel noise.
+        """Draw samples from the distribution, (N, H, 1, T) -> (N, 1, 1, T).
 
         noise: the draw to use for the first part of many examples, each later part uses the one after; None for the
         generator's next ones.
@@ -94,23 +94,20 @@ class MuLaw(Likelihood):
         draws = iter(range(len(output) // AT_A_TIME + 1))
 
         def sample(output: Tensor) -> Tensor:
-            logits = self.logits(output.detach()).data
-            kernels, later = backend_of(logits), next(draws)
+            logits, later = self.logits(output.detach()).data, next(draws)  # (N T, 256)
             own = None if noise is None else noise._replace(draw=noise.draw + later)
-            u = kernels.uniform(logits.shape, np.dtype(np.float64), noise_or_next(own))
-            gumbel = -kernels.xp.log(-kernels.xp.log(kernels.xp.maximum(u, 2.0**-54)))
-            values = values_of((logits + gumbel).argmax(axis=1)).astype(logits.dtype)
+            values = values_of(draw(logits, noise=own)).astype(logits.dtype)
             return Tensor.wrap(values.reshape(len(output), 1, *output.shape[2:]))
 
         return _in_parts(sample, output)
 
     def bits_per_dim(self, nats: float, image_shape: tuple[int, ...]) -> float:
-        """Nats per waveform in bits per sample of 8-bit mu-law: nats / (T log 2)."""
+        """Return nats per waveform in bits per sample of 8-bit mu-law: nats / (T log 2)."""
         return nats / (prod(image_shape) * log(2))
 
 
 def _in_parts(function: Callable[..., Tensor], *tensors: Any) -> Tensor:
-    """function of the first AT_A_TIME examples, the next ones and so on, joined."""
+    """Join what a function returns for the first AT_A_TIME examples, for the next ones, and so on."""
     N = len(tensors[0])
     parts = [function(*(t[k : k + AT_A_TIME] for t in tensors)) for k in range(0, max(N, 1), AT_A_TIME)]
     return parts[0] if len(parts) == 1 else F.cat(parts, axis=0)

@@ -165,7 +165,12 @@ def _safetensors(path: Path, _: IO[bytes]) -> Contents:
 
 
 def atomic_write(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Let `write` fill a temporary file beside path, sync it, and rename it to path. An OSError names that path."""
+    """Let `write` fill a temporary file beside path, sync it, and rename it to path. An OSError names that path.
+
+    It is also raised for a device or pipe, which the renaming would remove.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is no file but a device or a pipe", str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:

@@ -5,7 +5,7 @@ disentangled if one latent tells the factor and no other latent does. Both measu
 latents by how much they tell of it, and take the gap between the best and the second best latent:
 
     MIG = mean over k of (I(z_best; v_k) - I(z_second; v_k)) / H(v_k)      mutual information gap (Chen et al. 2018)
-    SAP = mean over k of  S(best, k) - S(second, k)                        attribute predictability (Kumar et al. 2018)
+    SAP = mean over k of  S(best, k) - S(second, k)              separated attribute predictability (Kumar et al. 2018)
 
 I is the mutual information in nats, and H(v_k) the entropy of the factor, which is the most that I can be; so each gap
 lies in [0, 1]. S(j, k) is how well v_k is predicted from z_j alone: R^2 of a line, or for an unordered factor, as the

@@ -49,7 +49,7 @@ class Realism(NamedTuple):
 
 
 def laplacian_energy(x: np.ndarray) -> float:
-    """The mean square of the Laplacian of images (N, C, H, W), over all images, channels and inner pixels.
+    """Return the mean square of the Laplacian of images (N, C, H, W), over all images, channels and inner pixels.
 
     Raises TypeError and ValueError for what are no images, fewer than one of them, sizes below 3 x 3, NaN and infinity.
     """
@@ -64,7 +64,7 @@ def laplacian_energy(x: np.ndarray) -> float:
 
 
 def sharpness(made: np.ndarray, real: np.ndarray) -> float:
-    """The Laplacian energy of made images in proportion to that of real ones, (N, C, H, W) and (M, C, H, W).
+    """Return the Laplacian energy of made images in proportion to that of real ones, (N, C, H, W) and (M, C, H, W).
 
     Raises what laplacian_energy() raises, and ValueError for real images without an edge and those of another shape.
     """
@@ -77,7 +77,7 @@ def sharpness(made: np.ndarray, real: np.ndarray) -> float:
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """d^2 of the Gaussians with the means and covariances of a (N, F) and b (M, F), >= 0.
+    """Return d^2 of the Gaussians with the means and covariances of a (N, F) and b (M, F), >= 0.
 
     The covariances are those of the samples themselves (divided by N), so that two equal sets have distance 0.
     Raises TypeError for arrays of other dtypes, ValueError for other shapes, no rows, NaN and infinity.
@@ -95,19 +95,20 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _covariance(x: np.ndarray) -> np.ndarray:
-    """(N, F) -> (F, F), divided by N."""
+    """Return the covariance, divided by N: (N, F) -> (F, F)."""
     x = x - x.mean(axis=0)
     return x.T @ x / len(x)
 
 
 def _square_root(S: np.ndarray) -> np.ndarray:
-    """The symmetric square root of a covariance (F, F): S = V diag(l) V^T has V diag(l^1/2) V^T."""
+    """Return the symmetric square root of a covariance (F, F): S = V diag(l) V^T has V diag(l^1/2) V^T."""
     values, vectors = np.linalg.eigh(S)
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T  # rounding makes eigenvalues of 0 negative
 
 
 def realism(judge: WholenessJudge, made: np.ndarray, real: np.ndarray) -> Realism:
-    """Sharpness and Frechet distance of made images (N, C, H, W) to real ones (M, C, H, W), in the judge's features.
+    """Return sharpness and Frechet distance, in the judge's features, of made images (N, C, H, W) to real ones
+    (M, C, H, W).
 
     Raises what sharpness() and WholenessJudge.features() raise, and TypeError for a judge without features().
     """

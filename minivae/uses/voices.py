@@ -44,7 +44,7 @@ class SpeakerJudge:
         self.directions = np.linalg.solve(covariance, self.means.T)  # (D, K)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """The speakers of waveforms (N, T), which need not be as long as those of training: (N,).
+        """Return the speakers of waveforms (N, T), which need not be as long as those of training: (N,).
 
         Raises ValueError for other shapes, T below 512, NaN and infinity; TypeError for other dtypes.
         """
@@ -53,12 +53,12 @@ class SpeakerJudge:
         return self.labels[score.argmax(axis=1)]
 
     def _features(self, x: np.ndarray) -> np.ndarray:
-        """Waveforms (N, T) -> the means over time of their log spectra (N, D)."""
+        """Return the means over time of the log spectra of waveforms: (N, T) -> (N, D)."""
         return _log_spectra(x, VOICE_FRAME, self.floor).mean(axis=1)
 
 
 def nearest_distance(x: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """The log-spectral distance in dB of each waveform of x (N, T) to the nearest of `among` (M, T): (N,).
+    """Return the log-spectral distance in dB of each waveform of x (N, T) to the nearest of `among` (M, T): (N,).
 
     It is the root mean square over times and frequencies of the difference in level, where levels are at least 40 dB
     below the highest of `among`. Raises ValueError for other shapes, T below 256, NaN, infinity and silence in
@@ -86,7 +86,7 @@ def _checked(name: str, x: np.ndarray, least: int, silent: bool = False) -> np.n
 
 
 def _power(x: np.ndarray, frame: int) -> np.ndarray:
-    """Waveforms (N, T) -> the power of frames that overlap by half, (N, frames, frame / 2 + 1)."""
+    """Return the power of frames that overlap by half: waveforms (N, T) -> (N, frames, frame / 2 + 1)."""
     frames = np.lib.stride_tricks.sliding_window_view(x, frame, axis=1)[:, :: frame // 2]
     return np.abs(np.fft.rfft(frames * np.hanning(frame), axis=2)) ** 2
 
@@ -100,5 +100,5 @@ def _loudest(x: np.ndarray, frame: int) -> float:
 
 
 def _log_spectra(x: np.ndarray, frame: int, floor: float) -> np.ndarray:
-    """Waveforms (N, T) -> levels in dB of at least `floor`, (N, frames, frame / 2 + 1)."""
+    """Return levels in dB of at least `floor`: waveforms (N, T) -> (N, frames, frame / 2 + 1)."""
     return np.concatenate([10 * np.log10(np.maximum(_power(part, frame), floor)) for part in _parts(x)])

@@ -5,6 +5,7 @@
                 right
     judge.py    calls a row of the table with one argument replaced, and says what is wrong with the outcome
     names.py    finds the public names and their parameters
+    model_settings.py  the kinds of the arguments of models, by name
     table_*.py  a valid call for each of them, and the kind of each argument
     test_*.py   the product of all that, and whether the table is complete
 

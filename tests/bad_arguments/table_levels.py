@@ -9,7 +9,8 @@ from minivae import models
 
 from .judge import Argument, Row, method
 from .kinds import NONE, PASSED_ON, REFUSED, Kind, choice
-from .table_models import IMAGE_KIND, IMAGES, MAP_KIND, OFFERS, RNG, SETTINGS, inner, new, no_labels, verb, x
+from .model_settings import IMAGE_KIND, IMAGES, MAP_KIND, OFFERS, RNG, SETTINGS
+from .table_models import inner, new, no_labels, verb, x
 
 TOPS, BOTTOMS = RNG.integers(0, 2, (3, 1, 1)), RNG.integers(0, 3, (3, 2, 2))
 

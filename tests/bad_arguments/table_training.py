@@ -8,7 +8,7 @@ from minivae import training
 
 from .judge import Argument, Row
 from .kinds import FLAG, REFUSED, Kind, integer, number
-from .table_models import SETTINGS
+from .model_settings import SETTINGS
 
 monitor = Argument("loss", Kind("str", lambda value: value if isinstance(value, str) else REFUSED))
 

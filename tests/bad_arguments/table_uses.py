@@ -34,7 +34,8 @@ from .kinds import (
     integers,
     number,
 )
-from .table_models import EXTENDED, LATENT_KIND, codes, new, prior
+from .model_settings import EXTENDED, LATENT_KIND
+from .table_models import codes, new, prior
 
 RNG = np.random.default_rng(3)
 IMAGES = RNG.uniform(0.1, 0.9, (12, 1, 3, 3)).astype(np.float32)

@@ -9,7 +9,8 @@ from minivae import models
 
 from .judge import Argument, Row, method
 from .kinds import NONE, PASSED_ON, REFUSED, Kind, integer
-from .table_models import CLIPS, CODE_KIND, IMAGE_KIND, INNER_KIND, OFFERS, RNG, SETTINGS, new, no_labels, verb
+from .model_settings import CLIPS, CODE_KIND, IMAGE_KIND, INNER_KIND, OFFERS, RNG, SETTINGS
+from .table_models import new, no_labels, verb
 
 CODES = RNG.integers(0, 3, (3, 2, 1, 1))
 

@@ -44,10 +44,11 @@ def test_a_vqgan_has_a_prior_as_a_vqvae_has(runs, tmp_path):
 @pytest.mark.parametrize("name", ["vaegan", "vqgan"])
 def test_without_a_start_the_run_is_the_plain_models(name, data, runs, tmp_path):
     plain = {"vaegan": "vae", "vqgan": "vqvae"}[name]
-    succeeded(
+    result = succeeded(
         *("train", name, "--data", data, "--out", tmp_path / "gan", *QUICK[plain]),
         *("--discriminator-start", "2", "--discriminator-channels", "4"),
     )
+    assert "the discriminator never begins" in result.stdout
     mine, theirs = load(tmp_path / "gan" / "model.npz").state_dict(), load(runs(plain)[0] / "model.npz").state_dict()
     for key, array in theirs.items():
         np.testing.assert_array_equal(mine[key], array, err_msg=key)
@@ -75,6 +76,7 @@ def test_a_longer_training_resumes(data, tmp_path):
         (["--discriminator-channels", "4", "4", "4", "4"], ["too small for 4 convolutions"]),
         (["--discriminator-channels", "0"], ["--discriminator-channels", "at least 1"]),
         (["--adversary", "wasserstein"], ["--adversary", "wasserstein"]),
+        (["--validation", "0.2", "--patience", "2"], ["--patience", "plain model"]),
     ],
     ids=lambda value: value[0].strip("-") if value[0].startswith("--") else "",
 )

@@ -87,6 +87,12 @@ def test_runs_are_compared(trained, shapes):
     assert not (folder / "ae" / "factors.png").exists()  # an autoencoder has no prior to say how far to go
 
 
+def test_generated_shapes_are_drawn_in_the_size_of_the_model(trained):
+    folder, _ = trained
+    own = succeeded("disentangle", folder / "btcvae").stdout
+    assert succeeded("disentangle", folder / "btcvae", "--data", "shapes").stdout == own
+
+
 def test_the_same_seed_gives_the_same_table(trained):
     folder, _ = trained
     a, b = (succeeded("disentangle", folder / "btcvae").stdout for _ in range(2))
@@ -97,7 +103,8 @@ def test_what_has_no_factors_or_no_latents_is_refused(trained, runs, tmp_path):
     folder, _ = trained
     refused(minivae_command("disentangle", runs("vae")[0]), "known factors", "'shapes'")
     refused(minivae_command("disentangle", runs("vqvae")[0]), "codes are vectors", "VQVAE")
-    refused(minivae_command("disentangle", folder / "btcvae", runs("vae")[0]), "known factors")
+    refused(minivae_command("disentangle", folder / "btcvae", runs("vae")[0]), "other images", "--data")
+    refused(minivae_command("disentangle", folder / "btcvae", folder / "btcvae"), "named once")
     refused(minivae_command("disentangle", folder / "btcvae", "--data", "fashion-mini"), "(N, 1, 8, 8)")
     refused(minivae_command("disentangle", tmp_path), "is no run")
     refused(minivae_command("disentangle"), "RUN")

@@ -100,6 +100,10 @@ def test_the_prior_is_a_wavenet_that_sees_all_codes_of_a_segment(run, tmp_path):
     assert len((new / "prior_metrics.jsonl").read_text().splitlines()) == 2
 
 
+def test_sounds_have_no_mirror_images(run):
+    refused(minivae_command("train", "prior", run[0], "--force", "--mirrored"), "--mirrored", "sounds")
+
+
 def test_a_model_in_the_place_of_a_prior(run, tmp_path):
     new = tmp_path / "run"
     shutil.copytree(run[0], new)

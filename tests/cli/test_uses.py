@@ -156,7 +156,13 @@ class TestProbe:
         refused(minivae_command("probe", runs("ae")[0], "--labels", "21"), "21", "[2, 20]")
 
     def test_codes_that_are_no_numbers(self, runs):
-        refused(minivae_command("probe", runs("vqvae")[0], "--labels", "5"), "floating")
+        run = runs("vqvae")[0]
+        refused(minivae_command("probe", runs("ae")[0], run, "--labels", "5"), str(run), "VQVAE", "vectors")
+
+    @pytest.mark.parametrize("command", ["probe", "denoise"])
+    def test_a_model_that_needs_labels(self, command, runs):
+        run = runs("cvae")[0]
+        refused(minivae_command(command, runs("ae")[0], run), f"{command} is for", str(run), "ConditionalVAE")
 
 
 class TestAnomaly:
@@ -187,6 +193,12 @@ class TestAnomaly:
         longer = ("--models", "vae", "cae", "--epochs", "3")
         again = rows("both", *longer, "--resume")
         assert again["cae"] == rows("longer", *longer)["cae"] != both["cae"]
+
+    @pytest.mark.parametrize("command", ["anomaly", "compress-curve"])
+    def test_data_that_are_no_images(self, command, tmp_path):
+        words = "images", "'moving-clothes' holds videos"
+        refused(minivae_command(command, "--data", "moving-clothes", "--out", tmp_path / "run"), *words)
+        assert not (tmp_path / "run").exists()
 
     def test_classes_that_are_not_there_and_no_labels(self, data, tmp_path):
         out = tmp_path / "run"

@@ -11,7 +11,7 @@ from pixelcnns import CONFIGURATIONS, SMALL, TINY, drawn_one_by_one, labels, mod
 import minivae as mv
 from minivae.kernels import reference
 from minivae.models import PixelCNN
-from minivae.models.pixelcnn_sampling import gumbel
+from minivae.nn.categorical import gumbel
 
 
 class TestSampling:

@@ -179,6 +179,7 @@ class TestLevels:
         np.testing.assert_array_equal(model.decode(codes), model.reconstruct(x))
         assert model.reconstruct(x).shape == x.shape
         assert model.encode(x[:0]).bottom.shape == (0, *bottom)
+        assert model.reconstruct(x[:0]).shape == x[:0].shape
 
     def test_perplexity_and_usage_of_each(self):
         model = vqvae2()

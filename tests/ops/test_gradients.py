@@ -1,7 +1,7 @@
 """Every operation is checked by finite differences, over shapes that Hypothesis draws.
 
 The element-wise operations are in tables; the others have tests of their own, which draw their arguments. Inputs are
-kept away from kinks.
+kept away from kinks. The likelihoods are in test_loss_gradients.py.
 """
 
 import numpy as np
@@ -15,6 +15,9 @@ import minivae.functional as F
 from minivae import ops
 from minivae.autograd import Function
 from minivae.kernels.contract import Noise
+from minivae.ops import likelihood
+
+pytestmark = pytest.mark.usefixtures("differentiated")
 
 UNARY = {
     "exp": (F.exp, numbers),
@@ -343,95 +346,13 @@ def test_group_norm(n, groups, per_group, rest, affine):
     assert mv.gradcheck(lambda x, w=None, b=None: F.group_norm(x, groups, w, b), [x, *parameters], rtol=1e-4)
 
 
-images = st.lists(st.integers(0, 4), min_size=1, max_size=4).map(tuple)
-
-
-@given(shape=images)
-@examples
-def test_bernoulli_nll(shape):
-    logits = numbers(*shape, low=-8, high=8)
-    assert mv.gradcheck(F.bernoulli_nll, [logits, numbers(*shape, seed=1, low=0, high=1)])
-
-
-@given(n=st.integers(0, 2), c=st.integers(1, 2), k=st.integers(1, 3), rest=st.lists(st.integers(0, 3), max_size=2))
-@examples
-def test_logistic_mixture_nll(n, c, k, rest):
-    x = np.random.default_rng(1).integers(0, 256, (n, c, *rest)) / 255
-    x[..., :1] = np.rint(x[..., :1])  # the ends of the range, 0 and 1
-    assert mv.gradcheck(lambda output: F.logistic_mixture_nll(output, x), [numbers(n, 3 * k * c, *rest)])
-
-
-@given(shape=images)
-@examples
-def test_continuous_bernoulli(shape):
-    """Logits on both sides of 1/4, where a series takes over."""
-    logits = numbers(*shape, low=-1, high=1)
-    logits += np.where(np.abs(np.abs(logits) - 0.25) < 0.01, 0.02, 0)
-    assert mv.gradcheck(F.continuous_bernoulli_nll, [logits, numbers(*shape, seed=1, low=0, high=1)])
-    assert mv.gradcheck(F.continuous_bernoulli_nll, [10 * logits, numbers(*shape, seed=1, low=0, high=1)])
-    assert mv.gradcheck(F.continuous_bernoulli_mean, [logits])
-
-
-@given(shape=images, data=st.data())
-@examples
-def test_gaussian_nll(shape, data):
-    """The log-variance is one number, one per pixel, or one per pixel of each example."""
-    form = data.draw(st.sampled_from(["scalar", "pixel", "full"]))
-    log_var_shape = {"scalar": (), "pixel": (1, *shape[1:]), "full": shape}[form]
-    inputs = [numbers(*shape), numbers(*log_var_shape, seed=1), numbers(*shape, seed=2)]
-    assert mv.gradcheck(F.gaussian_nll, inputs)
-
-
 @given(n=st.integers(0, 4), d=sizes)
 @examples
-def test_gaussian_kl_and_reparameterize(n, d):
-    mu, log_var = numbers(n, d), numbers(n, d, seed=1)
-    assert mv.gradcheck(F.gaussian_kl, [mu, log_var])
-    assert mv.gradcheck(lambda mu, log_var: F.reparameterize(mu, log_var, Noise(1, 2)), [mu, log_var])
-
-
-@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
-@given(n=sizes, k=sizes, rest=spatial)
-@examples
-def test_cross_entropy(reduction, n, k, rest):
-    target = np.random.default_rng(0).integers(0, k, (n, *rest))
-    assert mv.gradcheck(lambda x: F.cross_entropy(x, target, reduction), [numbers(n, k, *rest)])
-
-
-@given(shape=filled)
-@examples
-def test_averaged_losses(shape):
-    a, b = apart(*shape), numbers(*shape, seed=1, low=0.1, high=0.9)
-    assert mv.gradcheck(F.mse_loss, [a, b])
-    assert mv.gradcheck(F.binary_cross_entropy_with_logits, [a, b])
-
-
-def test_every_function_has_been_differentiated_by_this_file():
-    """The tests above have run backward() of every Function in ops."""
-    assert {f.__name__ for f in all_functions()} == RAN, "a Function without a gradient check, or none left to check"
-
-
-def all_functions():
-    return [f for f in Function.__subclasses__() if f.__module__.startswith(ops.__name__)]
-
-
-RAN: set[str] = set()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _record_backward_passes():
-    """Wrap each backward() so that it adds the name of its Function to RAN."""
-    originals = {f: f.backward for f in all_functions()}
-    for f, backward in originals.items():
-
-        def recorded(self, dy, backward=backward, name=f.__name__):
-            RAN.add(name)
-            return backward(self, dy)
-
-        f.backward = recorded
-    yield
-    for f, backward in originals.items():
-        f.backward = backward
+def test_reparameterize(n, d):
+    noise = Noise(1, 2)
+    assert mv.gradcheck(
+        lambda mu, log_var: F.reparameterize(mu, log_var, noise), [numbers(n, d), numbers(n, d, seed=1)]
+    )
 
 
 @pytest.mark.parametrize("name", ["linear", "conv2d", "conv_transpose2d"])
@@ -442,3 +363,10 @@ def test_layers_with_relu(name):
     x, w = (rng.integers(-2, 3, shape).astype(np.float64) for shape in (x_shape, w_shape))
     b = rng.integers(-2, 3, 3) + 0.5
     assert mv.gradcheck(lambda *t: getattr(F, name)(*t, relu=True), [x, w, b])
+
+
+def test_every_function_has_been_differentiated_by_this_file(differentiated):
+    """Those of ops/likelihood.py have been by test_loss_gradients.py."""
+    wanted = {f.__name__ for f in Function.__subclasses__() if f.__module__.startswith(ops.__name__)}
+    losses = {f.__name__ for f in Function.__subclasses__() if f.__module__ == likelihood.__name__}
+    assert wanted - losses == differentiated - losses, "a Function without a gradient check, or none left to check"

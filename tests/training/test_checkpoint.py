@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from minivae.training import load_checkpoint, save_checkpoint
+from minivae.training.checkpoint import atomic_write
 
 ARRAYS = {"a/weight": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(3), "empty": np.zeros((0, 2))}
 META = {"model": "VAE", "params": {"hidden": [3, 4], "beta": 0.5, "none": None}}
@@ -97,3 +98,13 @@ def test_what_cannot_be_written(tmp_path):
     with pytest.raises(FileNotFoundError):
         save_checkpoint(tmp_path / "absent" / "model.npz", ARRAYS, META)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_or_device_is_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="device or a pipe"):
+        atomic_write(pipe, lambda file: file.write(b"x"))
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]

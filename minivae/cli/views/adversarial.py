@@ -65,7 +65,27 @@ def _vqgan(args: argparse.Namespace, data: Dataset) -> Estimator:
     return models.VQGAN(data.x_train.shape[1:], **vqvae.arguments(args), **_arguments(args))
 
 
+def _check_course(args: argparse.Namespace) -> None:
+    """Refuse --patience, and say so where the discriminator never begins."""
+    if args.patience is not None:
+        raise ValueError(
+            "--patience stops by the likelihood, which a discriminator makes worse: it would keep the plain model"
+        )
+    if args.discriminator_start >= args.epochs:
+        print(
+            f"the discriminator never begins: --discriminator-start {args.discriminator_start} is no less than "
+            f"--epochs {args.epochs}, and the model is the plain one",
+            flush=True,
+        )
+
+
+def _complete_vqgan(args: argparse.Namespace) -> None:
+    vqvae.complete(args)
+    _check_course(args)
+
+
+TEXTS = "train a VAE against a discriminator", "train a VQ-VAE against a discriminator"
 COMMANDS = (
-    Command("vaegan", "train a VAE against a discriminator", 20, _vaegan_options, _vaegan),
-    Command("vqgan", "train a VQ-VAE against a discriminator", 15, _vqgan_options, _vqgan, vqvae.complete),
+    Command("vaegan", TEXTS[0], 20, _vaegan_options, _vaegan, _check_course),
+    Command("vqgan", TEXTS[1], 15, _vqgan_options, _vqgan, _complete_vqgan),
 )

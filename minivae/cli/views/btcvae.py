@@ -12,12 +12,11 @@ from minivae.models.base import Estimator
 from minivae.models.btcvae import SAMPLINGS
 from minivae.training import evaluate
 
-from .. import options
 from ..disentanglement import draw_factors, measured, print_scores
 from ..parser import Parser
 from ..runs import Run
 from ..text import Numbers
-from .vae import VAEView
+from .vae import VAEView, common_arguments, common_options
 from .view import Asked, Command
 
 SHAPES = [1, 16, 16]  # the image_shape of the data set 'shapes', unless given
@@ -46,16 +45,13 @@ class BetaTCVAEView(VAEView):
 
 def _btcvae_options(parser: Parser) -> None:
     parser.set_defaults(data="shapes")
-    options.networks(parser, "conv", (32, 64), {"dense": (400, 400), "conv": (256,)})
-    options.count(parser, "--latent-dim", 10, "number of latents, the length of a code", most=options.WIDE)
-    options.likelihood(parser)
+    common_options(parser, latent_dim=10)
     weights = {"alpha": "the index-code mutual information", "gamma": "the dimension-wise KL"}
     parser.add_argument("--beta", type=float, default=6.0, help="weight of the total correlation in the loss")
     for name, term in weights.items():
         parser.add_argument(f"--{name}", type=float, default=1.0, help=f"weight of {term} in the loss")
     how = "estimate of q(z) from a batch, minibatch stratified or minibatch-weighted sampling"
     parser.add_argument("--sampling", choices=SAMPLINGS, default="stratified", help=how)
-    options.flag(parser, "--binarize", "draw each grey pixel black or white, anew in each epoch")
 
 
 def _complete(args: argparse.Namespace) -> None:
@@ -65,16 +61,8 @@ def _complete(args: argparse.Namespace) -> None:
 
 
 def _btcvae(args: argparse.Namespace, data: Dataset) -> Estimator:
-    return models.BetaTCVAE(
-        data.x_train.shape[1:],
-        likelihood=args.likelihood,
-        alpha=args.alpha,
-        beta=args.beta,
-        gamma=args.gamma,
-        sampling=args.sampling,
-        binarize="dynamic" if args.binarize else None,
-        **options.of_networks(args),
-    )
+    own = {name: getattr(args, name) for name in ("alpha", "gamma", "sampling")}
+    return models.BetaTCVAE(data.x_train.shape[1:], **own, **common_arguments(args))
 
 
 TEXT = "train a beta-TC-VAE, whose latents depend less on each other"

@@ -12,15 +12,13 @@ from minivae import figures, models
 from minivae.data import Dataset
 from minivae.models.base import Estimator
 from minivae.random import current_generator, fork
-from minivae.training import evaluate
 
-from .. import gallery, options
+from .. import gallery
 from ..parser import Parser
-from ..pixels import scale
 from ..runs import Run
-from ..text import Numbers, fixed, print_table
+from ..text import Numbers, print_table
 from ..wholeness import COUNT, SEED, judge_for
-from .vae import IMAGES, SAMPLES, VAEView, print_latents
+from .vae import VAEView, common_arguments, common_options, print_elbo
 from .view import PAIRS, Asked, Command
 
 COLUMNS = 10  # samples of each class on the sheet
@@ -34,21 +32,10 @@ class ConditionalVAEView(VAEView):
     def table(self, run: Run, data: Dataset, asked: Asked) -> Numbers:
         model: Any = run.model
         _check_labels(model, data)
-        numbers: Numbers = {}
-        for name, x, y in (("train", data.x_train, data.y_train), ("test", data.x_test, data.y_test)):
-            terms = evaluate(model, model.binarized(x), y)
-            nll, kl = terms["nll"], terms["kl"]
-            numbers[name] = {"elbo": -nll - kl, "nll": nll, "kl": kl, "bits_per_dim": model.bits_per_dim(nll + kl)}
-        rows = [[name, *fixed(n["elbo"], n["nll"], n["kl"]), f"{n['bits_per_dim']:.4f}"] for name, n in numbers.items()]
-        print_table(["data", "ELBO", "nll", "kl", "bits/dim"], rows)
-        print(f"ELBO on log p(x | y), nll and kl in nats per image{scale(data, model)}")
-        images, samples = asked.images or IMAGES, asked.samples or SAMPLES
+        parts = ("train", data.x_train, data.y_train), ("test", data.x_test, data.y_test)
+        numbers = print_elbo(model, data, asked, *parts)
+        images = numbers["images"]
         x, y = data.x_test[:images], data.y_test[:images]  # type: ignore[index] # labels are there
-        with fork(SEED):
-            likelihood = float(model.log_likelihood(x, y, samples, progress=True).mean())
-        print(f"log p(x | y) = {likelihood:.2f}: {samples:,} importance samples for each of {len(x):,} test images")
-        numbers |= {"log_likelihood": likelihood, "samples": samples, "images": len(x)}
-        numbers |= print_latents(model.latent_usage(data.x_test, data.y_test))
         return {**numbers, **_classified(model, x, y), **_print_classes(model, data)}
 
     def draw(self, model: Any, data: Dataset, folder: Path) -> None:
@@ -74,11 +61,17 @@ class ConditionalVAEView(VAEView):
 
 def _check_labels(model: Any, data: Dataset) -> None:
     """Raise ValueError for data without labels, with labels that the model has none for, or with none to train on."""
-    if data.y_train is None or data.y_test is None:
-        raise ValueError(f"a conditional VAE needs a label for each image, and {data.name!r} has none")
-    lowest, highest = (int(f([f(y) for y in (data.y_train, data.y_test) if len(y)])) for f in (np.min, np.max))
+    y_train, y_test = _labels(data)
+    lowest, highest = (int(f([f(y) for y in (y_train, y_test) if len(y)])) for f in (np.min, np.max))
     if lowest < 0 or highest >= model.classes:
         raise ValueError(f"the labels of {data.name!r} must be in [0, {model.classes}), got {lowest} to {highest}")
+
+
+def _labels(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of the training and of the test images. Raise ValueError where there are none."""
+    if data.y_train is None or data.y_test is None:
+        raise ValueError(f"a conditional VAE needs a label for each image, and {data.name!r} has none")
+    return data.y_train, data.y_test
 
 
 def _seen(model: Any) -> np.ndarray:
@@ -146,28 +139,17 @@ def _draw_analogies(model: Any, data: Dataset, path: Path) -> None:
 
 
 def _cvae_options(parser: Parser) -> None:
-    options.networks(parser, "dense", (32, 64), {"dense": (400, 400), "conv": (256,)})
-    options.count(parser, "--latent-dim", 16, "number of latents, the length of a code", most=options.WIDE)
-    options.likelihood(parser)
+    common_options(parser, "dense")
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the KL term in the loss")
-    options.flag(parser, "--binarize", "draw each grey pixel black or white, anew in each epoch")
 
 
 def _cvae(args: argparse.Namespace, data: Dataset) -> Estimator:
-    if data.y_train is None or data.y_test is None:
-        raise ValueError(f"a conditional VAE needs a label for each image, and {data.name!r} has none")
-    if unseen := sorted(set(data.y_test.tolist()) - set(data.y_train.tolist())):
+    y_train, y_test = _labels(data)
+    if unseen := sorted(set(y_test.tolist()) - set(y_train.tolist())):
         raise ValueError(f"test images have labels {unseen}, of which there is no training image")
-    if (lowest := int(data.y_train.min())) < 0:
+    if (lowest := int(y_train.min())) < 0:
         raise ValueError(f"labels must be at least 0, got {lowest}")
-    return models.ConditionalVAE(
-        data.x_train.shape[1:],
-        int(data.y_train.max()) + 1,
-        likelihood=args.likelihood,
-        beta=args.beta,
-        binarize="dynamic" if args.binarize else None,
-        **options.of_networks(args),
-    )
+    return models.ConditionalVAE(data.x_train.shape[1:], int(y_train.max()) + 1, **common_arguments(args))
 
 
 COMMANDS = (Command("cvae", "train a conditional variational autoencoder", 25, _cvae_options, _cvae),)

@@ -12,7 +12,6 @@ import numpy as np
 from minivae import figures, models
 from minivae.data import Dataset
 from minivae.models.base import Estimator
-from minivae.models.latent_space import LatentUsage
 from minivae.random import fork
 from minivae.training import evaluate
 
@@ -33,26 +32,7 @@ class VAEView(View):
 
     def table(self, run: Run, data: Dataset, asked: Asked) -> Numbers:
         model: Any = run.model
-        images, samples = asked.images or IMAGES, asked.samples or SAMPLES
-        numbers: Numbers = {}
-        for name, x in (("train", data.x_train), ("test", data.x_test)):
-            terms = evaluate(model, model.binarized(x))
-            nll, kl = terms["nll"], terms["kl"]
-            numbers[name] = {"elbo": -nll - kl, "nll": nll, "kl": kl, "bits_per_dim": model.bits_per_dim(nll + kl)}
-            if isinstance(model, models.IWAE):
-                numbers[name]["iwae"] = -terms["loss"]
-        rows = [[name, *fixed(n["elbo"], n["nll"], n["kl"]), f"{n['bits_per_dim']:.4f}"] for name, n in numbers.items()]
-        print_table(["data", "ELBO", "nll", "kl", "bits/dim"], rows)
-        print(f"ELBO, nll and kl in nats per image{scale(data, model)}")
-        if isinstance(model, models.IWAE):
-            k, bound = model.importance_samples, numbers["test"]["iwae"]
-            print(f"it was trained on the bound of {k} importance samples, {bound:.2f} on the test images")
-        x = data.x_test[:images]
-        with fork(SEED):
-            likelihood = float(model.log_likelihood(x, samples, progress=True).mean())
-        print(f"log p(x) = {likelihood:.2f}: {samples:,} importance samples for each of {len(x):,} test images")
-        numbers |= {"log_likelihood": likelihood, "samples": samples, "images": len(x)}
-        numbers |= print_latents(model.latent_usage(data.x_test))
+        numbers = print_elbo(model, data, asked, ("train", data.x_train), ("test", data.x_test))
         return {**numbers, **print_wholeness(self, model, None, data)}
 
     def draw(self, model: Any, data: Dataset, folder: Path) -> None:
@@ -75,37 +55,66 @@ class VAEView(View):
         return {"samples": model.sample(count)}
 
 
-def print_latents(usage: LatentUsage) -> Numbers:
-    """Print and return the KL of each latent, and how many are active."""
+def print_elbo(model: Any, data: Dataset, asked: Asked, *parts: tuple[Any, ...]) -> Numbers:
+    """Print and return the ELBO and its terms, an estimate of log p(x), and the KL of each latent.
+
+    parts: the name of a part of the data, its images and, for a conditional model, their labels; the test images last.
+    """
+    numbers: Numbers = {}
+    for name, x, *y in parts:
+        terms = evaluate(model, model.binarized(x), *y)
+        nll, kl = terms["nll"], terms["kl"]
+        numbers[name] = {"elbo": -nll - kl, "nll": nll, "kl": kl, "bits_per_dim": model.bits_per_dim(nll + kl)}
+        if isinstance(model, models.IWAE):
+            numbers[name]["iwae"] = -terms["loss"]
+    rows = [[name, *fixed(n["elbo"], n["nll"], n["kl"]), f"{n['bits_per_dim']:.4f}"] for name, n in numbers.items()]
+    print_table(["data", "ELBO", "nll", "kl", "bits/dim"], rows)
+    of = "p(x | y)" if model.conditional else "p(x)"
+    print(f"ELBO{' on log ' + of if model.conditional else ''}, nll and kl in nats per image{scale(data, model)}")
+    if isinstance(model, models.IWAE):
+        k, bound = model.importance_samples, numbers["test"]["iwae"]
+        print(f"it was trained on the bound of {k} importance samples, {bound:.2f} on the test images")
+    images, samples = asked.images or IMAGES, asked.samples or SAMPLES
+    with fork(SEED):
+        some = [array[:images] for array in (x, *y)]
+        likelihood = float(model.log_likelihood(*some, samples=samples, progress=True).mean())
+    count = len(some[0])
+    print(f"log {of} = {likelihood:.2f}: {samples:,} importance samples for each of {count:,} test images")
+    usage = model.latent_usage(x, *y)
     print(f"{usage.active} of {len(usage.kl)} latents active; their KL in nats:")
     print_columns(fixed(*np.sort(usage.kl)[::-1]))
-    return {"active": usage.active, "kl_per_latent": usage.kl.tolist()}
+    numbers |= {"log_likelihood": likelihood, "samples": samples, "images": count}
+    return {**numbers, "active": usage.active, "kl_per_latent": usage.kl.tolist()}
+
+
+def common_options(parser: Parser, arch: str = "conv", latent_dim: int = 16) -> None:
+    """Add the options that all VAEs have."""
+    options.networks(parser, arch, (32, 64), {"dense": (400, 400), "conv": (256,)})
+    options.count(parser, "--latent-dim", latent_dim, "number of latents, the length of a code", most=options.WIDE)
+    options.likelihood(parser)
+    options.flag(parser, "--binarize", "draw each grey pixel black or white, anew in each epoch")
+
+
+def common_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Collect the arguments that common_options() adds, and beta."""
+    binarize = "dynamic" if args.binarize else None
+    return {"likelihood": args.likelihood, "beta": args.beta, "binarize": binarize, **options.of_networks(args)}
 
 
 def add_options(parser: Parser) -> None:
     """Add the options of a VAE."""
-    options.networks(parser, "conv", (32, 64), {"dense": (400, 400), "conv": (256,)})
-    options.count(parser, "--latent-dim", 16, "number of latents, the length of a code", most=options.WIDE)
-    options.likelihood(parser)
+    common_options(parser)
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the KL term in the loss")
     warmup = "number of epochs in which the weight of the KL term rises from 0 to beta"
     options.count(parser, "--warmup-epochs", 0, warmup, least=0)
     free = "KL in nats that each latent may have without a cost in training"
     parser.add_argument("--free-bits", type=float, default=0.0, help=free)
-    options.flag(parser, "--binarize", "draw each grey pixel black or white, anew in each epoch")
 
 
 def arguments(args: argparse.Namespace, data: Dataset) -> dict[str, Any]:
     """Collect the arguments of a VAE."""
     steps = -(-len(data.x_train) // args.batch_size)  # of an epoch
-    return {
-        "likelihood": args.likelihood,
-        "beta": args.beta,
-        "kl_warmup": args.warmup_epochs * steps,
-        "free_bits": args.free_bits,
-        "binarize": "dynamic" if args.binarize else None,
-        **options.of_networks(args),
-    }
+    return {"kl_warmup": args.warmup_epochs * steps, "free_bits": args.free_bits, **common_arguments(args)}
 
 
 def _vae_options(parser: Parser) -> None:

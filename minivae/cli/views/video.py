@@ -80,7 +80,7 @@ def _psnrs(model: Any, prior: Any, data: Dataset) -> Numbers:
 
 
 def given_frames(frames: int) -> int:
-    """How many frames of a clip a continuation is given: GIVEN, but one less than there are at most."""
+    """Return how many frames of a clip a continuation is given: GIVEN, but one less than there are at most."""
     return min(GIVEN, frames - 1)
 
 

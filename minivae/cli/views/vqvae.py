@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,7 @@ class VQVAEView(View):
             terms = evaluate(model, x)
             numbers[name] = {key: v for key, v in terms.items() if key.startswith(("nll", "perplexity", "usage"))}
             codes = model.encode(x)
-            for kind, distribution in {"uniform": None, "PixelCNN": prior}.items():
-                if kind == "PixelCNN" and (prior is None or name == "train"):
-                    continue
-                y = data.y_test if distribution is not None and distribution.classes is not None else None
+            for kind, distribution, y in priors_of(name, prior, data):
                 cost = float(model.code_cost(codes, distribution, y).mean())
                 bound = terms["nll"] + cost
                 numbers[name][kind.lower()] = {"codes": cost, "bound": bound, "bits_per_dim": model.bits_per_dim(bound)}
@@ -96,6 +94,16 @@ class VQVAEView(View):
     def uniform_codes(self, model: Any, count: int) -> Any:
         """Draw the codes of images, each as likely as any other."""
         return uniform(count, model.code_shape, model.quantizer.codes)
+
+
+def priors_of(part: str, prior: Any, data: Dataset, name: str = "PixelCNN") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the priors of the codes of a part of the data: name, prior and the labels that it takes or None.
+
+    The uniform prior, which is None, is for all parts; the trained one, if there is one, for the test images.
+    """
+    yield "uniform", None, None
+    if prior is not None and part == "test":
+        yield name, prior, None if prior.classes is None else data.y_test
 
 
 def uniform(count: int, shape: tuple[int, ...], codes: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from minivae import models, uses
 from minivae.data import Dataset
 from minivae.models.base import Estimator
 from minivae.models.vqvae1d import COMMITMENT
-from minivae.random import current_generator, fork
+from minivae.random import fork
 from minivae.training import evaluate
 from minivae.uses.voices import VOICE_FRAME as LEAST
 
@@ -22,7 +22,7 @@ from ..parser import Parser
 from ..runs import Run
 from ..text import Numbers, fixed, print_table
 from .view import Asked, Command
-from .vqvae import VQVAEView, asked_prior
+from .vqvae import VQVAEView, asked_prior, priors_of, uniform
 
 OF_LIKELIHOOD = {
     "gaussian": "of the density of samples in [-1, 1]",
@@ -42,7 +42,6 @@ class VQVAE1dView(VQVAEView):
         """Print nll, bits and use of the codes, and how near the reconstructions come beside mu-law coding."""
         model: Any = run.model
         prior = run.prior()
-        kinds = {"uniform": None} if prior is None else {"uniform": None, type(prior).__name__: prior}
         numbers: Numbers = {}
         rows, T = [], model.image_shape[2]
         seconds = T / model.sample_rate
@@ -51,10 +50,7 @@ class VQVAE1dView(VQVAEView):
             y = model.check_labels(labels, len(x))
             terms = evaluate(model, x, y)
             numbers[name] = {key: terms[key] for key in ("nll", "perplexity", "usage")}
-            for kind, distribution in kinds.items():
-                if distribution is not None and name == "train":
-                    continue
-                of_prior = labels if distribution is not None and distribution.classes is not None else None
+            for kind, distribution, of_prior in priors_of(name, prior, data, type(prior).__name__):
                 cost = float(model.code_cost(model.encode(x), distribution, of_prior).mean())
                 bits = cost / log(2) / seconds
                 bound = terms["nll"] + cost
@@ -63,7 +59,7 @@ class VQVAE1dView(VQVAEView):
                 rows.append([name, kind, *cells, f"{bits:,.0f}", f"{terms['perplexity']:.1f}"])
         print_table(["data", "prior of the codes", "bound", "nll", "codes", "bits/s of the codes", "perplexity"], rows)
         print(f"bound = nll + cost of the codes, in nats a sample, {OF_LIKELIHOOD[model.likelihood]}")
-        best = list(kinds)[-1].lower()
+        best = kind.lower()  # the last one in the table
         numbers["test"]["bits_per_dim"] = model.bits_per_dim(numbers["test"][best]["bound"])
         print(f"{numbers['test']['bits_per_dim']:.4f} bits a sample of {BITS[model.likelihood]}, by the last bound")
         numbers["test"] |= _coding(model, data)
@@ -145,8 +141,8 @@ def _heard(model: models.VQVAE1d, prior: Any, data: Dataset) -> Numbers:
 def _drawn(model: models.VQVAE1d, prior: Any) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
     """Draw segments from the uniform prior and from the one that was trained, with their labels."""
     y = sounds.labels_of(model, COUNT)
-    uniform = current_generator().uniform((COUNT, *model.code_shape), np.float64)
-    waves = {"samples, uniform prior": model.decode((uniform * model.quantizer.codes).astype(np.int64), y)}
+    codes = uniform(COUNT, model.code_shape, model.quantizer.codes)
+    waves = {"samples, uniform prior": model.decode(codes, y)}
     if prior is not None:
         for temperature in (1.0, 0.8):
             waves[f"samples, temperature {temperature:g}"] = model.sample(COUNT, prior, temperature, y)

@@ -21,7 +21,7 @@ from ..runs import Run
 from ..text import Numbers, fixed, print_table
 from ..wholeness import print_wholeness
 from .view import PAIRS, Asked, Command
-from .vqvae import VQVAEView, uniform
+from .vqvae import VQVAEView, priors_of, uniform
 
 TOP_CODES, BOTTOM_CODES = 64, 4  # 16 and 2 lower the bound of the embedded images by 5 nats, at a higher nll
 
@@ -37,10 +37,7 @@ class VQVAE2View(VQVAEView):
             terms = evaluate(model, x)
             numbers[name] = {key: v for key, v in terms.items() if key.startswith(("nll", "perplexity", "usage"))}
             codes, nll = model.encode(x), terms["nll"]
-            for kind, distribution in {"uniform": None, "PixelCNN": prior}.items():
-                if kind == "PixelCNN" and (prior is None or name == "train"):
-                    continue
-                y = data.y_test if distribution is not None and distribution.classes is not None else None
+            for kind, distribution, y in priors_of(name, prior, data):
                 top, bottom = (float(cost.mean()) for cost in model.level_costs(codes, distribution, y))
                 bits, bound = model.bits_per_dim(nll + top + bottom), nll + top + bottom
                 numbers[name][kind.lower()] = {"top": top, "bottom": bottom, "bound": bound, "bits_per_dim": bits}

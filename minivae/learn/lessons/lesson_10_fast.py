@@ -11,7 +11,7 @@
 # A core has a few *vector units*, each of which takes 8 float32 (AVX2) or 16 (AVX-512), multiplies and adds them to
 # others in one instruction, a *fused multiply-add* or FMA. With two such units of 8 numbers, at 3 GHz, that is 2 * 8 *
 # 2 * 3 = 96 billion operations a second, from one core. Memory gives perhaps 20 billion bytes a second, 5 billion
-# float32. So each number that is read has to be used about 20 times, or the units wait.
+# float32. So each number that is read has to take part in about 20 operations, or the units wait.
 #
 # A product of N x N matrices has N^3 multiplications and N^2 numbers in each matrix: each number is used N times. There
 # is enough to do for each; it has to be arranged so that a number is near when it is used.
