@@ -55,4 +55,4 @@ class TestBadInput:
         refused(minivae_command("sample", runs("vae")[0], "--out", tmp_path / "absent" / "a.png"), "absent")
 
     def test_images_of_another_size(self, runs):
-        refused(minivae_command("reconstruct", runs("vae")[0], "--data", "shapes"), "(N, 1, 8, 8)", "32")
+        refused(minivae_command("reconstruct", runs("vae")[0], "--data", "fashion-mini"), "(N, 1, 8, 8)", "28")
