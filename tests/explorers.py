@@ -80,6 +80,48 @@ def explorer(kind: str, classes: int | None = None, prior: bool = False) -> Expl
     return Explorer(model, data(), prior_of(model, classes) if prior else None, "squared error", "runs/tiny", 0.7)
 
 
+def sounds() -> tuple[Explorer, dict[str, int]]:
+    """Return the Explorer of a model of sounds with three voices and a WaveNet, and the label that requests give."""
+    mv.manual_seed(1)
+    x = numbers(24, 1, 1, 128, low=-1, high=1).astype(np.float32)
+    y = np.arange(24) % CLASSES
+    sizes = {"codes": 6, "code_dim": 3, "channels": 4, "residual_channels": 3, "strides": (4,), "dilations": (1,)}
+    model = models.VQVAE1d((1, 1, 128), 8000, CLASSES, **sizes)
+    model.prepare(x[:12])
+    settings: dict[str, Any] = {"channels": 4, "dilations": (1, 2), "hidden": 4, "classes": CLASSES}
+    prior = models.WaveNet((1, 32), 6, codebook_digest=model.codebook_digest, **settings)
+    _enlarge(model.decoder.parameters())
+    _enlarge(prior.parameters())
+    data = Dataset("tiny", x[:12], x[12:], y[:12], y[12:], ("a", "b", "c"), sample_rate=8000)
+    return Explorer(model.eval(), data, prior.eval(), "", "runs/sounds", 0.7), {"label": 2}
+
+
+def clips() -> tuple[Explorer, dict[str, int]]:
+    """Return the Explorer of a model of clips of three frames and a VideoPrior, and no label."""
+    mv.manual_seed(1)
+    x = numbers(24, 3, 1, 8, 8, low=0, high=1).astype(np.float32)
+    sizes = {"codes": 6, "code_dim": 3, "channels": 4, "residual_channels": 3, "blocks": 1}
+    model = models.VideoVQVAE((3, 1, 8, 8), **sizes)
+    model.prepare(x[:12])
+    prior = models.VideoPrior.of(model, history=2, channels=4, layers=1, hidden=4)
+    _enlarge(model.decoder.parameters())
+    _enlarge(prior.frame.parameters())
+    data = Dataset("tiny", x[:12], x[12:], frame_rate=5.0)
+    return Explorer(model.eval(), data, prior, "", "runs/clips", 0.7), {}
+
+
+def _enlarge(parameters: Any) -> None:
+    """Make weights so large that each code and label makes a difference."""
+    rng = np.random.default_rng(0)
+    for parameter in parameters:
+        parameter.inplace()[...] += rng.normal(0, 0.5, parameter.shape).astype(np.float32)
+
+
+def numbers_of(of: Explorer, text: str) -> np.ndarray:
+    """Return the numbers of an answer, flat: bytes of pixels, or samples of 16 bits."""
+    return np.frombuffer(b64decode(text), np.uint8 if of.sample_rate is None else "<i2")
+
+
 @contextmanager
 def served(of: Explorer) -> Iterator[PageServer]:
     """Serve in a thread."""

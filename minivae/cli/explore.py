@@ -1,4 +1,4 @@
-"""`minivae explore RUN` opens a page, served on this machine, in which a model of images answers to the mouse."""
+"""`minivae explore RUN` opens a page, served on this machine, in which a model answers to the mouse."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .views.vqvae import TEMPERATURE
 
 
 def add_commands(commands: Any) -> None:
-    explore = options.add_command(commands, "explore", _explore, "open a page to play with a model of images")
+    explore = options.add_command(commands, "explore", _explore, "open a page to play with a model")
     options.run(explore)
     options.other_data(explore)
     options.device(explore)

@@ -1,13 +1,11 @@
-"""What a model of images answers to the page: each method takes and returns what JSON can hold.
+"""What a model answers to the page: each method takes and returns what JSON can hold.
 
-Images travel as base64 of their pixels, a byte for each in the order (N, C, H, W); 0 is the lowest pixel of the data
-and 255 the highest, which for most data are 0 and 1.
+An "image" below is what the model is for: an image (C, H, W), a clip (T, C, H, W) or a sound (1, 1, T). wire.py says
+how it travels.
 """
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
-from binascii import Error as NoBase64
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +18,7 @@ from minivae.random import fork
 from minivae.uses import PCA
 
 from .code_maps import CodeMaps
+from .wire import Wire
 
 SHOWN = 1000  # test images on the plane
 MOST_LATENTS = 64  # latents that are decoded by one request
@@ -35,7 +34,7 @@ class Explorer:
     model: with encode() and decode(). data: its test images are shown. prior: of its codes, or None. unit: of
     -score_samples() of a model without nats. name: of the run. temperature: of the prior, at first.
 
-    Raises ValueError for models of sounds and video, and for images that are neither grey nor of three colours.
+    Raises ValueError for images and frames that are neither grey nor of three colours.
     """
 
     def __init__(
@@ -43,8 +42,8 @@ class Explorer:
     ) -> None:
         _check_model(model)
         self.model, self.prior, self.unit, self.name, self.temperature = model, prior, unit, name, temperature
-        low, high = data.value_range
-        self.low, self.high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
+        self.sample_rate, self.frame_rate = getattr(model, "sample_rate", None), data.frame_rate
+        self.wire = Wire(*data.value_range, sound=self.sample_rate is not None)
         self.x = model.check_images(data.x_test[:SHOWN])
         if not len(self.x):
             raise ValueError(f"explore shows test images, and {data.name!r} has none")
@@ -52,18 +51,18 @@ class Explorer:
         self.maps = CodeMaps(model) if hasattr(model, "code_cost") else None
         self.class_names = data.class_names
         self.classes = model.classes if model.conditional else getattr(prior, "classes", None)
-        given = (model.check_labels(self.y, len(self.x)),) if model.conditional else ()
-        codes = model.encode(self.x, *given)
         if self.maps is None:
-            self.latents = np.asarray(codes, np.float64)  # (N, D)
+            given = (model.check_labels(self.y, len(self.x)),) if model.conditional else ()
+            self.latents = np.asarray(model.encode(self.x, *given), np.float64)  # (N, D)
         else:
-            self.codes = self.maps.split(codes)  # (N, h, w) for each level
+            self.codes = self.maps.split(model.encode(self.x))  # (N, h, w) for each level
             self.usual = self.maps.usual(self.codes)
 
     # ---- what the page asks first ----
 
     def describe(self) -> Answer:
-        """Say what the model offers: image_shape, latents or maps, classes, prior, noise, and how many test images."""
+        """Say what the model offers: image_shape (C, H, W) of an image or a frame, frames and frame_rate of a clip,
+        sample_rate of a sound, latents or maps, classes, prior, noise, and how many test images."""
         kind = getattr(self.model, "corruption", None)
         noise = None
         if kind is not None:
@@ -71,11 +70,14 @@ class Explorer:
         about = {
             "model": type(self.model).__name__,
             "name": self.name,
-            "image_shape": [int(n) for n in self.model.image_shape],
+            "image_shape": [int(n) for n in self.model.image_shape[-3:]],
+            "frames": int(self.model.image_shape[0]) if len(self.model.image_shape) == 4 else None,
+            "frame_rate": self.frame_rate,
+            "sample_rate": self.sample_rate,
             "images": len(self.x),
             "classes": self._class_names(),
             "noise": noise,
-            "range": [self.low, self.high],
+            "range": [self.wire.low, self.wire.high],
         }
         return {**about, **(self._of_latents() if self.maps is None else self._of_codes(self.maps))}
 
@@ -97,7 +99,8 @@ class Explorer:
         return {"latents": {**{k: v.tolist() for k, v in numbers.items()}, "normal": known}}
 
     def _of_codes(self, maps: CodeMaps) -> Answer:
-        levels = [{**level._asdict(), "usual": k} for level, k in zip(maps.levels, self.usual, strict=True)]
+        numbers = zip(maps.levels, maps.books, self.usual, strict=True)
+        levels = [{**level._asdict(), "book": book, "usual": k} for level, book, k in numbers]
         return {"maps": levels, "prior": None if self.prior is None else {"temperature": self.temperature}}
 
     def plane(self) -> Answer:
@@ -122,44 +125,53 @@ class Explorer:
         return {**{k: v.tolist() for k, v in arrays.items()}, "labels": labels, "names": names}
 
     def codebook(self) -> Answer:
-        """Return, for each map of codes, how often the test images use each code, and pictures of the codes."""
-        maps = self._code_maps()
-        levels = []
-        for index, (level, codes) in enumerate(zip(maps.levels, self.codes, strict=True)):
-            pictures = maps.pictures(index, self.codes)
-            counts = np.bincount(codes.ravel(), minlength=level.codes)
-            levels.append({"counts": counts.tolist(), "images": self._bytes(pictures), "size": pictures.shape[2:]})
-        return {"levels": levels}
+        """Return, for each codebook, its name, how often the test images use each code, and pictures of the codes.
+
+        For a model with classes they are those of class 0.
+        """
+        maps, books = self._code_maps(), []
+        voice = (0,) if self.model.conditional else ()
+        for book, (name, levels) in enumerate(maps.shelf()):
+            codes = np.concatenate([self.codes[level].ravel() for level in levels])
+            counts = np.bincount(codes, minlength=maps.levels[levels[0]].codes)
+            pictures = maps.pictures(book, self.codes, lambda k: self.model.decode(k, *voice))
+            size = pictures.shape[2:]
+            books.append({"name": name, "counts": counts.tolist(), "images": self.wire.text(pictures), "size": size})
+        return {"books": books}
 
     # ---- what the page asks again and again ----
 
     def image(self, request: Answer) -> Answer:
         """{index} -> the pixels and the label of a test image."""
         _check_names(request, "index")
-        index = checks.integer("index", request.get("index"), 0, len(self.x) - 1)
+        index = self._index(request)
         label = None if self.y is None else int(self.y[index])
-        return {"images": self._bytes(self.x[index : index + 1]), "label": label}
+        return {"images": self.wire.text(self.x[index : index + 1]), "label": label}
 
     def decode(self, request: Answer) -> Answer:
-        """{latents: rows of numbers (n, D), label} or {codes: maps} -> images."""
+        """{latents: rows of numbers (n, D), label} or {codes: maps, label} -> images."""
         if self.maps is not None:
-            _check_names(request, "codes")
-            return {"images": self._bytes(self.model.decode(self.maps.checked(request.get("codes"))))}
+            _check_names(request, "codes", "label")
+            codes = self.maps.checked(request.get("codes"))
+            return {"images": self.wire.text(self.model.decode(codes, *self._labels(request, 1)))}
         _check_names(request, "latents", "label")
         z = self.model.check_latents(checks.array("latents", request.get("latents"), "iuf"))
         if not 1 <= len(z) <= MOST_LATENTS:
             raise ValueError(f"latents must be of 1 to {MOST_LATENTS} images, got {len(z)}")
-        return {"images": self._bytes(self.model.decode(z, *self._labels(request, len(z))))}
+        return {"images": self.wire.text(self.model.decode(z, *self._labels(request, len(z))))}
 
     def encode(self, request: Answer) -> Answer:
-        """{images: the pixels of one image, label} -> its latents or codes, its reconstruction and its numbers."""
-        _check_names(request, "images", "label")
-        x = self._pixels(request.get("images"))
+        """{images: the pixels of one image, or index: of a test image, label} -> its latents or codes, its
+        reconstruction and its numbers. A clip and a sound have no pixels here, only an index."""
+        _check_names(request, "images", "index", "label")
+        x = self._given(request)
         y = self._labels(request, 1)
-        codes = self.model.encode(x, *y)
-        images = self._bytes(self.model.decode(codes, *y))
         if self.maps is None:
-            return {"latents": codes.tolist(), "images": images, "numbers": self._numbers(x, *y)}
+            z = self.model.encode(x, *y)
+            images = self.wire.text(self.model.decode(z, *y))
+            return {"latents": z.tolist(), "images": images, "numbers": self._numbers(x, *y)}
+        codes = self.model.encode(x)
+        images = self.wire.text(self.model.decode(codes, *y))
         found = [k[0].tolist() for k in self.maps.split(codes)]
         return {"codes": found, "images": images, "numbers": self._cost(x, codes, self._label(request))}
 
@@ -180,8 +192,8 @@ class Explorer:
 
         with fork(seed):
             drawn = maps.draw(self.prior, temperature, y, on_code)
-        image = self.model.decode(self.model.check_codes(maps.join(drawn)))
-        emit({"codes": [k[0].tolist() for k in drawn], "images": self._bytes(image)})
+        image = self.model.decode(self.model.check_codes(maps.join(drawn)), *self._labels(request, 1))
+        emit({"codes": [k[0].tolist() for k in drawn], "images": self.wire.text(image)})
 
     # ---- numbers of one image ----
 
@@ -196,10 +208,11 @@ class Explorer:
 
     def _cost(self, x: np.ndarray, codes: Any, label: int | None) -> dict[str, float]:
         """Return the bound on -log p of an image and its parts in nats: nll, and the cost of its codes."""
-        nll = -float(self.model.score_samples(x)[0]) - float(self.model.code_cost(codes)[0])
+        own = {} if label is None or not self.model.conditional else {"y": np.array([label])}
+        nll = -float(self.model.score_samples(x, **own)[0]) - float(self.model.code_cost(codes)[0])
         y = None if label is None or self.prior is None or self.prior.classes is None else np.array([label])
         cost = float(self.model.code_cost(codes, self.prior, y)[0])
-        by = "uniform prior" if self.prior is None else "PixelCNN prior"
+        by = "uniform prior" if self.prior is None else "trained prior"
         return {"bound on -log p, nats": nll + cost, "nll, nats": nll, f"codes, {by}, nats": cost}
 
     # ---- what comes in and goes out ----
@@ -222,21 +235,20 @@ class Explorer:
         label = self._label(request)
         return () if not self.model.conditional or label is None else (np.full(count, label),)
 
-    def _bytes(self, images: np.ndarray) -> str:
-        unit = np.clip((images.astype(np.float64) - self.low) / (self.high - self.low), 0, 1)
-        return b64encode(np.rint(unit * 255).astype(np.uint8).tobytes()).decode()
-
-    def _pixels(self, text: Any) -> np.ndarray:
-        """Return the image (1, C, H, W) of base64. Raise ValueError unless it has as many bytes as pixels."""
+    def _given(self, request: Answer) -> np.ndarray:
+        """Return the image (1, *image_shape) that a request gives or names."""
+        if "index" in request:
+            if "images" in request:
+                raise ValueError("a request gives images or an index, got both")
+            index = self._index(request)
+            return self.x[index : index + 1]
+        if self.sample_rate is not None or self.frame_rate is not None:
+            raise ValueError("a test sound or clip is named by its index, got none")
         shape = tuple(int(n) for n in self.model.image_shape)
-        try:
-            pixels = np.frombuffer(b64decode(text, validate=True), np.uint8)
-        except (TypeError, ValueError, NoBase64):
-            raise ValueError(f"images must be base64 of bytes, got {checks.shown(text)}") from None
-        if pixels.size != np.prod(shape):
-            raise ValueError(f"images must be the {np.prod(shape)} bytes of one image {shape}, got {pixels.size}")
-        x = self.low + pixels.reshape(1, *shape) / 255 * (self.high - self.low)
-        return self.model.check_images(x.astype(np.float32))
+        return self.model.check_images(self.wire.image(request.get("images"), shape))
+
+    def _index(self, request: Answer) -> int:
+        return checks.integer("index", request.get("index"), 0, len(self.x) - 1)
 
 
 def _check_names(request: Answer, *names: str) -> None:
@@ -246,13 +258,8 @@ def _check_names(request: Answer, *names: str) -> None:
 
 
 def _check_model(model: Any) -> None:
-    kind = type(model).__name__
-    if hasattr(model, "sample_rate"):
-        raise ValueError(f"explore is for images, and the {kind} is a model of sounds")
-    if len(model.image_shape) != 3:
-        raise ValueError(f"explore is for images, and the {kind} is a model of clips {tuple(model.image_shape)}")
-    if model.image_shape[0] not in (1, 3):
-        raise ValueError(
-            f"explore shows images of 1 or 3 channels, and those of the {kind} have {model.image_shape[0]}"
-        )
+    channels = model.image_shape[-3]
+    if channels not in (1, 3):
+        kind = type(model).__name__
+        raise ValueError(f"explore shows images of 1 or 3 channels, and those of the {kind} have {channels}")
     checks.offers("model", model, "encode", "decode")

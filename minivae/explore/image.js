@@ -2,20 +2,25 @@
 "use strict";
 
 const encode = latest(async () => {
-  const answer = await (await ask("/api/encode", { images: base64(state.pixels), ...label() })).json();
-  paint($("reconstruction"), bytes(answer.images));
+  const { fresh } = state, { frames, sample_rate: rate } = state.about;
+  state.fresh = false;
+  const given = frames || rate ? { index: state.index } : { images: base64(state.pixels) };
+  const answer = await (await ask("/api/encode", { ...given, ...label() })).json();
+  show($("reconstruction"), numbersOf(answer.images));
   $("numbers").replaceChildren(...Object.entries(answer.numbers).map(([name, value]) => {
     const row = make("tr");
     for (const text of [name, value.toFixed(2)]) row.insertCell().textContent = text;
     return row;
   }));
   if (answer.latents) { state.z = answer.latents[0]; state.line = null; $("path").hidden = true; showLatents(); }
-  else { state.maps = answer.codes; showCodes(); }
+  else if (fresh) { state.maps = answer.codes; showCodes(); }
+  else decodeCodes(); // another class for the same input: codes that were changed stay
 });
 
 function setPixels(pixels) {
   state.pixels = pixels;
-  paint($("input"), pixels);
+  state.fresh = true;
+  show($("input"), pixels);
   encode();
 }
 
@@ -68,7 +73,8 @@ async function testImage(index) {
   const answer = await (await ask("/api/image", { index })).json();
   const { classes } = state.about;
   if (classes && answer.label !== null && answer.label < classes.length) $("class").value = answer.label;
-  setPixels(bytes(answer.images));
+  state.index = index;
+  setPixels(numbersOf(answer.images));
 }
 
 function startInput() {
@@ -88,8 +94,8 @@ function startInput() {
   const stroke = (event) => { const [j, i] = cell(event, W, H); brush(i, j); setPixels(state.pixels); };
   canvas.onpointerdown = (event) => { canvas.setPointerCapture(event.pointerId); stroke(event); };
   canvas.onpointermove = (event) => { if (event.buttons) stroke(event); };
-  let shown = 0;
-  $("test-image").onclick = () => tried(testImage, shown++ % state.about.images);
+  let next = 0;
+  $("test-image").onclick = () => tried(testImage, next++ % state.about.images);
   $("noise-all").onclick = () => setPixels(state.pixels.map(noisy));
   $("clear").onclick = () => setPixels(new Uint8Array(C * H * W));
   $("file").onchange = (event) => {

@@ -3,7 +3,7 @@
 
 const decodeLatents = latest(async () => {
   const answer = await (await ask("/api/decode", { latents: [state.z], ...label() })).json();
-  paint($("decoded"), bytes(answer.images));
+  show($("decoded"), numbersOf(answer.images));
 });
 
 function makeSliders(shown) {

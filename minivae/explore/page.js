@@ -1,9 +1,10 @@
 // The page of `minivae explore`. It asks the server by JSON (minivae/explore/server.py) and draws what it answers.
-// This file has what latents.js, codes.js and image.js share, and starts them.
+// This file has what media.js, latents.js, codes.js and image.js share, and starts them.
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const state = { about: null, z: [], maps: [], pixels: null, plane: null, points: null, chosen: { level: 0, code: 0 } };
+const state = { about: null, z: [], maps: [], pixels: null, plane: null, points: null, frame: 0, index: 0,
+  fresh: true, chosen: { book: 0, code: 0 } };
 const COLOURS = ["#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951",
   "#ff8ab7", "#a463f2", "#97bbf5", "#9c6b4e", "#9498a0"];
 
@@ -83,9 +84,9 @@ function cell(event, columns, rows) {
 // ---- start ----
 
 async function start() {
-  const about = (state.about = await (await ask("/api/model")).json()), [, H, W] = about.image_shape;
+  const about = (state.about = await (await ask("/api/model")).json());
   $("title").textContent = document.title = `${about.model} in ${about.name}`;
-  for (const canvas of document.querySelectorAll("canvas.image")) sized(canvas, W, H);
+  startMedia();
   if (about.classes) {
     $("class-choice").hidden = false;
     $("class").append(...about.classes.map((name, k) => new Option(name, k)));
@@ -93,9 +94,10 @@ async function start() {
   }
   if (about.latents) startLatents();
   else await startCodes();
+  if (about.frames) startClips();
   startInput();
   document.body.dataset.ready = "yes";
 }
 
-// When latents.js, codes.js and image.js are there too.
+// When media.js, latents.js, codes.js and image.js are there too.
 addEventListener("DOMContentLoaded", () => tried(start));

@@ -26,7 +26,7 @@ from .explorer import Explorer
 
 ADDRESS = "127.0.0.1"
 MOST_BYTES = 1 << 20
-SCRIPTS = ("page.js", "latents.js", "codes.js", "image.js")
+SCRIPTS = ("page.js", "media.js", "latents.js", "codes.js", "image.js")
 PAGES = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),

@@ -22,6 +22,8 @@ stands in contexts only and is never drawn.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ from minivae.kernels import checks
 
 from .pixelcnn import PixelCNN
 
+OnFramePosition = Callable[[int, int, int, np.ndarray], object]
 MOST_FRAMES = 10_000  # of a clip that is drawn
 
 
@@ -114,12 +117,20 @@ class VideoPrior:
         _check_no_labels(y)
         return self.score_frames(codes).sum(axis=1)
 
-    def sample(self, n: int = 1, temperature: float = 1.0, y: Any = None) -> np.ndarray:
-        """Draw the codes of n clips (n, frames, h, w). Raise ValueError for n < 1, for labels y, and as
-        PixelCNN.sample() does."""
+    def sample(
+        self, n: int = 1, temperature: float = 1.0, y: Any = None, on_position: OnFramePosition | None = None
+    ) -> np.ndarray:
+        """Draw the codes of n clips (n, frames, h, w).
+
+        on_position: a function that is called as on_position(t, i, j, values) when the values (n, 1) at (i, j) of frame
+        t are drawn, for as many clips at a time as PixelCNN.sample() says. Raises ValueError for n < 1, for labels y,
+        and as PixelCNN.sample() does.
+        """
         _check_no_labels(y)
+        if on_position is not None:
+            checks.function("on_position", on_position)
         start = np.empty((checks.integer("n", n, 1), 0, *map(int, self.frame.map_shape)), np.int64)
-        return self._continued(start, self.frames, temperature)
+        return self._continued(start, self.frames, temperature, on_position)
 
     def continue_codes(self, codes: Any, count: int = 1, temperature: float = 1.0) -> np.ndarray:
         """Return codes (N, T, h, w) and `count` maps more, drawn one after the other: (N, T + count, h, w).
@@ -131,13 +142,16 @@ class VideoPrior:
             raise ValueError(f"there are no clips to continue, got codes of shape {codes.shape}")
         return self._continued(codes, checks.integer("count", count, 1, most=MOST_FRAMES), temperature)
 
-    def _continued(self, codes: np.ndarray, count: int, temperature: float) -> np.ndarray:
+    def _continued(
+        self, codes: np.ndarray, count: int, temperature: float, on_position: OnFramePosition | None = None
+    ) -> np.ndarray:
         checks.elements("codes", (len(codes), codes.shape[1] + count, *map(int, self.frame.map_shape)))
         start = np.full((len(codes), self.history, *codes.shape[2:]), self.frame.values)
         known = np.concatenate([start, codes], axis=1)
-        for _ in range(count):
+        for t in range(count):
             context = known[:, : -self.history - 1 : -1]  # the map before comes first
-            drawn = self.frame.sample(len(known), temperature, np.ascontiguousarray(context))
+            of_frame = None if on_position is None else partial(on_position, t)
+            drawn = self.frame.sample(len(known), temperature, np.ascontiguousarray(context), of_frame)
             known = np.concatenate([known, drawn[:, None]], axis=1)
         return known[:, self.history :]
 

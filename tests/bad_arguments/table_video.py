@@ -41,7 +41,7 @@ PRIOR: dict[str, dict[str, Argument]] = {
     "fit": {"codes": codes, "y": Argument(None, PASSED_ON), "options": SETTINGS["options"]},
     **{name: {"codes": codes} for name in ("check_codes", "examples", "score_frames")},
     "score_samples": {"codes": codes, "y": no_labels},
-    "sample": {"n": SETTINGS["n"], "temperature": SETTINGS["temperature"], "y": no_labels},
+    "sample": {**{name: SETTINGS[name] for name in ("n", "temperature", "on_position")}, "y": no_labels},
     "continue_codes": {"codes": codes, "count": count, "temperature": SETTINGS["temperature"]},
 }
 TABLE = {

@@ -6,6 +6,7 @@ import signal
 from threading import Event
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from command_line import minivae_command, minivae_process, refused, succeeded
 
@@ -46,11 +47,11 @@ def test_it_opens_the_browser_unless_told_not_to(runs, monkeypatch):
     assert len(opened) == 1
 
 
-def test_sounds_are_refused(tmp_path):
-    sizes = {"codes": 4, "code_dim": 2, "channels": 2, "residual_channels": 2, "strides": (4,)}
-    models.VQVAE1d((1, 1, 1024), 8000, **sizes).save(tmp_path / "model.npz")
-    command = minivae_command("explore", tmp_path, "--no-browser", "--data", "syllables")
-    refused(command, "explore is for images")
+def test_two_channels_are_refused(tmp_path):
+    models.Autoencoder((2, 8, 8), arch="dense", latent_dim=2).save(tmp_path / "model.npz")
+    np.savez(tmp_path / "two.npz", x_train=np.zeros((4, 2, 8, 8)), x_test=np.zeros((2, 2, 8, 8)))
+    command = minivae_command("explore", tmp_path, "--no-browser", "--data", tmp_path / "two.npz")
+    refused(command, "1 or 3 channels")
 
 
 @pytest.mark.parametrize("options", [["--port", "70000"], ["--port", "-1"], ["--port", "x"], ["--data", "nowhere"]])

@@ -2,7 +2,22 @@
 
 import numpy as np
 import pytest
-from explorers import CODED, KINDS, LATENT, SHAPE, as_bytes, data, explorer, model_of, pixels, prior_of, text_of
+from explorers import (
+    CODED,
+    KINDS,
+    LATENT,
+    SHAPE,
+    as_bytes,
+    clips,
+    data,
+    explorer,
+    model_of,
+    numbers_of,
+    pixels,
+    prior_of,
+    sounds,
+    text_of,
+)
 
 from minivae import models
 from minivae.explore import Explorer
@@ -97,7 +112,7 @@ class TestCodes:
     @pytest.mark.parametrize("kind", CODED)
     def test_each_code_is_counted_and_drawn(self, kind):
         of = explorer(kind)
-        book = of.codebook()["levels"]
+        book = of.codebook()["books"]
         for level, codes, found in zip(of.maps.levels, of.codes, book, strict=True):
             assert found["counts"] == [int((codes == k).sum()) for k in range(level.codes)]
             assert len(pixels(found["images"], (1, *found["size"]))) == level.codes
@@ -131,6 +146,64 @@ class TestCodes:
         assert end["images"] == of.decode({"codes": end["codes"]})["images"]
 
 
+@pytest.mark.parametrize("make", [sounds, clips])
+class TestSoundsAndClips:
+    def test_a_test_segment_comes_back_with_its_codes_and_its_bound(self, make):
+        of, label = make()
+        x, y = of.x[3:4], (np.array([2]),) if label else ()
+        found = of.encode({"index": 3, **label})
+        codes = of.model.encode(x)
+        np.testing.assert_array_equal(of.maps.checked(found["codes"]), codes)
+        np.testing.assert_array_equal(
+            numbers_of(of, found["images"]), numbers_of(of, of.wire.text(of.model.decode(codes, *y)))
+        )
+        bound, nll, cost = found["numbers"].values()
+        assert bound == pytest.approx(-of.model.score_samples(x, of.prior, *y)[0], rel=1e-6)
+        assert bound == pytest.approx(nll + cost)
+
+    def test_a_changed_code_is_decoded_in_the_voice_that_is_asked_for(self, make):
+        of, label = make()
+        maps = of.encode({"index": 0, **label})["codes"]
+        maps[-1][0][1] = (maps[-1][0][1] + 1) % of.model.codes
+        found = of.decode({"codes": maps, **label})["images"]
+        y = (2,) if label else ()
+        assert found == of.wire.text(of.model.decode(of.maps.checked(maps), *y))
+        assert found != of.encode({"index": 0, **label})["images"]
+        if label:
+            assert found != of.decode({"codes": maps, "label": 0})["images"]
+
+    def test_the_codebook_counts_the_codes_of_all_frames(self, make):
+        of, _ = make()
+        (book,) = of.codebook()["books"]
+        assert book["counts"] == np.bincount(of.model.encode(of.x).ravel(), minlength=of.model.codes).tolist()
+        size = of.model.image_shape[-3] * book["size"][0] * book["size"][1]
+        assert numbers_of(of, book["images"]).size == of.model.codes * size
+
+    def test_a_sample_comes_code_by_code_and_is_that_of_the_prior(self, make):
+        of, label = make()
+        lines = []
+        of.sample({"seed": 5, "temperature": 0.5, **label}, lines.append)
+        *drawn, end = lines
+        with fork(5):
+            expected = of.prior.sample(1, 0.5, np.array([2]) if label else None)
+        expected = np.array([k[0] for k in of.maps.split(expected)])
+        np.testing.assert_array_equal(end["codes"], expected)
+        places = [(line["map"], line["row"], line["column"]) for line in drawn]
+        assert places == list(np.ndindex(expected.shape))
+        assert [line["code"] for line in drawn] == expected.ravel().tolist()
+        assert end["images"] == of.decode({"codes": end["codes"], **label})["images"]
+
+    def test_the_numbers_are_those_of_the_test_data(self, make):
+        of, _ = make()
+        found = numbers_of(of, of.image({"index": 1})["images"])
+        scale = 32767 if of.sample_rate else 255
+        np.testing.assert_allclose(found / scale, of.x[1].ravel(), atol=0.51 / scale)
+
+    def test_there_are_none_to_send(self, make):
+        with pytest.raises(ValueError, match="by its index"):
+            make()[0].encode({"images": "AAAA"})
+
+
 class TestWrongRequests:
     @pytest.mark.parametrize(
         ("kind", "method", "request_", "words"),
@@ -151,6 +224,8 @@ class TestWrongRequests:
             ("vae", "encode", {"images": "AAAA"}, "64 bytes"),
             ("vae", "encode", {"images": 5}, "base64"),
             ("vae", "encode", {}, "base64"),
+            ("vae", "encode", {"index": 12}, "index"),
+            ("vae", "encode", {"index": 1, "images": "AAAA"}, "both"),
             ("vae", "image", {"index": 12}, "index"),
             ("vae", "image", {"index": -1}, "index"),
             ("vae", "image", {"index": 0.5}, "index"),
@@ -190,15 +265,6 @@ class TestWhichModels:
         about = explorer(kind).describe()
         assert ("latents" in about) != ("maps" in about)
         assert (about["classes"] == ["a", "b", "c"]) == (kind == "cvae")
-
-    def test_sounds_are_refused(self):
-        with pytest.raises(ValueError, match="explore is for images, .* sounds"):
-            Explorer(models.VQVAE1d((1, 1, 64), 8000, codes=4, code_dim=2, channels=2, strides=(4,)), data())
-
-    def test_video_is_refused(self):
-        sizes = {"codes": 4, "code_dim": 2, "channels": 2, "residual_channels": 2, "blocks": 1}
-        with pytest.raises(ValueError, match="explore is for images, .* clips"):
-            Explorer(models.VideoVQVAE((2, 1, 8, 8), **sizes), data())
 
     def test_images_of_two_channels_are_refused(self):
         with pytest.raises(ValueError, match="1 or 3 channels"):

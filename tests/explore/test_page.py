@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import chromium
-from explorers import as_bytes, data, model_of, prior_of, served
+from explorers import as_bytes, clips, data, model_of, prior_of, served, sounds
 
 from minivae.explore import Explorer
 
@@ -23,12 +23,18 @@ def browser():
         yield opened
 
 
+OTHERS = {"sounds": sounds, "clips": clips}
+
+
 @pytest.fixture(scope="module")
 def servers():
     """servers(kind): the page of a tiny model, opened once, whose codes have a prior."""
     running = {}
 
     def serve(kind):
+        if kind in OTHERS and kind not in running:
+            context = served(OTHERS[kind]()[0])
+            running[kind] = context.__enter__(), context
         if kind not in running:
             model = model_of(kind)
             for parameter in model.decoder.parameters():
@@ -126,14 +132,14 @@ def test_a_click_on_a_code_changes_it_and_the_image(opened, kind):
     page.wait_for_selector("#codebook button")
     old = page.evaluate("state.maps[0][0][0]")
     other = (old + 1) % 5
-    page.click(f"#codebook button[data-level='0'][data-code='{other}']")
+    page.click(f"#codebook button[data-book='0'][data-code='{other}']")
     before, cells = canvas(page, "#code-image"), canvas(page, "#maps canvas")
     page.mouse.click(*at(page, "#maps canvas", 0.1, 0.1))
     changes(page, "#code-image", before)
     changes(page, "#maps canvas", cells)
     assert page.evaluate("state.maps[0][0][0]") == other
     page.mouse.click(*at(page, "#maps canvas[data-level='1']", 0.1, 0.1))  # a map whose codes are not being put
-    assert page.evaluate("state.chosen") == {"level": 1, "code": page.evaluate("state.maps[1][0][0]")}
+    assert page.evaluate("state.chosen") == {"book": 1, "code": page.evaluate("state.maps[1][0][0]")}
 
 
 @pytest.mark.parametrize("kind", ["rvq", "vqvae2"])
@@ -145,6 +151,51 @@ def test_the_prior_fills_the_maps(opened, kind):
     seen = page.evaluate("window.seen")
     assert len(seen) == sum(len(row) for k in seen[-1]["codes"] for row in k) + 1
     assert page.evaluate("state.maps") == seen[-1]["codes"]
+
+
+def test_a_sound_is_seen_heard_and_changed(opened, tmp_path):
+    page = opened("sounds")
+    page.wait_for_selector("#codebook button")
+    until(page, "shown.get($('code-image')) !== undefined")
+    assert page.locator("#brushes").is_hidden()
+    page.evaluate("choose(0, (state.maps[0][0][17] + 1) % 6)")
+    before = canvas(page, "#code-image")
+    page.mouse.click(*at(page, "#maps canvas", 1.5 / 16, 0.75))  # code 17: the second of the second line
+    changes(page, "#code-image", before)
+    assert page.evaluate("state.maps[0][0][17] === state.chosen.code")
+    before, maps = canvas(page, "#code-image"), page.evaluate("state.maps")
+    page.select_option("#class", "1")
+    changes(page, "#code-image", before)  # another voice says the same codes
+    assert page.evaluate("state.maps") == maps
+    page.click("#code-image + button")
+    until(page, "source !== null && source.buffer.sampleRate === 8000 && source.buffer.length === 128")
+    page.evaluate(SEEN)
+    page.click("#sample")
+    until(page, "Boolean(window.seen?.at(-1).codes)")
+    assert len(page.evaluate("window.seen")) == 32 + 1
+    page.screenshot(path=tmp_path / "sounds.png", full_page=True)
+
+
+def test_a_clip_moves_stops_and_is_changed(opened, tmp_path):
+    page = opened("clips")
+    page.wait_for_selector("#codebook button")
+    until(page, "state.frame === 1")
+    until(page, "state.frame === 2")
+    page.click("#move")
+    page.locator("#frame").focus()
+    page.keyboard.press("Home")
+    until(page, "state.frame === 0")
+    assert page.locator("#maps canvas:visible").count() == 1
+    page.evaluate("choose(0, (state.maps[0][0][0] + 1) % 6)")
+    before, first = canvas(page, "#code-image"), page.evaluate("state.maps[0][0][0]")
+    page.mouse.click(*at(page, "#maps canvas", 0.1, 0.1))
+    changes(page, "#code-image", before)
+    assert page.evaluate("state.maps[0][0][0]") != first
+    page.evaluate(SEEN)
+    page.click("#sample")
+    until(page, "Boolean(window.seen?.at(-1).codes)")
+    assert len(page.evaluate("window.seen")) == 3 * 2 * 2 + 1
+    page.screenshot(path=tmp_path / "clips.png", full_page=True)
 
 
 def test_a_brush_changes_input_reconstruction_and_numbers(opened):
@@ -198,7 +249,7 @@ def test_what_the_server_refuses_is_said(browser, servers):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *OTHERS])
 def test_the_page_fits_the_window(opened, kind, width, tmp_path):
     page = opened(kind, width, 800)
     assert page.evaluate("document.documentElement.scrollWidth") <= width

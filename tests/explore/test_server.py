@@ -42,7 +42,7 @@ class TestAnswers:
     def test_what_the_page_asks(self, vae, vq):
         assert json.loads(asked(vae, "GET", "/api/model")[1])["model"] == "VAE"
         assert len(json.loads(asked(vae, "GET", "/api/plane")[1])["points"]) == 12
-        assert len(json.loads(asked(vq, "GET", "/api/codebook")[1])["levels"]) == 1
+        assert len(json.loads(asked(vq, "GET", "/api/codebook")[1])["books"]) == 1
         image = json.loads(asked(vae, "POST", "/api/image", {"index": 3})[1])
         np.testing.assert_array_equal(pixels(image["images"]), as_bytes(data().x_test[3:4]))
         decoded = json.loads(asked(vae, "POST", "/api/decode", LATENTS)[1])

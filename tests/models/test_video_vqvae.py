@@ -363,6 +363,15 @@ def test_priors_that_do_not_fit(make, error, message):
         make()
 
 
+def test_on_position_is_told_each_code_that_is_drawn_in_its_place():
+    prior, told = prior_of(model_of(SMALL)), {}
+    mv.manual_seed(0)
+    drawn = prior.sample(3, on_position=lambda t, i, j, values: told.update({(t, i, j): values.copy()}))
+    assert list(told) == list(np.ndindex(drawn.shape[1:]))
+    for (t, i, j), values in told.items():
+        assert np.array_equal(values.reshape(3), drawn[:, t, i, j])
+
+
 def test_a_uniform_prior_costs_log_k_a_code():
     model, x = model_of(SMALL), clips(2)
     assert model.bound(x, Uniform(model)).codes == pytest.approx(model.bound(x).codes, rel=1e-12)
