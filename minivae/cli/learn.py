@@ -22,12 +22,13 @@ def add_commands(commands: Any) -> None:
     learn.add_argument("words", nargs="*", metavar="WORD", help=words)
     file = "file of the exercise (default: exercise_N.py in this folder)"
     learn.add_argument("--file", type=Path, help=file)
-    options.force(learn)
+    options.flag(learn, "--force", "overwrite the file of the exercise", default=None)
     pause = "wait for Enter after each part of a lesson (default: on a terminal)"
     options.flag(learn, "--pause", pause, default=None)
 
 
 def _learn(args: argparse.Namespace) -> None:
+    _refuse_unused(args)
     match args.words:
         case []:
             _list()
@@ -39,6 +40,14 @@ def _learn(args: argparse.Namespace) -> None:
             _check(exercise.exercise(_number(number)), args)
         case words:
             raise ValueError(f"learn takes nothing, N, exercise N or check N, got {' '.join(words)!r}")
+
+
+def _refuse_unused(args: argparse.Namespace) -> None:
+    """Raise ValueError for an option of another form of the command."""
+    form = args.words[0] if len(args.words) > 1 else "N" if args.words else ""
+    takes = {"N": ("pause",), "exercise": ("file", "force"), "check": ("file",)}.get(form, ())
+    unused = [name for name in ("file", "force", "pause") if name not in takes]
+    options.refuse(args, f"learn {form}".strip(), *unused)
 
 
 def _number(word: str) -> int:
@@ -96,7 +105,10 @@ def _write(found: exercise.Exercise, args: argparse.Namespace) -> None:
 
 def _check(found: exercise.Exercise, args: argparse.Namespace) -> None:
     """Print what is right in the learner's file; end with exit code 1 unless all of it is."""
-    outcomes = found.check(_file(found, args))
+    path = _file(found, args)
+    if not path.is_file():
+        raise FileNotFoundError(f"{str(path)!r} does not exist; `minivae learn exercise {found.number}` writes it")
+    outcomes = found.check(path)
     for outcome in outcomes:
         print(f"{outcome.state:6}{outcome.name}{': ' if outcome.why else ''}{outcome.why}")
     if any(outcome.state != exercise.RIGHT for outcome in outcomes):

@@ -26,6 +26,8 @@ def add_commands(commands: Any) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
+    if not args.run.exists():
+        raise FileNotFoundError(f"{str(args.run)!r} is no run: it does not exist; `minivae train` makes one")
     folder = args.run if args.run.is_dir() else args.run.parent
     path = args.out or folder / REPORT
     write_report(folder, path)

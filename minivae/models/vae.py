@@ -157,7 +157,8 @@ class VAE(LatentSpace, LikelihoodCodec):
         self.build_observation()
 
     def _inputs(self, shape: ImageShape) -> tuple[ImageShape, int]:
-        """Return the shape of what the encoder is given for an image of this shape, and the decoder's numbers."""
+        """Return the shape of what the encoder is given for an image of this shape, and the length of what
+        the decoder is given."""
         return shape, self.latent_dim
 
     # ---- the model ----

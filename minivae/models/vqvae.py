@@ -236,7 +236,7 @@ class VQVAE(CodeModel):
         return self._loss_and_output(x)[0]
 
     def _loss_and_output(self, x: Any) -> tuple[VQVAELoss, Tensor]:
-        """loss(x) and the decoder's output (N, C, H, W)."""
+        """Return the loss and the decoder's output (N, *output_shape)."""
         x = self.tensor(x)  # (N, C, H, W)
         z_e = self._latents(x)  # (N, D, h, w)
         vq = self.quantizer(z_e)  # vq.quantized (N, D, h, w) is z_q(x), vq.loss () the second and third term

@@ -86,8 +86,8 @@ SIGMA_FLOOR = 0.01  # the least sigma of a Gaussian: where a decoder is exactly 
 class Likelihood(Module):
     """What all likelihoods offer: of images (N, C, H, W), given a decoder's output (N, channels(C), H, W).
 
-    unit_interval: whether pixels must be in [0, 1]. pixel_levels: None, or 255 where
-    they must be integers / 255, the pixels of 8-bit images.
+    unit_interval: whether pixels must be in [0, 1]. pixel_levels: None, or 255 where they must be integers / 255, the
+    pixels of 8-bit images.
     """
 
     unit_interval = True

@@ -83,9 +83,9 @@ class Trainer:
     """A Trainer trains a model: run() is the loop, and state() and load_state() let a training go on later.
 
     schedule: sets the learning rate after each step of the optimiser; None leaves it as it is. clip_norm: bound on the
-    joint norm of the gradients of each player; but for models with an adversary there is one. generator: the source of
-    all noise in training, the current one unless given. validation: x or (x, y), whose loss is in each record too.
-    callbacks: called after each epoch; state() has their state.
+    joint norm of all gradients; a model with an adversary has two players, and each has a norm of its own. generator:
+    the source of all noise in training, the current one unless given. validation: x or (x, y), whose loss is in each
+    record too. callbacks: called after each epoch; state() has their state.
 
     `history` has one record per epoch: epoch, the means of the loss's fields, lr, seconds, images_per_second, and the
     means over the validation data under 'validation_' + name. `stopped`: whether a callback has ended the training.

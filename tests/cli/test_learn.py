@@ -79,3 +79,22 @@ def test_check_says_what_is_right_and_what_is_wrong():
 )
 def test_other_words_are_refused(words, told):
     refused(minivae_command("learn", *words), told)
+
+
+def test_an_exercise_that_was_never_written_is_named_with_the_command_that_writes_it():
+    refused(minivae_command("learn", "check", "3"), "'exercise_3.py' does not exist", "minivae learn exercise 3")
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["3"], ["--file", "a.py"]),
+        (["3"], ["--force"]),
+        ([], ["--pause"]),
+        (["exercise", "3"], ["--no-pause"]),
+        (["check", "3"], ["--force"]),
+    ],
+)
+def test_options_of_another_form_are_refused(words, option, tmp_path):
+    refused(minivae_command("learn", *words, *option), option[0].replace("--no-", "--"))
+    assert not list(tmp_path.iterdir())

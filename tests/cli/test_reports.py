@@ -128,3 +128,9 @@ def test_what_is_kept_is_printed_too(capsys):
         print_table(["a", "b"], [["x", "1"]])
     assert text.getvalue() == capsys.readouterr().out == "a  b\n-  -\nx  1\n"
     assert isinstance(text, io.StringIO)
+
+
+def test_what_is_no_run_is_named_as_it_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(minivae_command("report", "nothere"), "'nothere'", "does not exist")
+    assert not list(tmp_path.iterdir())
