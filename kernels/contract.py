@@ -34,6 +34,7 @@ Besides the primitives a backend has
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
 Array: TypeAlias = Any  # numpy.ndarray or cupy.ndarray
@@ -47,11 +48,19 @@ class Noise(NamedTuple):
 
     offset: None for 0 or, on the CUDA backend only, a uint64 array of one element on the GPU. It is added to draw (mod
     2^64) when the kernel runs, so that a kernel captured into a CUDA graph draws new noise at each replay of the graph.
+
+    example: which example of a batch an array (N, ...) begins with. The noise of examples 32 to 63 is a part of that of
+    the whole batch, so a batch that is computed in shards has the same noise as one that is not (minivae/shards.py).
     """
 
     seed: int
     draw: int
     offset: Array | None = None
+    example: int = 0
+
+    def first(self, shape: tuple[int, ...]) -> int:
+        """Return the index, in the array of the whole batch, of the first number of an array of this shape."""
+        return int(self.example) * prod(shape[1:])
 
 
 # The primitives, by the file of a backend that holds them.

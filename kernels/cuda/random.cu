@@ -1,5 +1,5 @@
 // Random numbers. Each thread makes four Philox words and the numbers that come from them. Random numbers are written to
-// memory once, or never if they only serve to compute other numbers.
+// memory once, or never if they only serve to compute other numbers. `first` is the counter of the first thread.
 #include "philox.cuh"
 
 constexpr int THREADS = 256;
@@ -30,8 +30,8 @@ __device__ __forceinline__ void store(T* out, long long start, long long count, 
 // bits (count,): the words themselves.
 __global__ void __launch_bounds__(THREADS)
     random_bits(unsigned* __restrict__ ALIGNED(16) bits, long long count, unsigned long long seed,
-                unsigned long long draw, const unsigned long long* __restrict__ offset) {
-  const uint4 w = philox(seed, draw_number(draw, offset), thread_number());
+                unsigned long long draw, const unsigned long long* __restrict__ offset, unsigned long long first) {
+  const uint4 w = philox(seed, draw_number(draw, offset), first + thread_number());
   const unsigned words[4] = {w.x, w.y, w.z, w.w};
   store(bits, thread_number() * 4, count, words);
 }
@@ -40,10 +40,10 @@ __global__ void __launch_bounds__(THREADS)
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     uniform(T* __restrict__ ALIGNED(16) u, long long count, unsigned long long seed, unsigned long long draw,
-            const unsigned long long* __restrict__ offset) {
+            const unsigned long long* __restrict__ offset, unsigned long long first) {
   constexpr int EACH = 16 / sizeof(T);  // numbers from four words
   T values[EACH];
-  uniforms(philox(seed, draw_number(draw, offset), thread_number()), values);
+  uniforms(philox(seed, draw_number(draw, offset), first + thread_number()), values);
   store(u, thread_number() * EACH, count, values);
 }
 
@@ -51,9 +51,9 @@ __global__ void __launch_bounds__(THREADS)
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     normal(T* __restrict__ ALIGNED(16) z, long long count, unsigned long long seed, unsigned long long draw,
-           const unsigned long long* __restrict__ offset) {
+           const unsigned long long* __restrict__ offset, unsigned long long first) {
   T values[4];
-  normals(philox(seed, draw_number(draw, offset), thread_number()), values);
+  normals(philox(seed, draw_number(draw, offset), first + thread_number()), values);
   store(z, thread_number() * 4, count, values);
 }
 
@@ -62,10 +62,10 @@ template <typename T>
 __global__ void __launch_bounds__(THREADS)
     reparameterize(const T* __restrict__ mu, const T* __restrict__ log_var, T* __restrict__ ALIGNED(16) z,
                    long long count, unsigned long long seed, unsigned long long draw,
-                   const unsigned long long* __restrict__ offset) {
+                   const unsigned long long* __restrict__ offset, unsigned long long first) {
   const long long start = thread_number() * 4;
   T values[4];
-  normals(philox(seed, draw_number(draw, offset), thread_number()), values);
+  normals(philox(seed, draw_number(draw, offset), first + thread_number()), values);
 #pragma unroll
   for (int k = 0; k < 4; k++)
     if (start + k < count) values[k] = mu[start + k] + exp(log_var[start + k] * T(0.5)) * values[k];
@@ -77,10 +77,10 @@ template <typename T>
 __global__ void __launch_bounds__(THREADS)
     reparameterize_grad(const T* __restrict__ dz, const T* __restrict__ log_var, T* __restrict__ ALIGNED(16) dlog_var,
                         long long count, unsigned long long seed, unsigned long long draw,
-                        const unsigned long long* __restrict__ offset) {
+                        const unsigned long long* __restrict__ offset, unsigned long long first) {
   const long long start = thread_number() * 4;
   T values[4];
-  normals(philox(seed, draw_number(draw, offset), thread_number()), values);
+  normals(philox(seed, draw_number(draw, offset), first + thread_number()), values);
 #pragma unroll
   for (int k = 0; k < 4; k++)
     if (start + k < count) values[k] *= dz[start + k] * exp(log_var[start + k] * T(0.5)) * T(0.5);

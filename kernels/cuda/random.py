@@ -26,25 +26,21 @@ WORDS = 4  # how many words one counter gives
 
 
 def random_bits(count: int, noise: Noise) -> Array:
-    """The first `count` words of the draw, uint32 (count,)."""
-    bits = empty(count, "uint32")
-    MODULE.kernel("random_bits")[_grid(count, WORDS), THREADS](bits, count, *noise)
-    return bits
+    """`count` words of the draw, from word noise.example on, uint32 (count,)."""
+    counter, skip = divmod(int(noise.example), WORDS)
+    bits = empty(skip + count, "uint32")
+    MODULE.kernel("random_bits")[_grid(bits.size, WORDS), THREADS](bits, bits.size, *_draw(noise), counter)
+    return bits[skip:]
 
 
 def uniform(shape: tuple[int, ...], dtype: Any, noise: Noise) -> Array:
     """Numbers of the given shape, uniform in [0, 1) and equal on all backends."""
-    u = empty(shape, np.dtype(dtype))
-    per_thread = WORDS * 4 // u.itemsize
-    MODULE.kernel("uniform", u.dtype)[_grid(u.size, per_thread), THREADS](u, u.size, *noise)
-    return u
+    return _drawn("uniform", shape, dtype, noise, WORDS * 4 // np.dtype(dtype).itemsize)
 
 
 def normal(shape: tuple[int, ...], dtype: Any, noise: Noise) -> Array:
     """Standard normal numbers of the given shape, computed in float64 and then rounded to dtype."""
-    z = empty(shape, np.dtype(dtype))
-    MODULE.kernel("normal", z.dtype)[_grid(z.size, WORDS), THREADS](z, z.size, *noise)
-    return z
+    return _drawn("normal", shape, dtype, noise, WORDS)
 
 
 def reparameterize(mu: Array, log_var: Array, noise: Noise) -> Array:
@@ -57,15 +53,36 @@ def reparameterize_grad(dz: Array, log_var: Array, noise: Noise) -> Array:
     return _noisy("reparameterize_grad", dz, log_var, noise)
 
 
-def _noisy(kernel: str, a: Array, log_var: Array, noise: Noise) -> Array:
-    """The result of a kernel that combines a, log_var and noise, all of one shape; it is C-contiguous.
+def _draw(noise: Noise) -> tuple[int, int, Array | None]:
+    return noise.seed, noise.draw, noise.offset
 
-    Element i of the noise belongs to flat index i, so the inputs are made C-contiguous first.
-    """
-    result = empty(prod(a.shape), a.dtype)
+
+def _drawn(kernel: str, shape: tuple[int, ...], dtype: Any, noise: Noise, per_thread: int) -> Array:
+    """Numbers of the given shape. What the first counter makes before the first of them is left out."""
+    counter, skip = divmod(noise.first(shape), per_thread)
+    y = empty(skip + prod(shape), np.dtype(dtype))
+    MODULE.kernel(kernel, y.dtype)[_grid(y.size, per_thread), THREADS](y, y.size, *_draw(noise), counter)
+    return y[skip:].reshape(shape)
+
+
+def _noisy(kernel: str, a: Array, log_var: Array, noise: Noise) -> Array:
+    """The result of a kernel that combines a, log_var and noise, all of one shape; it is C-contiguous."""
+    counter, skip = divmod(noise.first(a.shape), WORDS)
+    inputs = [_after(skip, array) for array in (a, log_var)]  # element i of the noise has flat index skip + i
+    result = empty(skip + prod(a.shape), a.dtype)
     run = MODULE.kernel(kernel, a.dtype)[_grid(result.size, WORDS), THREADS]
-    run(contiguous(a), contiguous(log_var), result, result.size, *noise)
-    return result.reshape(a.shape)
+    run(*inputs, result, result.size, *_draw(noise), counter)
+    return result[skip:].reshape(a.shape)
+
+
+def _after(skip: int, array: Array) -> Array:
+    """The elements of an array in C order, after `skip` elements that do not matter."""
+    flat = contiguous(array).reshape(-1)
+    if not skip:
+        return flat
+    longer = empty(skip + flat.size, flat.dtype)
+    longer[:skip], longer[skip:] = 0, flat
+    return longer
 
 
 def _grid(count: int, per_thread: int) -> int:

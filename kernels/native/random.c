@@ -95,8 +95,10 @@ INLINE void normal_batch(uint64_t first, Stream s, real out[BATCH]) {
 
 /* ---- draws ---- */
 
+/* The first number of a draw is made from the words of counter `first`. */
 typedef struct {
     int64_t n;
+    uint64_t first;
     Stream stream;
     const real *a, *log_var;
     void *out;
@@ -110,9 +112,9 @@ typedef struct {
         for (int64_t i = task * NOISE_BLOCK; i < end; i += BATCH) make(q, i, MIN(end - i, BATCH));                     \
     }
 
-static void draw(int64_t n, uint64_t seed, uint64_t index, const real *a, const real *log_var, void *out,
-                 void (*block)(long, void *)) {
-    Draw q = {n, stream_of(seed, index), a, log_var, out};
+static void draw(int64_t n, uint64_t seed, uint64_t index, uint64_t first, const real *a, const real *log_var,
+                 void *out, void (*block)(long, void *)) {
+    Draw q = {n, first, stream_of(seed, index), a, log_var, out};
     parallel_for(CEIL_DIV(n, NOISE_BLOCK), block, &q);
 }
 
@@ -125,12 +127,12 @@ INLINE void word_batch(uint64_t first, Stream s, uint32_t out[BATCH]) {
 
 INLINE void make_words(const Draw *q, int64_t i, int64_t count) {
     uint32_t w[BATCH];
-    word_batch(i / 4, q->stream, w);
+    word_batch(q->first + i / 4, q->stream, w);
     memcpy((uint32_t *)q->out + i, w, count * sizeof *w);
 }
 DRAW(draw_words, make_words)
-EXPORT void NAME(random_bits)(int64_t n, uint64_t seed, uint64_t draw_index, uint32_t words_out[n]) {
-    draw(n, seed, draw_index, 0, 0, words_out, draw_words);
+EXPORT void NAME(random_bits)(int64_t n, uint64_t seed, uint64_t draw_index, uint64_t first, uint32_t words_out[n]) {
+    draw(n, seed, draw_index, first, 0, 0, words_out, draw_words);
 }
 
 /* float32 takes 24 bits of a word. float64 takes 53 bits of two words, so BATCH numbers need two batches of words. */
@@ -138,34 +140,34 @@ INLINE void make_uniforms(const Draw *q, int64_t i, int64_t count) {
     real *out = (real *)q->out + i;
     uint32_t w[2 * BATCH];
 #if REAL_IS_FLOAT
-    word_batch(i / 4, q->stream, w);
+    word_batch(q->first + i / 4, q->stream, w);
     for (int64_t j = 0; j < count; j++) out[j] = (float)(int32_t)(w[j] >> 8) * 0x1p-24f;
 #else
-    word_batch(i / 2, q->stream, w);
-    word_batch(i / 2 + LANES, q->stream, w + BATCH);
+    word_batch(q->first + i / 2, q->stream, w);
+    word_batch(q->first + i / 2 + LANES, q->stream, w + BATCH);
     for (int64_t j = 0; j < count; j++)
         out[j] = ((double)(int32_t)(w[2 * j] >> 5) * 0x1p26 + (double)(int32_t)(w[2 * j + 1] >> 6)) * 0x1p-53;
 #endif
 }
 DRAW(draw_uniforms, make_uniforms)
-EXPORT void NAME(uniform)(int64_t n, uint64_t seed, uint64_t draw_index, real u[n]) {
-    draw(n, seed, draw_index, 0, 0, u, draw_uniforms);
+EXPORT void NAME(uniform)(int64_t n, uint64_t seed, uint64_t draw_index, uint64_t first, real u[n]) {
+    draw(n, seed, draw_index, first, 0, 0, u, draw_uniforms);
 }
 
 INLINE void make_normals(const Draw *q, int64_t i, int64_t count) {
     real eps[BATCH];
-    normal_batch(i / 4, q->stream, eps);
+    normal_batch(q->first + i / 4, q->stream, eps);
     memcpy((real *)q->out + i, eps, count * sizeof *eps);
 }
 DRAW(draw_normals, make_normals)
-EXPORT void NAME(normal)(int64_t n, uint64_t seed, uint64_t draw_index, real eps[n]) {
-    draw(n, seed, draw_index, 0, 0, eps, draw_normals);
+EXPORT void NAME(normal)(int64_t n, uint64_t seed, uint64_t draw_index, uint64_t first, real eps[n]) {
+    draw(n, seed, draw_index, first, 0, 0, eps, draw_normals);
 }
 
 /* z = mu + exp(log_var / 2) eps, where a is mu; or, with `gradient`, dlog_var = dz exp(log_var / 2) eps / 2, where a is dz. */
 INLINE void make_samples(const Draw *q, int64_t i, int64_t count, int gradient) {
     real eps[BATCH], *out = (real *)q->out + i;
-    normal_batch(i / 4, q->stream, eps);
+    normal_batch(q->first + i / 4, q->stream, eps);
     for (int64_t j = 0; j < count; j += LANES) {
         const int64_t n = MIN(LANES, count - j);
         const vec a = n == LANES ? load(q->a + i + j) : load_first(q->a + i + j, n);
@@ -180,11 +182,11 @@ INLINE void make_dlog_var(const Draw *q, int64_t i, int64_t count) { make_sample
 DRAW(draw_z, make_z)
 DRAW(draw_dlog_var, make_dlog_var)
 
-EXPORT void NAME(reparameterize)(int64_t n, uint64_t seed, uint64_t draw_index, const real mu[n], const real log_var[n],
-                                 real z[n]) {
-    draw(n, seed, draw_index, mu, log_var, z, draw_z);
+EXPORT void NAME(reparameterize)(int64_t n, uint64_t seed, uint64_t draw_index, uint64_t first, const real mu[n],
+                                 const real log_var[n], real z[n]) {
+    draw(n, seed, draw_index, first, mu, log_var, z, draw_z);
 }
-EXPORT void NAME(reparameterize_grad)(int64_t n, uint64_t seed, uint64_t draw_index, const real dz[n],
+EXPORT void NAME(reparameterize_grad)(int64_t n, uint64_t seed, uint64_t draw_index, uint64_t first, const real dz[n],
                                       const real log_var[n], real dlog_var[n]) {
-    draw(n, seed, draw_index, dz, log_var, dlog_var, draw_dlog_var);
+    draw(n, seed, draw_index, first, dz, log_var, dlog_var, draw_dlog_var);
 }

@@ -41,12 +41,16 @@ def philox4x32(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
 
 
 def random_bits(count: int, noise: Noise) -> np.ndarray:
-    """The first `count` words of the draw, uint32 (count,)."""
+    """`count` words of the draw, from word noise.example on, uint32 (count,)."""
+    return _words(int(noise.example), count, noise)
+
+
+def _words(first: int, count: int, noise: Noise) -> np.ndarray:
     seed, draw = int(noise.seed), int(noise.draw)
-    i = np.arange(-(-count // 4), dtype=np.uint64)
+    i = np.arange(first // 4, -(-(first + count) // 4), dtype=np.uint64)  # the counters that these words belong to
     halves = np.full_like(i, draw % 2**32), np.full_like(i, draw >> 32)
     words = philox4x32(np.stack([i & LOW, i >> HALF, *halves]), (seed % 2**32, seed >> 32))
-    return words.T.astype(np.uint32).reshape(-1)[:count]
+    return words.T.astype(np.uint32).reshape(-1)[first % 4 :][:count]
 
 
 def uniform(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
@@ -55,10 +59,11 @@ def uniform(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
     A float32 number is (word >> 8) / 2^24, from one word. A float64 number is
     ((word[2i] >> 5) * 2^26 + (word[2i+1] >> 6)) / 2^53, from two words.
     """
+    first, count = noise.first(shape), prod(shape)
     if np.dtype(dtype) == np.float32:
-        values = (random_bits(prod(shape), noise) >> 8) * 2.0**-24
+        values = (_words(first, count, noise) >> 8) * 2.0**-24
     else:
-        high, low = random_bits(2 * prod(shape), noise).reshape(-1, 2).T
+        high, low = _words(2 * first, 2 * count, noise).reshape(-1, 2).T
         values = ((high >> 5) * 2.0**26 + (low >> 6)) * 2.0**-53
     return values.astype(dtype).reshape(shape)
 
@@ -73,11 +78,13 @@ def normal(shape: tuple[int, ...], dtype: Any, noise: Noise) -> np.ndarray:
     angle t is uniform, and r^2 / 2 is exponentially distributed, as -log u is for a uniform u. float32 and float64 give
     the same numbers up to rounding, and so do the backends (2e-6 in float32).
     """
-    count = prod(shape)
-    u = (random_bits(count + count % 2, noise).reshape(-1, 2) + 0.5) * 2.0**-32  # in (0, 1): the logarithm is finite
+    first, count = noise.first(shape), prod(shape)
+    odd = first % 2  # then the first number is the second of its pair
+    pairs = (odd + count + 1) // 2
+    u = (_words(first - odd, 2 * pairs, noise).reshape(-1, 2) + 0.5) * 2.0**-32  # in (0, 1): the logarithm is finite
     r, t = np.sqrt(-2 * np.log(u[:, 0])), 2 * pi * u[:, 1]
-    pairs = np.stack([r * np.cos(t), r * np.sin(t)], axis=1)
-    return pairs.reshape(-1)[:count].astype(dtype).reshape(shape)
+    values = np.stack([r * np.cos(t), r * np.sin(t)], axis=1)
+    return values.reshape(-1)[odd:][:count].astype(dtype).reshape(shape)
 
 
 def reparameterize(mu: np.ndarray, log_var: np.ndarray, noise: Noise) -> np.ndarray:

@@ -89,6 +89,18 @@ def test_the_first_numbers_of_a_longer_draw_are_the_shorter_draw(name, dtype) ->
     assert isinstance(make((), dtype, Noise(3, 4)), np.ndarray)
 
 
+@given(first=st.integers(0, 13), count=st.integers(0, 9), size=st.integers(0, 7), dtype=st.sampled_from(DTYPES))
+def test_the_noise_of_some_examples_is_that_part_of_the_noise_of_the_batch(first, count, size, dtype) -> None:
+    noise = Noise(3, 4)
+    own, part = noise._replace(example=first), slice(first, first + count)
+    for make in (k.uniform, k.normal):
+        np.testing.assert_array_equal(make((count, size), dtype, own), make((first + count, size), dtype, noise)[part])
+    a, log_var = np.cos(np.arange(2 * (first + count) * size)).astype(dtype).reshape(2, first + count, size)
+    for combine in (k.reparameterize, k.reparameterize_grad):
+        np.testing.assert_array_equal(combine(a[part], log_var[part], own), combine(a, log_var, noise)[part])
+    np.testing.assert_array_equal(k.random_bits(count, own), k.random_bits(first + count, noise)[part])
+
+
 def test_uniform_is_made_of_the_words_as_the_contract_says() -> None:
     noise = Noise(5, 6)
     w = [int(word) for word in k.random_bits(2000, noise)]
