@@ -23,6 +23,7 @@ import numpy as np
 
 from minivae.kernels import backend, checks
 from minivae.kernels.contract import Array, Noise
+from minivae.shards import current_shard
 
 _lock = threading.RLock()  # so that no draw is handed out twice
 if hasattr(os, "register_at_fork"):
@@ -50,6 +51,12 @@ class Generator:
             noise = Noise(self.seed, self.draw, self.offset)
             self.draw += 1
         return noise
+
+    def copy(self) -> Generator:
+        """Return a Generator that goes on from here by itself."""
+        other = Generator(self.seed)
+        other.draw, other.offset = self.draw, self.offset
+        return other
 
     def state_dict(self) -> dict[str, int]:
         """Return seed and draw by name, which is the whole state."""
@@ -104,9 +111,12 @@ def current_generator() -> Generator:
 
 
 def noise_or_next(noise: Noise | None) -> Noise:
-    """Return noise itself or, for None, the next draw of minivae's generator. Raise TypeError for anything else."""
+    """Return noise itself or, for None, the next draw of minivae's generator. Raise TypeError for anything else.
+
+    The next draw is that of arrays (N, ...) of the examples of a batch: each shard gets the part of its examples.
+    """
     if noise is None:
-        return current_generator().next()
+        return current_generator().next()._replace(example=current_shard().first)
     if not isinstance(noise, Noise):
         raise TypeError(f"noise must be a Noise(seed, draw) or None, got {checks.shown(noise)}")
     checks.seed("noise.seed", noise.seed), checks.seed("noise.draw", noise.draw)

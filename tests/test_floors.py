@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [
     ["kernels"],
+    ["shards"],
     ["random", "autograd"],
     ["ops"],
     ["functional", "nn", "optim", "data"],

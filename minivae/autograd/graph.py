@@ -35,7 +35,7 @@ and memory falls while the pass goes on: of 100 operations that save 4 MB each, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ContextDecorator
 from typing import Any
 
@@ -68,19 +68,20 @@ class Node:
 class Leaf(Node):
     """A leaf is where gradients end. They add up in `grad` over all uses and passes, until somebody sets it to None."""
 
-    def backward(self, dy: Array) -> tuple[()]:
-        self.grad = dy if self.grad is None else as_array(self.grad + dy)
-        return ()
-
-    def checked(self, gradients: tuple[()]) -> tuple[()]:
-        return gradients
-
 
 def backward(result: Node, dy: Array, retain_graph: bool = False) -> None:
     """Carry the gradient dy of the result to all leaves that the result depends on."""
+    for leaf, gradient in leaf_gradients(result, dy, retain_graph):
+        leaf.grad = gradient if leaf.grad is None else as_array(leaf.grad + gradient)
+
+
+def leaf_gradients(result: Node, dy: Array, retain_graph: bool = False) -> Iterator[tuple[Leaf, Array]]:
+    """Yield each leaf that the result depends on with its gradient, as soon as that is complete."""
     gradients = {result: dy}
     for node in reversed(topological_order(result)):
-        if node in gradients:  # otherwise no user of it had a gradient to send
+        if node in gradients and isinstance(node, Leaf):  # otherwise no user of it had a gradient to send
+            yield node, read_only(gradients.pop(node))
+        elif node in gradients:
             add_up(gradients, node.edges, node.checked(node.backward(read_only(gradients.pop(node)))))
         if not retain_graph:
             node.release()

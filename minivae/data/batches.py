@@ -64,12 +64,21 @@ class Batches:
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the remaining batches of the current epoch."""
+        for chosen in self.indices():
+            batch = self.take(chosen)
+            yield batch[0] if self.y is None else batch
+
+    def take(self, chosen: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return (x[chosen],) or (x[chosen], y[chosen])."""
+        return (self.x[chosen],) if self.y is None else (self.x[chosen], self.y[chosen])
+
+    def indices(self) -> Iterator[np.ndarray]:
+        """Yield the indices of the examples of each remaining batch of the current epoch."""
         epoch, order = self.epoch, self.order(self.epoch)
         for position in range(self.position, len(self)):
             last = position + 1 == len(self)
             self.epoch, self.position = (epoch + 1, 0) if last else (epoch, position + 1)
-            chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
-            yield self.x[chosen] if self.y is None else (self.x[chosen], self.y[chosen])
+            yield order[position * self.batch_size : (position + 1) * self.batch_size]
 
     @cached_property
     def digest(self) -> str:

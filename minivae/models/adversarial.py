@@ -60,6 +60,7 @@ from minivae.kernels.contract import Array
 from minivae.nn.module import Module
 from minivae.nn.networks import check_image_shape, conv_sizes
 from minivae.random import Generator, current_generator, use_generator
+from minivae.shards import current_shard
 
 from .base import LikelihoodCodec
 from .discriminator import NORMS, PatchDiscriminator
@@ -203,7 +204,8 @@ class Adversarial(LikelihoodCodec):
         one = reconstruction.backend.xp.ones_like(reconstruction.data)
         nodes = [loss._node for loss in (reconstruction, generator)]
         found = [gradient_at(leaves[-1], node, one) for node in nodes if leaves and node is not None]
-        gradients = [gradient for gradient in found if gradient is not None]
+        shard = current_shard()
+        gradients = [shard.sum(gradient * shard.share) for gradient in found if gradient is not None]
         if len(gradients) < 2:
             raise ValueError(
                 "the adversary's weight needs gradients at a weight of the decoder, got a frozen one or no_grad()"

@@ -147,6 +147,7 @@ class Estimator(WithModules):
         checkpoint: str | Path | None = None,
         resume: bool = False,
         on_epoch: OnEpoch | Sequence[OnEpoch] | None = None,
+        shards: int | None = None,
     ) -> E:
         """Train on images x, by default with Adam, the learning rate falling from lr to 0 along half a cosine.
 
@@ -172,6 +173,9 @@ class Estimator(WithModules):
         on_epoch: a function of the epoch's record, a mv.training.Callback such as EarlyStopping, or a list of them,
         called after each epoch. One that returns True stops the training, after that epoch's checkpoint is written.
         Resuming a training that a Callback has stopped changes nothing; one that a function has stopped goes on.
+        shards: into how many parts each batch is cut, which several ranks of mpiexec share: training/team.py says how
+        and which number it is unless given. Under mpiexec all ranks call fit() with the same arguments and end with the
+        same weights, bit by bit those that a single process with as many shards gets. 1: this process trains alone.
         `history` has the records. The weights are the last, unless EarlyStopping restores those of its best_epoch.
 
         Raises ValueError for data that does not fit (its first NaN is named), missing labels or a checkpoint of another
@@ -188,6 +192,7 @@ class Estimator(WithModules):
             checkpoint=checkpoint,
             resume=resume,
             on_epoch=on_epoch,
+            shards=shards,
         )
         x, y = self._check_data(x, y)
         held_out = None if validation is None else self._check_validation(validation)

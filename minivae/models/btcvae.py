@@ -60,6 +60,7 @@ from minivae.autograd import Tensor
 from minivae.kernels import checks
 from minivae.kernels.contract import Noise
 from minivae.nn.module import Buffer, Module
+from minivae.shards import current_shard
 
 from .vae import VAE
 
@@ -185,6 +186,7 @@ def aggregate_posterior(
     z: Tensor, mu: Tensor, log_var: Tensor, data_size: Any, sampling: str = "stratified"
 ) -> tuple[Tensor, Tensor]:
     """Estimate log q(z_i) and sum_j log q(z_ij), (M,) each, in nats; the arguments are those of kl_terms()."""
+    mu, log_var = F.batch_cat(mu), F.batch_cat(log_var)  # of all shards, where z has the rows of one of them
     log_q = _log_normal(F.unsqueeze(z, 1), F.unsqueeze(mu, 0), F.unsqueeze(log_var, 0))  # (M, M, D), log q(z_ij | x_k)
     log_w = _log_weights(z, data_size, sampling)  # (M, M)
     joint = F.logsumexp(log_q.sum(axis=2) + log_w, axis=1)  # (M,)
@@ -198,11 +200,13 @@ def _log_normal(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
 
 
 def _log_weights(z: Tensor, data_size: Any, sampling: str) -> Tensor:
-    """Return log w (M, M) for a batch z (M, D): the weight of image k in q(z_i) in place (i, k)."""
-    M, xp = len(z), z.backend.xp
+    """Return log w (M, M) for a batch z (M, D), or the rows that belong to a shard z of it: the weight of image k in
+    q(z_i) in place (i, k)."""
+    shard, xp = current_shard(), z.backend.xp
+    M = shard.batch or len(z)
     N = F.maximum(Tensor.wrap(xp.full((), M, z.dtype)), data_size)  # (), on the device, which nobody waits for
     if sampling == "weighted":
-        return F.broadcast_to(-F.log(N * float(M)), (M, M))
+        return F.broadcast_to(-F.log(N * float(M)), (len(z), M))
     place = xp.arange(M)
-    own = Tensor.wrap((place[:, None] == place).astype(z.dtype))  # (M, M), 1 on the diagonal, 0 elsewhere
+    own = Tensor.wrap((place[shard.first :][: len(z), None] == place).astype(z.dtype))  # 1 on the diagonal, 0 elsewhere
     return F.log(own / N + (1 - own) * (N - 1) / (N * float(max(M - 1, 1))))

@@ -220,7 +220,7 @@ def _kl(rho: float, a: Tensor) -> Tensor:
 
     1 - sigmoid(a) is computed as sigmoid(-a), which is not 0 where the sigmoid rounds to 1.
     """
-    on, off = F.sigmoid(a).mean(axis=0), F.sigmoid(-a).mean(axis=0)  # (D,) both, r_j and 1 - r_j
+    on, off = F.batch_mean(F.sigmoid(a)), F.batch_mean(F.sigmoid(-a))  # (D,) both, r_j and 1 - r_j
     constant = rho * log(rho) + (1 - rho) * log(1 - rho)
     return (constant - rho * F.log(on) - (1 - rho) * F.log(off)).sum()
 

@@ -177,12 +177,14 @@ class VAE(LatentSpace, LikelihoodCodec):
         z = F.reparameterize(mu, log_var, noise)  # (N, D)
         output = self._decoded(z, *y)  # (N, C, H, W)
         nll = self.observation.nll(output, x).mean()  # (), the mean of (N,)
-        return self._weighted(nll, F.gaussian_kl(mu, log_var).mean(axis=0)), z, output  # the mean of (N, D)
+        return self._weighted(nll, F.gaussian_kl(mu, log_var)), z, output
 
     def _weighted(self, nll: Tensor, kl: Tensor) -> VAELoss:
-        """Return the loss of nll () and the KL of each latent (D,), means over a batch: nll + beta * kl, in training
-        mode with warm-up and free bits."""
-        penalty = F.maximum(kl, float(self.free_bits)) if self.training and self.free_bits else kl  # (D,)
+        """Return the loss of nll (), a mean over a batch, and the KL of each latent of each image (N, D): nll + beta *
+        kl, in training mode with warm-up and free bits."""
+        limited = self.training and self.free_bits
+        kl = F.batch_mean(kl) if limited else kl.mean(axis=0)  # (D,): a limit applies to the mean of the whole batch
+        penalty = F.maximum(kl, float(self.free_bits)) if limited else kl  # (D,)
         beta = self.beta_now if self.training and self.kl_warmup else float(self.beta)  # NumPy's would make float64
         return VAELoss(nll + beta * penalty.sum(), nll, kl.sum())
 
@@ -218,12 +220,13 @@ class VAE(LatentSpace, LikelihoodCodec):
         """Return log p(z) - log q(z | x) and -log p(x | z) for draws from q(z | x) = N(mu, exp(log_var)): each
         (samples, N). y: what the decoder is given besides z."""
         samples, noise, N = checks.integer("samples", samples, 1), noise_or_next(noise), len(x)
-        x, mu, log_var, *given = (_repeat(t, samples) for t in (x, mu, log_var, *y))  # (samples * N, ...)
-        z = F.reparameterize(mu, log_var, noise)  # (samples * N, D)
+        noise = noise._replace(example=noise.example * samples)  # as an image has `samples` rows
+        x, mu, log_var, *given = (_repeat(t, samples) for t in (x, mu, log_var, *y))  # (N * samples, ...)
+        z = F.reparameterize(mu, log_var, noise)  # (N * samples, D)
         eps = Tensor.wrap(z.backend.normal(z.shape, z.dtype, noise))  # (z - mu) / sigma; exp(-log_var) could overflow
-        log_ratio = 0.5 * (log_var + eps * eps - z * z).sum(axis=1)  # (samples * N,)
-        nll = self.observation.nll(self._decoded(z, *given), x)  # (samples * N,)
-        return log_ratio.reshape(samples, N), nll.reshape(samples, N)
+        log_ratio = 0.5 * (log_var + eps * eps - z * z).sum(axis=1)  # (N * samples,)
+        nll = self.observation.nll(self._decoded(z, *given), x)  # (N * samples,)
+        return log_ratio.reshape(N, samples).T, nll.reshape(N, samples).T
 
     # ---- plain arrays ----
 
@@ -305,5 +308,6 @@ def _check(likelihood: str, beta: float, kl_warmup: int, free_bits: float, binar
 
 
 def _repeat(x: Tensor, times: int) -> Tensor:
-    """Repeat all of x one time after another: (N, ...) -> (times * N, ...)."""
-    return F.reshape(F.broadcast_to(x, (times, *x.shape)), (times * x.shape[0], *x.shape[1:]))
+    """Repeat each example so many times on end: (N, ...) -> (N * times, ...)."""
+    N, *rest = x.shape
+    return F.reshape(F.broadcast_to(F.unsqueeze(x, 1), (N, times, *rest)), (N * times, *rest))

@@ -19,6 +19,7 @@ from minivae import ops as F
 from minivae.autograd import Tensor, as_tensor
 from minivae.kernels.checks import float_dtype, integer, integers, number
 from minivae.kernels.geometry import Pair, as_pair
+from minivae.shards import current_shard
 
 from . import init
 from .module import Buffer, Module
@@ -157,7 +158,7 @@ class BatchNorm2d(Module):
         x = as_tensor(x)
         if x.ndim != 4:
             raise ValueError(f"BatchNorm2d needs images (N, C, H, W), got shape {x.shape}")
-        if self.training:
+        if self.training and current_shard().leads:
             self.num_batches_tracked.inplace()[...] += 1
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps

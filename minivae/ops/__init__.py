@@ -5,6 +5,7 @@ Importing this package gives the Tensor its operators and methods (operators.py)
 
 from . import operators  # noqa: F401 - gives the Tensor its operators
 from .arithmetic import add, clip, div, maximum, minimum, mul, neg, pow, sub, where
+from .batch import batch_cat, batch_mean, batch_sum
 from .conv import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from .elementwise import (
     abs,
@@ -45,7 +46,10 @@ __all__ = [
     "add",
     "argmax",
     "astype",
+    "batch_cat",
+    "batch_mean",
     "batch_norm",
+    "batch_sum",
     "bernoulli_nll",
     "binary_cross_entropy_with_logits",
     "broadcast_to",

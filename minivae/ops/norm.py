@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from minivae.autograd import Function, Tensor
 from minivae.autograd.tensor import as_tensor
 from minivae.kernels.checks import flag, integer, number, shown
 from minivae.kernels.contract import Array
+from minivae.shards import current_shard
 
 from .arguments import check_dtypes
+from .batch import batch_mean
 
 
 class BatchNorm(Function):
@@ -66,21 +69,47 @@ def batch_norm(
     affine = _affine("batch_norm", x, weight, bias)
     _check_averages(x, running_mean, running_var)
     if flag("training", training):
-        count = x.size // x.shape[1]
+        shard = current_shard()
+        count = (shard.batch or len(x)) * prod(x.shape[2:])
         if count < 2:
             raise ValueError(f"batch_norm needs more than one value per channel in training, got input {x.shape}")
-        moments: list[Array] = []
-        y = BatchNorm.apply(x, *affine, eps=eps, moments=moments)
-        if running_mean is not None and running_var is not None:
-            mean, var = moments
+        y, mean, var = _by_batch(x, affine, eps) if shard.batch is None else _by_shards(x, affine, eps)
+        if running_mean is not None and running_var is not None and shard.leads:
             _move(running_mean, mean, momentum)
             _move(running_var, var * (count / (count - 1)), momentum)
         return y
     if running_mean is None or running_var is None:
         raise ValueError("batch_norm: evaluation (training=False) needs running_mean and running_var")
-    column = (-1, *(1,) * (x.ndim - 2))
-    y = (x - running_mean.detach().reshape(column)) / (running_var.detach() + eps).sqrt().reshape(column)
-    return y * affine[0].reshape(column) + affine[1].reshape(column) if affine else y
+    centred = x - _column(running_mean.detach(), x)
+    return _scaled(centred / _column((running_var.detach() + eps).sqrt(), x), affine)
+
+
+def _by_batch(x: Tensor, affine: tuple[Tensor, ...], eps: float) -> tuple[Tensor, Array, Array]:
+    """Normalise by the statistics of x, and return them too."""
+    moments: list[Array] = []
+    y = BatchNorm.apply(x, *affine, eps=eps, moments=moments)
+    return y, *moments
+
+
+def _by_shards(x: Tensor, affine: tuple[Tensor, ...], eps: float) -> tuple[Tensor, Array, Array]:
+    """Normalise by the statistics of the whole batch, of which x is a shard, and return them too."""
+    centred = x - _column(mean := _batch_mean(x), x)
+    var = _batch_mean(centred * centred)
+    return _scaled(centred / _column((var + eps).sqrt(), x), affine), mean.data, var.data
+
+
+def _batch_mean(x: Tensor) -> Tensor:
+    """(N, C, ...) -> (C,), the mean over all axes but the channel's and all shards."""
+    return batch_mean(x.reshape(*x.shape[:2], -1).mean(axis=2))
+
+
+def _column(values: Tensor, x: Tensor) -> Tensor:
+    """(C,) -> (C, 1, ...), which broadcasts with x (N, C, ...)."""
+    return values.reshape(-1, *(1,) * (x.ndim - 2))
+
+
+def _scaled(x: Tensor, affine: tuple[Tensor, ...]) -> Tensor:
+    return x * _column(affine[0], x) + _column(affine[1], x) if affine else x
 
 
 def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:

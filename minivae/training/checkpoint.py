@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
@@ -33,10 +34,25 @@ KIND = "minivae checkpoint"
 Arrays = dict[str, np.ndarray]
 
 
+_writes: ContextVar[bool] = ContextVar("writes", default=True)
+
+
+@contextmanager
+def writing(allowed: bool) -> Iterator[None]:
+    """Unless it is allowed, save_checkpoint() writes nothing inside the with block: of several ranks one writes."""
+    token = _writes.set(allowed)
+    try:
+        yield
+    finally:
+        _writes.reset(token)
+
+
 def save_checkpoint(path: str | Path, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
     """Write arrays and meta (JSON values) to a .npz or .safetensors file; OSError if the disk or folder refuses."""
     path = Path(path)
     check_suffix(path)
+    if not _writes.get():
+        return
     if taken := [*({META} & arrays.keys()), *({FORMAT, DIGEST} & meta.keys())]:
         raise ValueError(f"the name {taken[0]!r} is taken by the checkpoint itself")
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,15 @@ from minivae.nn.module import Buffer, Module, Parameter, not_finite
 from minivae.optim import ConstantSchedule, Optimizer, Schedule, clip_grad_norm
 from minivae.random import Generator, current_generator, fork, use_generator
 
+from .agreement import agree, check_weights_agree
 from .averages import Averages
 from .callbacks import Callback
+from .checkpoint import writing
 from .plain import plain
 from .progress import Progress, Silent
+from .shard_step import checked_loss, of_batch, shard_step
 from .step_state import StepState
+from .team import ALONE, Team, team
 
 EVALUATION_SEED = 0xE7A1  # evaluations always see the same noise
 
@@ -85,7 +88,8 @@ class Trainer:
     schedule: sets the learning rate after each step of the optimiser; None leaves it as it is. clip_norm: bound on the
     joint norm of all gradients; a model with an adversary has two players, and each has a norm of its own. generator:
     the source of all noise in training, the current one unless given. validation: x or (x, y), whose loss is in each
-    record too. callbacks: called after each epoch; state() has their state.
+    record too. callbacks: called after each epoch; state() has their state. shards: see team.py; under mpiexec each
+    rank makes a Trainer, and all call run() together.
 
     `history` has one record per epoch: epoch, the means of the loss's fields, lr, seconds, images_per_second, and the
     means over the validation data under 'validation_' + name. `stopped`: whether a callback has ended the training.
@@ -101,12 +105,14 @@ class Trainer:
         generator: Generator | None = None,
         validation: np.ndarray | tuple[np.ndarray, np.ndarray] | None = None,
         callbacks: Sequence[Callback] = (),
+        shards: int | None = None,
     ) -> None:
         self.model, self.optimizer, self.batches = model, optimizer, batches
         self._params, self._players = model.parameters(), model.players(optimizer.params)
         self.schedule, self.clip_norm = schedule or ConstantSchedule(optimizer), clip_norm
         self.generator = generator or current_generator()
         self.validation, self.callbacks = validation, list(callbacks)
+        self.team, self._examples = team(shards), 0  # how many examples the whole batch of the present step has
         self.history: list[dict[str, Any]] = []
         self.steps, self.stopped = 0, False
         for callback in self.callbacks:
@@ -118,16 +124,21 @@ class Trainer:
         """Train until `epochs` epochs are done in all or somebody stops it, and return the history.
 
         After each epoch the callbacks and then the functions on_epoch are called; any of them may return True to stop.
+        Of several ranks rank 0 alone shows the progress and calls the functions.
         In the end the model is in evaluation mode, and no gradients are left.
         Raises FloatingPointError, before anything is called, when a loss (also of the validation data), a weight or a
-        gradient stops being finite, and TypeError if what is called returns neither None nor a bool.
+        gradient stops being finite, TypeError if what is called returns neither None nor a bool, and ValueError if the
+        ranks do not train the same model on the same data (agreement.py).
         """
-        model, progress, total_steps = self.model, progress or Silent(), epochs * len(self.batches)
+        model, world, total_steps = self.model, self.team.world, epochs * len(self.batches)
+        progress = progress if progress and world.rank == 0 else Silent()
         with self._session() as session:
             # On a CPU `step` is self.step, on a GPU a recording of it.
-            step = session.prepare(partial(self.step, watched=session.lag == 1), StepState(model, [self.optimizer]))
+            state = StepState(model, [self.optimizer], lambda: [self._examples])
+            step = session.prepare(partial(self.step, watched=session.lag == 1), state)
             if not self.steps:
                 model.prepare(self.batches.x)
+            agree(self.team, model, self.batches, self.generator, self.steps)
             stop = self.stopped
             while len(self.history) < epochs and not stop:
                 epoch, lr = len(self.history) + 1, self.optimizer.lr
@@ -136,14 +147,15 @@ class Trainer:
                 model.train()
                 model.begin_epoch(epoch)
                 model.begin_pass()
-                for batch in map(_as_tuple, self.batches):
+                for chosen in self.batches.indices():
                     model.before_step(self.steps, total_steps)
-                    result = step(*batch)
+                    self._examples = len(chosen)
+                    result = step(*self.batches.take(chosen[self.team.own(len(chosen))]))
                     self.schedule.step()
                     self.steps += 1
-                    averages.add(result, len(batch[0]))
+                    averages.add(result, len(chosen))
                     progress.step({**averages.means(), **averages.speed()})
-                record = {"epoch": epoch, **self._end_epoch(averages, lr)}
+                record = world.broadcast({"epoch": epoch, **self._end_epoch(averages, lr)})
                 self.history.append(record)
                 progress.end_epoch(record)
                 model.end_epoch(self.history)
@@ -153,21 +165,22 @@ class Trainer:
         return self.history
 
     def step(self, *batch: Any, watched: bool) -> Any:
-        """Make one step of the optimiser. On a GPU the session records it once and then replays it without Python.
+        """Make one step of the optimiser, for the examples of the batch that are this rank's (all of them if alone).
 
-        watched: read the loss before the backward pass, and leave the weights alone if it is not finite. Where the
+        On a GPU the session records it once and then replays it without Python. watched: read the loss before the backward pass, and leave the weights alone if it is not finite. Where the
         results of steps lag behind, nothing here may wait for the device.
         """
         self.zero_grad()
-        result = _checked_loss(self.model, self.model.loss(*batch))
-        if watched and not isfinite(float(result.loss)):
-            return result  # Averages raise the error
-        result.loss.backward()
+        of_shard = partial(shard_step, self.model, watched=watched)
+        results, gradients = zip(*self.team.each(of_shard, self._examples, *batch), strict=True)
+        if not gradients[0]:
+            return results[0]  # Averages raise the error
+        self.team.add_up(gradients, self._examples)
         if self.clip_norm is not None:
             for params in self._players:
                 clip_grad_norm(params, self.clip_norm, error_if_nonfinite=watched)
         self.optimizer.step()
-        return result
+        return results[0]
 
     def zero_grad(self) -> None:
         """Forget the gradients, also those of parameters that the optimiser leaves alone."""
@@ -188,9 +201,10 @@ class Trainer:
         """Make the record of the epoch. Raise FloatingPointError if anything in it is not finite."""
         averages.fetch()
         self._check_weights(averages.where)
+        check_weights_agree(self.team.world, self.model)
         record = {**averages.means(), **self.model.end_pass(), "lr": lr, **averages.speed()}
         if self.validation is not None:
-            for name, value in evaluate(self.model, *_as_tuple(self.validation)).items():
+            for name, value in evaluate(self.model, *_as_tuple(self.validation), team=self.team).items():
                 record[f"validation_{name}"] = value
         return record
 
@@ -205,14 +219,17 @@ class Trainer:
     def _asked_to_stop(self, record: dict[str, Any], on_epoch: Sequence[Callable[[dict[str, Any]], Any]]) -> bool:
         """Call all of them and return whether the training is to stop.
 
-        Callbacks come first, so that the checkpoint, which one of the functions writes, has their new state.
+        Callbacks come first, so that the checkpoint, which one of the functions writes, has their new state. All ranks
+        have the callbacks' state; rank 0 alone writes files and calls the functions, and tells what they answer.
         """
-        draw = self.generator.draw
-        for callback in self.callbacks:
-            self.stopped |= _is_true(callback, callback.after_epoch(self.model, record))
-        asked = [_is_true(function, function(record)) for function in on_epoch]
+        draw, world = self.generator.draw, self.team.world
+        with writing(world.rank == 0):
+            for callback in self.callbacks:
+                self.stopped |= _is_true(callback, callback.after_epoch(self.model, record))
+        asked = [_is_true(function, function(record)) for function in on_epoch if world.rank == 0]
         self.generator.draw = draw  # training goes on with the noise that it would have had without them
-        return self.stopped or any(asked)
+        self.stopped, stop = world.broadcast((self.stopped, any(asked)))
+        return self.stopped or stop
 
     # ---- saving and going on ----
 
@@ -254,15 +271,6 @@ class Trainer:
         self.history, self.steps, self.stopped = history, steps, stopped
 
 
-def _checked_loss(model: Trainable, result: Any) -> Any:
-    """Return the result of loss(); TypeError unless it is a named tuple that begins with a scalar Tensor `loss`."""
-    names = getattr(type(result), "_fields", ("",))
-    if names[0] != "loss" or not isinstance(result[0], Tensor) or result[0].size != 1:
-        expected = "a named tuple whose first field is `loss`, a Tensor with one element"
-        raise TypeError(f"{type(model).__name__}.loss() must return {expected}, got {checks.shown(result)}")
-    return result
-
-
 def _as_tuple(data: Any) -> tuple[Any, ...]:
     """Make (x,) of x, and leave (x, y) as it is."""
     return data if isinstance(data, tuple) else (data,)
@@ -277,11 +285,16 @@ def _is_true(asked: Any, answer: Any) -> bool:
 
 @no_grad()
 def evaluate(
-    model: Trainable, x: np.ndarray, y: np.ndarray | None = None, batch_size: int | None = None
+    model: Trainable,
+    x: np.ndarray,
+    y: np.ndarray | None = None,
+    batch_size: int | None = None,
+    team: Team = ALONE,
 ) -> dict[str, float]:
     """Compute the means of the loss's fields over x (with labels y) in evaluation mode, always with the same noise.
 
-    batch_size: the model's evaluation_batch unless given. Raises FloatingPointError for a loss that is not finite.
+    batch_size: the model's evaluation_batch unless given. team: the ranks that evaluate together, each a part of every
+    batch; all of them call this. Raises FloatingPointError for a loss that is not finite.
     """
     training = model.training
     batch_size = model.evaluation_batch if batch_size is None else batch_size
@@ -291,9 +304,17 @@ def evaluate(
         with fork(EVALUATION_SEED), model.parameters()[0].backend.session() as session:
             averages = Averages("evaluation", session.lag)
             for start in range(0, len(x), batch_size):
-                batch = tuple(a[start : start + batch_size] for a in (x, y) if a is not None)
-                averages.add(_checked_loss(model, model.loss(*batch)), len(batch[0]))
-        averages.fetch()
+                examples = min(batch_size, len(x) - start)
+                own = team.own(examples)
+                batch = (a[start + own.start : start + own.stop] for a in (x, y) if a is not None)
+                averages.add(team.each(partial(_loss_of_batch, model), examples, *batch)[0], examples)
+            averages.fetch()
         return {**averages.means(), **model.end_pass()}
     finally:
         model.train(training)
+
+
+@no_grad()
+def _loss_of_batch(model: Trainable, *batch: np.ndarray) -> Any:
+    """Return the loss of the batch of which this is a shard; a new thread needs its own no_grad()."""
+    return of_batch(checked_loss(model, model.loss(*batch)))

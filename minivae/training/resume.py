@@ -72,12 +72,24 @@ class TrainingFile:
             trainer.load_state(arrays, meta)
 
 
+def noted_shards(path: str | Path) -> int | None:
+    """Return into how many shards the training of a checkpoint cuts its batches; 1 for files of older versions.
+
+    None for what is no checkpoint of a training, which restore() refuses. Raises OSError for a file that is not there,
+    ValueError for a damaged one.
+    """
+    with open_checkpoint(path) as file, reading(file.path, KIND):
+        fit = dict(file.meta.get("fit", {}))
+        return int(fit.get("shards", 1)) if fit else None
+
+
 def settings_of(trainer: Trainer, epochs: int) -> dict[str, Any]:
     """Describe a training, without its model and its data, in plain values. A resume must find them unchanged."""
     validation = trainer.validation
     return {
         "epochs": epochs,
         "batch_size": trainer.batches.batch_size,
+        "shards": trainer.team.shards,
         "clip_norm": trainer.clip_norm,
         "trained_parameters": len(trainer.optimizer.params),  # those that are frozen are not among them
         "validation": digest(*validation) if isinstance(validation, tuple) else digest(validation),
@@ -95,7 +107,7 @@ def described(thing: Any) -> dict[str, Any]:
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Name each setting alone: 'epochs', 'optimizer' (its class), 'optimizer.lr', 'callbacks[0].patience', ..."""
-    names = ("epochs", "batch_size", "clip_norm", "validation", "trained_parameters")
+    names = ("epochs", "batch_size", "shards", "clip_norm", "validation", "trained_parameters")
     flat = {name: settings[name] for name in names if name in settings}
     flat["callbacks"] = [callback["class"] for callback in settings["callbacks"]]
     callbacks = {f"callbacks[{i}]": callback for i, callback in enumerate(settings["callbacks"])}

@@ -17,6 +17,7 @@ from minivae.optim import Adam, ConstantSchedule, Optimizer, Schedule
 from .callbacks import BestCheckpoint, Callback, EarlyStopping
 from .loop import Trainer
 from .progress import Progress, progress_for
+from .resume import noted_shards
 
 OnEpoch: TypeAlias = Callable[[dict[str, Any]], Any] | Callback
 MakeOptimizer: TypeAlias = Callable[..., Optimizer]
@@ -43,6 +44,7 @@ class Settings:
     checkpoint: str | Path | None
     resume: bool
     on_epoch: OnEpoch | Sequence[OnEpoch] | None
+    shards: int | None
 
     def __post_init__(self) -> None:
         if self.clip_norm is not None:
@@ -53,6 +55,10 @@ class Settings:
         if self.given_lr is not None and not _takes(self.optimizer, "lr"):
             raise ValueError(f"fit() got lr = {self.given_lr} and an optimizer that sets its own, {self.optimizer!r}")
         self.schedule = checks.function("schedule", ConstantSchedule if self.schedule is None else self.schedule)
+        if self.shards is not None:
+            self.shards = checks.integer("shards", self.shards, 1)
+        elif self.resume and self.checkpoint is not None:
+            self.shards = noted_shards(self.checkpoint)
         self.reporter = _reporter(self.progress)
         called = _called_after_epochs(self.on_epoch)
         self.callbacks = [each for each in called if isinstance(each, Callback)]
@@ -69,7 +75,8 @@ class Settings:
             raise ValueError("optimizer must make an Optimizer of the given parameters, got one of other parameters")
         if schedule.optimizer is not optimizer:
             raise ValueError("schedule must make a Schedule of the given optimizer, got one of another optimizer")
-        return Trainer(model, optimizer, batches, schedule, self.clip_norm, model.generator, validation, self.callbacks)
+        more = self.clip_norm, model.generator, validation, self.callbacks, self.shards
+        return Trainer(model, optimizer, batches, schedule, *more)
 
 
 def _reporter(progress: bool | Progress) -> Progress | None:

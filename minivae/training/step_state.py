@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from minivae.autograd import Tensor
 from minivae.kernels.contract import Array
@@ -20,10 +21,15 @@ STATE = (Parameter, Buffer)
 
 
 class StepState:
-    """It is the State of steps that move a model by these optimisers, with noise of the current generator."""
+    """It is the State of steps that move a model by these optimisers, with noise of the current generator.
 
-    def __init__(self, model: Module, optimizers: Sequence[Optimizer]) -> None:
-        self._model, self._optimizers = model, list(optimizers)
+    values: tells what else the steps take for granted.
+    """
+
+    def __init__(
+        self, model: Module, optimizers: Sequence[Optimizer], values: Callable[[], list[Any]] = lambda: []
+    ) -> None:
+        self._model, self._optimizers, self._more = model, list(optimizers), values
         known = {id(tensor) for _, tensor in model.named_tensors(STATE)}
         moved = [p for optimizer in optimizers for p in optimizer.params]
         self._others = [p for p in moved if id(p) not in known]  # which the model does not have
@@ -50,7 +56,7 @@ class StepState:
         equal_steps = [o.steps.index(step) for o in optimizers for step in o.steps]
         return Snapshot(
             arrays=[tensor._array for tensor in tensors] + moments,
-            values=[generator.seed, *modes, *settings, *equal_steps],
+            values=[generator.seed, *modes, *settings, *equal_steps, *self._more()],
             counters=[generator.draw, *(step for o in optimizers for step in o.steps)],
             tensors=tensors,
             leaves=leaves,

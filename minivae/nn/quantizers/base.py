@@ -29,6 +29,7 @@ from minivae.autograd import Tensor, as_tensor
 from minivae.kernels import checks
 from minivae.kernels.contract import Array
 from minivae.nn.module import Buffer, Module
+from minivae.shards import current_shard
 
 
 class Quantized(NamedTuple):
@@ -127,11 +128,12 @@ class CountingQuantizer(Quantizer):
     pass_counts: Buffer
 
     def _count(self, index: Array, dtype: Any) -> Array:
-        """index (M,) -> how many latents chose each code, (codes,); they count for the pass too."""
-        kernels = self.pass_counts.backend
+        """index (M,) -> how many latents of the batch chose each code, (codes,); they count for the pass too."""
+        kernels, shard = self.pass_counts.backend, current_shard()
         ones = kernels.xp.ones((len(index), 1), dtype)
-        counts: Array = kernels.segment_sum(ones, index, self.codes).reshape(self.codes)
-        self.pass_counts.inplace()[...] += counts.astype(np.int64)
+        counts = shard.sum(kernels.segment_sum(ones, index, self.codes).reshape(self.codes))
+        if shard.leads:
+            self.pass_counts.inplace()[...] += counts.astype(np.int64)
         return counts
 
     def begin_pass(self) -> None:

@@ -67,6 +67,7 @@ from minivae.kernels.contract import Array
 from minivae.nn import init
 from minivae.nn.module import Buffer
 from minivae.random import current_generator
+from minivae.shards import Shard, current_shard
 
 from .base import CountingQuantizer, Quantized, perplexity_and_usage
 from .k_means import k_means
@@ -154,30 +155,44 @@ class VectorQuantizer(CountingQuantizer):
     # ---- learning without gradients ----
 
     def _learn(self, rows: Array, index: Array, counts: Array) -> None:
-        """Appendix A.1 for the latents `rows` (M, D) of a batch, then the restart of dead codes."""
+        """Appendix A.1 for the latents `rows` (M, D) of a batch, then the restart of dead codes.
+
+        Each shard gives what it knows of its latents; one of them changes the codebook.
+        """
+        shard = current_shard()
+        sums = shard.sum(self.codebook.backend.segment_sum(rows, index, self.codes))  # s, (K, D)
+        fresh = self._random_latents(rows, shard) if self.restart and len(rows) else None
+        if not shard.leads:
+            return
         move_average(self.counts, counts, self.decay)  # N, from n
         if self.sums is not None:
-            sums = self.codebook.backend.segment_sum(rows, index, self.codes)  # s, (K, D)
             move_average(self.sums, sums, self.decay)  # m, from s
             N = self.counts.data
             total = N.sum()
             smoothed = (N + self.eps) / (total + self.codes * self.eps) * total
             self.codebook.inplace()[...] = self.sums.data / smoothed[:, None]  # e = m / N
-        if self.restart and len(rows):
-            self._restart_dead_codes(rows, counts)
+        if fresh is not None:
+            self._restart_dead_codes(fresh, counts)
 
-    def _restart_dead_codes(self, rows: Array, counts: Array) -> None:
-        """Put dead codes on latents of the batch.
+    def _random_latents(self, rows: Array, shard: Shard) -> Array:
+        """Return a latent of the batch for each code, (K, D), from the latents `rows` (M, D) of a shard.
 
-        The rows are cut into K equal parts, and a dead code k takes a random row of the k-th part, so that two dead
-        codes take different rows wherever there are enough.
+        The latents of the batch are cut into K equal parts, and code k gets a random one of the k-th part, so that two
+        codes get different ones wherever there are enough.
         """
         xp, device = self.codebook.backend.xp, self.codebook.device
+        each = len(rows) // (shard.examples or len(rows))  # how many latents an example has, where there are shards
+        first, total = shard.first * each, len(rows) if shard.batch is None else shard.batch * each
+        part = xp.arange(self.codes) + current_generator().uniform((self.codes,), np.float64, device)  # in [k, k + 1)
+        chosen = xp.minimum((part * (total / self.codes)).astype(np.int64), total - 1) - first
+        own = (chosen >= 0) & (chosen < len(rows))
+        return shard.sum(xp.where(own[:, None], rows[xp.where(own, chosen, 0)], 0).astype(rows.dtype))
+
+    def _restart_dead_codes(self, fresh: Array, counts: Array) -> None:
+        """Put dead codes on the latents `fresh` (K, D); counts (K,): how often the batch chose each code."""
+        xp = self.codebook.backend.xp
         bound = self.restart * self.counts.data.mean()
         dead = (self.counts.data < bound) & (counts == 0)  # (K,)
-        part = xp.arange(self.codes) + current_generator().uniform((self.codes,), np.float64, device)  # in [k, k + 1)
-        chosen = xp.minimum((part * (len(rows) / self.codes)).astype(np.int64), len(rows) - 1)
-        fresh = rows[chosen]  # (K, D)
         self.codebook.inplace()[...] = xp.where(dead[:, None], fresh, self.codebook.data)
         if self.sums is not None:
             self.sums.inplace()[...] = xp.where(dead[:, None], fresh * (2 * bound), self.sums.data)

@@ -1,0 +1,89 @@
+"""Ranks: the processes that were started together, by mpiexec or by the batch system of a cluster.
+
+    mpiexec -n 4 python -m mpi4py -m minivae train vae        # or: mpiexec -n 4 python -m mpi4py script.py
+
+Nobody tells minivae: the starter sets variables of the environment, and mpi4py (mpi.py) knows the rest. mpi4py is
+imported only where one of them is set or the program has imported it already.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from minivae.kernels import backend_of
+from minivae.kernels.contract import Array
+
+# What starters tell each process about the number of them: MPICH and Intel MPI, Open MPI; and the processes of others.
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PALS_SIZE", "MPI_LOCALNRANKS")
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PALS_RANKID")
+
+
+class World:
+    """A process that is alone. The ranks of mpiexec have the same methods (mpi.py).
+
+    rank: the number of this process, 0 <= rank < size. launched: whether mpiexec has started it.
+    """
+
+    rank, size, launched = 0, 1, False
+
+    def sum(self, array: Array) -> Array:
+        """Return the sum of the arrays of all ranks, in the order of a tree (minivae/shards.py)."""
+        return array
+
+    def buffer(self, count: int, like: Array) -> Array:
+        """Return an array (count,) of the backend and dtype of another one, for sums of that many numbers.
+
+        It may be the same one each time, and so may be what sum() makes of it.
+        """
+        array: Array = backend_of(like).xp.empty(count, like.dtype)
+        return array
+
+    def broadcast(self, value: Any) -> Any:
+        """Return the value that rank 0 has given."""
+        return value
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values that all ranks have given, in their order."""
+        return [value]
+
+
+def started(environment: Mapping[str, str]) -> int | None:
+    """Return how many processes were started together, 0 if that is not said, None for a process that is alone."""
+    for name in SIZES:
+        if environment.get(name, "").isdigit():
+            return int(environment[name])
+    return 0 if any(name in environment for name in RANKS) else None
+
+
+@cache
+def world() -> World:
+    """Return the ranks that were started together with this process.
+
+    Raises ImportError where there are several and mpi4py or its MPI is missing, RuntimeError where mpi4py uses another
+    MPI than that of the mpiexec that has started them, so that each process takes itself for the only one.
+    """
+    count = started(os.environ)
+    if count is None and "mpi4py.MPI" not in sys.modules:
+        return World()
+    try:
+        from .mpi import MpiWorld
+    except (ImportError, RuntimeError) as error:
+        if count is not None and count < 2:
+            return World()
+        raise ImportError(
+            f"this is one of {count or 'several'} processes of mpiexec, which need mpi4py and the library of an MPI: "
+            f"pip install 'minivae[mpi]' ({error})"
+        ) from None
+    ranks = MpiWorld()
+    if (count or 0) > 1 and ranks.size == 1:
+        raise RuntimeError(
+            f"mpiexec has started {count} processes, but the MPI of mpi4py, {ranks.library}, sees only one: "
+            "start them with the mpiexec of that MPI, `python -m mpi4py --mpi-lib-version` names it"
+        )
+    return ranks
