@@ -105,7 +105,11 @@ def _check_part(name: str, x: np.ndarray | None, count: int | None, ndim: int, k
     """
     if x is None and count is not None:
         return
-    if not (type(x) is np.ndarray or (count is None and isinstance(x, LazyArray))) or x.dtype.kind not in kinds or not x.dtype.isnative:
+    if (
+        not (type(x) is np.ndarray or (count is None and isinstance(x, LazyArray)))
+        or x.dtype.kind not in kinds
+        or not x.dtype.isnative
+    ):
         raise TypeError(f"{name} must be a plain array of dtype kind {' or '.join(kinds)}, got {checks.shown(x)}")
     if x.ndim != ndim or (count is not None and len(x) != count):
         raise ValueError(f"{name} must have {ndim} axes{'' if count is None else f' and {count} rows'}, got {x.shape}")

@@ -25,8 +25,9 @@ class Batches:
 
     A batch is x[chosen] or, if y is given, the pair (x[chosen], y[chosen]). x: (N, ...) with N >= 1, an array or a
     LazyArray, of which each batch reads its own examples; y: (N, ...) or None. The order of epoch e depends on (seed,
-    e) alone: it is the stable argsort of N random words. Without `shuffle` it is that of the data. The last batch holds the examples that are left over; `drop_last` omits it if it is
-    short. After a `break`, or after load_state_dict(), the next iteration continues with the batch that comes next.
+    e) alone: it is the stable argsort of N random words. Without `shuffle` it is the order of the data. The last batch
+    holds the examples that are left over; `drop_last` omits it if it is short. After a `break`, or after
+    load_state_dict(), the next iteration continues with the batch that comes next.
 
     An iteration is take(chosen()) again and again. Whoever needs a part of each batch, as one of several processes
     does, calls chosen() for the indices of the whole batch and take() with some of them.

@@ -21,7 +21,7 @@ import numpy as np
 
 from minivae.kernels import checks
 
-SAMPLE, SAMPLE_BYTES, SAMPLE_LEAST = 4096, 1 << 25, 100  # of sample(): the most examples and bytes; at least so many
+SAMPLE, SAMPLE_BYTES, SAMPLE_LEAST = 4096, 1 << 24, 100  # of sample(): the most examples and bytes; at least so many
 Step = Callable[[np.ndarray], np.ndarray]
 
 
@@ -162,7 +162,7 @@ class LazyArray:
 
     def sample(self) -> np.ndarray:
         """Read examples at even distances, or all of them if they are few: at most 4,096, and no more than 100 if
-        these take more than 32 MiB."""
+        these take more than 16 MiB."""
         return self[self.spaced()]
 
 
