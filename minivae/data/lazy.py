@@ -82,20 +82,24 @@ class LazyArray:
         Raises TypeError for other indices, IndexError for those out of range, ValueError for bad values, with the index
         of the first one, and for a file that has changed, OSError for a file that is gone.
         """
+        rows = self._rows_at(index)
+        return self._read(rows) if rows.ndim else self._read(rows[None])[0]
+
+    def _rows_at(self, index: Any) -> np.ndarray:
+        """The rows of the source at an int (), at a slice or at ints (n,); TypeError or IndexError for others."""
         N = len(self)
         if isinstance(index, slice):
-            return self._read(np.arange(*index.indices(N)))
+            index = np.arange(*index.indices(N))
         index = np.asarray(index)
         if index.ndim > 1 or (index.size and index.dtype.kind not in "iu"):
             raise TypeError(f"examples are read by a slice or by ints (n,), got {checks.shown(index)}")
         if index.size and not -N <= index.min() <= index.max() < N:
             raise IndexError(f"there are {N} examples, got an index from {index.min()} to {index.max()}")
-        positions = np.atleast_1d(index).astype(np.int64)
-        examples = self._read(np.where(positions < 0, positions + N, positions))
-        return examples if index.ndim else examples[0]
+        index = index.astype(np.int64)
+        positions = np.where(index < 0, index + N, index)
+        return positions if self._rows is None else self._rows[positions]
 
-    def _read(self, positions: np.ndarray) -> np.ndarray:
-        rows = positions if self._rows is None else self._rows[positions]
+    def _read(self, rows: np.ndarray) -> np.ndarray:
         if not len(rows):
             return np.empty((0, *self.shape[1:]), self.dtype)
         if (rows[:-1] <= rows[1:]).all():
@@ -119,10 +123,10 @@ class LazyArray:
     def _check_finite(self, batch: np.ndarray, rows: np.ndarray) -> None:
         finite = np.isfinite(batch)
         if not finite.all():
-            first, *inside = map(int, np.unravel_index(int(np.argmin(finite)), finite.shape))
-            name, row = self.place(int(rows[first]))
-            value = batch[(first, *inside)]
-            raise ValueError(f"{name} must be finite: there is {value} at index {(row, *inside)}")
+            first = np.unravel_index(int(np.argmin(finite)), finite.shape)
+            name, row = self.place(int(rows[first[0]]))
+            place = (row, *map(int, first[1:]))
+            raise ValueError(f"{name} must be finite: there is {batch[first]} at index {place}")
 
     def _blame(self, batch: np.ndarray, rows: np.ndarray) -> None:
         """Raise the ValueError of the first example that has one by itself, with its place."""
@@ -149,10 +153,9 @@ class LazyArray:
             return self
         return LazyArray(self.source, self._rows, (*self.steps, step), shape, dtype)
 
-    def select(self, positions: np.ndarray) -> Any:
-        """Return a LazyArray of the examples at these positions, ints (n,), of which nothing is read."""
-        rows = positions if self._rows is None else self._rows[positions]
-        return LazyArray(self.source, rows, self.steps, self.shape[1:], self.dtype)
+    def select(self, index: Any) -> Any:
+        """Return a LazyArray of the examples at a slice or at ints (n,), of which nothing is read."""
+        return LazyArray(self.source, self._rows_at(index), self.steps, self.shape[1:], self.dtype)
 
     def spaced(self) -> np.ndarray:
         """The positions of sample(): all of them, or at most SAMPLE at even distances."""
