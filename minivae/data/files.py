@@ -122,7 +122,7 @@ def load_png_folder(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
     loose, by_class = _pngs(folder), {p.name: _pngs(p) for p in sorted(folder.iterdir()) if p.is_dir()}
     by_class = {name: pngs for name, pngs in by_class.items() if pngs}
     if bool(loose) == bool(by_class):
-        raise ValueError(f"{str(folder)!r} must hold PNG files, or sub-folders of PNG files; it holds {_both(loose)}")
+        raise ValueError(f"{str(folder)!r} must hold PNG files, sub-folders of them, or .npy files; it holds {_both(loose)}")
     images: list[np.ndarray] = []
     stated = stored = 0
     for path in (paths := loose or [p for pngs in by_class.values() for p in pngs]):
