@@ -122,7 +122,8 @@ def load_png_folder(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
     loose, by_class = _pngs(folder), {p.name: _pngs(p) for p in sorted(folder.iterdir()) if p.is_dir()}
     by_class = {name: pngs for name, pngs in by_class.items() if pngs}
     if bool(loose) == bool(by_class):
-        raise ValueError(f"{str(folder)!r} must hold PNG files, sub-folders of them, or .npy files; it holds {_both(loose)}")
+        found = "both" if loose else "no PNG files"
+        raise ValueError(f"{str(folder)!r} must hold PNG files, sub-folders of them, or .npy files; it holds {found}")
     images: list[np.ndarray] = []
     stated = stored = 0
     for path in (paths := loose or [p for pngs in by_class.values() for p in pngs]):
@@ -137,10 +138,6 @@ def load_png_folder(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
     classes = tuple(by_class)
     labels = np.repeat(np.arange(len(classes)), [len(pngs) for pngs in by_class.values()]) if classes else None
     return (np.ascontiguousarray(x), labels), classes or None
-
-
-def _both(loose: list[Path]) -> str:
-    return "both" if loose else "no PNG files"
 
 
 def pngs_below(folder: Path) -> Iterator[Path]:
