@@ -214,12 +214,13 @@ class TestTraining:
     @pytest.mark.parametrize("name", MODELS)
     def test_it_ends_in_the_model_of_the_array_in_memory(self, tmp_path, name):
         x, path = pixels(60), tmp_path / "checkpoint.npz"
-        states, scores, digests = [], [], []
+        states, scores, losses, digests = [], [], [], []
         for images in (x / np.float32(255), mapped(tmp_path / "x.npy", x)):
             model = MODELS[name]()
             model.fit(images, validation=images[:20], checkpoint=path)
             states.append(model.state_dict())
             scores.append(model.score_samples(images))
+            losses.append(mv.training.evaluate(model, images))
             meta = mv.training.load_checkpoint(path)[1]
             digests.append((meta["batches"]["digest"], meta["fit"]["validation"]))
             codes = model.encode(images)
@@ -229,6 +230,7 @@ class TestTraining:
         for key in first:
             same(np.asarray(second[key]), np.asarray(first[key]))
         same(*scores[::-1])
+        assert losses[0] == losses[1]
         assert digests[0] == digests[1]
 
     def test_binarized_images_of_several_blocks(self, tmp_path, monkeypatch):
