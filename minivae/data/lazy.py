@@ -171,7 +171,9 @@ class LazyArray:
 
 def lazily(x: Any) -> LazyArray | None:
     """x as a LazyArray if it is one or maps a file (np.memmap); None for what is in memory."""
-    return LazyArray(x) if isinstance(x, np.memmap) else x if isinstance(x, LazyArray) else None
+    if isinstance(x, np.memmap) and x.mode is not None:  # what is computed from one in memory has no mode
+        return LazyArray(x)
+    return x if isinstance(x, LazyArray) else None
 
 
 def lazy_images(x: Any) -> LazyArray | None:

@@ -69,6 +69,7 @@ def test_a_prior(tmp_path, folder, with_prior):
     done = succeeded("train", "prior", run, *QUICK["prior"])
     same_models(run / "prior.npz", in_memory / "prior.npz")
     assert numbers(done.stdout) == numbers(before.stdout)
+    assert "wrote 20 images as codes" in succeeded("compress", run, folder, tmp_path / "images.mvc").stdout
     refused(minivae_command("train", "prior", run, *QUICK["prior"], "--mirrored", "--force"), "images in memory")
 
 

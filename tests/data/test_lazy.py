@@ -135,6 +135,13 @@ class TestImages:
         flat = model.check_images(mapped(tmp_path / "flat.npy", x.reshape(30, 16)))
         same(flat[2:9], in_memory[2:9])
 
+    def test_what_is_computed_from_a_mapped_file_is_in_memory(self, tmp_path):
+        x = mapped(tmp_path / "x.npy", pixels(30)).astype(np.float32)
+        assert isinstance(x, np.memmap)
+        with pytest.raises(ValueError, match="pixels must lie in"):
+            mv.models.VAE((1, 4, 4), 2, "dense", hidden=(8,)).check_images(x)
+        same(autoencoder().check_images(x), np.asarray(x))
+
     def test_shape_and_dtype_are_checked_at_once(self, tmp_path):
         with pytest.raises(ValueError, match=r"images must have shape \(N, 1, 4, 4\) or .*, got \(10, 1, 4, 3\)"):
             autoencoder().fit(mapped(tmp_path / "x.npy", pixels(10)[..., :3]))
