@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from minivae import manual_seed, models
-from minivae.data import Dataset, LazyArray
+from minivae.data import Dataset
+from minivae.data.lazy import LazyArray
 from minivae.models.base import Estimator
 
 from . import gallery, images, options

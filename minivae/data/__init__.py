@@ -22,7 +22,7 @@ from . import files, idx, moving_clothes, shapes, shards, sound, syllables, vide
 from .batches import Batches
 from .lazy import LazyArray, in_memory, select
 
-__all__ = ["Batches", "Dataset", "LazyArray", "check_finite", "load", "names"]
+__all__ = ["Batches", "Dataset", "check_finite", "load", "names"]
 
 SHAPES_TRAIN, SHAPES_TEST, SHAPES_IMAGE = 4000, 1000, (1, 32, 32)
 SYLLABLES_TRAIN, SYLLABLES_TEST, SEGMENT = 2400, 200, (1, 1, 4096)  # SEGMENT: also of the user's own sounds

@@ -81,7 +81,15 @@ class Batches:
         return self._order[1][start : start + self.batch_size]
 
     def take(self, indices: np.ndarray) -> Any:
-        """Return the examples at these indices, ints (n,), as a batch: x[indices] or (x[indices], y[indices])."""
+        """Return the examples at these indices, ints (n,), as a batch: x[indices] or (x[indices], y[indices]).
+
+        Raises TypeError unless they are ints, ValueError for another shape and for those that are not in [0, N).
+        """
+        indices, N = checks.array("indices", indices, "iu"), len(self.x)
+        if indices.ndim != 1:
+            raise ValueError(f"indices must have shape (n,), got {indices.shape}")
+        if indices.size and not 0 <= indices.min() <= indices.max() < N:
+            raise ValueError(f"indices must be in [0, {N}), got {indices.min()} to {indices.max()}")
         return self.x[indices] if self.y is None else (self.x[indices], self.y[indices])
 
     def __iter__(self) -> Iterator[Any]:

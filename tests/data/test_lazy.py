@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from strategies import examples
 
 import minivae as mv
-from minivae.data import Batches, LazyArray, lazy, shards
+from minivae.data import Batches, lazy, shards
 from minivae.data.batches import digest
+from minivae.data.lazy import LazyArray
 from minivae.data.shards import Shards
 from minivae.models.squared_error import SquaredErrorCodec
 
