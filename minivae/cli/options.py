@@ -99,7 +99,8 @@ def force(parser: Parser) -> None:
 
 def data(parser: Parser) -> None:
     """Add the options that say which images a new model is trained and tested on."""
-    known = f"data set: {', '.join(datasets.names())}, a .npy or .npz file, or a folder of PNGs, sounds or videos"
+    known = f"data set: {', '.join(datasets.names())}, a .npy or .npz file, or a folder of "
+    known += "PNGs, .npy files, sounds or videos"
     parser.add_argument("--data", default="fashion-mini", help=known)
     shape = (
         "shape C H W of an image: flat rows of a file are given it, other images must have it (default: as they are); "

@@ -13,6 +13,7 @@ import numpy as np
 
 from minivae import manual_seed, models
 from minivae.data import Dataset
+from minivae.data.lazy import LazyArray
 from minivae.models.base import Estimator
 
 from . import gallery, images, options
@@ -138,6 +139,8 @@ def _with_mirrored(
     """Collect the images that a prior learns and their labels, of --mirrored with those of the mirror images."""
     x, y = model.check_images(data.x_train), data.y_train
     if whole.name in MIRRORED if args.mirrored is None else args.mirrored:
+        if isinstance(data.x_train, LazyArray):
+            raise ValueError(f"--mirrored is for images in memory; those of {whole.name!r} are read batch by batch")
         x, y = np.concatenate([x, x[..., ::-1]]), None if y is None else np.concatenate([y, y])
     return x, y
 

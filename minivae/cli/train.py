@@ -71,6 +71,6 @@ def _train(args: argparse.Namespace) -> None:
         trained = Run(args.out, model, args.device)
         trained.drop_other_prior()
         finish(run, args, model, trained, data)
-        view_of(model).draw(model, data, args.out)
+        view_of(model).draw(model, data.in_memory(), args.out)
         write_report(args.out)
     print(f"model, metrics, pictures and report.html are in {args.out}/")

@@ -43,6 +43,7 @@ import numpy as np
 from minivae import ops as F
 from minivae.autograd import Tensor
 from minivae.data.batches import images_as_floats, range_text
+from minivae.data.lazy import lazy_images
 from minivae.kernels import checks
 from minivae.nn import CausalConv1d, Conv1d, Conv2d, ConvTranspose2d, Module, ReLU, Sequential
 from minivae.nn.networks import check_image_shape
@@ -253,10 +254,13 @@ class VideoVQVAE(VQVAE):
 
     def check_clips(self, x: Any) -> np.ndarray:
         """Return check_images(x) for clips with any number of frames."""
-        x = images_as_floats(x)
+        lazy = lazy_images(x)
+        x = images_as_floats(x) if lazy is None else lazy
         if x.ndim != 5 or x.shape[2:] != tuple(self.image_shape[1:]) or not x.shape[1]:
             wanted = ", ".join(map(str, map(int, self.image_shape[1:])))
             raise ValueError(f"clips must have shape (N, T, {wanted}), got {x.shape}")
+        if lazy is not None:
+            return lazy.checked(self.check_clips, x.shape[1:], self.parameters()[0].dtype)
         with np.errstate(over="ignore"):  # numbers beyond the model's dtype become infinite, which is reported
             x = x.astype(self.parameters()[0].dtype, copy=False)
         checks.check_finite(x, "clips")
