@@ -112,8 +112,9 @@ class Team:
                 if any(process.poll() is not None for process in self._processes):
                     raise RuntimeError(self._said()) from None
                 continue
-            connection.settimeout(PATIENCE)
-            return connection.makefile("rw")
+            with connection:  # its file keeps it open
+                connection.settimeout(PATIENCE)
+                return connection.makefile("rw")
         raise RuntimeError(f"not ready within {PATIENCE:g} s: {self._said()}")
 
     def _said(self) -> str:
@@ -154,7 +155,8 @@ class Turns:
     def _wait(self) -> None:
         seconds = time.perf_counter() - self._began
         if self._file is None:
-            self._file = socket.create_connection(("127.0.0.1", self._port)).makefile("rw")
+            with socket.create_connection(("127.0.0.1", self._port)) as connection:
+                self._file = connection.makefile("rw")
         else:
             parts = {name: total / self._steps for name, total in self.parts.items()}
             self._file.write(json.dumps({"seconds": seconds / self._steps, "parts": parts}) + "\n")

@@ -19,6 +19,7 @@ from mpi4py import MPI
 
 from minivae.autograd.graph import Leaf, leaf_gradients
 from minivae.kernels.contract import Array
+from minivae.shards import tree_sum
 from minivae.training.loop import Trainer
 
 Gradients = dict[Leaf, Array]
@@ -39,8 +40,7 @@ class Message:
     def put(self, leaf: Leaf, *gradients: Array) -> None:
         """Put the sum of one or two gradients of a leaf into the array."""
         part, shape = self._parts[leaf]
-        place = self.own[part].reshape(shape)
-        np.add(*gradients, out=place) if len(gradients) > 1 else np.copyto(place, gradients[0])
+        tree_sum(gradients, out=self.own[part].reshape(shape))
 
     def start(self) -> None:
         self._request = self._comm.Ialltoall(self.own, self.received)

@@ -1,6 +1,6 @@
 """A process of a contender of minivae: it trains as fit() does, and sleeps between its turns.
 
-    python -m benchmarks.scaling.train_minivae CONTENDER PORT        (or under mpiexec; the driver starts it)
+python -m benchmarks.scaling.train_minivae CONTENDER PORT        (or under mpiexec; the driver starts it)
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,8 @@ def main() -> None:
     mv.manual_seed(0)
     model = Model(arch="conv")
     model.turns = turns
-    try:
+    with suppress(Ended):
         trainer(contender, model).run(10**6)
-    except Ended:
-        pass
 
 
 def trainer(contender: Contender, model: Model) -> Trainer:

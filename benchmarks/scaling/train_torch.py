@@ -1,6 +1,6 @@
 """A process of a contender of PyTorch: the same network, batch and optimiser, with DistributedDataParallel over gloo.
 
-    python -m benchmarks.scaling.train_torch CONTENDER PORT FILE RANK        (the driver starts it)
+python -m benchmarks.scaling.train_torch CONTENDER PORT FILE RANK        (the driver starts it)
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ def main() -> None:
     mv.manual_seed(0)
     net: Any = Loss(twin(mv.models.VAE(arch="conv"), channels_last=True))
     if contender.way == "ddp":
-        distributed.init_process_group(
-            "gloo", init_method=f"file://{file}", rank=rank, world_size=contender.ranks
-        )
+        distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=contender.ranks)
         net = nn.parallel.DistributedDataParallel(net)
     net.train()
     try:
