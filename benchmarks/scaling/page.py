@@ -227,7 +227,7 @@ def draw(report: Report, path: Path) -> bool:
     curves.plot(RANKS, RANKS, color="black", linewidth=0.8, linestyle=":", label="proportional")
     curves.set_xticks(RANKS, map(str, RANKS))
     curves.set_xlabel("ranks, each one core of this machine")
-    curves.set_title("a MODEL, not measured: times as many images/s", fontsize=9)
+    curves.set_title("a MODEL: times as many images/s", fontsize=9)
     curves.legend(fontsize=6)
     figure.savefig(path, dpi=90)
     return True
