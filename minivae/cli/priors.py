@@ -89,6 +89,8 @@ def train(args: argparse.Namespace) -> None:
         of_prior.begin()
         validation = (validation_maps, y_validation) if prior.conditional else validation_maps
         of_prior.fit(prior, args, maps, y if prior.conditional else None, validation=validation)
+        if not of_prior.leads:
+            return
         finish(of_prior, args, prior, run, whole)
         view_of(model).draw_samples(run, gallery.SHEET, run.folder / "samples.png", Asked())
         write_report(run.folder)
@@ -118,13 +120,15 @@ def _train_priors_of_levels(args: argparse.Namespace, run: Run, model: models.VQ
             print(f"{images.sizes(args.validation, learning[0], validation[0], whole.x_test)} maps", flush=True)
             part.begin()
             part.fit(level, args, *learning, validation=validation if level.conditional else validation[0])
+            trained.append(level)
+            if not part.leads:
+                continue
             if prefix == TOP:
                 draw_course(part, args, level)
             else:
-                finish(part, args, level, run, whole, *trained)
+                finish(part, args, level, run, whole, trained[0])
                 view_of(model).draw_samples(run, gallery.SHEET, run.folder / "samples.png", Asked())
                 write_report(run.folder)
-            trained.append(level)
     print(f"priors, metrics, samples and report.html are in {run.folder}/")
 
 

@@ -68,6 +68,8 @@ def _train(args: argparse.Namespace) -> None:
             run.fit(model, args, x_train, validation=x_validation)
         else:
             run.fit(model, args, x_train, data.y_train, validation=(x_validation, y_validation))
+        if not run.leads:
+            return
         trained = Run(args.out, model, args.device)
         trained.drop_other_prior()
         finish(run, args, model, trained, data)

@@ -123,6 +123,7 @@ class Trainer:
         self.generator = generator or current_generator()
         self.validation, self.callbacks = validation, list(callbacks)
         self.team, self._examples = team(shards), 0  # how many examples the whole batch of the present step has
+        self.team.check_batch(batches.batch_size)
         self.history: list[dict[str, Any]] = []
         self.steps, self.stopped = 0, False
         for callback in self.callbacks:
