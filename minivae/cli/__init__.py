@@ -13,7 +13,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout
 
 from minivae import __version__
 from minivae.training.ranks import is_first, world
@@ -75,7 +75,8 @@ def _main(argv: Sequence[str] | None, ranks: World) -> int:
 
 def _run(argv: Sequence[str] | None, ranks: World) -> int:
     try:
-        args = _parsed(argv)
+        with redirect_stderr(open(os.devnull, "w")) if ranks.rank else nullcontext():
+            args = _parsed(argv)  # rank 0 says what is wrong with the words of all
         if ranks.size > 1 and not args.parser.command.startswith("train "):
             raise ValueError(f"{args.parser.command!r} is the work of one process, got {ranks.size} ranks of mpiexec")
         args.command(args)
