@@ -70,9 +70,9 @@ class PerFrame(Module):
 class TimeBlock(Module):
     """(N, T, C, h, w) -> the same: x + conv1(relu(causal(relu(x)))), along time, for each position (i, j) alone."""
 
-    def __init__(self, channels: int, inner: int, kernel: int, dilation: int) -> None:
-        self.conv = CausalConv1d(channels, inner, kernel, dilation)
-        self.project = Conv1d(inner, channels, 1)
+    def __init__(self, channels: int, inner: int, kernel: int, dilation: int, bias: bool) -> None:
+        self.conv = CausalConv1d(channels, inner, kernel, dilation, bias=bias)
+        self.project = Conv1d(inner, channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         N, T, C, h, w = x.shape
@@ -81,11 +81,11 @@ class TimeBlock(Module):
         return x + F.transpose(F.reshape(y, (N, h, w, C, T)), (0, 4, 3, 1, 2))
 
 
-def _blocks(channels: int, inner: int, blocks: int, kernel: int) -> list[Module]:
+def _blocks(channels: int, inner: int, blocks: int, kernel: int, bias: bool) -> list[Module]:
     """Make residual blocks in the frame and over time in turns."""
     layers: list[Module] = []
     for i in range(blocks):
-        layers += [PerFrame(ResidualBlock(channels, inner)), TimeBlock(channels, inner, kernel, 2**i)]
+        layers += [PerFrame(ResidualBlock(channels, inner, bias)), TimeBlock(channels, inner, kernel, 2**i, bias)]
     return layers
 
 
@@ -93,10 +93,11 @@ class Encoder(Module):
     """Clips (N, T, C, H, W) -> z_e (N, D, T h, w), h = H / 4 and w = W / 4."""
 
     def __init__(self, colours: int, channels: int, inner: int, blocks: int, kernel: int, dim: int) -> None:
-        first = Conv2d(colours, channels, 4, stride=2, padding=1)  # (N T, channels, H / 2, W / 2)
-        second = Conv2d(channels, channels, 4, stride=2, padding=1)  # (N T, channels, H / 4, W / 4)
-        last = PerFrame(ReLU(), Conv2d(channels, dim, 1))  # (N, T, D, h, w)
-        self.layers = Sequential(PerFrame(first, ReLU(), second), *_blocks(channels, inner, blocks, kernel), last)
+        first = Conv2d(colours, channels, 4, stride=2, padding=1, bias=False)  # (N T, channels, H / 2, W / 2)
+        second = Conv2d(channels, channels, 4, stride=2, padding=1, bias=False)  # (N T, channels, H / 4, W / 4)
+        last = PerFrame(ReLU(), Conv2d(channels, dim, 1, bias=False))  # (N, T, D, h, w)
+        between = _blocks(channels, inner, blocks, kernel, bias=False)
+        self.layers = Sequential(PerFrame(first, ReLU(), second), *between, last)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 5:
@@ -114,7 +115,7 @@ class Decoder(Module):
         first = PerFrame(Conv2d(dim, channels, 1))  # (N, T, channels, h, w)
         up = ConvTranspose2d(channels, channels, 4, stride=2, padding=1)  # (N T, channels, H / 2, W / 2)
         last = ConvTranspose2d(channels, colours, 4, stride=2, padding=1)  # (N T, C, H, W)
-        self.layers = Sequential(first, *_blocks(channels, inner, blocks, kernel), PerFrame(ReLU(), up, ReLU(), last))
+        self.layers = Sequential(first, *_blocks(channels, inner, blocks, kernel, bias=True), PerFrame(ReLU(), up, ReLU(), last))
 
     def forward(self, z: Tensor) -> Tensor:
         N, D, rows, w = z.shape
