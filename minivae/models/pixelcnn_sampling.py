@@ -78,7 +78,7 @@ class Sampler:
         """
         *stages, H, W = self.model.map_shape
         C = self.model.channels
-        self.biases = self.model.biases(None if y is None else self.model.tensor(y))
+        self.biases, self.moved = self.model.conditioning(None if y is None else self.model.tensor(y))
         self.maps = self.kernels.xp.zeros((n, *(stages or (1,)), H, W), np.int64)
         self.above = [self._zeros(n, H + layer.reach, W + 2 * layer.reach, C) for layer in self.layers]
         self.finite = self.kernels.xp.ones((n,), bool)  # all logits so far
@@ -111,6 +111,8 @@ class Sampler:
         stages = self._by_stage(self.maps[:, :, i, j])  # views, which see what is drawn below
         for s in range(len(stages)):
             logits = self.model.logits_of_stage(left, *stages[:s]).data  # (n, values)
+            if self.moved is not None and s == 0:
+                logits = logits + self.moved.logits_at(self.maps[:, 0], i, j).data
             self.finite &= self.kernels.xp.isfinite(logits).all(axis=1)
             self.maps[:, s, i, j] = draw(logits, self.temperature)
         if self.on_position is not None:
