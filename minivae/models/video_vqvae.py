@@ -145,6 +145,7 @@ class VideoVQVAE(VQVAE):
         channels: int = 64,
         residual_channels: int = 32,
         blocks: int = 2,
+        encoder_blocks: int = 2,
         time_kernel: int = 3,
         likelihood: str = "bernoulli",
         update: str = "ema",
@@ -159,6 +160,7 @@ class VideoVQVAE(VQVAE):
         warm_start: bool = False,
     ) -> None:
         self.blocks = checks.integer("blocks", blocks, 0, most=MOST_BLOCKS)
+        self.encoder_blocks = checks.integer("encoder_blocks", encoder_blocks, 0, most=MOST_BLOCKS)
         self.time_kernel = checks.integer("time_kernel", time_kernel, 1)
         checks.choice("likelihood", likelihood, PIXEL_BY_PIXEL)
         super().__init__(
@@ -191,13 +193,14 @@ class VideoVQVAE(VQVAE):
         check_multiples(image_shape[1:], STRIDE)
 
     def _make_encoder(self) -> Encoder:
-        return Encoder(int(self.image_shape[1]), *self._sizes(), self.code_dim)
+        return Encoder(*self._sizes(), self.encoder_blocks, self.time_kernel, self.code_dim)
 
     def _make_decoder(self) -> Decoder:
-        return Decoder(int(self.image_shape[1]), *self._sizes(), self.code_dim, self.frame_map[0])
+        return Decoder(*self._sizes(), self.blocks, self.time_kernel, self.code_dim, self.frame_map[0])
 
-    def _sizes(self) -> tuple[int, int, int, int]:
-        return self.channels, self.residual_channels, self.blocks, self.time_kernel
+    def _sizes(self) -> tuple[int, int, int]:
+        """Return the colours of a frame, and the channels outside and inside of the residual blocks."""
+        return int(self.image_shape[1]), self.channels, self.residual_channels
 
     @property
     def frames(self) -> int:

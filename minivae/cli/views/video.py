@@ -88,8 +88,9 @@ def _options(parser: Parser) -> None:
     parser.set_defaults(data="moving-clothes", batch_size=16)
     codebook.add_options(parser, 16, "number of codes in the codebook")
     parser.set_defaults(channels=32)
-    blocks = "number of pairs of a residual block in the frame and one over time, in the encoder and in the decoder"
-    options.count(parser, "--blocks", 2, blocks, least=0, most=100)
+    blocks = "number of pairs of a residual block in the frame and one over time, in the "
+    options.count(parser, "--blocks", 2, f"{blocks}decoder", least=0, most=100)
+    options.count(parser, "--encoder-blocks", 0, f"{blocks}encoder", least=0, most=100)
     kernel = "number of frames that a convolution over time reads; with 1 each frame is coded by itself"
     options.count(parser, "--time-kernel", 1, kernel, most=100)
     options.likelihood(parser)
@@ -105,6 +106,7 @@ def _build(args: argparse.Namespace, data: Dataset) -> Estimator:
         data.x_train.shape[1:],
         **codebook.arguments(args),
         blocks=args.blocks,
+        encoder_blocks=args.encoder_blocks,
         time_kernel=args.time_kernel,
         likelihood=args.likelihood,
     )
