@@ -237,8 +237,7 @@ class PixelCNN(Autoregressive):
         """
         maps = self._maps(maps)
         stages = by_stage(maps)
-        biases, moved = self.conditioning(self._condition(y, len(maps)))
-        _, left = self._stacks(self.features(*stages), biases)
+        _, left, moved = self._stacks(self.features(*stages), self._condition(y, len(maps)))
         logits = [self.logits_of_stage(left, *stages[:s]) for s in range(len(stages))]
         if moved is not None:
             logits[0] = logits[0] + moved.logits(stages[0].data)
@@ -255,16 +254,21 @@ class PixelCNN(Autoregressive):
             x = x + self.later[s].features(codes)
         return x
 
-    def _stacks(self, x: Tensor, biases: list[Bias]) -> tuple[Tensor, Tensor]:
-        """features() of maps, x (N, H, W, C) -> `above` and `left` of the last layer, (N, H, W, C) both."""
+    def _stacks(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor, Moved | None]:
+        """features() of maps, x (N, H, W, C) -> `above` and `left` of the last layer, (N, H, W, C) both, and what is
+        moved."""
+        biases, moved = self.conditioning(y)
         above = F.pad(x[:, :-1], [(1, 0), (0, 0), (0, 0)])  # (N, H, W, C): row i has the values of row i - 1
         left = F.pad(x[:, :, :-1], [(1, 0), (0, 0)])  # (N, H, W, C): column j has those of column j - 1
         for layer, bias in zip(self.stack, biases, strict=True):
             above, left = layer(above, left, bias)
-        return above, left
+        return above, left, moved
 
     def conditioning(self, y: Tensor | None) -> tuple[list[Bias], Moved | None]:
-        """V y for each layer, of labels y (N,) or contexts y (N, M, h, w); None in its place where there is no y."""
+        """V y for each layer, of labels y (N,) or contexts y (N, M, h, w), and the moved map of a context with motion.
+
+        There is None in their place where there is no y.
+        """
         if y is None:
             return [(None, None)] * self.layers, None
         layers: list[Any] = list(self.stack)

@@ -23,7 +23,7 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor
-from minivae.kernels import backend_of, checks
+from minivae.kernels import checks
 from minivae.nn import Conv2d, Embedding, Linear, Module, ModuleList
 from minivae.ops.linear import Embedding as Lookup
 
@@ -45,10 +45,11 @@ class ContextBlock(Module):
 
 
 class ContextNetwork(Module):
-    """A stack of maps of integers (N, M, h, w) -> features (N, H, W, C), the h of equation 5.
+    """A stack of maps of integers (N, M, h, w) -> features (N, H, W, C), the h of equation 5, and the first map moved.
 
     values: of each of the M maps, integers in [0, values[m]). Each has a table of its own, and what the tables give to
-    a position is added up.
+    a position is added up. motion, outputs: the reach of Motion and its number of logits; with motion = 0 nothing is
+    moved, and there is None in its place.
     """
 
     def __init__(

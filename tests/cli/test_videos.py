@@ -40,7 +40,7 @@ def test_training_leaves_a_model_strips_and_gifs(run):
     out, trained, with_prior = run
     assert mv.models.load(out / "model.npz").image_shape == (5, 1, 16, 16)
     assert "10 training and 2 test clips (5, 1, 16, 16)" in trained.stdout
-    assert "50 training and 10 test maps" in with_prior.stdout
+    assert "70 training and 10 test maps" in with_prior.stdout
     for name in ("reconstructions", "samples", "codes", "training"):
         assert is_picture(out / f"{name}.png")
     assert frames_of(out / "reconstructions.gif") == (5, 50)

@@ -85,9 +85,9 @@ def given_frames(frames: int) -> int:
 
 
 def _options(parser: Parser) -> None:
-    parser.set_defaults(data="moving-clothes", batch_size=16)
-    codebook.add_options(parser, 16, "number of codes in the codebook")
-    parser.set_defaults(channels=32)
+    parser.set_defaults(data="moving-clothes", batch_size=16, lr=3e-3)
+    codebook.add_options(parser, 64, "number of codes in the codebook")
+    parser.set_defaults(channels=48)
     blocks = "number of pairs of a residual block in the frame and one over time, in the "
     options.count(parser, "--blocks", 2, f"{blocks}decoder", least=0, most=100)
     options.count(parser, "--encoder-blocks", 0, f"{blocks}encoder", least=0, most=100)
@@ -113,4 +113,4 @@ def _build(args: argparse.Namespace, data: Dataset) -> Estimator:
 
 
 TEXT = "train a vector-quantised autoencoder of videos"
-COMMANDS = (Command("vqvae-video", TEXT, 20, _options, _build, of="videos"),)
+COMMANDS = (Command("vqvae-video", TEXT, 4, _options, _build, of="videos"),)
