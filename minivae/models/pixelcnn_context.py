@@ -24,7 +24,7 @@ import numpy as np
 from minivae import ops as F
 from minivae.autograd import Tensor
 from minivae.kernels import checks
-from minivae.nn import Conv2d, Embedding, Linear, Module, ModuleList
+from minivae.nn import Conv2d, Embedding, Module, ModuleList
 from minivae.ops.linear import Embedding as Lookup
 
 from .pixelcnn_motion import Motion, Moved

@@ -7,7 +7,8 @@ most R = `reach` places along each axis. That is a mixture of (2 R + 1)^2 expert
 
 By the chain rule, with the positions before p in raster order known, the experts are weighed by Bayes' rule:
 
-    P(k_p | before) = sum over d of w_pd P(k_p | last_(p - d)),    w_pd ~ P(d) prod over q before p of P(k_q | last_(q - d)).
+    P(k_p | before) = sum over d of w_pd P(k_p | last_(p - d)),
+    w_pd = P(d) prod over q before p of P(k_q | last_(q - d)), scaled such that the sum over d is 1.
 
 So as soon as the first row of a thing is drawn, the motion is known, and the rest is copied. Two simplifications make
 this a part of the network. An expert that copied wrong m times loses m nats times a learned number `evidence`. And what

@@ -14,18 +14,20 @@ nats under a uniform prior.
     k_t = k(x_1, ..., x_t),        x_hat_t = x_hat(k_1, ..., k_t).
 
 So what is decoded does not change when more frames follow, a clip can be continued from its first frames, and the
-networks take clips of any length: before the first frame there are zeros. Each of the `blocks` has a residual block of
+networks take clips of any length: before the first frame there are zeros. Each of the blocks has a residual block of
 3 x 3 convolutions in the frame and one of a causal convolution over time, whose taps are `dilation` frames apart:
 
     x_t + W_2 relu(W_1 * relu(x))_t        W_1 reads the frames t, t - dilation, ..., t - (K - 1) dilation.
 
-The dilation is 1 in the first block and doubles with each: with kernels of K = 3, two blocks see 6 frames back, the
-encoder and the decoder each. A code need not say again what the codes of earlier frames have said: where a thing moves,
-the decoder has it from there.
+The dilation is 1 in the first block and doubles with each: with kernels of K = 3, two blocks see 6 frames back, in
+the encoder and in the decoder. A code need not say again what the codes of earlier frames have said: where a thing
+moves, the decoder has it from there.
 
-With K = 1 each frame is coded and decoded by itself. Then a thing that moves by whole places moves its codes, unchanged
-but at the borders of the frame, and a prior of codes has less to learn than where a code says what is new (README,
-"Video").
+**Motion.** With K = 1 each frame is coded and decoded by itself. Then a thing that moves by whole places moves its
+codes, and a prior has little to learn: see pixelcnn_motion.py. Two things help that these codes are the same ones. The
+encoder has no biases: black is 0 in all of its layers, as what it finds beyond the edges is, so that the same black has
+the same code everywhere. And `encoder_blocks` may be less than `blocks`: with none, a code sees 10 x 10 pixels, and
+what a code sees of a thing is less often cut by an edge.
 
 **The prior** of the codes goes frame by frame, P(k) = prod_t P(k_t | k_t-1, k_t-2): see video_prior.py.
 
@@ -115,7 +117,9 @@ class Decoder(Module):
         first = PerFrame(Conv2d(dim, channels, 1))  # (N, T, channels, h, w)
         up = ConvTranspose2d(channels, channels, 4, stride=2, padding=1)  # (N T, channels, H / 2, W / 2)
         last = ConvTranspose2d(channels, colours, 4, stride=2, padding=1)  # (N T, C, H, W)
-        self.layers = Sequential(first, *_blocks(channels, inner, blocks, kernel, bias=True), PerFrame(ReLU(), up, ReLU(), last))
+        self.layers = Sequential(
+            first, *_blocks(channels, inner, blocks, kernel, bias=True), PerFrame(ReLU(), up, ReLU(), last)
+        )
 
     def forward(self, z: Tensor) -> Tensor:
         N, D, rows, w = z.shape
@@ -128,8 +132,9 @@ class VideoVQVAE(VQVAE):
 
     image_shape: (T, C, H, W), at least two frames, H and W multiples of 4. codes, code_dim: K and D. channels,
     residual_channels: of the convolutions and inside of the blocks. blocks: how many pairs of a residual block in the
-    frame and one over time the encoder has, and the decoder. time_kernel: K of the convolutions over time. likelihood:
-    'bernoulli', 'continuous-bernoulli' or 'gaussian'. The others: see VQVAE, nn.VectorQuantizer and Estimator.
+    frame and one over time the decoder has, encoder_blocks: the encoder. time_kernel: K of the convolutions over time.
+    likelihood: 'bernoulli', 'continuous-bernoulli' or 'gaussian'. The others: see VQVAE, nn.VectorQuantizer and
+    Estimator.
 
     fit(), loss(), score_samples() and bound() take clips of T frames; encode(), decode() and reconstruct() also of
     more or fewer. Raises TypeError and ValueError for arguments of other types and ranges.

@@ -128,7 +128,9 @@ class TestCausality:
         model, x = model_of({**SMALL, "blocks": 0, "encoder_blocks": 0}), clips(2)
         frames = mv.models.VQVAE(SHAPE[1:], 5, 2, 3, 2, 0).to(dtype=np.float64)
         own = model.state_dict()
-        biases = {n: np.zeros_like(a) for n, a in frames.state_dict().items() if n[:7] == "encoder" and n[-4:] == "bias"}
+        biases = {
+            n: np.zeros_like(a) for n, a in frames.state_dict().items() if n[:7] == "encoder" and n[-4:] == "bias"
+        }
         named = [n for n in frames.state_dict() if n.startswith(("encoder", "decoder"))]
         names = [n for n in named if n not in biases]
         of_own = [n for n in own if n.startswith(("encoder", "decoder"))]
@@ -191,7 +193,7 @@ def test_it_comes_back_from_a_file(settings, tmp_path):
     np.testing.assert_array_equal(again.reconstruct(x), model.reconstruct(x))
 
 
-@pytest.mark.cpu_only("trains for 60 steps")
+@pytest.mark.cpu_only("trains for 120 steps")
 def test_a_direction_that_no_single_frame_shows_is_in_the_codes_of_two():
     """A bar moves up or down; in the last frame of both it is at the same place, but what came before differs.
 
@@ -201,7 +203,7 @@ def test_a_direction_that_no_single_frame_shows_is_in_the_codes_of_two():
     x[0, 0, 0, :4] = x[1, 0, 0, 4:] = 1  # frame 0: above, or below
     x[:, 1, 0, 2:6] = 1  # frame 1: in the middle
     settings = {"image_shape": (2, 1, 8, 8), "codes": 8, "code_dim": 4, "channels": 8, "residual_channels": 8}
-    model = VideoVQVAE(**settings, blocks=1, encoder_blocks=1, random_state=0, epochs=60, lr=0.01, batch_size=32)
+    model = VideoVQVAE(**settings, blocks=1, encoder_blocks=1, random_state=0, epochs=120, lr=0.01, batch_size=32)
     model.fit(np.repeat(x, 16, axis=0))
     assert np.abs(model.reconstruct(x) - x).mean() < 0.1
 

@@ -19,9 +19,11 @@ from ..pixels import in_unit_interval
 from ..runs import Run
 from ..text import Numbers, fixed, print_table
 from .view import PAIRS, Asked, Command
-from .vqvae import TEMPERATURE, VQVAEView, asked_prior
+from .vqvae import VQVAEView, asked_prior
 
 GIVEN = 4  # frames that a continuation is given, if a clip has more
+# Unless another is asked for. Below 1, where an empty place is the likeliest at each position, many a clip is empty.
+TEMPERATURE = 1.0
 SEED = 0x71DE0  # of the continuations in the table
 
 
@@ -49,7 +51,7 @@ class VideoView(VQVAEView):
 
     def draw_samples(self, run: Run, count: int, path: Path, asked: Asked) -> None:
         model: Any = run.model
-        prior, temperature, _ = asked_prior(run, asked)
+        prior, temperature, _ = asked_prior(run, asked, TEMPERATURE)
         x = model.sample(count, prior, temperature)
         title = f"clips from the prior of frames at temperature {temperature:g} and the decoder"
         videos.save_clips(path, [figures.contrast(x, x)], ["sampled"], title, video.FRAME_RATE)
