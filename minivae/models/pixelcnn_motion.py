@@ -63,13 +63,13 @@ class Motion(Module):
         self.reach, displacements = reach, (2 * reach + 1) ** 2
         self.embedding = Embedding(values[0] + 1, channels)  # E, whose last row is for what is beyond the map
         self.copied = Embedding(values[0] + 1, outputs)  # T
-        _set(self.copied.weight, COPY * np.eye(*self.copied.weight.shape))
+        _set(self.copied.weight, COPY * np.eye(values[0] + 1, outputs))
         self.evidence = init.constant((1,), EVIDENCE, np.float32)
         self.of_all = Linear(H * W * channels, displacements)  # B
         if len(values) > 1:
             self.of_past = Linear((len(values) - 1) * displacements, displacements, bias=False)  # D
             weight = self.of_past.weight
-            _set(weight, weight.numpy() + CARRY_ON * np.eye(*weight.shape))
+            _set(weight, weight.numpy() + CARRY_ON * np.eye(displacements, weight.shape[1]))
 
     def forward(self, features: Tensor, maps: Any) -> Moved:
         N, H, W, C = features.shape

@@ -70,7 +70,7 @@ def test_the_table_has_the_bound_and_psnr_beside_repeating_the_last_frame(run, f
     }
     assert list(rows) == [
         "its reconstruction",
-        "the continuation at temperature 1",
+        "the continuation at temperature 0.85",
         "the continuation at temperature 0",
         "the frame before it",
         "the frame before it, reconstructed",
