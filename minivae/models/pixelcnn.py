@@ -162,7 +162,7 @@ class PixelCNN(Autoregressive):
 
     context_shape, context_values: of a model of maps given other maps, its context: their size (h, w), and for each of
     M maps the number K_m of its values, integers in [0, K_m). Or None. context_blocks: residual blocks that read it.
-    context_motion: by how many places, at most, the first map is moved (pixelcnn_context.py); 0 without such a part.
+    context_motion: by how many places, at most, the first map is moved (pixelcnn_motion.py); 0 without such a part.
     The methods take such contexts (N, M, h, w) as y.
 
     Raises TypeError and ValueError for arguments of other types and ranges, and for even kernels.
