@@ -28,7 +28,7 @@ from .views.view import Asked
 # Options that are not given. A WaveNet has so many layers that it sees all codes of a sequence.
 OF_MAPS: dict[str, Any] = {"epochs": 20, "batch_size": 128, "channels": 32, "layers": 5}
 OF_SEQUENCES: dict[str, Any] = {"epochs": 10, "batch_size": 32, "channels": 64}
-OF_CLIPS: dict[str, Any] = {**OF_MAPS, "batch_size": 32}  # frame by frame it takes more steps
+OF_CLIPS: dict[str, Any] = {**OF_MAPS, "epochs": 5, "batch_size": 32}  # each clip has many maps
 MIRRORED = ("fashion-mini", "fashion-mnist")  # data whose mirror images are as good: no digits, no letters
 
 
@@ -81,8 +81,9 @@ def train(args: argparse.Namespace) -> None:
         mirrored = len(x) > len(data.x_train)
         maps, validation_maps, test_maps = model.encode(x), model.encode(x_validation), data.x_test
         if isinstance(model, models.VideoVQVAE):  # frame by frame, each given those before it
-            examples = models.VideoPrior(prior, model.frames).examples
-            (maps, y), (validation_maps, y_validation) = examples(maps), examples(validation_maps)
+            of_clips = models.VideoPrior(prior, model.frames)
+            maps, y = of_clips.training_examples(maps)
+            validation_maps, y_validation = of_clips.examples(validation_maps)
             test_maps = data.x_test.reshape(-1, *data.x_test.shape[2:])
         sizes = images.sizes(args.validation, maps, validation_maps, test_maps)
         print(f"{sizes} maps{', one half of the training maps of mirror images' if mirrored else ''}", flush=True)

@@ -26,7 +26,7 @@ __all__ = ["Batches", "Dataset", "check_finite", "load", "names"]
 
 SHAPES_TRAIN, SHAPES_TEST, SHAPES_IMAGE = 4000, 1000, (1, 32, 32)
 SYLLABLES_TRAIN, SYLLABLES_TEST, SEGMENT = 2400, 200, (1, 1, 4096)  # SEGMENT: also of the user's own sounds
-CLIPS_TRAIN, CLIPS_TEST, CLIP, VIDEO_CLIP = 1000, 200, (8, 1, 32, 32), (8, 3, 64, 64)  # VIDEO_CLIP: of the user's own
+CLIPS_TRAIN, CLIPS_TEST, CLIP, VIDEO_CLIP = 4000, 200, (8, 1, 32, 32), (8, 3, 64, 64)  # VIDEO_CLIP: of the user's own
 HELD_OUT = 10  # every tenth image becomes a test image where the data set has no test part
 
 

@@ -166,6 +166,7 @@ OWN: dict[str, dict[str, Argument]] = {
         "image_shape": Argument((2, 1, 4, 4), integers(1, count=4)),
         "channels": Argument(2, integer(1)),
         "blocks": Argument(1, integer(0, 1000)),
+        "encoder_blocks": Argument(1, integer(0, 1000)),
         "time_kernel": Argument(2, integer(1)),
         "likelihood": Argument("bernoulli", choice("bernoulli", "continuous-bernoulli", "gaussian")),
     },

@@ -39,7 +39,7 @@ EXEMPT = {
     "Tensor.wrap": "for code that has just made the array; it trusts its caller",
     "nn.Module.forward": "abstract",
     "nn.Module.named_tensors": "takes a class, for the package's own use",
-    **{f"models.PixelCNN.{n}": MADE for n in ("features", "logits_of_stage", "biases")},
+    **{f"models.PixelCNN.{n}": MADE for n in ("features", "logits_of_stage", "conditioning")},
     **{f"models.WaveNet.{n}": MADE for n in ("from_skips", "biases")},
     **{n: "a base class, see the quantisers" for n in public() if n.startswith("nn.Quantizer")},
     **{f"nn.{n}.code_shape": "called by the model with the size of its latents" for n in QUANTIZERS},
