@@ -220,7 +220,8 @@ class Trainer:
         check_weights_agree(self.team.world, self.model)
         record = {**averages.means(), **self.model.end_pass(), "lr": lr, **averages.speed()}
         if self.validation is not None:
-            for name, value in evaluate(self.model, *_as_tuple(self.validation), team=self.team).items():
+            x, *y = _as_tuple(self.validation)
+            for name, value in evaluate(self.model, x, y[0] if y else None, team=self.team).items():
                 record[f"validation_{name}"] = value
         return record
 

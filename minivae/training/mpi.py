@@ -39,7 +39,7 @@ class MpiWorld(World):
     def __init__(self, shared: bool = True) -> None:
         self.comm = MPI.COMM_WORLD.Dup()
         self.rank, self.size = self.comm.rank, self.comm.size
-        self.node = self.comm.Split_type(MPI.COMM_TYPE_SHARED)  # the ranks of this machine
+        self.node: Any = self.comm.Split_type(MPI.COMM_TYPE_SHARED)  # the ranks of this machine
         self._sums: dict[str, _Sum] = {}
         self._make: Any = _SharedSum if shared and self.node.size == self.size else _MessageSum
 
@@ -145,7 +145,7 @@ class _SharedSum(_Sum):
         whole = rows * length * dtype.itemsize if world.rank == 0 else 0
         self._window = MPI.Win.Allocate_shared(whole, dtype.itemsize, comm=world.node)
         self._window.Lock_all()
-        memory, _ = self._window.Shared_query(0)
+        memory: Any = self._window.Shared_query(0)[0]
         self._rows = np.frombuffer(memory, dtype, rows * length).reshape(rows, length)
         self.own = self._rows[world.rank]
         self.own[...] = 0
