@@ -17,10 +17,10 @@ SHAPE = (1, 8, 8)
 IMAGE = {"image_shape": SHAPE, "latent_dim": 3, "channels": (2, 3), "hidden": (5,)}
 DENSE = {"image_shape": SHAPE, "latent_dim": 3, "hidden": (5,)}
 # Codes that go out of use within a step, so that some are restarted.
-CODEBOOK = {"codes": 6, "code_dim": 2, "residual_channels": 2, "decay": 0.5, "restart": 0.6}
-VQ = {"image_shape": SHAPE, "channels": 3, "residual_blocks": 1, **CODEBOOK}
+CODEBOOK = {"codes": 6, "code_dim": 2, "residual_channels": 4, "decay": 0.5, "restart": 0.6}
+VQ = {"image_shape": SHAPE, "channels": 4, "residual_blocks": 1, **CODEBOOK}
 FSQ = {"image_shape": SHAPE, "channels": 3, "residual_channels": 2, "quantizer": "fsq", "levels": (3, 2)}
-VQ1D = {"image_shape": (1, 1, 16), "channels": 3, "strides": (2, 2), "dilations": (1,), **CODEBOOK}
+VQ1D = {"image_shape": (1, 1, 16), "channels": 4, "strides": (2, 2), "dilations": (1,), **CODEBOOK}
 VIDEO = {"image_shape": (2, 1, 8, 8), "channels": 3, "blocks": 1, "time_kernel": 2, **CODEBOOK}
 PIXELS = {"map_shape": (3, 4), "values": 4, "channels": 3, "layers": 2, "first_kernel": 3, "hidden": 5, "dropout": 0.3}
 CONTEXT = {"context_shape": (2, 2), "context_values": (3,), "context_blocks": 1}
