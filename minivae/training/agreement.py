@@ -17,8 +17,8 @@ from minivae.kernels import cpu_choice
 from minivae.nn.module import Buffer, Module, Parameter
 from minivae.random import Generator
 
-from .ranks import World
 from .team import Team
+from .world import World
 
 
 def agree(team: Team, model: Module, batches: Batches, generator: Generator, steps: int) -> None:

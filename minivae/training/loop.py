@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from .callbacks import Callback
 from .checkpoint import writing
 from .plain import plain
 from .progress import Progress, Silent
-from .shard_step import checked_loss, of_batch, shard_step
+from .sharded import backward_in_shards, checked_loss, evaluate_in_shards
 from .step_state import StepState
 from .team import ALONE, Team, team
 
@@ -167,20 +168,24 @@ class Trainer:
     def step(self, *batch: Any, watched: bool) -> Any:
         """Make one step of the optimiser, for the examples of the batch that are this rank's (all of them if alone).
 
-        On a GPU the session records it once and then replays it without Python. watched: read the loss before the backward pass, and leave the weights alone if it is not finite. Where the
-        results of steps lag behind, nothing here may wait for the device.
+        On a GPU the session records it once and then replays it without Python. watched: read the loss before the
+        backward pass, and leave the weights alone if it is not finite. Where the results of steps lag behind, nothing
+        here may wait for the device.
         """
         self.zero_grad()
-        of_shard = partial(shard_step, self.model, watched=watched)
-        results, gradients = zip(*self.team.each(of_shard, self._examples, *batch), strict=True)
-        if not gradients[0]:
-            return results[0]  # Averages raise the error
-        self.team.add_up(gradients, self._examples)
+        if self.team.cut(self._examples):
+            result = backward_in_shards(self.team, self._examples, self.model, *batch, watched=watched)
+        else:
+            result = checked_loss(self.model, self.model.loss(*batch))
+            if not watched or isfinite(float(result.loss)):
+                result.loss.backward()
+        if watched and not isfinite(float(result.loss)):
+            return result  # Averages raise the error
         if self.clip_norm is not None:
             for params in self._players:
                 clip_grad_norm(params, self.clip_norm, error_if_nonfinite=watched)
         self.optimizer.step()
-        return results[0]
+        return result
 
     def zero_grad(self) -> None:
         """Forget the gradients, also those of parameters that the optimiser leaves alone."""
@@ -307,14 +312,8 @@ def evaluate(
                 examples = min(batch_size, len(x) - start)
                 own = team.own(examples)
                 batch = (a[start + own.start : start + own.stop] for a in (x, y) if a is not None)
-                averages.add(team.each(partial(_loss_of_batch, model), examples, *batch)[0], examples)
+                averages.add(evaluate_in_shards(team, examples, model, *batch), examples)
             averages.fetch()
         return {**averages.means(), **model.end_pass()}
     finally:
         model.train(training)
-
-
-@no_grad()
-def _loss_of_batch(model: Trainable, *batch: np.ndarray) -> Any:
-    """Return the loss of the batch of which this is a shard; a new thread needs its own no_grad()."""
-    return of_batch(checked_loss(model, model.loss(*batch)))

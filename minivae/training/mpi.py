@@ -18,7 +18,7 @@ from minivae.kernels import backend_of
 from minivae.kernels.contract import Array
 from minivae.shards import tree_sum
 
-from .ranks import World
+from .world import World
 
 SMALL = 2**14  # bytes; a smaller array is sent whole to all ranks, each of which makes the sum
 ALIGNED = 16  # numbers; where a part begins

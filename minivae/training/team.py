@@ -30,7 +30,8 @@ from minivae.random import current_generator, use_generator
 from minivae.shards import Shard, tree_sum, use_shard
 
 from .lockstep import Sum, in_lockstep
-from .ranks import World, world
+from .ranks import world
+from .world import World
 
 T = TypeVar("T")
 SHARDS = 4  # of a batch under mpiexec, unless somebody asks for another number
@@ -96,15 +97,8 @@ class Team:
         """Return the sum over all shards of all ranks; arrays: those of this rank's shards, in order."""
         return self.world.sum(tree_sum(arrays))
 
-    def add_up(self, gradients: Sequence[dict[Leaf, Array]], examples: int) -> None:
-        """Give each leaf the sum of its gradients over all shards of a batch of so many examples.
-
-        gradients: what each() has returned, those of this rank's shards.
-        """
-        if not self.cut(examples):
-            for leaf, gradient in gradients[0].items():
-                leaf.grad = gradient
-            return
+    def add_up(self, gradients: Sequence[dict[Leaf, Array]]) -> None:
+        """Give each leaf the sum of its gradients over all shards; gradients: those of this rank's shards, in order."""
         by_dtype: dict[str, list[Leaf]] = {}
         for leaf, gradient in gradients[0].items():
             by_dtype.setdefault(gradient.dtype.str, []).append(leaf)

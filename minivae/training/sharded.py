@@ -1,4 +1,4 @@
-"""What one shard of a batch adds to a training step: its loss and its gradients. A batch that is not cut is one shard.
+"""The loss and the gradients of a batch that is cut into shards.
 
 The loss of a batch is a mean over its examples. With n_s examples in shard s and n in the batch,
 
@@ -10,34 +10,55 @@ the same in all shards, and as the n_s / n add up to 1 it counts once.
 
 from __future__ import annotations
 
+from functools import partial
 from math import isfinite
 from typing import Any
 
-from minivae.autograd import Tensor
+from minivae.autograd import Tensor, no_grad
 from minivae.autograd.graph import Leaf, leaf_gradients
 from minivae.kernels import checks
 from minivae.kernels.contract import Array
 from minivae.shards import current_shard
 
+from .team import Team
 
-def shard_step(model: Any, *batch: Any, watched: bool) -> tuple[Any, dict[Leaf, Array]]:
-    """Return the loss of the whole batch, and what this shard adds to the gradient of each leaf.
 
-    watched: make no backward pass, and return no gradients, if the loss is not finite.
+def backward_in_shards(team: Team, examples: int, model: Any, *rows: Any, watched: bool) -> Any:
+    """Give all leaves the gradients of the loss of a batch of so many examples, and return the loss.
+
+    rows: those of the batch that are this rank's. watched: give none if the loss is not finite.
     """
-    result = checked_loss(model, model.loss(*batch))
-    whole = of_batch(result)
-    if watched and not isfinite(float(whole.loss)):
-        return whole, {}
-    loss = result.loss
+    results, gradients = zip(*team.each(partial(_backward, model, watched), examples, *rows), strict=True)
+    if gradients[0]:
+        team.add_up(gradients)
+    return results[0]
+
+
+def _backward(model: Any, watched: bool, *rows: Any) -> tuple[Any, dict[Leaf, Array]]:
+    """Return the loss of the batch, and what this shard of it adds to the gradient of each leaf."""
+    result = checked_loss(model, model.loss(*rows))
+    of_batch, loss = _of_batch(result), result.loss
+    if watched and not isfinite(float(of_batch.loss)):
+        return of_batch, {}
     if loss._node is None:
         raise RuntimeError(f"{type(model).__name__}.loss() must depend on a parameter that requires gradients")
     dy = loss.backend.xp.full(loss.shape, current_shard().share, loss.dtype)
-    return whole, dict(leaf_gradients(loss._node, dy))
+    return of_batch, dict(leaf_gradients(loss._node, dy))
 
 
-def of_batch(result: Any) -> Any:
-    """Return the loss of the whole batch, for a result of loss() of this shard: the mean of each field."""
+def evaluate_in_shards(team: Team, examples: int, model: Any, *rows: Any) -> Any:
+    """Return the loss of a batch of so many examples, of which `rows` are this rank's."""
+    return team.each(partial(_evaluate, model), examples, *rows)[0]
+
+
+@no_grad()
+def _evaluate(model: Any, *rows: Any) -> Any:
+    """Return the loss of the batch; no_grad() is for the thread that a shard runs in."""
+    return _of_batch(checked_loss(model, model.loss(*rows)))
+
+
+def _of_batch(result: Any) -> Any:
+    """Return the means of the fields over the batch, for those of a shard."""
     shard = current_shard()
     if shard.batch is None:
         return result
