@@ -67,7 +67,7 @@ def _of_batch(result: Any) -> Any:
         return result
     xp = result.loss.backend.xp
     means = shard.sum(xp.stack([field.data.reshape(()) for field in result]) * shard.share)
-    return type(result)(*(Tensor.wrap(mean.reshape(field.shape)) for mean, field in zip(means, result, strict=True)))
+    return type(result)(*(Tensor.wrap(means[i : i + 1].reshape(field.shape)) for i, field in enumerate(result)))
 
 
 def checked_loss(model: Any, result: Any) -> Any:
