@@ -10,15 +10,16 @@ MINIVAE_CPU=reference or MINIVAE_CPU=native decides by hand.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["backend", "backend_of", "cpu_choice", "use_cpu"]
+__all__ = ["backend", "backend_of", "cpu_choice", "thread_context", "use_cpu"]
 
 
 class CpuChoice(NamedTuple):
@@ -64,6 +65,15 @@ def cpu_choice() -> CpuChoice:
     if _chosen is None:
         _chosen = _choose(os.environ.get("MINIVAE_CPU"))
     return _chosen
+
+
+def thread_context() -> Callable[[], AbstractContextManager[None]]:
+    """A function that makes contexts in which other threads compute as this one does now.
+
+    A thread has its own current GPU and stream (cuda/engine.py). On a CPU there is nothing that they have to know.
+    """
+    launcher = sys.modules.get(f"{__name__}.cuda.launcher")
+    return nullcontext if launcher is None else launcher.thread_context()
 
 
 @contextmanager

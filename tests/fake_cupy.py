@@ -8,6 +8,7 @@ device has `total` bytes. If memory that a captured graph uses is freed, which m
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,16 +73,30 @@ class MemoryPool:
         self.kept.clear()
 
 
+class Current(threading.local):
+    """What CuPy keeps for each thread: the allocator of using_allocator(), the current stream and device."""
+
+    allocator: Callable[[int], Pointer] | None = None
+    stream: Any = None
+    device = 0
+
+
 class FakeCuPy(SimpleNamespace):
     def __init__(
-        self, available: bool = True, version: str = "14.2.0", nvrtc_found: bool = True, total: int = 1000
+        self,
+        available: bool = True,
+        version: str = "14.2.0",
+        nvrtc_found: bool = True,
+        total: int = 1000,
+        devices: int = 1,
     ) -> None:
         self.free, self.addresses, self.violations = total, count(), list[str]()
         self.pools: list[MemoryPool] = []
         self.capturing: set[int] | None = None  # addresses that the current capture uses
         self.graphs = weakref.WeakSet[Any]()
-        self.default = MemoryPool(self)
-        self.allocator: Callable[[int], Pointer] = self.default.malloc
+        self.default, self.current, self.devices = MemoryPool(self), Current(), devices
+        self.null = Stream(self)
+        self.set_allocator(self.default.malloc)
         self.ndarray, self.__version__ = arrays.DeviceArray, version
         self.get_default_memory_pool = lambda: self.default
 
@@ -93,30 +108,41 @@ class FakeCuPy(SimpleNamespace):
         self.cuda = SimpleNamespace(
             is_available=lambda: available,
             nvrtc=SimpleNamespace(getVersion=version_of_nvrtc),
-            get_allocator=lambda: self.allocator,
-            set_allocator=lambda allocator: setattr(self, "allocator", allocator),
+            get_allocator=self.get_allocator,
+            set_allocator=self.set_allocator,
             using_allocator=self.using_allocator,
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
             Memory=lambda size: Memory(self, size),
             MemoryPointer=lambda memory, offset: Pointer(memory),
             MemoryPool=lambda allocator=None: MemoryPool(self, allocator),
             Stream=lambda non_blocking: Stream(self),
-            get_current_stream=lambda: None,
+            Device=lambda number: Device(self, number),
+            get_current_stream=lambda: self.current.stream or self.null,
             runtime=SimpleNamespace(
-                memGetInfo=lambda: (self.free, total), getDevice=lambda: 0, CUDARuntimeError=CUDARuntimeError
+                memGetInfo=lambda: (self.free, total),
+                getDevice=lambda: self.current.device,
+                getDeviceCount=lambda: self.devices,
+                deviceGetPCIBusId=lambda device: f"0000:{device:02X}:00.0",
+                CUDARuntimeError=CUDARuntimeError,
             ),
         )
 
+    def get_allocator(self) -> Callable[[int], Pointer]:
+        return self.current.allocator or self.allocator_of_all
+
+    def set_allocator(self, allocator: Callable[[int], Pointer]) -> None:
+        self.allocator_of_all = allocator
+
     def alloc(self, size: int) -> Pointer:
         """Allocate an array and launch a kernel that writes to it, during a capture into the graph."""
-        pointer = self.allocator(size)
+        pointer = self.get_allocator()(size)
         if self.capturing is not None:
             self.capturing.add(pointer.mem.address)
         return pointer
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Allocate an array to which the host writes and no captured kernel does."""
-        pointer = self.allocator(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        pointer = self.get_allocator()(int(np.prod(shape)) * np.dtype(dtype).itemsize)
 
         def set_(array: np.ndarray) -> None:
             if any(pointer.mem.address in graph.used for graph in self.graphs):
@@ -133,11 +159,11 @@ class FakeCuPy(SimpleNamespace):
 
     @contextmanager
     def using_allocator(self, allocator: Callable[[int], Pointer]) -> Iterator[None]:
-        before, self.allocator = self.allocator, allocator
+        before, self.current.allocator = self.current.allocator, allocator
         try:
             yield
         finally:
-            self.allocator = before
+            self.current.allocator = before
 
 
 class Graph:
@@ -148,15 +174,33 @@ class Graph:
         pass
 
 
+class Device:
+    def __init__(self, cupy: FakeCuPy, number: int) -> None:
+        self._cupy, self._number = cupy, number
+
+    def use(self) -> None:
+        self._cupy.current.device = self._number
+
+    def __enter__(self) -> None:
+        self._before = self._cupy.current.device
+        self.use()
+
+    def __exit__(self, *_: object) -> None:
+        self._cupy.current.device = self._before
+
+
 class Stream:
     def __init__(self, cupy: FakeCuPy) -> None:
-        self._cupy = cupy
+        self._cupy, self.ptr = cupy, next(cupy.addresses)
+        self._before: list[Any] = []
 
     def __enter__(self) -> Stream:
+        self._before.append(self._cupy.current.stream)
+        self._cupy.current.stream = self
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self._cupy.current.stream = self._before.pop()
 
     def begin_capture(self) -> None:
         self._cupy.capturing = set()

@@ -5,8 +5,8 @@ steps.py explains what it means to capture launches into a CUDA graph and to rep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from traceback import clear_frames
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -64,6 +64,9 @@ class Engine(Device, Protocol):
 
         The arguments are arrays, None (null), NumPy scalars, one-element structured arrays and PointerTables.
         """
+
+    def thread_context(self) -> Callable[[], AbstractContextManager[None]]:
+        """A function that makes contexts in which other threads launch and allocate as this one does now."""
 
     def synchronize(self) -> None:
         """Waits for all launches. Raises RuntimeError if one of them failed."""
@@ -134,6 +137,19 @@ class CupyEngine:
             buffer = self._cupy.empty(array.shape, array.dtype)
         self._uploads.append((buffer, array))
         return buffer
+
+    def thread_context(self) -> Callable[[], AbstractContextManager[None]]:
+        """Each thread has its own current device, stream and, during a capture, allocator. A capture in CuPy's mode,
+        relaxed, takes in what any thread launches on its stream, and lets any thread allocate memory."""
+        cuda = self._cupy.cuda
+        device, stream, allocator = self.device(), cuda.get_current_stream(), cuda.get_allocator()
+
+        @contextmanager
+        def context() -> Iterator[None]:
+            with cuda.Device(device), stream, cuda.using_allocator(allocator):
+                yield
+
+        return context
 
     def synchronize(self) -> None:
         self._cupy.cuda.get_current_stream().synchronize()

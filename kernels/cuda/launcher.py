@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property, lru_cache, partial
 from itertools import product
 from pathlib import Path
@@ -31,7 +31,17 @@ from .parameters import PointerTable
 from .signature import KernelDeclaration, Signature, TemplateArgument, parse
 from .source import expand
 
-__all__ = ["CompileError", "Kernel", "LaunchError", "Module", "ceil_div", "engine", "pointer_table", "use_engine"]
+__all__ = [
+    "CompileError",
+    "Kernel",
+    "LaunchError",
+    "Module",
+    "ceil_div",
+    "engine",
+    "pointer_table",
+    "thread_context",
+    "use_engine",
+]
 
 FLOATS = ("float", "double")
 GRID_LIMIT = (2**31 - 1, 65535, 65535)
@@ -60,6 +70,11 @@ def use_engine(other: Engine) -> Iterator[Engine]:
         yield other
     finally:
         _engine = before
+
+
+def thread_context() -> Callable[[], AbstractContextManager[None]]:
+    """A function that makes contexts in which other threads use the GPU as this one does, if this process uses one."""
+    return nullcontext if _engine is None else _engine.thread_context()
 
 
 def pointer_table(arrays: Sequence[Array]) -> PointerTable:

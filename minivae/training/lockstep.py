@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Any, TypeAlias, TypeVar
 
+from minivae.kernels import thread_context
 from minivae.kernels.contract import Array
 
 T = TypeVar("T")
@@ -30,11 +31,13 @@ def in_lockstep(functions: Sequence[Callable[[Sum], T]], total: Total) -> list[T
         return [functions[0](lambda array: total([array]))]
     turns = _Turns(len(functions), total)
     results: list[Any] = [None] * len(functions)
+    context = thread_context()
 
     def run(number: int) -> None:
         try:
             turns.wait(number)
-            results[number] = functions[number](lambda array: turns.sum(number, array))
+            with context():
+                results[number] = functions[number](lambda array: turns.sum(number, array))
         except BaseException as error:
             turns.fail(error)
         finally:

@@ -15,7 +15,8 @@ what a GPU would refuse, or what CuPy would do slowly without saying so:
 * inside captured(), which acts like the capture of a CUDA graph, everything that copies between host and device.
 
 recording() imitates a capture completely: actions are recorded instead of run, and can be replayed. Only actions that
-make a new array are run at once too, because its shape must be known; its values are undefined until the replay.
+make a new array are run at once too, because its shape must be known; its values are undefined until the replay. Like
+the current stream of CuPy, a recording belongs to a thread: others take part only inside thread_context().
 
 Python numbers and NumPy scalars take part in arithmetic, as with CuPy. Nothing here warns about a division by zero or
 an overflow, because a GPU does not. New memory is filled with NaN, or with -1 in integers.
@@ -24,17 +25,18 @@ an overflow, because a GPU does not. New memory is filled with NaN, or with -1 i
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 from numpy import bool_, dtype, float32, float64, inf, int32, int64, uint32, uint64
 
 FUNCTIONS = (
-    *("abs", "arange", "broadcast_to", "concatenate", "copyto", "cumsum", "exp", "expm1"),
-    *("full", "full_like", "isfinite", "log", "log1p", "maximum", "may_share_memory", "minimum", "ones", "ones_like"),
-    *("rint", "sign", "sqrt", "stack", "take_along_axis", "tanh", "where", "zeros", "zeros_like"),
+    *("abs", "add", "arange", "broadcast_to", "concatenate", "copyto", "cumsum", "exp", "expm1", "full", "full_like"),
+    *("isfinite", "log", "log1p", "maximum", "may_share_memory", "minimum", "ones", "ones_like", "rint", "sign"),
+    *("sqrt", "stack", "take_along_axis", "tanh", "where", "zeros", "zeros_like"),
     *("equal", "greater", "greater_equal", "less", "less_equal", "not_equal"),
 )
 METHODS = (
@@ -93,10 +95,10 @@ class DeviceArray:
         parts = tuple(_index(i) for i in (index if isinstance(index, tuple) else (index,)))
         if not any(i is Ellipsis for i in parts):
             parts += (Ellipsis,)  # so that a single element is a view, not a NumPy scalar
-        if _recorded is None or not any(isinstance(i, np.ndarray) for i in parts):
+        if not is_recording() or not any(isinstance(i, np.ndarray) for i in parts):
             return DeviceArray(self._memory[parts])
         found = self._memory[tuple(map(_index_of_same_shape, parts))]  # the indices themselves are not known yet
-        _recorded.append(lambda: np.copyto(found, self._memory[parts]))
+        do(lambda: np.copyto(found, self._memory[parts]))
         return DeviceArray(found)
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -238,51 +240,71 @@ def __getattr__(name: str) -> Any:
 
 # ---- the border between host and device ----
 
-_capturing = False
+
+class _Thread(threading.local):
+    """What a thread is about to do: refuse copies across the border; record its actions."""
+
+    capturing = False
+    recorded: list[Callable[[], Any]] | None = None
+
+
+_here = _Thread()
 
 
 @contextmanager
 def captured() -> Iterator[None]:
     """Inside the block, copies between host and device raise RuntimeError, as while a CUDA graph is captured."""
-    global _capturing
-    _capturing = True
+    _here.capturing = True
     try:
         yield
     finally:
-        _capturing = False
+        _here.capturing = False
 
 
 @contextmanager
 def recording() -> Iterator[list[Callable[[], Any]]]:
     """captured(), but actions inside the block are collected in a list; to replay them, call its elements in order."""
-    global _recorded
-    _recorded = []
+    _here.recorded = []
     try:
         with captured():
-            yield _recorded
+            yield _here.recorded
     finally:
-        _recorded = None
+        _here.recorded = None
 
 
-_recorded: list[Callable[[], Any]] | None = None
+def thread_context() -> Callable[[], AbstractContextManager[None]]:
+    """A function that makes a context in which another thread takes part in what this one captures or records."""
+    state = vars(_here).copy()
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        before = vars(_here).copy()
+        vars(_here).update(state)
+        try:
+            yield
+        finally:
+            vars(_here).clear()
+            vars(_here).update(before)
+
+    return context
 
 
 def is_recording() -> bool:
-    """Whether recording() is active."""
-    return _recorded is not None
+    """Whether recording() is active in this thread."""
+    return _here.recorded is not None
 
 
 def do(action: Callable[[], Any]) -> None:
     """Run an action that changes memory or, while recording, add it to the list."""
-    if _recorded is None:
+    if _here.recorded is None:
         with np.errstate(all="ignore"):
             action()
     else:
-        _recorded.append(action)
+        _here.recorded.append(action)
 
 
 def _cross_the_border() -> None:
-    if _capturing:
+    if _here.capturing:
         raise RuntimeError("a copy between host and device while a CUDA graph is captured")
 
 
@@ -291,11 +313,14 @@ def _call(function: Callable, *args: Any, **kwargs: Any) -> Any:
     args, kwargs = tuple(map(_to_host, args)), {name: _to_host(value) for name, value in kwargs.items()}
     if function is np.copyto or getattr(function, "__name__", "") == "fill":
         return do(lambda: function(*args, **kwargs))
+    if kwargs.get("out") is not None:
+        do(lambda: function(*args, **kwargs))
+        return DeviceArray(kwargs["out"])
     with np.errstate(all="ignore"):
         result = function(*args, **kwargs)
     made = _to_device(result)
-    if _recorded is not None and isinstance(made, DeviceArray):
-        _recorded.append(lambda: np.copyto(made._memory, function(*args, **kwargs)))
+    if is_recording() and isinstance(made, DeviceArray):
+        do(lambda: np.copyto(made._memory, function(*args, **kwargs)))
     return made
 
 

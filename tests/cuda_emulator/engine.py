@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -141,6 +142,9 @@ class Emulator:
     @property
     def capturing(self) -> bool:
         return arrays.is_recording()
+
+    def thread_context(self) -> Callable[[], AbstractContextManager[None]]:
+        return arrays.thread_context()
 
     def synchronize(self) -> None:
         """Do nothing: a launch returns when it has finished."""

@@ -21,9 +21,9 @@ from minivae.nn.quantizers.vector import VectorQuantizer
 from minivae.random import current_generator
 from minivae.training.callbacks import EarlyStopping
 from minivae.training.loop import evaluate
-from minivae.training.ranks import World
-from minivae.training.shard_step import shard_step
+from minivae.training.sharded import backward_in_shards
 from minivae.training.team import Team
+from minivae.training.world import World
 
 EXAMPLES = 11  # of a batch: 5 + 6, 3 + 4 + 4, 2 + 3 + 3 + 3
 Arrays = dict[str, np.ndarray]
@@ -58,14 +58,13 @@ def after_a_step(case: Case, shards: int) -> dict[str, Arrays]:
     model.begin_epoch(1)
     model.begin_pass()
     model.before_step(1, 10)
-    step = partial(shard_step, model, watched=True)
-    results, gradients = zip(*team.each(step, EXAMPLES, *data(case)), strict=True)
-    team.add_up(gradients, EXAMPLES)
-    assert len(results) == shards
-    for result in results:
-        assert [field.item() for field in result] == [field.item() for field in results[0]]
+    if team.cut(EXAMPLES):
+        result = backward_in_shards(team, EXAMPLES, model, *data(case), watched=True)
+    else:
+        result = model.loss(*data(case))
+        result.loss.backward()
     return {
-        "loss": {name: field.numpy() for name, field in results[0]._asdict().items()},
+        "loss": {name: field.numpy() for name, field in result._asdict().items()},
         "gradient": {name: p.grad for name, p in model.named_parameters() if p.grad is not None},
         "buffer": {name: b.numpy() for name, b in model.named_tensors(Buffer)},
         "record": {name: np.array(value) for name, value in model.end_pass().items()},
@@ -98,7 +97,12 @@ def trained(case: Case, shards: int) -> tuple[Arrays, list[dict[str, Any]]]:
     model = model_of(case)
     held_out = data(case)
     validation = held_out if case.y is not None else held_out[0]
-    options = {"epochs": 2, "batch_size": 10, "clip_norm": 1.0, "optimizer": partial(mv.optim.SGD, lr=0.1, momentum=0.9)}
+    options = {
+        "epochs": 2,
+        "batch_size": 10,
+        "clip_norm": 1.0,
+        "optimizer": partial(mv.optim.SGD, lr=0.1, momentum=0.9),
+    }
     model.fit(case.x, case.y, **options, validation=validation, on_epoch=EarlyStopping(patience=9), shards=shards)
     history = [{k: v for k, v in r.items() if k not in ("seconds", "images_per_second")} for r in model.history]
     return {k: t.numpy() for k, t in model.named_tensors((Parameter, Buffer))}, history

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import threading
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -116,3 +118,30 @@ def test_tables_lie_where_no_captured_kernel_writes(cupy: FakeCuPy) -> None:
     kept = engine.capture(step)
     assert not cupy.violations
     del kept
+
+
+def test_another_thread_works_as_this_one_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards run in threads (training/lockstep.py), and one of CuPy begins with GPU 0, the null stream, the pool."""
+    cupy = FakeCuPy(devices=2)
+    install(monkeypatch, cupy)
+    engine, seen = CupyEngine(), dict[str, Any]()
+
+    def state() -> Any:
+        return cupy.current.device, cupy.cuda.get_current_stream(), cupy.get_allocator()
+
+    def thread(name: str, context: Any) -> None:
+        with context:
+            seen[name] = state()
+
+    def step() -> Any:
+        context = engine.thread_context()
+        for name, inside in {"told": context(), "not told": nullcontext()}.items():
+            worker = threading.Thread(target=thread, args=(name, inside))
+            worker.start()
+            worker.join()
+        return state()
+
+    cupy.cuda.Device(1).use()
+    result, _ = engine.capture(step)
+    assert seen["told"] == result
+    assert not any(a == b for a, b in zip(seen["not told"], result, strict=True))
