@@ -41,6 +41,11 @@ def kind(data: Dataset) -> str:
     return "sounds" if data.sample_rate is not None else "videos" if data.frame_rate is not None else "images"
 
 
+def are_sounds(name: str) -> bool:
+    """Say, before it is loaded, whether a data set or a folder holds sounds."""
+    return name == "syllables" or (name not in datasets.names() and sound.is_folder_of_sounds(Path(name)))
+
+
 def is_file(name: str) -> bool:
     """Say whether this is a file of arrays, and no data set that is known by name and no folder."""
     return name not in datasets.names() and Path(name).is_file()
