@@ -135,6 +135,34 @@ def test_vqvae_of_sounds_is_vqvae1d(run, folder, tmp_path):
     refused(minivae_command(*args, "--force", "--stages", 2), "'train vqvae1d' has no use for --stages")
 
 
+def test_a_wavenet_as_the_decoder(folder, tmp_path):
+    """Its own defaults, the files and tables of the other decoder, and the same numbers when it is evaluated again."""
+    out, shape = tmp_path / "run", ["--image-shape", 1, 1, T]
+    quick = ["--epochs", 1, "--codes", 6, "--channels", 4]
+    done = succeeded("train", "vqvae1d", "--decoder", "wavenet", "--data", folder, *shape, "--out", out, *quick)
+    model = mv.models.load(out / "model.npz")
+    assert type(model) is mv.models.WaveNetVQVAE
+    assert (model.classes, tuple(model.strides), model.codes) == (2, mv.models.WaveNetVQVAE().strides, 6)
+    config = json.loads((out / "config.json").read_text())
+    assert (config["batch_size"], config["commitment"]) == (4, 3.0)
+    for name in ("reconstructions", "voices"):
+        assert is_picture(out / f"{name}.png")
+    assert "no SNR" in done.stdout
+    succeeded("train", "prior", out, *QUICK["prior"])
+    assert table(succeeded("evaluate", out).stdout)[:2] == table(done.stdout)
+    assert length_of_samples(out, tmp_path / "a.png") == 2 * (T + round(sounds.GAP * 8000))
+
+
+def length_of_samples(out, path):
+    succeeded("sample", out, "--samples", 2, "--out", path)
+    return length_of(path.with_suffix(".wav"))[0]
+
+
+def test_a_wavenet_has_a_gaussian_likelihood(folder, tmp_path):
+    args = ["--decoder", "wavenet", "--likelihood", "mu-law", "--data", folder, "--out", tmp_path / "run"]
+    refused(minivae_command("train", "vqvae1d", *args), "--decoder wavenet has a gaussian likelihood", "mu-law")
+
+
 def test_evaluate_prints_the_same_numbers(run, tmp_path):
     out, _, with_prior = run
     again = succeeded("evaluate", out, "--out", tmp_path / "numbers.json")

@@ -104,6 +104,8 @@ def _coding(model: models.VQVAE1d, data: Dataset) -> Numbers:
         rows.append([name, f"{rate:,.0f}", f"{eight / rate:.1f}", *fixed(*numbers.values())])
     print_table(["test segments by", "bits/s", "times fewer than 8-bit", "segmental SNR", "spectral distance"], rows)
     print("segmental SNR and log-spectral distance in dB; bits of the VQ-VAE under a uniform prior")
+    if isinstance(model, models.WaveNetVQVAE):
+        print("the WaveNet draws waveforms anew: they resemble the segments in sound, which no SNR shows")
     return dict(zip(("coding", "mu_law_equal", "mu_law_8"), found, strict=True))
 
 
