@@ -89,8 +89,11 @@ def _run(argv: Sequence[str] | None, ranks: World) -> int:
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     """Take each option from the command line, else from the file of --config, else from the defaults."""
-    parser = _parser()
+    parser, argv = _parser(), list(sys.argv[1:] if argv is None else argv)
     args, unknown = parser.parse_known_args(argv)
+    if (other := train.for_sounds(args)) is not None:
+        argv[argv.index(args.kind.name)] = other
+        args, unknown = parser.parse_known_args(argv)
     if unknown:
         args.parser.refuse(unknown)
     if args.config is not None:

@@ -42,6 +42,11 @@ def kind(data: Dataset) -> str:
     return "sounds" if data.sample_rate is not None else "videos" if data.frame_rate is not None else "images"
 
 
+def are_sounds(name: str) -> bool:
+    """Say, before it is loaded, whether a data set or a folder holds sounds."""
+    return name == "syllables" or (name not in datasets.names() and sound.is_folder_of_sounds(Path(name)))
+
+
 def takes_shape(name: str, image_shape: Sequence[int] | None = None) -> bool:
     """Say whether images of this data set are given any shape: generated ones, those of .npy and .npz files, sounds, or
     videos."""

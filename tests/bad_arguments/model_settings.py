@@ -90,6 +90,9 @@ SETTINGS: dict[str, Argument] = {
     "sample_rate": Argument(8000, integer(1)),
     "strides": Argument((2, 2), integers(2)),
     "dilations": Argument((1,), SIZES),
+    "wave_channels": Argument(2, integer(1)),
+    "wave_dilations": Argument((1,), SIZES),
+    "wave_hidden": Argument(2, integer(1)),
     "quantizer": Argument("vq", choice("vq", "fsq", "rvq")),
     "levels": Argument(None, NONE),  # of other quantisers than "vq": in tests/models/test_vqvae_quantizers.py
     "stages": Argument(None, NONE),
@@ -152,6 +155,11 @@ OWN: dict[str, dict[str, Argument]] = {
     "VQVAE1d": {
         "image_shape": Argument((1, 1, 4), integers(1, count=3)),
         "likelihood": Argument("gaussian", choice("gaussian", "mu-law")),
+        "channels": Argument(2, integer(1)),
+        "y": Argument(LABELS, CODE_KIND),
+    },
+    "WaveNetVQVAE": {
+        "image_shape": Argument((1, 1, 4), integers(1, count=3)),
         "channels": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },

@@ -9,7 +9,7 @@ import pytest
 
 from .judge import Row, cases, wrong
 from .names import parameters, public
-from .table_models import NAMES, VQVAES
+from .table_models import CONDITIONAL, NAMES, VQVAES
 
 MODELS = NAMES
 BASES = ("models.Estimator", "models.Codec")
@@ -60,7 +60,7 @@ EXEMPT = {
     **{
         f"models.{m}.check_labels": "of a model without labels, which takes anything"
         for m in MODELS
-        if m not in ("ConditionalVAE", "PixelCNN", "VQVAE1d", "WaveNet")
+        if m not in CONDITIONAL
     },
     **{f"models.{m}.check_latents": "of a model without latents" for m in VQVAES},
     **{

@@ -192,4 +192,5 @@ def complete(args: argparse.Namespace) -> None:
         args.codes = CODES[args.quantizer]
 
 
-COMMANDS = (Command("vqvae", "train a vector-quantised autoencoder", 15, add_options, _vqvae, complete),)
+TEXT = "train a vector-quantised autoencoder"
+COMMANDS = (Command("vqvae", TEXT, 15, add_options, _vqvae, complete, for_sounds="vqvae1d"),)
