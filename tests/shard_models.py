@@ -21,6 +21,7 @@ CODEBOOK = {"codes": 6, "code_dim": 2, "residual_channels": 4, "decay": 0.5, "re
 VQ = {"image_shape": SHAPE, "channels": 4, "residual_blocks": 1, **CODEBOOK}
 FSQ = {"image_shape": SHAPE, "channels": 3, "residual_channels": 2, "quantizer": "fsq", "levels": (3, 2)}
 VQ1D = {"image_shape": (1, 1, 16), "channels": 4, "strides": (2, 2), "dilations": (1,), **CODEBOOK}
+WAVE_VQ = {**VQ1D, "classes": 3, "wave_channels": 3, "wave_dilations": (1, 2), "wave_hidden": 4}
 VIDEO = {"image_shape": (2, 1, 8, 8), "channels": 3, "blocks": 1, "time_kernel": 2, **CODEBOOK}
 PIXELS = {"map_shape": (3, 4), "values": 4, "channels": 3, "layers": 2, "first_kernel": 3, "hidden": 5, "dropout": 0.3}
 CONTEXT = {"context_shape": (2, 2), "context_values": (3,), "context_blocks": 1}
@@ -124,6 +125,7 @@ CASES: dict[str, Case] = {
     "VQVAE1d": Case(lambda: models.VQVAE1d(**VQ1D), WAVES),
     "VQVAE1d-labels": Case(lambda: models.VQVAE1d(**VQ1D, classes=3, update="gradient"), WAVES, LABELS),
     "VQVAE1d-mu-law": Case(lambda: models.VQVAE1d(**VQ1D, likelihood="mu-law"), WAVES),
+    "WaveNetVQVAE": Case(lambda: models.WaveNetVQVAE(**WAVE_VQ), WAVES, LABELS),
     "VideoVQVAE": Case(lambda: models.VideoVQVAE(**VIDEO), CLIPS),
     "VQGAN": _of_images(models.VQGAN, **VQ, **ADVERSARY, adversary="non-saturating"),
     "PixelCNN": Case(lambda: models.PixelCNN(**PIXELS), MAPS),

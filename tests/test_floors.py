@@ -122,7 +122,7 @@ SHARED |= {"discriminator"}
 # A paper that is another one with something added, and a prior that is made of another paper's.
 BUILT_ON = {
     **{"btcvae": {"vae"}, "cvae": {"vae"}, "iwae": {"vae"}, "vaegan": {"vae"}},
-    **{"vqgan": {"vqvae"}, "vqvae1d": {"vqvae"}},
+    **{"vqgan": {"vqvae"}, "vqvae1d": {"vqvae"}, "wavenet_vqvae": {"vqvae1d", "wavenet"}},
     **{"vqvae2": {"vqvae", "vqvae2_prior"}, "vqvae2_prior": {"pixelcnn"}},
     **{"video_vqvae": {"vqvae"}, "video_prior": {"pixelcnn"}},
 }

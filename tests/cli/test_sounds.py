@@ -154,7 +154,7 @@ def test_a_wavenet_as_the_decoder(folder, tmp_path):
 
 
 def length_of_samples(out, path):
-    succeeded("sample", out, "--samples", 2, "--out", path)
+    succeeded("sample", out, "-n", 2, "--out", path)
     return length_of(path.with_suffix(".wav"))[0]
 
 
