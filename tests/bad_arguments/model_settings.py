@@ -125,6 +125,7 @@ SETTINGS: dict[str, Argument] = {
     "lr": Argument(1e-3, number(0)),
     # of fit()
     "y": Argument(None, PASSED_ON),  # models without labels ignore it, to fit into scikit-learn's Pipeline
+    "shards": Argument(1, integer(1) | NONE),
     "clip_norm": Argument(1.0, number(0, np.inf, "(i") | NONE),
     "device": Argument("cpu", DEVICE | NONE),
     "progress": Argument(False, FLAG),
