@@ -146,7 +146,7 @@ class VQVAE1d(VQVAE):
     Raises TypeError and ValueError for arguments of other types and ranges.
     """
 
-    likelihoods = ("gaussian", "mu-law")
+    likelihoods: tuple[str, ...] = ("gaussian", "mu-law")
 
     def __init__(
         self,

@@ -96,7 +96,8 @@ class WaveNetDecoder(Module):
         padded = F.pad(F.reshape(x, (N, T, 1)), [(TAPS, 0), (0, 0)])  # zeros before the first sample
         before = F.cat([padded[:, i : i + T] for i in range(TAPS)], axis=2)  # (N, T, P): x_(t-P), ..., x_(t-1)
         h, skips = self.past(before * SCALE), []
-        for layer, condition in zip(self.stack, self.conditions(z, y), strict=True):
+        stack: list[Any] = list(self.stack)
+        for layer, condition in zip(stack, self.conditions(z, y), strict=True):
             h, skip = layer(layer.earlier(h), h, self._for_each_sample(condition))
             skips.append(skip)
         return F.transpose(self._predicted(before, skips), (0, 2, 1))
@@ -233,4 +234,6 @@ class WaveNetVQVAE(VQVAE1d):
             noise = z.backend.normal((N, T), z.dtype, noise_or_next(None))
         else:
             noise = TEMPERATURE * z.backend.normal((T,), z.dtype, Draw(SEED, 0))
-        return self.decoder.draw(z, y, noise)
+        decoder: Any = self.decoder
+        wave: Tensor = decoder.draw(z, y, noise)
+        return wave
