@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         stack.enter_context(alone())  # what is trained for tables; Training.fit() is for all ranks
         if ranks.rank:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 says what is kept, and ends all
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         code = _main(argv, ranks)
     if code and ranks.size > 1:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import subprocess
+import sys
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from .options import add_command
 
 
 def add_commands(commands: Any) -> None:
-    add_command(commands, "info", _info, "print versions, the kernels in use and why, BLAS and GPU")
+    add_command(commands, "info", _info, "print versions, the kernels in use and why, BLAS, MPI and GPU")
 
 
 def _info(args: argparse.Namespace) -> None:
@@ -27,6 +30,7 @@ def _info(args: argparse.Namespace) -> None:
         ["NumPy", np.__version__],
         ["kernels", _kernels()],
         ["BLAS", f"{blas.get('name')} {blas.get('version')}, {_blas_threads()}"],
+        ["MPI", _mpi()],
         *_gpu(),
     ]
     for name, value in rows:
@@ -49,6 +53,19 @@ def _blas_threads() -> str:
     np.ones((2, 2)) @ np.ones((2, 2))
     threads = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     return f"{max(threads, default=1)} threads"
+
+
+def _mpi() -> str:
+    """Name the MPI that `mpiexec` must belong to. Another process loads it, as that would make this one a rank."""
+    try:
+        version = f"mpi4py {metadata.version('mpi4py')}"
+    except metadata.PackageNotFoundError:
+        return "mpi4py is not installed"
+    command = [sys.executable, "-m", "mpi4py", "--mpi-lib-version"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    if asked.returncode:
+        return f"{version} finds no library of an MPI: {' '.join(asked.stderr.split()[-12:])}"
+    return f"{' '.join(asked.stdout.splitlines()[0].split())}, {version}"
 
 
 def _gpu() -> list[list[str]]:

@@ -163,7 +163,7 @@ class TestRuns:
 def test_version_and_info():
     assert succeeded("--version").stdout == f"minivae {minivae.__version__}\n"
     info = succeeded("info").stdout
-    for word in ("minivae", np.__version__, "BLAS", "threads", "CuPy"):
+    for word in ("minivae", np.__version__, "BLAS", "threads", "MPI", "CuPy"):
         assert word in info
 
 
