@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minivae.autograd import Tensor
-from minivae.autograd.graph import Node, add_up, topological_order
+from minivae.autograd.graph import Leaf, Node, add_up, topological_order
 
 from .sheet import BLUE, FAINT, GREY, ORANGE, SMALL, STRONG, Sheet
 
@@ -23,9 +23,9 @@ def find() -> dict[str, Any]:
     order = [node for node in topological_order(_node(c)) if node in made]
     nodes = [_described(node, *made[node]) for node in order]
     gradients, steps = {_node(c): np.ones(())}, []
-    for node in reversed(order):  # the loop of graph.backward, which also notes what it does
+    for node in reversed(order):  # the loop of graph.leaf_gradients, which also notes what it does
         dy = gradients.pop(node)
-        sent = node.checked(node.backward(dy))
+        sent = () if isinstance(node, Leaf) else node.checked(node.backward(dy))
         add_up(gradients, node.edges, sent)
         to = [[made[edge][0], float(g)] for edge, g in zip(node.edges, sent, strict=True) if edge and g is not None]
         steps.append({"node": made[node][0], "dy": float(dy), "sent": to})
