@@ -15,6 +15,7 @@ USES = ["scipy>=1.11"]  # the optimiser of logistic regression
 COMPILE_CUDA = ["nvidia-cuda-nvrtc==13.0.*", "nvidia-cuda-runtime==13.0.*", "cupy-cuda13x>=14.2"]
 AUDIO = ["soundfile>=0.12"]  # .flac, .ogg and .wav of floating numbers
 VIDEO = ["av>=12"]  # videos
+MPI = ["mpi4py>=4", "mpich>=4.3; sys_platform == 'linux'"]  # the second is an MPI itself, with its mpiexec
 CLI = [*USES, "matplotlib>=3.8", "tqdm>=4.60", "pooch>=1.8"]
 
 setup(
@@ -45,6 +46,7 @@ setup(
         "uses": USES,
         "audio": AUDIO,
         "video": VIDEO,
+        "mpi": MPI,
         "cli": CLI,
         "test": [
             *CLI,
@@ -53,6 +55,7 @@ setup(
             "build>=1",
             *AUDIO,
             *VIDEO,
+            *MPI,
             "safetensors>=0.4",
             "scikit-learn>=1.6",
             "ruff>=0.6",

@@ -70,7 +70,7 @@ def cpu_choice() -> CpuChoice:
 def thread_context() -> Callable[[], AbstractContextManager[None]]:
     """A function that makes contexts in which other threads compute as this one does now.
 
-    A thread has its own current GPU and stream (cuda/engine.py). On a CPU there is nothing that they would have to know.
+    A thread has its own current GPU and stream (cuda/engine.py). On a CPU there is nothing that they have to know.
     """
     launcher = sys.modules.get(f"{__name__}.cuda.launcher")
     return nullcontext if launcher is None else launcher.thread_context()

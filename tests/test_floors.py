@@ -117,11 +117,12 @@ def test_a_circle_inside_a_package_is_found(text: str, tmp_path: Path) -> None:
 
 # The files in minivae/models/ that hold no paper but what the papers share.
 SHARED = {"base", "arrays", "codes", "given", "importance", "latent_space", "pixelcnn_context", "pixelcnn_sampling"}
-SHARED |= {"pixelcnn_stages", "quantizer_choice", "squared_error", "autoregressive", "adversarial", "discriminator"}
+SHARED |= {"pixelcnn_motion", "pixelcnn_stages", "quantizer_choice", "squared_error", "autoregressive", "adversarial"}
+SHARED |= {"discriminator"}
 # A paper that is another one with something added, and a prior that is made of another paper's.
 BUILT_ON = {
     **{"btcvae": {"vae"}, "cvae": {"vae"}, "iwae": {"vae"}, "vaegan": {"vae"}},
-    **{"vqgan": {"vqvae"}, "vqvae1d": {"vqvae"}},
+    **{"vqgan": {"vqvae"}, "vqvae1d": {"vqvae"}, "wavenet_vqvae": {"vqvae1d", "wavenet"}},
     **{"vqvae2": {"vqvae", "vqvae2_prior"}, "vqvae2_prior": {"pixelcnn"}},
     **{"video_vqvae": {"vqvae"}, "video_prior": {"pixelcnn"}},
 }

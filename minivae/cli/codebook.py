@@ -9,8 +9,11 @@ from . import options
 from .parser import Parser
 
 
-def add_options(parser: Parser, codes: int | None, text: str, commitment: float = 0.25) -> None:
-    """Add the options of a codebook, and of the convolutions around it."""
+def add_options(parser: Parser, codes: int | None, text: str, commitment: float | None = 0.25) -> None:
+    """Add the options of a codebook, and of the convolutions around it.
+
+    codes, commitment: None for a model that chooses them by other options; text is the help of the first.
+    """
     options.count(parser, "--codes", codes, text, most=2**16)
     options.count(parser, "--code-dim", 16, "length of a code", most=options.WIDE)
     options.count(parser, "--channels", 64, "number of channels of each convolution", most=options.CHANNELS)

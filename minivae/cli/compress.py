@@ -12,6 +12,7 @@ import numpy as np
 
 from minivae import data as datasets
 from minivae import uses
+from minivae.data import shards
 from minivae.data.files import load_array, load_png_folder
 from minivae.models import VQVAE, PixelCNN, VideoVQVAE, VQVAE1d
 from minivae.training.checkpoint import atomic_write
@@ -30,7 +31,8 @@ def add_commands(commands: Any) -> None:
     text = "write images as the codes of a VQ-VAE, entropy-coded under its prior, into one small file"
     compress = options.add_command(commands, "compress", _compress, text)
     options.run(compress)
-    source = f"images: {', '.join(datasets.names())} (their test images), a .npy or .npz file, or a folder of PNGs"
+    source = f"images: {', '.join(datasets.names())} (their test images), a .npy or .npz file, or a folder of PNGs "
+    source += "or .npy files"
     compress.add_argument("source", metavar="IN", help=source)
     compress.add_argument("out", type=Path, metavar="OUT", help="file to write")
     options.flag(compress, "--compare", "show what PNG, JPEG and WebP make of the same images")
@@ -103,10 +105,12 @@ def _images(run: Run, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     if name in datasets.names() or not path.exists():
         data = run.data(name)
         return data.x_test, data.y_test
-    if path.is_dir():
+    if path.is_dir() and not shards.is_folder(path):
         return load_png_folder(path)[0]
-    part, test = load_array(path, run.model.image_shape)
-    return test or part
+    load = shards.load if path.is_dir() else load_array
+    part, test = load(path, run.model.image_shape)
+    x, y = test or part
+    return x[:], y  # all images are in memory, as their codes become one file
 
 
 def _sizes(model: VQVAE, x: np.ndarray, codes: np.ndarray, size: int | None, compare: bool) -> list[Row]:

@@ -70,7 +70,7 @@ def _images(args: argparse.Namespace) -> Dataset:
     data = images.load(args.data, args.image_shape)
     if (found := images.kind(data)) != "images":
         raise ValueError(f"`minivae {args.parser.command}` is for images; {data.name!r} holds {found}")
-    return data
+    return images.in_memory(data)
 
 
 def _model(name: str, args: argparse.Namespace, data: Dataset, latent_dim: int) -> Codec:

@@ -15,9 +15,9 @@ from minivae.models import VideoVQVAE
 from . import options, videos
 from .pictures import write
 from .runs import Run
-from .views.video import GIVEN, given_frames
+from .views.video import GIVEN, TEMPERATURE, given_frames
 from .views.view import Asked
-from .views.vqvae import TEMPERATURE, asked_prior
+from .views.vqvae import asked_prior
 
 
 def add_commands(commands: Any) -> None:
@@ -41,7 +41,7 @@ def _continue(args: argparse.Namespace) -> None:
     given = given_frames(model.frames) if args.given is None else args.given
     if given > model.frames:
         raise ValueError(f"--given must be at most the {model.frames} frames of a clip, got {given}")
-    prior, temperature, _ = asked_prior(run, Asked(temperature=args.temperature))
+    prior, temperature, _ = asked_prior(run, Asked(temperature=args.temperature), TEMPERATURE)
     count = max(1, model.frames - given) if args.frames is None else args.frames
     data = run.data(args.data)
     x = model.check_images(data.x_test[: args.n])

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from minivae import data as datasets
-from minivae.data import Dataset, sound, video
+from minivae.data import Dataset, shards, sound, video
 from minivae.data.batches import digest
+from minivae.data.lazy import select
 from minivae.kernels import checks
 from minivae.kernels.contract import Noise
 from minivae.kernels.reference import random_bits
@@ -41,17 +42,19 @@ def kind(data: Dataset) -> str:
     return "sounds" if data.sample_rate is not None else "videos" if data.frame_rate is not None else "images"
 
 
-def is_file(name: str) -> bool:
-    """Say whether this is a file of arrays, and no data set that is known by name and no folder."""
-    return name not in datasets.names() and Path(name).is_file()
+def are_sounds(name: str) -> bool:
+    """Say, before it is loaded, whether a data set or a folder holds sounds."""
+    return name == "syllables" or (name not in datasets.names() and sound.is_folder_of_sounds(Path(name)))
 
 
 def takes_shape(name: str, image_shape: Sequence[int] | None = None) -> bool:
-    """Say whether images of this data set are given any shape: generated ones, those of a file, sounds, or videos."""
+    """Say whether images of this data set are given any shape: generated ones, those of .npy and .npz files, sounds, or
+    videos."""
     if name in datasets.names():
         return name in ("shapes", "syllables", "moving-clothes")
     of_videos = video.takes(Path(name), 0 if image_shape is None else len(image_shape))
-    return of_videos or is_file(name) or sound.is_folder_of_sounds(Path(name))
+    path = Path(name)
+    return of_videos or path.is_file() or sound.is_folder_of_sounds(path) or shards.is_folder(path)
 
 
 def set_aside(data: Dataset, share: float | None, seed: int) -> tuple[Dataset, np.ndarray, np.ndarray | None]:
@@ -76,17 +79,31 @@ def set_aside(data: Dataset, share: float | None, seed: int) -> tuple[Dataset, n
 
     training = replace(
         data,
-        x_train=data.x_train[rest],
+        x_train=select(data.x_train, rest),
         y_train=rows(data.y_train, rest),
         factors_train=rows(data.factors_train, rest),
     )
-    return training, data.x_train[chosen], rows(data.y_train, chosen)
+    return training, select(data.x_train, chosen), rows(data.y_train, chosen)
 
 
 def sizes(share: float | None, training: np.ndarray, validation: np.ndarray, test: np.ndarray) -> str:
     """Say '3,600 training, 400 validation and 1,000 test'; without a share the test images serve for both."""
     between = " and" if share is None else f", {len(validation):,} validation and"
     return f"{len(training):,} training{between} {len(test):,} test"
+
+
+def in_memory(data: Dataset) -> Dataset:
+    """Return the data set or, of one whose images stay in files, examples at even distances; then say so.
+
+    Whatever needs all its images at once is computed from these: tables, pictures, PCA, and other baselines.
+    """
+    part = data.in_memory()
+    if part is not data:
+        counts = [f"{len(x):,}" for x in (part.x_train, data.x_train, part.x_test, data.x_test)]
+        print(
+            "{} of {} training and {} of {} test images, at even distances, stand for all".format(*counts), flush=True
+        )
+    return part
 
 
 def digests(data: Dataset) -> dict[str, str]:

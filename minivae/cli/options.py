@@ -36,6 +36,11 @@ def training(parser: Parser, epochs: int) -> None:
     parser.add_argument("--lr", type=positive, default=2e-3, help=lr)
     clip = "scale the gradients of a step down to this norm where theirs is larger (default: no limit)"
     parser.add_argument("--clip-norm", type=positive, metavar="NORM", help=clip)
+    shards = (
+        "cut each batch into so many parts, which the ranks of mpiexec share; rounding depends on it, but not on the "
+        "number of ranks (default: 1, under mpiexec 4, or as many as there are ranks where 4 does not fit)"
+    )
+    count(parser, "--shards", None, shards)
     seed(parser, "seed of the first weights, the noise, the order of the images and the choice of validation images")
     device(parser)
 
@@ -99,7 +104,8 @@ def force(parser: Parser) -> None:
 
 def data(parser: Parser) -> None:
     """Add the options that say which images a new model is trained and tested on."""
-    known = f"data set: {', '.join(datasets.names())}, a .npy or .npz file, or a folder of PNGs, sounds or videos"
+    known = f"data set: {', '.join(datasets.names())}, a .npy or .npz file, or a folder of "
+    known += "PNGs, .npy files, sounds or videos"
     parser.add_argument("--data", default="fashion-mini", help=known)
     shape = (
         "shape C H W of an image: flat rows of a file are given it, other images must have it (default: as they are); "
@@ -226,7 +232,7 @@ def of_training(args: argparse.Namespace) -> dict[str, Any]:
 
 def of_fit(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of a model's fit() that are options of every training."""
-    return {name: getattr(args, name) for name in ("epochs", "batch_size", "lr", "clip_norm", "device")}
+    return {name: getattr(args, name) for name in ("epochs", "batch_size", "lr", "clip_norm", "device", "shards")}
 
 
 def check_patience(args: argparse.Namespace) -> None:

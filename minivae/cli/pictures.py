@@ -22,7 +22,9 @@ def add_commands(commands: Any) -> None:
     options.picture(sample, "samples.png")
     options.count(sample, "-n", gallery.SHEET, "number of images to draw", most=options.IMAGES)
     options.seed(sample, "seed of the samples")
-    temperature = f"temperature of a VQ-VAE's prior; below 1 it draws likelier codes (default: {TEMPERATURE:g})"
+    temperature = (
+        f"temperature of a VQ-VAE's prior; below 1 it draws likelier codes (default: {TEMPERATURE:g}, of clips 0.85)"
+    )
     sample.add_argument("--temperature", type=float, help=temperature)
     label = "class to draw, for a conditional VAE or prior (default: all classes in turn)"
     options.count(sample, "--label", None, label, least=0)

@@ -13,6 +13,7 @@ import numpy as np
 
 from minivae import manual_seed, models
 from minivae.data import Dataset
+from minivae.data.lazy import LazyArray
 from minivae.models.base import Estimator
 
 from . import gallery, images, options
@@ -27,7 +28,7 @@ from .views.view import Asked
 # Options that are not given. A WaveNet has so many layers that it sees all codes of a sequence.
 OF_MAPS: dict[str, Any] = {"epochs": 20, "batch_size": 128, "channels": 32, "layers": 5}
 OF_SEQUENCES: dict[str, Any] = {"epochs": 10, "batch_size": 32, "channels": 64}
-OF_CLIPS: dict[str, Any] = {**OF_MAPS, "batch_size": 32}  # frame by frame it takes more steps
+OF_CLIPS: dict[str, Any] = {**OF_MAPS, "epochs": 5, "batch_size": 32}  # each clip has many maps
 MIRRORED = ("fashion-mini", "fashion-mnist")  # data whose mirror images are as good: no digits, no letters
 
 
@@ -80,14 +81,17 @@ def train(args: argparse.Namespace) -> None:
         mirrored = len(x) > len(data.x_train)
         maps, validation_maps, test_maps = model.encode(x), model.encode(x_validation), data.x_test
         if isinstance(model, models.VideoVQVAE):  # frame by frame, each given those before it
-            examples = models.VideoPrior(prior, model.frames).examples
-            (maps, y), (validation_maps, y_validation) = examples(maps), examples(validation_maps)
+            of_clips = models.VideoPrior(prior, model.frames)
+            maps, y = of_clips.training_examples(maps)
+            validation_maps, y_validation = of_clips.examples(validation_maps)
             test_maps = data.x_test.reshape(-1, *data.x_test.shape[2:])
         sizes = images.sizes(args.validation, maps, validation_maps, test_maps)
         print(f"{sizes} maps{', one half of the training maps of mirror images' if mirrored else ''}", flush=True)
         of_prior.begin()
         validation = (validation_maps, y_validation) if prior.conditional else validation_maps
         of_prior.fit(prior, args, maps, y if prior.conditional else None, validation=validation)
+        if not of_prior.leads:
+            return
         finish(of_prior, args, prior, run, whole)
         view_of(model).draw_samples(run, gallery.SHEET, run.folder / "samples.png", Asked())
         write_report(run.folder)
@@ -117,13 +121,15 @@ def _train_priors_of_levels(args: argparse.Namespace, run: Run, model: models.VQ
             print(f"{images.sizes(args.validation, learning[0], validation[0], whole.x_test)} maps", flush=True)
             part.begin()
             part.fit(level, args, *learning, validation=validation if level.conditional else validation[0])
+            trained.append(level)
+            if not part.leads:
+                continue
             if prefix == TOP:
                 draw_course(part, args, level)
             else:
-                finish(part, args, level, run, whole, *trained)
+                finish(part, args, level, run, whole, trained[0])
                 view_of(model).draw_samples(run, gallery.SHEET, run.folder / "samples.png", Asked())
                 write_report(run.folder)
-            trained.append(level)
     print(f"priors, metrics, samples and report.html are in {run.folder}/")
 
 
@@ -138,6 +144,8 @@ def _with_mirrored(
     """Collect the images that a prior learns and their labels, of --mirrored with those of the mirror images."""
     x, y = model.check_images(data.x_train), data.y_train
     if whole.name in MIRRORED if args.mirrored is None else args.mirrored:
+        if isinstance(data.x_train, LazyArray):
+            raise ValueError(f"--mirrored is for images in memory; those of {whole.name!r} are read batch by batch")
         x, y = np.concatenate([x, x[..., ::-1]]), None if y is None else np.concatenate([y, y])
     return x, y
 

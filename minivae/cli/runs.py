@@ -188,7 +188,7 @@ def common_data(runs: Sequence[Run], name: str | None) -> Dataset:
             raise ValueError(
                 f"{str(run.folder)!r} was trained on other images than {str(first.folder)!r}; --data says which to use"
             )
-    return data
+    return images.in_memory(data)
 
 
 def _loaded_prior(path: Path) -> Autoregressive:

@@ -10,7 +10,7 @@ import numpy as np
 
 from minivae.data import Dataset
 
-from . import options
+from . import images, options
 from .runs import Run, write_json
 from .text import Numbers
 from .views.registry import view_of
@@ -38,7 +38,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def report(run: Run, data: Dataset, asked: Asked = Asked()) -> Numbers:  # noqa: B008
     """Print the table of a model on a data set, and return what stands in it."""
-    return _checked(view_of(run.model).table(run, data, asked))
+    return _checked(view_of(run.model).table(run, images.in_memory(data), asked))
 
 
 def _checked(numbers: Numbers) -> Numbers:

@@ -29,6 +29,18 @@ def add_commands(commands: Any) -> None:
     priors.add_options(options.add_command(kinds, "prior", priors.train, text))
 
 
+def for_sounds(args: argparse.Namespace) -> str | None:
+    """Return the model, as in `minivae train MODEL`, that takes the place of the one asked for as its data are sounds.
+
+    Prints a line that says so. Returns None where there is nothing to replace.
+    """
+    kind = getattr(args, "kind", None)  # of `minivae train MODEL` alone
+    if kind is None or kind.for_sounds is None or not images.are_sounds(args.data):
+        return None
+    print(f"{args.data} holds sounds, for which {kind.name} is `minivae train {kind.for_sounds}`", flush=True)
+    return kind.for_sounds
+
+
 def _add(kinds: Any, kind: Command) -> None:
     """Add the command that trains a model from nothing."""
     parser = options.add_command(kinds, kind.name, _train, kind.text)
@@ -68,9 +80,11 @@ def _train(args: argparse.Namespace) -> None:
             run.fit(model, args, x_train, validation=x_validation)
         else:
             run.fit(model, args, x_train, data.y_train, validation=(x_validation, y_validation))
+        if not run.leads:
+            return
         trained = Run(args.out, model, args.device)
         trained.drop_other_prior()
         finish(run, args, model, trained, data)
-        view_of(model).draw(model, data, args.out)
+        view_of(model).draw(model, data.in_memory(), args.out)
         write_report(args.out)
     print(f"model, metrics, pictures and report.html are in {args.out}/")

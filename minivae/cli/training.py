@@ -24,6 +24,8 @@ from minivae.models.base import Estimator
 from minivae.training import EarlyStopping, load_checkpoint
 from minivae.training.checkpoint import atomic_write, remove_leftovers
 from minivae.training.progress import progress_for
+from minivae.training.ranks import world
+from minivae.training.team import alone, team
 
 from . import images
 from .lock import locked
@@ -38,6 +40,8 @@ class Training:
     goes_on: whether it goes on from a checkpoint; else it starts from the beginning. noted: what the file of --config
     has besides options. contents: the digests of its data, once checked() has seen them. best_epoch: the epoch whose
     weights the model has after fit() with --patience, None without it: then they are those of the last epoch.
+    leads: whether this process holds the folder and writes what is in it; of several ranks rank 0 does, and the others
+    are there for fit() alone.
     """
 
     files: Files
@@ -46,6 +50,7 @@ class Training:
     noted: dict[str, Any]
     contents: dict[str, str] = field(default_factory=dict)
     best_epoch: int | None = None
+    leads: bool = True
 
     def checked(self, data: Dataset) -> Dataset:
         """Return the data set; config.json will hold its digests.
@@ -53,6 +58,8 @@ class Training:
         Raises ValueError for a training that goes on if images or labels are not those that it was begun with; says so
         if they are not those of the run whose config.json is the file of --config.
         """
+        if not self.leads:
+            return data
         self.contents = images.digests(data)
         before = read_json(self.files.path("config.json")) if self.goes_on else None
         if changed := self._changed((before or {}).get("contents")):
@@ -70,7 +77,7 @@ class Training:
 
     def begin(self) -> None:
         """Write the options of a training that starts from the beginning; the files of an older one are removed."""
-        if not self.goes_on:
+        if self.leads and not self.goes_on:
             self._note({OVERWRITING: True})
             self.files.clear()
             self._note({})
@@ -89,16 +96,19 @@ class Training:
                 model.save(self.files.model)
             self._write_metrics(model)
 
-        model.fit(
-            *data,
-            **of_fit(args),
-            validation=validation,
-            progress=progress_for(sys.stderr),
-            checkpoint=self.files.checkpoint,
-            resume=self.goes_on,
-            on_epoch=[after_epoch] if stopping is None else [stopping, after_epoch],
-        )
-        if self.goes_on:  # the training before may have been killed between its checkpoint and the other files
+        with alone(False):
+            model.fit(
+                *data,
+                **of_fit(args),
+                validation=validation,
+                progress=progress_for(sys.stderr),
+                checkpoint=self.files.checkpoint,
+                resume=self.goes_on,
+                on_epoch=[after_epoch] if stopping is None else [stopping, after_epoch],
+            )
+        if (
+            self.leads and self.goes_on
+        ):  # the training before may have been killed between its checkpoint and the other files
             model.save(self.files.model)
             self._write_metrics(model)
             self._note({})
@@ -116,7 +126,15 @@ def training(files: Files, args: argparse.Namespace) -> Iterator[Training]:
     Raises ValueError unless the training may write there: another one is under way, --force or --resume is missing, or
     --resume does not fit what is there. A KeyboardInterrupt comes out with what is kept as its message.
     """
+    ranks = world()
+    with alone(False):
+        team(args.shards).check_batch(args.batch_size)
+    if ranks.size > 1 and args.shards == 1:
+        raise ValueError(f"--shards 1 is for a process that trains alone, got {ranks.size} ranks")
     options = of_training(args)
+    if ranks.rank:  # rank 0 holds the folder; it says how the training begins, or ends all ranks
+        yield Training(files, options, ranks.broadcast(None), args.noted, leads=False)
+        return
     resume = getattr(args, "resume", None)  # None for a command that has no such option
     if args.force and resume:
         raise ValueError("--force overwrites the run and --resume goes on with it; give one of them, not both")
@@ -129,6 +147,7 @@ def training(files: Files, args: argparse.Namespace) -> Iterator[Training]:
         else:
             goes_on = False
             _check_free(files, args.force, resume is not None)
+        ranks.broadcast(goes_on)
         try:
             yield Training(files, options, goes_on, args.noted)
         except KeyboardInterrupt:

@@ -9,22 +9,24 @@ Training reads its images through Batches, in a seeded order that can be saved a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from minivae.kernels import checks
 from minivae.kernels.checks import check_finite
 
-from . import files, idx, moving_clothes, shapes, sound, syllables, video
+from . import files, idx, moving_clothes, shapes, shards, sound, syllables, video
 from .batches import Batches
+from .lazy import LazyArray, in_memory, select
 
 __all__ = ["Batches", "Dataset", "check_finite", "load", "names"]
 
 SHAPES_TRAIN, SHAPES_TEST, SHAPES_IMAGE = 4000, 1000, (1, 32, 32)
 SYLLABLES_TRAIN, SYLLABLES_TEST, SEGMENT = 2400, 200, (1, 1, 4096)  # SEGMENT: also of the user's own sounds
-CLIPS_TRAIN, CLIPS_TEST, CLIP, VIDEO_CLIP = 1000, 200, (8, 1, 32, 32), (8, 3, 64, 64)  # VIDEO_CLIP: of the user's own
+CLIPS_TRAIN, CLIPS_TEST, CLIP, VIDEO_CLIP = 4000, 200, (8, 1, 32, 32), (8, 3, 64, 64)  # VIDEO_CLIP: of the user's own
 HELD_OUT = 10  # every tenth image becomes a test image where the data set has no test part
 
 
@@ -33,6 +35,7 @@ class Dataset:
     """The training and test images of a data set, with labels and factors where it has them.
 
     x_train, x_test: images (N, C, H, W), float32; images that were stored as bytes are scaled to [0, 1].
+    Images in .npy files that are large, see data.shards, are LazyArrays (data.lazy) and stay there.
     y_train, y_test: labels (N,), int64, or None. class_names: the name of each label, or None.
     factors_train, factors_test: the table (N, 5) from which generated images were drawn, or None; factor_names names
     its columns. sample_rate: samples a second of sounds, whose segments are images (N, 1, 1, T); None for images.
@@ -74,9 +77,25 @@ class Dataset:
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The lowest and the highest pixel of both parts; floating-point images from files need not lie in [0, 1]."""
-        parts = (self.x_train, self.x_test)
+        """The lowest and the highest pixel of both parts; floating-point images from files need not lie in [0, 1].
+
+        Of a LazyArray they are those of its sample().
+        """
+        parts = [in_memory(x) for x in (self.x_train, self.x_test)]
         return min(float(x.min()) for x in parts), max(float(x.max()) for x in parts)
+
+    def in_memory(self) -> Dataset:
+        """This data set or, if it has LazyArrays, one with their sample() and its labels: for tables and pictures."""
+        fields: dict[str, np.ndarray | None] = {}
+        for part in ("train", "test"):
+            x: Any = getattr(self, f"x_{part}")
+            if isinstance(x, LazyArray):
+                rows = x.spaced()
+                fields[f"x_{part}"] = x[rows]
+                for name in (f"y_{part}", f"factors_{part}"):
+                    array = getattr(self, name)
+                    fields[name] = None if array is None else array[rows]
+        return replace(self, **fields) if fields else self  # type: ignore[arg-type] # which are arrays
 
 
 def _check_part(name: str, x: np.ndarray | None, count: int | None, ndim: int, kinds: str) -> None:
@@ -86,7 +105,11 @@ def _check_part(name: str, x: np.ndarray | None, count: int | None, ndim: int, k
     """
     if x is None and count is not None:
         return
-    if type(x) is not np.ndarray or x.dtype.kind not in kinds or not x.dtype.isnative:
+    if (
+        not (type(x) is np.ndarray or (count is None and isinstance(x, LazyArray)))
+        or x.dtype.kind not in kinds
+        or not x.dtype.isnative
+    ):
         raise TypeError(f"{name} must be a plain array of dtype kind {' or '.join(kinds)}, got {checks.shown(x)}")
     if x.ndim != ndim or (count is not None and len(x) != count):
         raise ValueError(f"{name} must have {ndim} axes{'' if count is None else f' and {count} rows'}, got {x.shape}")
@@ -107,9 +130,10 @@ def load(name: str | Path, folder: str | Path | None = None, image_shape: Sequen
         'moving-clothes'            1,000 + 200 generated clips of moving images of Fashion-MNIST, see
                                      data.moving_clothes; (8, 1, 32, 32) or image_shape (T, 1, H, W)
         'fashion-mnist', 'mnist'    60,000 + 10,000 images from four IDX files
-        a path                      the user's own images, see data.files, or a folder of .wav, .flac or .ogg files, see
-                                    data.sound, or a video or a folder of videos or, with an image_shape of four
-                                    ints, of PNG frames, see data.video; a Path, or a str with a '/', is always a path
+        a path                      the user's own images, see data.files, or a folder of .npy files, see data.shards,
+                                    or of .wav, .flac or .ogg files, see data.sound, or a video or a folder of videos
+                                    or, with an image_shape of four ints, of PNG frames, see data.video; a Path, or a
+                                    str with a '/', is always a path
     folder: where the IDX files are. Without it they are searched for in $MINIVAE_DATA, in Debian's package and in the
         user's cache, and downloaded if they are not found.
     image_shape: (C, H, W), for arrays in which each image is a flat row; (1, 1, T) for sounds, T = 4096 unless given.
@@ -236,6 +260,8 @@ def _own(path: Path, image_shape: Sequence[int] | None) -> Dataset:
     if video.takes(path, 0 if image_shape is None else len(image_shape)):
         x, x_test, frame_rate = video.load(path, VIDEO_CLIP if image_shape is None else image_shape)
         return Dataset(path.name, x, x_test, frame_rate=frame_rate)
+    if shards.is_folder(path) or (path.is_file() and shards.is_large(path)):
+        return _held_out(path, *shards.load(path, image_shape), None)
     if path.is_dir():
         if image_shape is not None:
             raise ValueError(f"image_shape is for arrays; {str(path)!r} is a folder of PNGs, which state their shape")
@@ -259,8 +285,9 @@ def _held_out(path: Path, train: files.Part, test: files.Part | None, class_name
             raise ValueError(f"{str(path)!r} has {len(x)} image(s); training and testing need at least 2")
         held = np.arange(len(x)) % HELD_OUT == HELD_OUT - 1
         held[-1] |= len(x) < HELD_OUT
-        test = x[held], None if y is None else y[held]
-        x, y = x[~held], None if y is None else y[~held]
+        rows, rest = np.flatnonzero(held), np.flatnonzero(~held)
+        test = select(x, rows), None if y is None else y[rows]
+        x, y = select(x, rest), None if y is None else y[rest]
     if test[0].shape[1:] != x.shape[1:]:
         raise ValueError(f"{str(path)!r}: training images {x.shape[1:]} and test images {test[0].shape[1:]} differ")
     return Dataset(name, x, test[0], y, test[1], class_names)

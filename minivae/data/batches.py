@@ -14,6 +14,8 @@ from minivae.kernels import checks
 from minivae.kernels.contract import Noise
 from minivae.kernels.reference import random_bits
 
+from .lazy import LazyArray, in_memory
+
 ORDER = 0x0DE4 << 48  # xor-ed into the seed, so that the order is independent of all other noise from that seed
 DIGEST_BLOCK = 1024  # examples that digest() copies into contiguous memory at a time
 
@@ -21,10 +23,14 @@ DIGEST_BLOCK = 1024  # examples that digest() copies into contiguous memory at a
 class Batches:
     """Each iteration over a Batches object yields one epoch of mini-batches.
 
-    A batch is x[chosen] or, if y is given, the pair (x[chosen], y[chosen]). x: (N, ...) with N >= 1; y: (N, ...) or
-    None. The order of epoch e depends on (seed, e) alone: it is the stable argsort of N random words. Without `shuffle`
-    it is the order of the data. The last batch holds the examples that are left over; `drop_last` omits it if it is
-    short. After a `break`, or after load_state_dict(), the next iteration continues with the batch that comes next.
+    A batch is x[chosen] or, if y is given, the pair (x[chosen], y[chosen]). x: (N, ...) with N >= 1, an array or a
+    LazyArray, of which each batch reads its own examples; y: (N, ...) or None. The order of epoch e depends on (seed,
+    e) alone: it is the stable argsort of N random words. Without `shuffle` it is the order of the data. The last batch
+    holds the examples that are left over; `drop_last` omits it if it is short. After a `break`, or after
+    load_state_dict(), the next iteration continues with the batch that comes next.
+
+    An iteration is take(chosen()) again and again. Whoever needs a part of each batch, as one of several processes
+    does, calls chosen() for the indices of the whole batch and take() with some of them.
 
     Raises ValueError for no data, x and y of different lengths, batch_size < 1, drop_last with fewer than batch_size
     examples, or a seed outside [0, 2^64); TypeError where an int is expected.
@@ -39,7 +45,8 @@ class Batches:
         shuffle: bool = True,
         drop_last: bool = False,
     ) -> None:
-        x, y = checks.array("x", x), None if y is None else checks.array("y", y)
+        x = x if isinstance(x, LazyArray) else checks.array("x", x)
+        y = None if y is None else checks.array("y", y)
         self.batch_size, self.seed = checks.integer("batch_size", batch_size, 1), checks.seed("seed", seed)
         self.shuffle, self.drop_last = checks.flag("shuffle", shuffle), checks.flag("drop_last", drop_last)
         if not x.ndim or not len(x):
@@ -50,6 +57,7 @@ class Batches:
             raise ValueError(f"with drop_last there must be at least {batch_size} examples for a batch, got {len(x)}")
         self.x, self.y = x, y
         self.epoch, self.position = 0, 0  # which batch comes next
+        self._order: tuple[Any, np.ndarray] | None = None  # of the epoch that chosen() is in, and which one that is
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -62,23 +70,38 @@ class Batches:
             return np.arange(len(self.x))
         return np.argsort(random_bits(len(self.x), Noise(self.seed ^ ORDER, epoch)), kind="stable")
 
+    def chosen(self) -> np.ndarray:
+        """Return the indices of the examples of the next batch, (n,) int64, and go on to the batch after it."""
+        key = self.seed, self.epoch
+        if self._order is None or self._order[0] != key:
+            self._order = key, self.order(self.epoch)
+        start = self.position * self.batch_size
+        last = self.position + 1 == len(self)
+        self.epoch, self.position = (self.epoch + 1, 0) if last else (self.epoch, self.position + 1)
+        return self._order[1][start : start + self.batch_size]
+
+    def take(self, indices: np.ndarray) -> Any:
+        """Return the examples at these indices, ints (n,), as a batch: x[indices] or (x[indices], y[indices]).
+
+        Raises TypeError unless they are ints, ValueError for another shape and for those that are not in [0, N).
+        """
+        indices, N = checks.array("indices", indices, "iu"), len(self.x)
+        if indices.ndim != 1:
+            raise ValueError(f"indices must have shape (n,), got {indices.shape}")
+        if indices.size and not 0 <= indices.min() <= indices.max() < N:
+            raise ValueError(f"indices must be in [0, {N}), got {indices.min()} to {indices.max()}")
+        return self.x[indices] if self.y is None else (self.x[indices], self.y[indices])
+
     def __iter__(self) -> Iterator[Any]:
         """Yield the remaining batches of the current epoch."""
         for chosen in self.indices():
-            batch = self.take(chosen)
-            yield batch[0] if self.y is None else batch
-
-    def take(self, chosen: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return (x[chosen],) or (x[chosen], y[chosen])."""
-        return (self.x[chosen],) if self.y is None else (self.x[chosen], self.y[chosen])
+            yield self.take(chosen)
 
     def indices(self) -> Iterator[np.ndarray]:
         """Yield the indices of the examples of each remaining batch of the current epoch."""
-        epoch, order = self.epoch, self.order(self.epoch)
-        for position in range(self.position, len(self)):
-            last = position + 1 == len(self)
-            self.epoch, self.position = (epoch + 1, 0) if last else (epoch, position + 1)
-            yield order[position * self.batch_size : (position + 1) * self.batch_size]
+        epoch = self.epoch
+        while self.epoch == epoch:
+            yield self.chosen()
 
     @cached_property
     def digest(self) -> str:
@@ -115,15 +138,20 @@ def range_text(low: float, high: float) -> str:
 
 
 def digest(*arrays: np.ndarray | None) -> str:
-    """The SHA-256 of the shapes, dtypes and contents of arrays (N, ...), in hexadecimal; it identifies data."""
+    """The SHA-256 of the shapes, dtypes and contents of arrays (N, ...), in hexadecimal; it identifies data.
+
+    Of a LazyArray only the contents of its sample() are read, at most 4,096 examples at even distances. One that is no
+    larger has the digest of the same examples in memory; in a larger one a change elsewhere is not noticed.
+    """
     found = sha256()
     for array in arrays:
         if array is None:
             found.update(b"None")
             continue
         found.update(f"{array.shape} {array.dtype.str}".encode())
-        for start in range(0, len(array), DIGEST_BLOCK):
-            found.update(np.ascontiguousarray(array[start : start + DIGEST_BLOCK]).data)
+        contents = in_memory(array)
+        for start in range(0, len(contents), DIGEST_BLOCK):
+            found.update(np.ascontiguousarray(contents[start : start + DIGEST_BLOCK]).data)
     return found.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from minivae.kernels.checks import check_finite
 
 from .archive import MAGIC, Archive, check_expansion, read_array, reading
+from .lazy import as_floats
 
 Part = tuple[np.ndarray, np.ndarray | None]  # images (N, C, H, W), labels (N,) or None
 WANTED = ("x_train", "y_train", "x_test", "y_test", "x", "y")
@@ -25,18 +26,16 @@ def as_images(x: np.ndarray, name: str, image_shape: Sequence[int] | None = None
     name: what error messages call x. Raises ValueError for other shapes and for NaN or infinity, with the index of the
     first one; TypeError for other dtypes.
     """
-    x = _shaped(x, name, image_shape)
-    if x.dtype == np.uint8:
-        return np.divide(x, np.float32(255), dtype=np.float32)
-    if x.dtype != bool and x.dtype.kind != "f":
-        raise TypeError(f"{name}: images must be bytes (uint8), booleans or floating-point numbers, got {x.dtype}")
+    x = shaped(x, name, image_shape)
+    if x.dtype.kind != "f":
+        return as_floats(x, f"{name}: images")
     with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinity, which check_finite finds
         x = x.astype(np.float32, copy=False)
     check_finite(x, name)
     return x
 
 
-def _shaped(x: np.ndarray, name: str, image_shape: Sequence[int] | None) -> np.ndarray:
+def shaped(x: np.ndarray, name: str, image_shape: Sequence[int] | None) -> np.ndarray:
     """x as (N, C, H, W); ValueError for a shape that is not one of images."""
     if image_shape is not None:
         C, H, W = image_shape
@@ -57,7 +56,8 @@ def _shaped(x: np.ndarray, name: str, image_shape: Sequence[int] | None) -> np.n
     return x
 
 
-def _as_labels(y: np.ndarray, x: np.ndarray, name: str) -> np.ndarray:
+def as_labels(y: np.ndarray, x: np.ndarray, name: str) -> np.ndarray:
+    """Labels (N,) of images x (N, ...) as int64; ValueError for another number and for what is no integer."""
     if y.shape != x.shape[:1] or y.dtype.kind not in "iu":
         raise ValueError(f"{name}: labels must be {len(x)} integers, got shape {y.shape} and dtype {y.dtype}")
     return y.astype(np.int64)
@@ -102,7 +102,7 @@ def _part(arrays: dict[str, np.ndarray], suffix: str, path: Path, image_shape: S
     """The images x<suffix> and, if they are there, the labels y<suffix>."""
     x = as_images(arrays[f"x{suffix}"], f"{path}: x{suffix}", image_shape)
     y = arrays.get(f"y{suffix}")
-    return x, None if y is None else _as_labels(y, x, f"{path}: y{suffix}")
+    return x, None if y is None else as_labels(y, x, f"{path}: y{suffix}")
 
 
 def load_png_folder(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
@@ -122,7 +122,8 @@ def load_png_folder(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
     loose, by_class = _pngs(folder), {p.name: _pngs(p) for p in sorted(folder.iterdir()) if p.is_dir()}
     by_class = {name: pngs for name, pngs in by_class.items() if pngs}
     if bool(loose) == bool(by_class):
-        raise ValueError(f"{str(folder)!r} must hold PNG files, or sub-folders of PNG files; it holds {_both(loose)}")
+        found = "both" if loose else "no PNG files"
+        raise ValueError(f"{str(folder)!r} must hold PNG files, sub-folders of them, or .npy files; it holds {found}")
     images: list[np.ndarray] = []
     stated = stored = 0
     for path in (paths := loose or [p for pngs in by_class.values() for p in pngs]):
@@ -139,8 +140,10 @@ def load_png_folder(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
     return (np.ascontiguousarray(x), labels), classes or None
 
 
-def _both(loose: list[Path]) -> str:
-    return "both" if loose else "no PNG files"
+def pngs_below(folder: Path) -> Iterator[Path]:
+    """Yield the PNGs in a folder and in its sub-folders."""
+    for place in (folder, *(p for p in folder.iterdir() if p.is_dir())):
+        yield from _pngs(place)
 
 
 def _pngs(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ the triangle wave between 0 and r. For example r = 10, s = 8 and v = 4 make 8, 8
 multiples of 4 pixels: along each axis a garment moves by -4, 0 or 4 pixels a frame, and not by 0 along both. So two
 frames say exactly where the next one has the garment, unless it is at an edge by then. An encoder of stride 4 has a
 code for each 4 x 4 pixels, so motion moves its codes by whole places. This makes the clips easier than others for a
-prior of the codes, and they are still not easy: see README, "Video".
+prior of the codes: see benchmarks/MODELS.md, "Video".
 
 The garments are not turned, nothing covers them and the background is black: what a model can learn here is to keep a
 thing in its form and to carry on its motion. The garments of the test clips are in no training clip.
@@ -33,8 +33,9 @@ VELOCITIES = np.array([(i, j) for i in (-STEP, 0, STEP) for j in (-STEP, 0, STEP
 def generate(garments: np.ndarray, count: int, shape: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return clips (count, T, 1, H, W) of garments (G, 1, h, w), and the index of the garment in each, (count,).
 
-    A larger count appends clips and leaves the first ones unchanged. Raises ValueError for a shape that is not
-    (T, 1, H, W), and for frames in which garments have no room to move.
+    Each garment is in as many clips as any other, or in one more. A larger count appends clips and leaves the first
+    ones unchanged. Raises ValueError for a shape that is not (T, 1, H, W), and for frames in which garments have no
+    room to move.
     """
     T, _, H, W = shape
     h, w = garments.shape[2:]
@@ -45,7 +46,7 @@ def generate(garments: np.ndarray, count: int, shape: Sequence[int], seed: int) 
         )
     checks.elements("clips", (count, T, 1, H, W))
     u = uniform((count, 4), np.dtype(np.float64), Noise(seed, 0))
-    chosen = (u[:, 0] * len(garments)).astype(np.int64)
+    chosen = np.arange(count) % len(garments)
     velocity = VELOCITIES[(u[:, 1] * len(VELOCITIES)).astype(np.int64)]  # (count, 2)
     rows, columns = (_bounced(u[:, 2 + k], velocity[:, k], (H - h, W - w)[k], T) for k in range(2))  # (count, T)
     x = np.zeros((count, T, 1, H, W), np.float32)

@@ -27,6 +27,7 @@ from .vqvae1d import VQVAE1d
 from .vqvae2 import VQVAE2
 from .vqvae2_prior import VQVAE2Prior
 from .wavenet import WaveNet
+from .wavenet_vqvae import WaveNetVQVAE
 
 __all__ = [
     "IWAE",
@@ -48,6 +49,7 @@ __all__ = [
     "VideoPrior",
     "VideoVQVAE",
     "WaveNet",
+    "WaveNetVQVAE",
     "corrupt",
     "load",
 ]
@@ -58,7 +60,7 @@ MODELS: dict[str, type[Estimator]] = {
     for cls in (
         *AUTOENCODERS,
         *(VAE, ConditionalVAE, IWAE, BetaTCVAE, VAEGAN),
-        *(VQVAE, VQVAE1d, VQVAE2, VideoVQVAE, VQGAN),
+        *(VQVAE, VQVAE1d, WaveNetVQVAE, VQVAE2, VideoVQVAE, VQGAN),
         *(PixelCNN, WaveNet),
     )
 }

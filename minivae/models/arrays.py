@@ -10,6 +10,7 @@ import numpy as np
 
 from minivae.autograd import Tensor, no_grad
 from minivae.data.batches import images_as_floats, range_text
+from minivae.data.lazy import lazy_images
 from minivae.kernels import backend, checks
 from minivae.kernels.checks import check_finite
 from minivae.training.loop import Trainable
@@ -40,11 +41,17 @@ class ArrayModel(Trainable):
         x: (N, C, H, W), flat rows (N, C * H * W), or (N, H, W) where C = 1, of floating numbers. Raises TypeError for
         other dtypes, ValueError for other shapes, for NaN or infinity (with the index of the first one), and for pixels
         outside [0, 1], or no integers / 255, where the likelihood needs such ones.
+
+        An np.memmap and a LazyArray become a LazyArray, also of bytes or booleans (data.lazy.as_floats): their shape
+        and dtype are checked now, the values of a batch when it is read.
         """
-        x = images_as_floats(x)
+        lazy = lazy_images(x)
+        x = images_as_floats(x) if lazy is None else lazy
         C, H, W = self.image_shape
         if x.shape[1:] not in ((C, H, W), (C * H * W,)) and (C != 1 or x.shape[1:] != (H, W)):
             raise ValueError(f"images must have shape (N, {C}, {H}, {W}) or (N, {C * H * W}), got {x.shape}")
+        if lazy is not None:
+            return lazy.checked(self.check_images, (C, H, W), self.parameters()[0].dtype)
         with np.errstate(over="ignore"):  # numbers beyond the model's dtype become infinite, which is reported
             x = x.astype(self.parameters()[0].dtype, copy=False)
         check_finite(x, "images")

@@ -14,6 +14,7 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor
+from minivae.data.lazy import lazily
 from minivae.kernels import backend, checks
 from minivae.nn import Embedding
 from minivae.ops.likelihood import CrossEntropy
@@ -113,10 +114,14 @@ class Autoregressive(Estimator):
         """Return maps (N, *map_shape) as int64.
 
         Raises TypeError unless they are integers (or booleans), ValueError for another shape or values out of range.
+        An np.memmap becomes a LazyArray, whose values are checked when they are read.
         """
-        x = checks.array(f"maps of integers in [0, {self.values})", x, "biu")
+        lazy, name = lazily(x), f"maps of integers in [0, {self.values})"
+        x = checks.array(name, x if lazy is None else np.empty((0, *lazy.shape[1:]), lazy.dtype), "biu")
         if x.ndim < 3 or x.shape[1:] != tuple(self.map_shape):
             raise ValueError(f"maps must have shape (N, {', '.join(map(str, self.map_shape))}), got {x.shape}")
+        if lazy is not None:
+            return lazy.checked(self.check_images, x.shape[1:], np.int64)
         if x.size and (x.min() < 0 or x.max() >= self.values):
             raise ValueError(f"the values of maps must be in [0, {self.values}), got {x.min()} to {x.max()}")
         return x.astype(np.int64, copy=False)

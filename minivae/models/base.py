@@ -154,7 +154,9 @@ class Estimator(WithModules):
         epochs, batch_size, lr: the model's own unless given. Training starts from the present weights; with a
         random_state and without warm_start or resume, from new ones.
         x: (N, C, H, W), or whatever `check_images` takes. y: labels (N,) for a conditional model; others ignore it, so
-        that they fit into scikit-learn's Pipeline. validation: other images, or a pair of images and their labels.
+        that they fit into scikit-learn's Pipeline. An x that maps a file (np.load(path, mmap_mode="r")) may be larger
+        than memory: each batch is read when it is trained on, its bytes divided by 255 and its values checked
+        (data.lazy). validation: other images, or a pair of images and their labels.
         device: 'cpu' or 'cuda', where the model goes and stays; None leaves it where it is.
 
         optimizer: makes the Optimizer, a function of the parameters such as mv.optim.SGD, partial(mv.optim.AdamW,

@@ -75,6 +75,7 @@ from minivae.nn.layers import ReLU
 
 from .autoregressive import Autoregressive, Draw, OnPosition, check_codebook_digest
 from .pixelcnn_context import ContextNetwork, check_context, check_context_settings, lookup
+from .pixelcnn_motion import Moved
 from .pixelcnn_sampling import Sampler
 from .pixelcnn_stages import by_stage, check_map_shape, later_stages
 
@@ -161,7 +162,7 @@ class PixelCNN(Autoregressive):
 
     context_shape, context_values: of a model of maps given other maps, its context: their size (h, w), and for each of
     M maps the number K_m of its values, integers in [0, K_m). Or None. context_blocks: residual blocks that read it.
-    context_motion: by how many places, at most, the first map is moved (pixelcnn_context.py); 0 without such a part.
+    context_motion: by how many places, at most, the first map is moved (pixelcnn_motion.py); 0 without such a part.
     The methods take such contexts (N, M, h, w) as y.
 
     Raises TypeError and ValueError for arguments of other types and ranges, and for even kernels.
@@ -218,7 +219,7 @@ class PixelCNN(Autoregressive):
         self.output = Sequential(ReLU(), Linear(C, self.hidden), ReLU(), Linear(self.hidden, self.values))
         self.later = later_stages(self.map_shape, self.values, C, self.hidden)
         if self.context_values is not None:
-            sizes = C, self.context_blocks, self.context_motion
+            sizes = C, self.context_blocks, self.context_motion, self.values
             self.context = ContextNetwork(self.map_shape[-2:], self.context_values, *sizes)
 
     @property
@@ -236,8 +237,10 @@ class PixelCNN(Autoregressive):
         """
         maps = self._maps(maps)
         stages = by_stage(maps)
-        _, left = self._stacks(self.features(*stages), self._condition(y, len(maps)))
+        _, left, moved = self._stacks(self.features(*stages), self._condition(y, len(maps)))
         logits = [self.logits_of_stage(left, *stages[:s]) for s in range(len(stages))]
+        if moved is not None:
+            logits[0] = logits[0] + moved.logits(stages[0].data)
         return logits[0] if maps.ndim == 3 else F.stack(logits, axis=1)
 
     def logits_of_stage(self, left: Tensor, *before: Tensor) -> Tensor:
@@ -251,23 +254,28 @@ class PixelCNN(Autoregressive):
             x = x + self.later[s].features(codes)
         return x
 
-    def _stacks(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """features() of maps, x (N, H, W, C) -> `above` and `left` of the last layer, (N, H, W, C) both."""
+    def _stacks(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor, Moved | None]:
+        """features() of maps, x (N, H, W, C) -> `above` and `left` of the last layer, (N, H, W, C) both, and what is
+        moved."""
+        biases, moved = self.conditioning(y)
         above = F.pad(x[:, :-1], [(1, 0), (0, 0), (0, 0)])  # (N, H, W, C): row i has the values of row i - 1
         left = F.pad(x[:, :, :-1], [(1, 0), (0, 0)])  # (N, H, W, C): column j has those of column j - 1
-        for layer, bias in zip(self.stack, self.biases(y), strict=True):
+        for layer, bias in zip(self.stack, biases, strict=True):
             above, left = layer(above, left, bias)
-        return above, left
+        return above, left, moved
 
-    def biases(self, y: Tensor | None) -> list[Bias]:
-        """V y for each layer, of labels y (N,) or contexts y (N, M, h, w); None in its place where there is no y."""
+    def conditioning(self, y: Tensor | None) -> tuple[list[Bias], Moved | None]:
+        """V y for each layer, of labels y (N,) or contexts y (N, M, h, w), and the moved map of a context with motion.
+
+        There is None in their place where there is no y.
+        """
         if y is None:
-            return [(None, None)] * self.layers
+            return [(None, None)] * self.layers, None
         layers: list[Any] = list(self.stack)
         if self.context_values is None:
-            return [layer.class_bias(y) for layer in layers]
-        context = self.context(y)  # (N, H, W, C)
-        return [layer.context_bias(context) for layer in layers]
+            return [layer.class_bias(y) for layer in layers], None
+        context, moved = self.context(y)  # (N, H, W, C)
+        return [layer.context_bias(context) for layer in layers], moved
 
     def _sampler(self, temperature: float, on_position: OnPosition | None) -> Draw:
         return Sampler(self, temperature, on_position)

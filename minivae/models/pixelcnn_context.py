@@ -23,13 +23,14 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor
-from minivae.kernels import backend_of, checks
-from minivae.nn import Conv2d, Embedding, Linear, Module, ModuleList
+from minivae.kernels import checks
+from minivae.nn import Conv2d, Embedding, Module, ModuleList
 from minivae.ops.linear import Embedding as Lookup
+
+from .pixelcnn_motion import Motion, Moved
 
 MOST_BLOCKS = 1000
 MOST_REACH = 100  # places
-CARRY_ON = 6.0  # D at first: the motion between the last two maps goes on
 
 
 class ContextBlock(Module):
@@ -43,85 +44,24 @@ class ContextBlock(Module):
         return x + self.second(F.relu(self.first(F.relu(x))))
 
 
-class Motion(Module):
-    """The first of M maps, moved: features of a context (N, H, W, C) and its maps (N, M, H, W) -> (N, H, W, C).
-
-    With the reach R = `reach` there are (2 R + 1)^2 displacements d of at most R places along each axis, and
-
-        moved_p = sum over d of w_pd E[map_(p - d)],    w_p = softmax(A features_p + B (features of all places) + D q),
-
-    where E is a table, and zero outside of the map. A sees what moves by itself, B how the whole moves. q has, for each
-    pair of maps that follow each other, the displacements that may have made one of the other: q = past_motion(maps).
-    D begins such that the motion between the last two maps goes on, and learns what happens at the edges.
-
-    (Finn, Goodfellow & Levine 2016, "Unsupervised learning for physical interaction through video prediction", section
-    3, move pixels in this way; q is the block matching of video codecs, with the whole map as the block.)
-    """
-
-    def __init__(self, map_shape: Sequence[int], values: Sequence[int], channels: int, reach: int) -> None:
-        H, W = map_shape
-        self.reach, displacements = reach, (2 * reach + 1) ** 2
-        self.embedding = Embedding(values[0], channels)
-        self.of_place = Linear(channels, displacements)
-        self.of_all = Linear(H * W * channels, displacements, bias=False)
-        if len(values) > 1:
-            self.of_past = Linear((len(values) - 1) * displacements, displacements, bias=False)
-            weight = self.of_past.weight
-            begun = CARRY_ON * np.eye(displacements, dtype=weight.dtype)
-            weight.inplace()[:, :displacements] += weight.backend.asarray(begun)
-
-    def forward(self, features: Tensor, maps: Any) -> Tensor:
-        N, H, W, C = features.shape
-        logits = self.of_all(F.reshape(features, (N, H * W * C)))
-        if maps.shape[1] > 1:
-            past = past_motion(maps, self.reach).astype(features.dtype)
-            logits = logits + self.of_past(Tensor.wrap(past.reshape(N, -1)))
-        weights = F.softmax(self.of_place(features) + F.reshape(logits, (N, 1, 1, -1)), axis=-1)
-        R, x = self.reach, lookup(self.embedding.weight, Tensor.wrap(maps[:, 0]))
-        padded, places = F.pad(x, [(R, R), (R, R), (0, 0)]), range(2 * R + 1)
-        windows = [padded[:, i : i + H, j : j + W] for i in places for j in places]  # (N, H, W, C) each
-        moved = [weights[..., d : d + 1] * window for d, window in enumerate(windows)]
-        return sum(moved[1:], start=moved[0])
-
-
-def past_motion(maps: Any, reach: int) -> Any:
-    """Maps (N, M, H, W), the latest first -> q (N, M - 1, (2 R + 1)^2), float64, in the order of Motion's windows.
-
-    q_d of the maps a and b, a the later, is exp(s_d) / sum over e of exp(s_e), where s_d is H W times the share of the
-    places p with a_p = b_(p - d), among those where both are in the map.
-    """
-    xp, (H, W), R = backend_of(maps).xp, maps.shape[2:], reach
-    before = maps[:, 1:]
-    padded = xp.full((*before.shape[:2], H + 2 * R, W + 2 * R), -1, before.dtype)  # -1 equals no value
-    padded[:, :, R : R + H, R : R + W] = before
-    scores = []
-    for i in range(2 * R + 1):
-        for j in range(2 * R + 1):
-            equal = (maps[:, :-1] == padded[:, :, i : i + H, j : j + W]).sum(axis=(2, 3))  # (N, M - 1)
-            both = max(1, H - abs(i - R)) * max(1, W - abs(j - R))
-            scores.append((equal * (H * W / both))[..., None])
-    s = xp.concatenate(scores, axis=-1)
-    q = xp.exp(s - s.max(axis=-1, keepdims=True))
-    return q / q.sum(axis=-1, keepdims=True)
-
-
 class ContextNetwork(Module):
-    """A stack of maps of integers (N, M, h, w) -> features (N, H, W, C), the h of equation 5.
+    """A stack of maps of integers (N, M, h, w) -> features (N, H, W, C), the h of equation 5, and the first map moved.
 
     values: of each of the M maps, integers in [0, values[m]). Each has a table of its own, and what the tables give to
-    a position is added up.
+    a position is added up. motion, outputs: the reach of Motion and its number of logits; with motion = 0 nothing is
+    moved, and there is None in its place.
     """
 
     def __init__(
-        self, map_shape: Sequence[int], values: Sequence[int], channels: int, blocks: int, motion: int = 0
+        self, map_shape: Sequence[int], values: Sequence[int], channels: int, blocks: int, motion: int, outputs: int
     ) -> None:
         self.map_shape, self.motion = tuple(map_shape), motion
         self.embeddings = ModuleList(Embedding(K, channels) for K in values)
         self.blocks = ModuleList(ContextBlock(channels) for _ in range(blocks))
         if motion:
-            self.moved = Motion(self.map_shape, values, channels, motion)
+            self.moved = Motion(self.map_shape, values, channels, motion, outputs)
 
-    def forward(self, context: Tensor) -> Tensor:
+    def forward(self, context: Tensor) -> tuple[Tensor, Moved | None]:
         (H, W), (_, _, h, w), xp = self.map_shape, context.shape, context.backend.xp
         rows, columns = xp.arange(H) * h // H, xp.arange(W) * w // W
         enlarged = context.data[:, :, rows][:, :, :, columns]  # (N, M, H, W)
@@ -133,7 +73,10 @@ class ContextNetwork(Module):
         for block in self.blocks:
             x = block(x)
         x = F.transpose(x, (0, 2, 3, 1))
-        return x + self.moved(x, enlarged) if self.motion else x
+        if not self.motion:
+            return x, None
+        moved = self.moved(x, enlarged)
+        return x + moved.features(), moved
 
 
 def lookup(table: Tensor, index: Tensor) -> Tensor:

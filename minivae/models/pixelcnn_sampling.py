@@ -33,6 +33,7 @@ from minivae.nn import Embedding, ModuleList, Sequential
 from minivae.nn.categorical import draw
 
 from .autoregressive import OnPosition
+from .pixelcnn_motion import Moved
 
 
 class Network(Protocol):
@@ -53,8 +54,8 @@ class Network(Protocol):
     def logits_of_stage(self, left: Tensor, *before: Tensor) -> Tensor:
         """`left` (..., C) and the integers (...) of the stages before -> logits (..., values)."""
 
-    def biases(self, y: Tensor | None) -> list[Any]:
-        """What a label or a context adds to both stacks in each layer."""
+    def conditioning(self, y: Tensor | None) -> tuple[list[Any], Moved | None]:
+        """What a label or a context adds to both stacks in each layer, and the moved map."""
 
 
 class Sampler:
@@ -78,7 +79,7 @@ class Sampler:
         """
         *stages, H, W = self.model.map_shape
         C = self.model.channels
-        self.biases = self.model.biases(None if y is None else self.model.tensor(y))
+        self.biases, self.moved = self.model.conditioning(None if y is None else self.model.tensor(y))
         self.maps = self.kernels.xp.zeros((n, *(stages or (1,)), H, W), np.int64)
         self.above = [self._zeros(n, H + layer.reach, W + 2 * layer.reach, C) for layer in self.layers]
         self.finite = self.kernels.xp.ones((n,), bool)  # all logits so far
@@ -111,6 +112,8 @@ class Sampler:
         stages = self._by_stage(self.maps[:, :, i, j])  # views, which see what is drawn below
         for s in range(len(stages)):
             logits = self.model.logits_of_stage(left, *stages[:s]).data  # (n, values)
+            if self.moved is not None and not s:
+                logits = logits + self.moved.logits_at(self.maps[:, 0], i, j).data
             self.finite &= self.kernels.xp.isfinite(logits).all(axis=1)
             self.maps[:, s, i, j] = draw(logits, self.temperature)
         if self.on_position is not None:

@@ -35,6 +35,7 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor
+from minivae.data.lazy import in_memory
 from minivae.kernels.checks import choice, number
 from minivae.nn import Linear, Module, Sequential, Unflatten
 from minivae.nn.networks import check_architecture, check_image_shape, encoder_for
@@ -147,12 +148,12 @@ class SparseAutoencoder(SquaredErrorCodec):
     def prepare(self, x: np.ndarray) -> None:
         """Start with the mean of the training images x (N, C, H, W) as what is there without any atom.
 
-        An encoder of one layer then starts with the codes of x minus their mean. A model that has been trained stays as
-        it is.
+        An encoder of one layer then starts with the codes of x minus their mean. Of a LazyArray it is the mean of its
+        sample(). A model that has been trained stays as it is.
         """
         if self.dictionary.bias.numpy().any():
             return
-        mean = x.mean(axis=0, dtype=np.float64).reshape(-1)  # (P,)
+        mean = in_memory(x).mean(axis=0, dtype=np.float64).reshape(-1)  # (P,)
         _put(self.dictionary.bias, mean)
         if self.one_layer:
             encoder: Any = self.encoder

@@ -64,12 +64,13 @@ importance.py estimates log p(x) itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor
+from minivae.data.lazy import LazyArray
 from minivae.kernels import backend, checks
 from minivae.kernels.contract import Noise
 from minivae.nn.likelihoods import LIKELIHOODS
@@ -257,12 +258,12 @@ class VAE(LatentSpace, LikelihoodCodec):
         x = self.check_images(x)
         if self.binarize is None:
             return x
+        if isinstance(x, LazyArray):
+            return cast(np.ndarray, LazyArray(_Binarized(x)))
         binary = np.empty_like(x)
         for draw, start in enumerate(range(0, len(x), BINARY_BLOCK)):
             block = x[start : start + BINARY_BLOCK]
-            noise = Noise(BINARY_SEED, draw)
-            uniform = backend("cpu").uniform(block.shape, np.dtype(np.float32), noise)
-            binary[start : start + BINARY_BLOCK] = uniform < block
+            binary[start : start + BINARY_BLOCK] = _binary_uniform(draw, block.shape) < block
         return binary
 
     def _black_and_white(self, x: Tensor, noise: Noise | None) -> Tensor:
@@ -294,6 +295,27 @@ class VAE(LatentSpace, LikelihoodCodec):
         x = self.binarized(x)
         with self.own_noise(), self.evaluating():
             return self.check_output(importance_log_likelihood(self.log_weights, x, samples, rows, progress))
+
+
+class _Binarized:
+    """It is the source of a LazyArray: the images of another one, as binarized() makes them of images in memory."""
+
+    def __init__(self, grey: LazyArray) -> None:
+        self.grey, self.shape, self.dtype = grey, grey.shape, grey.dtype
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        x = self.grey[rows]
+        for draw in np.unique(rows // BINARY_BLOCK):
+            own = rows // BINARY_BLOCK == draw
+            inside = rows[own] % BINARY_BLOCK
+            uniform = _binary_uniform(int(draw), (inside.max() + 1, *self.shape[1:]))
+            x[own] = uniform[inside] < x[own]
+        return x
+
+
+def _binary_uniform(draw: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw the thresholds of a block of images, of which the first do not depend on how many there are."""
+    return backend("cpu").uniform(shape, np.dtype(np.float32), Noise(BINARY_SEED, draw))
 
 
 def _check(likelihood: str, beta: float, kl_warmup: int, free_bits: float, binarize: str | None) -> None:

@@ -11,9 +11,12 @@ codes 0, ..., K - 1, fills the maps before the first frame. For example with K =
 
 **Motion.** Where a thing moves by whole places of the map, k_t is k_t-1 but for a displacement. Convolutions need
 filters of their own for each displacement and each code to say this. So the network also moves k_t-1 by a
-displacement that it predicts, and what it moved is part of what it is given (`Motion` in pixelcnn_context.py). At an
-edge of the frame two maps may not say which way it goes on: a thing that stood for a frame was thrown back, or stands
-still. A third map before tells, hence history = 3 by default.
+displacement that it predicts, and what it moved is the default of the logits (pixelcnn_motion.py). At an edge of the
+frame two maps may not say which way it goes on: a thing that stood for a frame was thrown back, or stands still. A
+third map before tells, hence history = 3 by default.
+
+**The first frame** has nothing to copy and costs most. In a clip that is cut from a longer video any frame may be the
+first, so the prior is trained on some of the others as first frames too (training_examples()).
 
 One network serves all frames, so a clip can be continued for as long as one likes; what is P at frame t does not depend
 on t, as soon as M frames are known. With values[m] = K + 1 for each map no probability is lost to the start symbol: it
@@ -99,9 +102,19 @@ class VideoPrior:
         before = [padded[:, self.history - m : self.history - m + T] for m in range(1, self.history + 1)]  # t - m
         return codes.reshape(N * T, h, w), np.stack(before, axis=2).reshape(N * T, self.history, h, w)
 
-    def fit(self, codes: Any, y: Any = None, **options: Any) -> VideoPrior:
-        """Train on codes (N, T, h, w); options: of Estimator.fit. y is ignored. Raises what that raises."""
+    def training_examples(self, codes: Any) -> tuple[np.ndarray, np.ndarray]:
+        """examples(), and the maps of the frames 3, 5, 7, ... once more, as frames with which a clip begins."""
         maps, context = self.examples(codes)
+        begun = self.check_codes(codes)[:, 2::2].reshape(-1, *maps.shape[1:])
+        start = np.full((len(begun), *context.shape[1:]), self.frame.values)
+        return np.concatenate([maps, begun]), np.concatenate([context, start])
+
+    def fit(self, codes: Any, y: Any = None, **options: Any) -> VideoPrior:
+        """Train on training_examples() of codes (N, T, h, w); options: of Estimator.fit. y is ignored.
+
+        Raises what that raises, ValueError for no clips.
+        """
+        maps, context = self.training_examples(codes)
         if not len(maps):
             raise ValueError(f"there are no clips to learn from, got codes of shape {np.shape(codes)}")
         self.frame.fit(maps, context, **options)

@@ -14,18 +14,20 @@ nats under a uniform prior.
     k_t = k(x_1, ..., x_t),        x_hat_t = x_hat(k_1, ..., k_t).
 
 So what is decoded does not change when more frames follow, a clip can be continued from its first frames, and the
-networks take clips of any length: before the first frame there are zeros. Each of the `blocks` has a residual block of
+networks take clips of any length: before the first frame there are zeros. Each of the blocks has a residual block of
 3 x 3 convolutions in the frame and one of a causal convolution over time, whose taps are `dilation` frames apart:
 
     x_t + W_2 relu(W_1 * relu(x))_t        W_1 reads the frames t, t - dilation, ..., t - (K - 1) dilation.
 
-The dilation is 1 in the first block and doubles with each: with kernels of K = 3, two blocks see 6 frames back, the
-encoder and the decoder each. A code need not say again what the codes of earlier frames have said: where a thing moves,
-the decoder has it from there.
+The dilation is 1 in the first block and doubles with each: with kernels of K = 3, two blocks see 6 frames back, in
+the encoder and in the decoder. A code need not say again what the codes of earlier frames have said: where a thing
+moves, the decoder has it from there.
 
-With K = 1 each frame is coded and decoded by itself. Then a thing that moves by whole places moves its codes, unchanged
-but at the borders of the frame, and a prior of codes has less to learn than where a code says what is new (README,
-"Video").
+**Motion.** With K = 1 each frame is coded and decoded by itself. Then a thing that moves by whole places moves its
+codes, and a prior has little to learn: see pixelcnn_motion.py. Two things help that these codes are the same ones. The
+encoder has no biases: black is 0 in all of its layers, as what it finds beyond the edges is, so that the same black has
+the same code everywhere. And `encoder_blocks` may be less than `blocks`: with none, a code sees 10 x 10 pixels, and
+what a code sees of a thing is less often cut by an edge.
 
 **The prior** of the codes goes frame by frame, P(k) = prod_t P(k_t | k_t-1, k_t-2): see video_prior.py.
 
@@ -43,6 +45,7 @@ import numpy as np
 from minivae import ops as F
 from minivae.autograd import Tensor
 from minivae.data.batches import images_as_floats, range_text
+from minivae.data.lazy import lazy_images
 from minivae.kernels import checks
 from minivae.nn import CausalConv1d, Conv1d, Conv2d, ConvTranspose2d, Module, ReLU, Sequential
 from minivae.nn.networks import check_image_shape
@@ -70,9 +73,9 @@ class PerFrame(Module):
 class TimeBlock(Module):
     """(N, T, C, h, w) -> the same: x + conv1(relu(causal(relu(x)))), along time, for each position (i, j) alone."""
 
-    def __init__(self, channels: int, inner: int, kernel: int, dilation: int) -> None:
-        self.conv = CausalConv1d(channels, inner, kernel, dilation)
-        self.project = Conv1d(inner, channels, 1)
+    def __init__(self, channels: int, inner: int, kernel: int, dilation: int, bias: bool) -> None:
+        self.conv = CausalConv1d(channels, inner, kernel, dilation, bias=bias)
+        self.project = Conv1d(inner, channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         N, T, C, h, w = x.shape
@@ -81,11 +84,11 @@ class TimeBlock(Module):
         return x + F.transpose(F.reshape(y, (N, h, w, C, T)), (0, 4, 3, 1, 2))
 
 
-def _blocks(channels: int, inner: int, blocks: int, kernel: int) -> list[Module]:
+def _blocks(channels: int, inner: int, blocks: int, kernel: int, bias: bool) -> list[Module]:
     """Make residual blocks in the frame and over time in turns."""
     layers: list[Module] = []
     for i in range(blocks):
-        layers += [PerFrame(ResidualBlock(channels, inner)), TimeBlock(channels, inner, kernel, 2**i)]
+        layers += [PerFrame(ResidualBlock(channels, inner, bias)), TimeBlock(channels, inner, kernel, 2**i, bias)]
     return layers
 
 
@@ -93,10 +96,11 @@ class Encoder(Module):
     """Clips (N, T, C, H, W) -> z_e (N, D, T h, w), h = H / 4 and w = W / 4."""
 
     def __init__(self, colours: int, channels: int, inner: int, blocks: int, kernel: int, dim: int) -> None:
-        first = Conv2d(colours, channels, 4, stride=2, padding=1)  # (N T, channels, H / 2, W / 2)
-        second = Conv2d(channels, channels, 4, stride=2, padding=1)  # (N T, channels, H / 4, W / 4)
-        last = PerFrame(ReLU(), Conv2d(channels, dim, 1))  # (N, T, D, h, w)
-        self.layers = Sequential(PerFrame(first, ReLU(), second), *_blocks(channels, inner, blocks, kernel), last)
+        first = Conv2d(colours, channels, 4, stride=2, padding=1, bias=False)  # (N T, channels, H / 2, W / 2)
+        second = Conv2d(channels, channels, 4, stride=2, padding=1, bias=False)  # (N T, channels, H / 4, W / 4)
+        last = PerFrame(ReLU(), Conv2d(channels, dim, 1, bias=False))  # (N, T, D, h, w)
+        between = _blocks(channels, inner, blocks, kernel, bias=False)
+        self.layers = Sequential(PerFrame(first, ReLU(), second), *between, last)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 5:
@@ -114,7 +118,9 @@ class Decoder(Module):
         first = PerFrame(Conv2d(dim, channels, 1))  # (N, T, channels, h, w)
         up = ConvTranspose2d(channels, channels, 4, stride=2, padding=1)  # (N T, channels, H / 2, W / 2)
         last = ConvTranspose2d(channels, colours, 4, stride=2, padding=1)  # (N T, C, H, W)
-        self.layers = Sequential(first, *_blocks(channels, inner, blocks, kernel), PerFrame(ReLU(), up, ReLU(), last))
+        self.layers = Sequential(
+            first, *_blocks(channels, inner, blocks, kernel, bias=True), PerFrame(ReLU(), up, ReLU(), last)
+        )
 
     def forward(self, z: Tensor) -> Tensor:
         N, D, rows, w = z.shape
@@ -127,8 +133,9 @@ class VideoVQVAE(VQVAE):
 
     image_shape: (T, C, H, W), at least two frames, H and W multiples of 4. codes, code_dim: K and D. channels,
     residual_channels: of the convolutions and inside of the blocks. blocks: how many pairs of a residual block in the
-    frame and one over time the encoder has, and the decoder. time_kernel: K of the convolutions over time. likelihood:
-    'bernoulli', 'continuous-bernoulli' or 'gaussian'. The others: see VQVAE, nn.VectorQuantizer and Estimator.
+    frame and one over time the decoder has, encoder_blocks: the encoder. time_kernel: K of the convolutions over time.
+    likelihood: 'bernoulli', 'continuous-bernoulli' or 'gaussian'. The others: see VQVAE, nn.VectorQuantizer and
+    Estimator.
 
     fit(), loss(), score_samples() and bound() take clips of T frames; encode(), decode() and reconstruct() also of
     more or fewer. Raises TypeError and ValueError for arguments of other types and ranges.
@@ -144,6 +151,7 @@ class VideoVQVAE(VQVAE):
         channels: int = 64,
         residual_channels: int = 32,
         blocks: int = 2,
+        encoder_blocks: int = 2,
         time_kernel: int = 3,
         likelihood: str = "bernoulli",
         update: str = "ema",
@@ -158,6 +166,7 @@ class VideoVQVAE(VQVAE):
         warm_start: bool = False,
     ) -> None:
         self.blocks = checks.integer("blocks", blocks, 0, most=MOST_BLOCKS)
+        self.encoder_blocks = checks.integer("encoder_blocks", encoder_blocks, 0, most=MOST_BLOCKS)
         self.time_kernel = checks.integer("time_kernel", time_kernel, 1)
         checks.choice("likelihood", likelihood, PIXEL_BY_PIXEL)
         super().__init__(
@@ -190,13 +199,14 @@ class VideoVQVAE(VQVAE):
         check_multiples(image_shape[1:], STRIDE)
 
     def _make_encoder(self) -> Encoder:
-        return Encoder(int(self.image_shape[1]), *self._sizes(), self.code_dim)
+        return Encoder(*self._sizes(), self.encoder_blocks, self.time_kernel, self.code_dim)
 
     def _make_decoder(self) -> Decoder:
-        return Decoder(int(self.image_shape[1]), *self._sizes(), self.code_dim, self.frame_map[0])
+        return Decoder(*self._sizes(), self.blocks, self.time_kernel, self.code_dim, self.frame_map[0])
 
-    def _sizes(self) -> tuple[int, int, int, int]:
-        return self.channels, self.residual_channels, self.blocks, self.time_kernel
+    def _sizes(self) -> tuple[int, int, int]:
+        """Return the colours of a frame, and the channels outside and inside of the residual blocks."""
+        return int(self.image_shape[1]), self.channels, self.residual_channels
 
     @property
     def frames(self) -> int:
@@ -253,10 +263,13 @@ class VideoVQVAE(VQVAE):
 
     def check_clips(self, x: Any) -> np.ndarray:
         """Return check_images(x) for clips with any number of frames."""
-        x = images_as_floats(x)
+        lazy = lazy_images(x)
+        x = images_as_floats(x) if lazy is None else lazy
         if x.ndim != 5 or x.shape[2:] != tuple(self.image_shape[1:]) or not x.shape[1]:
             wanted = ", ".join(map(str, map(int, self.image_shape[1:])))
             raise ValueError(f"clips must have shape (N, T, {wanted}), got {x.shape}")
+        if lazy is not None:
+            return lazy.checked(self.check_clips, x.shape[1:], self.parameters()[0].dtype)
         with np.errstate(over="ignore"):  # numbers beyond the model's dtype become infinite, which is reported
             x = x.astype(self.parameters()[0].dtype, copy=False)
         checks.check_finite(x, "clips")

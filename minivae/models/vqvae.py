@@ -85,9 +85,9 @@ class VQVAEBound(NamedTuple):
 class ResidualBlock(Module):
     """(N, C, h, w) -> the same: x + conv1x1(relu(conv3x3(relu(x))))."""
 
-    def __init__(self, channels: int, inner: int) -> None:
-        self.conv = Conv2d(channels, inner, 3, padding=1)
-        self.project = Conv2d(inner, channels, 1)
+    def __init__(self, channels: int, inner: int, bias: bool = True) -> None:
+        self.conv = Conv2d(channels, inner, 3, padding=1, bias=bias)
+        self.project = Conv2d(inner, channels, 1, bias=bias)
 
     def forward(self, x: Any) -> Tensor:
         return x + self.project(F.relu(self.conv(F.relu(x))))

@@ -39,6 +39,7 @@ import numpy as np
 
 from minivae import ops as F
 from minivae.autograd import Tensor
+from minivae.data.lazy import LazyArray
 from minivae.kernels import checks
 from minivae.nn import Conv1d, ConvTranspose1d, Module, ModuleList, ReLU, Sequential, init
 from minivae.nn.likelihoods import Gaussian
@@ -145,7 +146,7 @@ class VQVAE1d(VQVAE):
     Raises TypeError and ValueError for arguments of other types and ranges.
     """
 
-    likelihoods = ("gaussian", "mu-law")
+    likelihoods: tuple[str, ...] = ("gaussian", "mu-law")
 
     def __init__(
         self,
@@ -237,7 +238,7 @@ class VQVAE1d(VQVAE):
         """Equation 3 of vqvae.py, averaged over waveforms x (N, 1, 1, T) of labels y (N,), if there are classes."""
         x = self.tensor(x)  # (N, 1, 1, T)
         vq = self.quantizer(self._latents(x))  # vq.quantized (N, D, 1, T/S) is z_q(x)
-        nll = self.observation.nll(self._decoded(vq.quantized, self._labels(y, len(x))), x).mean()
+        nll = self._nll_given(vq.quantized, self._labels(y, len(x)), x).mean()
         return VQVAELoss(nll + vq.loss, nll, vq.loss)
 
     def _decoded(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -266,7 +267,8 @@ class VQVAE1d(VQVAE):
         Raises TypeError and ValueError as Estimator.check_images() does, and ValueError for samples out of that range.
         """
         x = super().check_images(x)
-        if self.likelihood == "mu-law" and x.size and abs(x).max() > 1:
+        here = not isinstance(x, LazyArray)  # else each of its batches will be
+        if self.likelihood == "mu-law" and here and x.size and abs(x).max() > 1:
             raise ValueError(f"samples must lie in [-1, 1] for likelihood='mu-law', got {x.min():g} to {x.max():g}")
         return x
 
@@ -279,7 +281,7 @@ class VQVAE1d(VQVAE):
         """
         codes = self.check_codes(codes)
         with self.own_noise():
-            return self.batched(lambda *of: self._image(self._output(*of), pixels), codes, *self._given(y, len(codes)))
+            return self.batched(lambda *of: self._wave(*self._vectors(*of), pixels), codes, *self._given(y, len(codes)))
 
     def inverse_transform(self, z: np.ndarray, y: Any = None) -> np.ndarray:
         """decode(z, y)."""
@@ -320,15 +322,23 @@ class VQVAE1d(VQVAE):
         codes = float(self.code_cost(self.encode(x), prior, **self._for_prior(prior, y)).mean())
         return VQVAEBound(nll + codes, nll, codes, self.bits_per_dim(nll + codes))
 
-    def _output(self, codes: Tensor, y: Tensor | None = None) -> Tensor:
-        """Codes (N, 1, T/S) and labels (N,) -> the decoder's output; batched() gives both as floats."""
-        return self._decoded(self.quantizer.decode(codes.astype(np.int64)), self._labels(y, len(codes)))
+    def _nll_given(self, z: Tensor, y: Tensor | None, x: Tensor) -> Tensor:
+        """-log p(x | z_q, y) of waveforms x (N, 1, 1, T), in nats (N,)."""
+        return self.observation.nll(self._decoded(z, y), x)
+
+    def _wave(self, z: Tensor, y: Tensor | None, pixels: bool) -> Tensor:
+        """z_q (N, D, 1, T/S) and labels y (N,) -> expected waveforms (N, 1, 1, T) or, for pixels, ones drawn."""
+        return self._image(self._decoded(z, y), pixels)
+
+    def _vectors(self, codes: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Codes (N, 1, T/S) and labels (N,) -> z_q (N, D, 1, T/S) and y; batched() gives both as floats."""
+        return self.quantizer.decode(codes.astype(np.int64)), self._labels(y, len(codes))
 
     def _nll(self, x: np.ndarray, y: Any = None) -> np.ndarray:
         """-log p(x | k(x), y) of waveforms (N, 1, 1, T), in nats (N,)."""
 
         def nll(x: Tensor, *y: Tensor) -> Tensor:
-            return self.observation.nll(self._output(self._codes(x), *y), x)
+            return self._nll_given(*self._vectors(self._codes(x), *y), x)
 
         x = self.check_images(x)
         return self.batched(nll, x, *self._given(y, len(x))).astype(np.float64)

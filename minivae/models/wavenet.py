@@ -90,6 +90,37 @@ class WaveNetLayer(Module):
         return F.pad(x[:, : x.shape[1] - d], [(d, 0), (0, 0)])
 
 
+def gated_layers(
+    channels: int, skip: int, dilations: Sequence[int], classes: int | None, dropout: float = 0.0
+) -> ModuleList:
+    """Make a layer for each dilation."""
+    *earlier, last = map(int, dilations)
+    stack = ModuleList(WaveNetLayer(channels, skip, d, classes, dropout, last=False) for d in earlier)
+    stack.append(WaveNetLayer(channels, skip, last, classes, dropout, last=True))
+    return stack
+
+
+class Queues:
+    """The last inputs of each layer, for n sequences of length T; see the head of this file."""
+
+    def __init__(self, layers: Sequence[Any], n: int, T: int) -> None:
+        self.layers, weight = layers, layers[0].skip.weight
+        sizes = [(n, min(layer.dilation, T), 1, weight.shape[1]) for layer in layers]
+        # Slot t % d of a queue holds a layer's input at time t - d until that of time t takes its place.
+        self.queues = [weight.backend.xp.zeros(size, weight.dtype) for size in sizes]
+
+    def step(self, t: int, x: Tensor, biases: Sequence[Tensor | None]) -> list[Tensor]:
+        """Return S z (n, 1, skip) of all layers at time t, after the times before it, for the inputs x (n, 1, C)."""
+        skips = []
+        for layer, queue, bias in zip(self.layers, self.queues, biases, strict=True):
+            slot = t % queue.shape[1]
+            before = Tensor.wrap(queue[:, slot].copy())
+            queue[:, slot] = x.data
+            x, skip = layer(before, x, bias)
+            skips.append(skip)
+        return skips
+
+
 class WaveNet(Autoregressive):
     """WaveNet over sequences of integers, such as the codes of a VQVAE1d.
 
@@ -140,10 +171,7 @@ class WaveNet(Autoregressive):
         """Make the embedding, the gated layers and the layers of the logits."""
         C, hidden = self.channels, self.hidden
         self.embedding = Embedding(self.values, C)
-        *dilations, last = map(int, self.dilations)
-        of_all = self.classes, self.dropout
-        self.stack = ModuleList(WaveNetLayer(C, hidden, d, *of_all, last=False) for d in dilations)
-        self.stack.append(WaveNetLayer(C, hidden, last, *of_all, last=True))
+        self.stack = gated_layers(C, hidden, self.dilations, self.classes, self.dropout)
         self.output = Sequential(ReLU(), Linear(hidden, hidden), ReLU(), Linear(hidden, self.values))
 
     @property
@@ -188,10 +216,10 @@ class WaveNet(Autoregressive):
         return [F.reshape(lookup(layer.of_class, y), (len(y), 1, 2 * self.channels)) for layer in self.layers()]
 
     def _sampler(self, temperature: float, on_position: OnPosition | None) -> Draw:
-        return Queues(self, temperature, on_position)
+        return Sampler(self, temperature, on_position)
 
 
-class Queues:
+class Sampler:
     """Draws sequences, with one draw of minivae's generator for each code; see the head of this file."""
 
     def __init__(self, model: WaveNet, temperature: float, on_position: OnPosition | None = None) -> None:
@@ -207,19 +235,11 @@ class Queues:
         model, xp = self.model, self.kernels.xp
         T, C = int(model.map_shape[1]), model.channels
         biases = model.biases(None if y is None else model.tensor(y))
-        # Slot t % d of a queue holds a layer's input at time t - d until that of time t takes its place.
-        queues = [xp.zeros((n, min(layer.dilation, T), 1, C), self.dtype) for layer in model.layers()]
+        queues = Queues(model.layers(), n, T)
         drawn, finite = xp.zeros((n, T), np.int64), xp.ones((n,), bool)
         x = Tensor.wrap(xp.zeros((n, 1, C), self.dtype))
         for t in range(T):
-            skips = []
-            for layer, queue, bias in zip(model.layers(), queues, biases, strict=True):
-                slot = t % queue.shape[1]
-                before = Tensor.wrap(queue[:, slot].copy())
-                queue[:, slot] = x.data
-                x, skip = layer(before, x, bias)
-                skips.append(skip)
-            logits = model.from_skips(skips).data[:, 0]  # (n, values)
+            logits = model.from_skips(queues.step(t, x, biases)).data[:, 0]  # (n, values)
             finite &= xp.isfinite(logits).all(axis=1)
             drawn[:, t] = draw(logits, self.temperature)
             if self.on_position is not None:

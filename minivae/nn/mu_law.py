@@ -72,7 +72,7 @@ class MuLaw(Likelihood):
             levels = Tensor.wrap(levels_of(x.data).reshape(-1))
             return F.reshape(CrossEntropy.apply(self.logits(output), levels), (len(x), x.size // max(1, len(x)))).sum(1)
 
-        return _in_parts(nll, output, x)
+        return in_parts(nll, output, x)
 
     def mean(self, output: Tensor) -> Tensor:
         """Return the expected samples, (N, H, 1, T) -> (N, 1, 1, T)."""
@@ -83,7 +83,7 @@ class MuLaw(Likelihood):
             values = kernels.asarray(values_of(np.arange(LEVELS)).astype(p.dtype))
             return F.reshape(F.matmul(p, Tensor.wrap(values[:, None])), (len(output), 1, *output.shape[2:]))
 
-        return _in_parts(mean, output)
+        return in_parts(mean, output)
 
     def sample(self, output: Tensor, noise: Noise | None = None) -> Tensor:
         """Draw samples from the distribution, (N, H, 1, T) -> (N, 1, 1, T).
@@ -99,14 +99,14 @@ class MuLaw(Likelihood):
             values = values_of(draw(logits, noise=own)).astype(logits.dtype)
             return Tensor.wrap(values.reshape(len(output), 1, *output.shape[2:]))
 
-        return _in_parts(sample, output)
+        return in_parts(sample, output)
 
     def bits_per_dim(self, nats: float, image_shape: tuple[int, ...]) -> float:
         """Return nats per waveform in bits per sample of 8-bit mu-law: nats / (T log 2)."""
         return nats / (prod(image_shape) * log(2))
 
 
-def _in_parts(function: Callable[..., Tensor], *tensors: Any) -> Tensor:
+def in_parts(function: Callable[..., Tensor], *tensors: Any) -> Tensor:
     """Join what a function returns for the first AT_A_TIME examples, for the next ones, and so on."""
     N = len(tensors[0])
     parts = [function(*(t[k : k + AT_A_TIME] for t in tensors)) for k in range(0, max(N, 1), AT_A_TIME)]

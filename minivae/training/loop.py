@@ -17,6 +17,7 @@ import numpy as np
 
 from minivae.autograd import Tensor, no_grad
 from minivae.data.batches import Batches
+from minivae.data.lazy import lazily
 from minivae.kernels import checks
 from minivae.kernels.session import Session
 from minivae.nn.module import Buffer, Module, Parameter, not_finite
@@ -51,8 +52,16 @@ class Trainable(Module):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define loss()")
 
+    def check_images(self, x: Any) -> Any:
+        """evaluate() calls this with data in files, an np.memmap or LazyArray, and takes its batches from what this
+        returns."""
+        return x
+
     def prepare(self, x: np.ndarray) -> None:
-        """The loop calls this once with all training images, before the first step, unless a training is resumed."""
+        """The loop calls this once with all training images, before the first step, unless a training is resumed.
+
+        x is a LazyArray where they are in files.
+        """
 
     def before_step(self, step: int, steps: int) -> None:
         """The loop calls this before step 0, 1, ..., steps - 1.
@@ -114,6 +123,7 @@ class Trainer:
         self.generator = generator or current_generator()
         self.validation, self.callbacks = validation, list(callbacks)
         self.team, self._examples = team(shards), 0  # how many examples the whole batch of the present step has
+        self.team.check_batch(batches.batch_size)
         self.history: list[dict[str, Any]] = []
         self.steps, self.stopped = 0, False
         for callback in self.callbacks:
@@ -151,7 +161,8 @@ class Trainer:
                 for chosen in self.batches.indices():
                     model.before_step(self.steps, total_steps)
                     self._examples = len(chosen)
-                    result = step(*self.batches.take(chosen[self.team.own(len(chosen))]))
+                    own = self.batches.take(chosen[self.team.own(len(chosen))])
+                    result = step(*_as_tuple(own))
                     self.schedule.step()
                     self.steps += 1
                     averages.add(result, len(chosen))
@@ -209,7 +220,8 @@ class Trainer:
         check_weights_agree(self.team.world, self.model)
         record = {**averages.means(), **self.model.end_pass(), "lr": lr, **averages.speed()}
         if self.validation is not None:
-            for name, value in evaluate(self.model, *_as_tuple(self.validation), team=self.team).items():
+            x, *y = _as_tuple(self.validation)
+            for name, value in evaluate(self.model, x, y[0] if y else None, team=self.team).items():
                 record[f"validation_{name}"] = value
         return record
 
@@ -298,10 +310,12 @@ def evaluate(
 ) -> dict[str, float]:
     """Compute the means of the loss's fields over x (with labels y) in evaluation mode, always with the same noise.
 
-    batch_size: the model's evaluation_batch unless given. team: the ranks that evaluate together, each a part of every
-    batch; all of them call this. Raises FloatingPointError for a loss that is not finite.
+    x: as check_images() returns it, or an np.memmap, which is checked batch by batch. batch_size: the model's
+    evaluation_batch unless given. team: the ranks that evaluate together, each a part of every batch; all of them call
+    this. Raises FloatingPointError for a loss that is not finite.
     """
     training = model.training
+    x = x if lazily(x) is None else model.check_images(x)
     batch_size = model.evaluation_batch if batch_size is None else batch_size
     model.eval()
     try:

@@ -9,18 +9,25 @@ the work is divided. On one machine the arrays lie in memory that all ranks see:
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
-from minivae.kernels import backend_of
+from minivae.kernels import backend_of, cpu_choice
 from minivae.kernels.contract import Array
+from minivae.kernels.native.library import set_num_threads
 from minivae.shards import tree_sum
 
 from .world import World
 
 SMALL = 2**14  # bytes; a smaller array is sent whole to all ranks, each of which makes the sum
+PATIENCE = 1.0  # seconds that the others give rank 0 to tell of an error
 ALIGNED = 16  # numbers; where a part begins
 
 
@@ -32,7 +39,7 @@ class MpiWorld(World):
     def __init__(self, shared: bool = True) -> None:
         self.comm = MPI.COMM_WORLD.Dup()
         self.rank, self.size = self.comm.rank, self.comm.size
-        self.node = self.comm.Split_type(MPI.COMM_TYPE_SHARED)  # the ranks of this machine
+        self.node: Any = self.comm.Split_type(MPI.COMM_TYPE_SHARED)  # the ranks of this machine
         self._sums: dict[str, _Sum] = {}
         self._make: Any = _SharedSum if shared and self.node.size == self.size else _MessageSum
 
@@ -60,6 +67,43 @@ class MpiWorld(World):
         if self.size == 1 or not isinstance(like, np.ndarray) or count * like.itemsize <= SMALL:
             return super().buffer(count, like)
         return self._sum(count, like.dtype).own[:count]
+
+    def let_the_first_speak(self) -> None:
+        time.sleep(PATIENCE * (self.rank > 0))
+
+    def abort(self, code: int) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.comm.Abort(code)
+
+    def end_together(self) -> None:
+        """From now on an exception that nobody catches ends all ranks, with one message: the others would wait."""
+        tell = sys.excepthook
+
+        def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            self.let_the_first_speak()
+            tell(kind, error, trace)
+            print(f"minivae: rank {self.rank} of {self.size} has ended all ranks by the error above", file=sys.stderr)
+            self.abort(1)
+
+        sys.excepthook = hook
+
+    def share_cores(self) -> None:
+        """Divide the cores of this machine among its ranks, unless MINIVAE_NUM_THREADS says how many threads to use.
+
+        A starter may have given each rank cores of its own; it then has as many threads as these.
+        """
+        if "MINIVAE_NUM_THREADS" in os.environ or not hasattr(os, "sched_getaffinity"):
+            return
+        own = os.sched_getaffinity(0)
+        every = set().union(*self.node.allgather(own))
+        threads = max(1, min(len(own), len(every) // self.node.size))
+        if cpu_choice().name == "native":
+            set_num_threads(threads)
+        with suppress(ImportError):
+            from threadpoolctl import threadpool_limits
+
+            threadpool_limits(threads, "blas")
 
     def broadcast(self, value: Any) -> Any:
         return self.comm.bcast(value)
@@ -101,7 +145,7 @@ class _SharedSum(_Sum):
         whole = rows * length * dtype.itemsize if world.rank == 0 else 0
         self._window = MPI.Win.Allocate_shared(whole, dtype.itemsize, comm=world.node)
         self._window.Lock_all()
-        memory, _ = self._window.Shared_query(0)
+        memory: Any = self._window.Shared_query(0)[0]
         self._rows = np.frombuffer(memory, dtype, rows * length).reshape(rows, length)
         self.own = self._rows[world.rank]
         self.own[...] = 0

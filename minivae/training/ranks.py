@@ -28,6 +28,11 @@ def started(environment: Mapping[str, str]) -> int | None:
     return 0 if any(name in environment for name in RANKS) else None
 
 
+def is_first(environment: Mapping[str, str]) -> bool:
+    """Return whether this is the first of the processes that were started together, as far as that is said."""
+    return all(environment.get(name, "0") == "0" for name in RANKS)
+
+
 @cache
 def world() -> World:
     """Return the ranks that were started together with this process.
@@ -53,4 +58,7 @@ def world() -> World:
             f"mpiexec has started {count} processes, but the MPI of mpi4py, {ranks.library}, sees only one: "
             "start them with the mpiexec of that MPI, `python -m mpi4py --mpi-lib-version` names it"
         )
+    if ranks.size > 1:
+        ranks.share_cores()
+        ranks.end_together()
     return ranks

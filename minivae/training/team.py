@@ -20,7 +20,9 @@ by all alike (weights, moments, schedule, early stopping), or decided by rank 0 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from minivae.autograd.graph import Leaf
@@ -55,6 +57,14 @@ class Team:
     def alone(self) -> bool:
         """Return whether batches are not cut and nobody else takes part."""
         return self.shards == 1
+
+    def check_batch(self, batch_size: int) -> None:
+        """Raise ValueError for batches that have fewer examples than shards."""
+        if batch_size < self.shards:
+            raise ValueError(
+                f"a batch of {batch_size} examples cannot be cut into {self.shards} shards, one for each of "
+                f"{self.world.size} ranks or more; batch_size must be at least {self.shards}"
+            )
 
     def cut(self, examples: int) -> bool:
         """Return whether a batch of so many examples is cut into shards."""
@@ -129,6 +139,17 @@ class Team:
 
 
 ALONE = Team(World(), 1)
+_alone: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+@contextmanager
+def alone(value: bool = True) -> Iterator[None]:
+    """In the with block this process trains by itself; with False, again together with the other ranks."""
+    token = _alone.set(value)
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
 
 def team(shards: int | None = None) -> Team:
@@ -139,9 +160,9 @@ def team(shards: int | None = None) -> Team:
     Raises ValueError for shards that do not fit the number of ranks, ImportError where mpiexec has started several
     processes and there is no mpi4py, RuntimeError where its MPI is not that of mpiexec.
     """
-    if shards == 1:
+    if shards == 1 or (shards is None and _alone.get()):
         return ALONE
-    ranks = world()
+    ranks = World() if _alone.get() else world()
     if shards is None:
         shards = 1 if not ranks.launched else SHARDS if ranks.size in (1, 2, 4) else ranks.size
     return Team(ranks, shards)

@@ -32,6 +32,12 @@ class World:
         """Return the value that rank 0 has given."""
         return value
 
+    def let_the_first_speak(self) -> None:
+        """Wait, on all ranks but the first, before an error is told: one that all ranks share is told by the first."""
+
+    def abort(self, code: int) -> None:
+        """End all ranks at once, with this exit code."""
+
     def gather(self, value: Any) -> list[Any]:
         """Return the values that all ranks have given, in their order."""
         return [value]

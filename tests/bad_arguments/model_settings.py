@@ -90,6 +90,9 @@ SETTINGS: dict[str, Argument] = {
     "sample_rate": Argument(8000, integer(1)),
     "strides": Argument((2, 2), integers(2)),
     "dilations": Argument((1,), SIZES),
+    "wave_channels": Argument(2, integer(1)),
+    "wave_dilations": Argument((1,), SIZES),
+    "wave_hidden": Argument(2, integer(1)),
     "quantizer": Argument("vq", choice("vq", "fsq", "rvq")),
     "levels": Argument(None, NONE),  # of other quantisers than "vq": in tests/models/test_vqvae_quantizers.py
     "stages": Argument(None, NONE),
@@ -122,6 +125,7 @@ SETTINGS: dict[str, Argument] = {
     "lr": Argument(1e-3, number(0)),
     # of fit()
     "y": Argument(None, PASSED_ON),  # models without labels ignore it, to fit into scikit-learn's Pipeline
+    "shards": Argument(1, integer(1) | NONE),
     "clip_norm": Argument(1.0, number(0, np.inf, "(i") | NONE),
     "device": Argument("cpu", DEVICE | NONE),
     "progress": Argument(False, FLAG),
@@ -155,6 +159,11 @@ OWN: dict[str, dict[str, Argument]] = {
         "channels": Argument(2, integer(1)),
         "y": Argument(LABELS, CODE_KIND),
     },
+    "WaveNetVQVAE": {
+        "image_shape": Argument((1, 1, 4), integers(1, count=3)),
+        "channels": Argument(2, integer(1)),
+        "y": Argument(LABELS, CODE_KIND),
+    },
     "ConditionalVAE": {"y": Argument(LABELS, CODE_KIND)},
     "IWAE": {  # whose bound has no KL term
         "importance_samples": Argument(2, integer(1)),
@@ -166,6 +175,7 @@ OWN: dict[str, dict[str, Argument]] = {
         "image_shape": Argument((2, 1, 4, 4), integers(1, count=4)),
         "channels": Argument(2, integer(1)),
         "blocks": Argument(1, integer(0, 1000)),
+        "encoder_blocks": Argument(1, integer(0, 1000)),
         "time_kernel": Argument(2, integer(1)),
         "likelihood": Argument("bernoulli", choice("bernoulli", "continuous-bernoulli", "gaussian")),
     },

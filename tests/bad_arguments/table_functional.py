@@ -112,6 +112,7 @@ FUNCTIONS = {
     **{name: binary(getattr(F, name)) for name in ("add", "sub", "mul", "div", "pow", "maximum", "minimum")},
     "abs": Row(F.abs, {"x": any_x}),
     "neg": Row(F.neg, {"x": any_x}),
+    **{name: Row(getattr(F, name), {"x": any_x}) for name in ("batch_sum", "batch_mean", "batch_cat")},
     "leaky_relu": elementwise(F.leaky_relu, negative_slope=Argument(0.1, number())),
     "astype": Row(F.astype, {"x": any_x, "dtype": Argument(np.float64, ANY_DTYPE)}),
     "clip": Row(

@@ -39,12 +39,15 @@ from .model_settings import (
 from .table_functional import NOISE
 
 # The squared error of huge images is beyond float32.
-VQVAES = ("VQVAE", "VQVAE1d", "VQVAE2", "VideoVQVAE", "VQGAN")
+VQVAES = ("VQVAE", "VQVAE1d", "WaveNetVQVAE", "VQVAE2", "VideoVQVAE", "VQGAN")
 AUTOENCODERS = ("Autoencoder", "SparseAutoencoder", "ContractiveAutoencoder")
 OVERFLOWS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
     (m, n): (FloatingPointError,) for m in AUTOENCODERS for n in ("score_samples", "score", "fit_transform")
 }
-OVERFLOWS |= {("VQVAE1d", name): (FloatingPointError,) for name in ("score_samples", "score", "fit_transform", "bound")}
+OF_WAVES = ("VQVAE1d", "WaveNetVQVAE")
+OVERFLOWS |= {
+    (m, n): (FloatingPointError,) for m in OF_WAVES for n in ("score_samples", "score", "fit_transform", "bound")
+}
 NAMES = (
     *("VAE", "ConditionalVAE", "IWAE", "BetaTCVAE", "VAEGAN", *AUTOENCODERS),
     *(*VQVAES, "PixelCNN", "WaveNet"),
@@ -54,10 +57,10 @@ DATA = {
     **dict.fromkeys(CLASSES, (IMAGES, IMAGE_KIND)),
     "PixelCNN": (MAPS, MAP_KIND),
     "WaveNet": (SEQUENCES, MAP_KIND),
-    "VQVAE1d": (WAVES, IMAGE_KIND),
+    **dict.fromkeys(OF_WAVES, (WAVES, IMAGE_KIND)),
     "VideoVQVAE": (CLIPS, IMAGE_KIND),
 }
-CONDITIONAL = ("ConditionalVAE", "PixelCNN", "VQVAE1d", "WaveNet")
+CONDITIONAL = ("ConditionalVAE", "PixelCNN", *OF_WAVES, "WaveNet")
 
 
 def setting(model: str, name: str) -> Argument:
@@ -262,7 +265,7 @@ VERBS = {
         for name, codes, inner in (("PixelCNN", maps, inner_maps), ("WaveNet", sequences, inner_sequences))
     },
 }
-VERBS |= {"VAEGAN": VERBS["VAE"], "VQGAN": VERBS["VQVAE"]}
+VERBS |= {"VAEGAN": VERBS["VAE"], "VQGAN": VERBS["VQVAE"], "WaveNetVQVAE": VERBS["VQVAE1d"]}
 VERBS["BetaTCVAE"] = VERBS["VAE"]
 VERBS["IWAE"] = VERBS["VAE"]
 VERBS["SparseAutoencoder"] = VERBS["Autoencoder"] | {"activity": {"x": x}}

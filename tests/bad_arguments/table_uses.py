@@ -325,6 +325,16 @@ DATASETS = {
     "Batches.order": method(
         datasets.Batches, "order", lambda: datasets.Batches(IMAGES, 5), {"epoch": Argument(1, integer(0))}
     ),
+    "Batches.take": method(
+        datasets.Batches,
+        "take",
+        lambda: datasets.Batches(IMAGES, 5),
+        {
+            "indices": Argument(
+                np.array([0, 2, 1]), array("indices", INDEX_ARRAY.dtypes, tensors=False, out_of_range="refused")
+            )
+        },
+    ),
     "Batches.load_state_dict": Row(
         _restored,
         {"state": Argument(state, HAS_METHOD)},

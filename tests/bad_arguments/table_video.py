@@ -39,7 +39,7 @@ VERBS: dict[str, dict[str, Argument]] = {
 }
 PRIOR: dict[str, dict[str, Argument]] = {
     "fit": {"codes": codes, "y": Argument(None, PASSED_ON), "options": SETTINGS["options"]},
-    **{name: {"codes": codes} for name in ("check_codes", "examples", "score_frames")},
+    **{name: {"codes": codes} for name in ("check_codes", "examples", "training_examples", "score_frames")},
     "score_samples": {"codes": codes, "y": no_labels},
     "sample": {**{name: SETTINGS[name] for name in ("n", "temperature", "on_position")}, "y": no_labels},
     "continue_codes": {"codes": codes, "count": count, "temperature": SETTINGS["temperature"]},

@@ -9,7 +9,7 @@ import pytest
 
 from .judge import Row, cases, wrong
 from .names import parameters, public
-from .table_models import NAMES, VQVAES
+from .table_models import CONDITIONAL, NAMES, VQVAES
 
 MODELS = NAMES
 BASES = ("models.Estimator", "models.Codec")
@@ -39,7 +39,7 @@ EXEMPT = {
     "Tensor.wrap": "for code that has just made the array; it trusts its caller",
     "nn.Module.forward": "abstract",
     "nn.Module.named_tensors": "takes a class, for the package's own use",
-    **{f"models.PixelCNN.{n}": MADE for n in ("features", "logits_of_stage", "biases")},
+    **{f"models.PixelCNN.{n}": MADE for n in ("features", "logits_of_stage", "conditioning")},
     **{f"models.WaveNet.{n}": MADE for n in ("from_skips", "biases")},
     **{n: "a base class, see the quantisers" for n in public() if n.startswith("nn.Quantizer")},
     **{f"nn.{n}.code_shape": "called by the model with the size of its latents" for n in QUANTIZERS},
@@ -60,7 +60,7 @@ EXEMPT = {
     **{
         f"models.{m}.check_labels": "of a model without labels, which takes anything"
         for m in MODELS
-        if m not in ("ConditionalVAE", "PixelCNN", "VQVAE1d", "WaveNet")
+        if m not in CONDITIONAL
     },
     **{f"models.{m}.check_latents": "of a model without latents" for m in VQVAES},
     **{

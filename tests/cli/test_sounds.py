@@ -121,6 +121,48 @@ def test_mu_law_counts_bits_of_8(folder, tmp_path):
     assert "8-bit mu-law" in done.stdout
 
 
+def test_vqvae_of_sounds_is_vqvae1d(run, folder, tmp_path):
+    """Its defaults and its options, also those that vqvae has not; what only vqvae has is refused."""
+    args = ["train", "vqvae", "--data", folder, "--image-shape", 1, 1, T, "--out", tmp_path / "run", *QUICK["vqvae1d"]]
+    done = succeeded(*args, "--strides", 4, 8)
+    assert done.stdout.startswith(f"{folder} holds sounds, for which vqvae is `minivae train vqvae1d`\n")
+    models = [mv.models.load(out / "model.npz") for out in (run[0], tmp_path / "run")]
+    expected, found = (model.state_dict() for model in models)
+    assert expected.keys() == found.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+    assert table(done.stdout) == table(run[1].stdout)
+    refused(minivae_command(*args, "--force", "--stages", 2), "'train vqvae1d' has no use for --stages")
+
+
+def test_a_wavenet_as_the_decoder(folder, tmp_path):
+    """Its own defaults, the files and tables of the other decoder, and the same numbers when it is evaluated again."""
+    out, shape = tmp_path / "run", ["--image-shape", 1, 1, T]
+    quick = ["--epochs", 1, "--codes", 6, "--channels", 4]
+    done = succeeded("train", "vqvae1d", "--decoder", "wavenet", "--data", folder, *shape, "--out", out, *quick)
+    model = mv.models.load(out / "model.npz")
+    assert type(model) is mv.models.WaveNetVQVAE
+    assert (model.classes, tuple(model.strides), model.codes) == (2, mv.models.WaveNetVQVAE().strides, 6)
+    config = json.loads((out / "config.json").read_text())
+    assert (config["batch_size"], config["commitment"]) == (4, 3.0)
+    for name in ("reconstructions", "voices"):
+        assert is_picture(out / f"{name}.png")
+    assert "no SNR" in done.stdout
+    succeeded("train", "prior", out, *QUICK["prior"])
+    assert table(succeeded("evaluate", out).stdout)[:2] == table(done.stdout)
+    assert length_of_samples(out, tmp_path / "a.png") == 2 * (T + round(sounds.GAP * 8000))
+
+
+def length_of_samples(out, path):
+    succeeded("sample", out, "-n", 2, "--out", path)
+    return length_of(path.with_suffix(".wav"))[0]
+
+
+def test_a_wavenet_has_a_gaussian_likelihood(folder, tmp_path):
+    args = ["--decoder", "wavenet", "--likelihood", "mu-law", "--data", folder, "--out", tmp_path / "run"]
+    refused(minivae_command("train", "vqvae1d", *args), "--decoder wavenet has a gaussian likelihood", "mu-law")
+
+
 def test_evaluate_prints_the_same_numbers(run, tmp_path):
     out, _, with_prior = run
     again = succeeded("evaluate", out, "--out", tmp_path / "numbers.json")
@@ -161,7 +203,7 @@ class TestBadInput:
         refused(minivae_command("train", *args, "--out", tmp_path / "run"), *words)
         assert not (tmp_path / "run" / "config.json").exists()
 
-    @pytest.mark.parametrize("model", ["ae", "dae", "vae", "vqvae", "vqvae2"])
+    @pytest.mark.parametrize("model", ["ae", "dae", "vae", "vqvae2"])
     def test_sounds_for_the_models_of_images(self, model, tmp_path, folder):
         shape = ("--image-shape", 1, 1, T)
         self.check(tmp_path, model, "--data", folder, *shape, words=("sounds", f"train vqvae1d --data {folder}"))

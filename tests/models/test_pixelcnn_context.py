@@ -9,7 +9,6 @@ from strategies import host
 
 import minivae as mv
 from minivae.models import PixelCNN, load
-from minivae.models.pixelcnn_context import Motion, past_motion
 
 GIVEN = {**SMALL, "context_shape": (2, 2), "context_values": (4, 2), "context_blocks": 1}  # 2 x 2 for maps of 4 x 5
 CONFIGURATIONS = [
@@ -32,11 +31,11 @@ class TestCausality:
         settings = {**GIVEN, "context_shape": (4, 5), "context_blocks": 2, "layers": 5}
         model = model_of(settings)
         x = mv.Tensor(host(model.features(mv.Tensor(maps(4, settings))).data), requires_grad=True)  # (N, H, W, C)
-        features = model.context(mv.Tensor(contexts(4, settings)))  # (N, H, W, C)
+        features, _ = model.context(mv.Tensor(contexts(4, settings)))  # (N, H, W, C)
         order = np.arange(20).reshape(4, 5)
         for i, j in positions(settings):
             h = mv.Tensor(host(features.data), requires_grad=True)
-            model.context.forward = lambda _, h=h: h
+            model.context.forward = lambda _, h=h: (h, None)
             x.grad = None
             logits = model.output(model._stacks(x, mv.Tensor(contexts(4, settings)))[1])
             dy = np.zeros(logits.shape)
@@ -147,68 +146,6 @@ class TestSampling:
         np.testing.assert_array_equal(model.sample(5, y=c[0]), expected)
         monkeypatch.setattr("minivae.models.autoregressive.SAMPLES_AT_A_TIME", 2)
         np.testing.assert_array_equal(model.sample(5, 0, c), [model.sample(1, 0, c[k])[0] for k in range(5)])
-
-
-class TestMotion:
-    """moved_p = sum over d of w_pd E[map_(p - d)], with the weights that A and B say."""
-
-    def moved(self, place, everywhere, features, maps, reach=1):
-        """The output of Motion with B of its first feature = everywhere, the bias of A = place and D = 0."""
-        motion = Motion(maps.shape[2:], (4,) * maps.shape[1], 2, reach)
-        for parameter in (motion.of_place.weight, motion.of_all.weight):
-            parameter.inplace()[...] = 0
-        if maps.shape[1] > 1:
-            motion.of_past.weight.inplace()[...] = 0
-        xp = motion.of_place.bias.backend
-        motion.of_place.bias.inplace()[...] = xp.asarray(np.asarray(place, np.float32))
-        motion.of_all.weight.inplace()[:, 0] = xp.asarray(np.asarray(everywhere, np.float32))
-        out = motion(mv.Tensor(features), xp.asarray(maps)).numpy()
-        return out, host(motion.embedding.weight.data)
-
-    @pytest.mark.parametrize("reach", [1, 2])
-    def test_a_certain_displacement_moves_the_map(self, reach):
-        """Bug: the map is moved the other way, or comes in again at the other side instead of zeros."""
-        before = np.random.default_rng(0).integers(0, 4, (2, 2, 4, 5))
-        features, count = np.zeros((2, 4, 5, 2), np.float32), (2 * reach + 1) ** 2
-        for d, (a, b) in enumerate(product(range(-reach, reach + 1), repeat=2)):
-            out, table = self.moved(np.eye(count)[d] * 200, np.zeros(count), features, before, reach)
-            expected = np.zeros((2, 4, 5, 2))
-            for i, j in product(range(4), range(5)):
-                if 0 <= i + a < 4 and 0 <= j + b < 5:
-                    expected[:, i, j] = table[before[:, 0, i + a, j + b]]
-            np.testing.assert_allclose(out, expected, atol=1e-6)
-
-    def test_each_clip_is_moved_by_what_its_own_features_say(self):
-        before = np.random.default_rng(0).integers(0, 4, (2, 1, 4, 5))
-        features = np.zeros((2, 4, 5, 2), np.float32)
-        features[1, 0, 0, 0] = 1  # the first of all features: it moves the whole second clip
-        stay = 100 * np.eye(9)[4]
-        out, table = self.moved(stay, 300 * np.eye(9)[5], features, before)
-        np.testing.assert_allclose(out[0], table[before[0, 0]], atol=1e-6)
-        np.testing.assert_allclose(out[1, :, :-1], table[before[1, 0, :, 1:]], atol=1e-6)
-        assert not out[1, :, -1].any()
-
-    def test_past_motion_by_its_definition(self):
-        """q_d is proportional to exp(H W times the share of the places p in both maps with a_p = b_(p - d))."""
-        maps = np.random.default_rng(0).integers(0, 2, (3, 3, 3, 2))
-        score = np.zeros((3, 2, 9))
-        for n, m, (d, (a, b)) in product(range(3), range(2), enumerate(product((-1, 0, 1), repeat=2))):
-            both = [(i, j) for i, j in product(range(3), range(2)) if 0 <= i + a < 3 and 0 <= j + b < 2]
-            score[n, m, d] = 6 * np.mean([maps[n, m, i, j] == maps[n, m + 1, i + a, j + b] for i, j in both])
-        expected = np.exp(score) / np.exp(score).sum(axis=-1, keepdims=True)
-        np.testing.assert_allclose(past_motion(maps, 1), expected, rtol=1e-12)
-
-    def test_at_first_the_motion_of_the_maps_before_goes_on(self):
-        """An untrained Motion has moved the last map by what it moved since the map before."""
-        rng = np.random.default_rng(1)
-        whole = rng.integers(0, 9, (10, 10))
-        maps = np.stack([whole[2:8, 2:8], whole[2:8, 1:7]])[None]  # what was at (i, j + 1) is now at (i, j)
-        mv.manual_seed(0)
-        motion = Motion((6, 6), (9, 9), 4, 1)
-        out = motion(mv.Tensor(np.zeros((1, 6, 6, 4), np.float32)), motion.embedding.weight.backend.asarray(maps))
-        table = host(motion.embedding.weight.data)
-        error = np.abs(out.numpy()[0, :, :-1] - table[maps[0, 0, :, 1:]]).mean()
-        assert error < 0.1 * np.abs(table).mean()
 
 
 def test_round_trip(tmp_path):

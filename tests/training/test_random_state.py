@@ -215,6 +215,7 @@ class TestRandomState:
 
 OTHERS: dict[Any, dict[str, Any]] = {  # a segment is as long as five images, a clip is several
     mv.models.VQVAE1d: {"batch_size": 32},
+    mv.models.WaveNetVQVAE: {"batch_size": 4, "lr": 2e-3},
     mv.models.VideoVQVAE: {"batch_size": 16},
     mv.models.WaveNet: {"batch_size": 32, "lr": 2e-3},
 }

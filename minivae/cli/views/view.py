@@ -30,7 +30,7 @@ class Command:
     """`minivae train NAME`: help, default number of epochs, options of its own, and how they make a model.
 
     complete: sets options that were not given and follow from others. of: what it is trained on, 'images',
-    'sounds' or 'videos'.
+    'sounds' or 'videos'. for_sounds: the command that takes the place of this one if its --data are sounds.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Command:
     build: Callable[[argparse.Namespace, Dataset], Estimator]
     complete: Callable[[argparse.Namespace], None] | None = None
     of: str = "images"
+    for_sounds: str | None = None
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,9 @@ def uniform(count: int, shape: tuple[int, ...], codes: int) -> np.ndarray:
     return (current_generator().uniform((count, *shape), np.float64) * codes).astype(np.int64)
 
 
-def asked_prior(run: Run, asked: Asked) -> tuple[Any, float, int | None]:
-    """Return the prior of a run, the temperature and the label to draw with. Raise ValueError where there is none."""
+def asked_prior(run: Run, asked: Asked, usual: float = TEMPERATURE) -> tuple[Any, float, int | None]:
+    """Return the prior of a run, the temperature, the usual one unless another is asked for, and the label to draw
+    with. Raise ValueError where there is none."""
     prior, model = run.prior(), run.model
     if prior is None:
         raise ValueError(
@@ -121,7 +122,7 @@ def asked_prior(run: Run, asked: Asked) -> tuple[Any, float, int | None]:
         )
     if asked.label is not None and prior.classes is None and model.classes is None:
         raise ValueError("--label is for a prior that was trained with --conditional")
-    return prior, TEMPERATURE if asked.temperature is None else asked.temperature, asked.label
+    return prior, usual if asked.temperature is None else asked.temperature, asked.label
 
 
 def of_prior(
@@ -191,4 +192,5 @@ def complete(args: argparse.Namespace) -> None:
         args.codes = CODES[args.quantizer]
 
 
-COMMANDS = (Command("vqvae", "train a vector-quantised autoencoder", 15, add_options, _vqvae, complete),)
+TEXT = "train a vector-quantised autoencoder"
+COMMANDS = (Command("vqvae", TEXT, 15, add_options, _vqvae, complete, for_sounds="vqvae1d"),)

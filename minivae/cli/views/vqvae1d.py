@@ -29,6 +29,11 @@ OF_LIKELIHOOD = {
     "mu-law": "of the probability of their levels in 8-bit mu-law",
 }
 BITS = {"gaussian": "16 bits", "mu-law": "8-bit mu-law"}
+# What is chosen by the decoder where it is not given.
+OF_DECODER: dict[str, dict[str, Any]] = {
+    "conv": {"codes": 256, "strides": [4, 8], "commitment": COMMITMENT, "batch_size": 16},
+    "wavenet": {"codes": 64, "strides": [4, 8, 4], "commitment": 3.0, "batch_size": 4},
+}
 TEMPERATURE = 1.0  # of the prior, unless another is asked for
 COUNT = 200  # the most segments that are judged
 OTHER = "the same in the next voice"
@@ -99,6 +104,8 @@ def _coding(model: models.VQVAE1d, data: Dataset) -> Numbers:
         rows.append([name, f"{rate:,.0f}", f"{eight / rate:.1f}", *fixed(*numbers.values())])
     print_table(["test segments by", "bits/s", "times fewer than 8-bit", "segmental SNR", "spectral distance"], rows)
     print("segmental SNR and log-spectral distance in dB; bits of the VQ-VAE under a uniform prior")
+    if isinstance(model, models.WaveNetVQVAE):
+        print("the WaveNet draws waveforms anew: they resemble the segments in sound, which no SNR shows")
     return dict(zip(("coding", "mu_law_equal", "mu_law_8"), found, strict=True))
 
 
@@ -151,10 +158,17 @@ def _drawn(model: models.VQVAE1d, prior: Any) -> dict[str, tuple[np.ndarray, np.
 
 def _vqvae1d_options(parser: Parser) -> None:
     """Add the options of a VQ-VAE of sounds; if the data has labels, its decoder is conditional on them."""
-    parser.set_defaults(data="syllables", batch_size=16)
-    codebook.add_options(parser, 256, "number of codes in the codebook", COMMITMENT)
+    parser.set_defaults(data="syllables", batch_size=None)
+    by = {name: [of[name] for of in OF_DECODER.values()] for name in OF_DECODER["conv"]}
+    usual = {name: f"(default: {conv}, for wavenet {wavenet})" for name, (conv, wavenet) in by.items()}
+    decoders = (
+        "conv: makes all samples at once; wavenet: draws one after the other from fewer codes, in the voice of the "
+        f"label. Decides the defaults of --batch-size {usual['batch_size']} and --commitment {usual['commitment']}"
+    )
+    parser.add_argument("--decoder", choices=list(OF_DECODER), default="conv", help=decoders)
+    codebook.add_options(parser, None, f"number of codes in the codebook {usual['codes']}", None)
     strides = "strides of the encoder's convolutions; a code stands for as many samples as their product says"
-    options.counts(parser, "--strides", [4, 8], "S", strides, least=2, most=64)
+    options.counts(parser, "--strides", None, "S", f"{strides} {usual['strides']}", least=2, most=64)
     kinds = "likelihood of a sample: gaussian, or mu-law, a categorical over the 256 levels of 8-bit mu-law"
     parser.add_argument("--likelihood", choices=list(models.VQVAE1d.likelihoods), default="gaussian", help=kinds)
 
@@ -162,15 +176,25 @@ def _vqvae1d_options(parser: Parser) -> None:
 def _vqvae1d(args: argparse.Namespace, data: Dataset) -> Estimator:
     if data.sample_rate is None:
         raise ValueError(f"vqvae1d is for sounds: 'syllables' or a folder of .wav, .flac, .ogg; {data.name!r} is none")
-    return models.VQVAE1d(
-        data.x_train.shape[1:],
-        data.sample_rate,
+    settings: dict[str, Any] = {
         **codebook.arguments(args),
-        classes=None if data.class_names is None else len(data.class_names),
-        strides=args.strides,
-        likelihood=args.likelihood,
-    )
+        "classes": None if data.class_names is None else len(data.class_names),
+        "strides": args.strides,
+    }
+    of_data = data.x_train.shape[1:], data.sample_rate
+    if args.decoder == "wavenet":
+        return models.WaveNetVQVAE(*of_data, **settings)
+    return models.VQVAE1d(*of_data, **settings, likelihood=args.likelihood)
+
+
+def _complete(args: argparse.Namespace) -> None:
+    """Set what was not given and follows from the decoder. Raise ValueError for a likelihood that it does not have."""
+    if args.decoder == "wavenet" and args.likelihood != "gaussian":
+        raise ValueError(f"--decoder wavenet has a gaussian likelihood, got --likelihood {args.likelihood}")
+    for name, value in OF_DECODER[args.decoder].items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
 
 
 TEXT = "train a vector-quantised autoencoder of sounds"
-COMMANDS = (Command("vqvae1d", TEXT, 8, _vqvae1d_options, _vqvae1d, of="sounds"),)
+COMMANDS = (Command("vqvae1d", TEXT, 8, _vqvae1d_options, _vqvae1d, _complete, of="sounds"),)

@@ -24,7 +24,7 @@ def find() -> dict[str, Any]:
     x = np.ones((1, H, W, 8))
     seen = {"one masked stack": _seen(_masked, np.ones((1, 1, H, W))).any(axis=(0, 1))}
     for k, name in enumerate(("above", "left")):
-        seen[name] = _seen(lambda x, k=k: prior._stacks(x, None)[k].sum(axis=3), x).any(axis=(0, 3))
+        seen[name] = _seen(lambda x, k=k: prior._stacks(x, None)[:2][k].sum(axis=3), x).any(axis=(0, 3))
     return {"at": list(AT), "seen": {name: where.astype(int).tolist() for name, where in seen.items()}}
 
 

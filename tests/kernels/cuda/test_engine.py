@@ -121,7 +121,7 @@ def test_tables_lie_where_no_captured_kernel_writes(cupy: FakeCuPy) -> None:
 
 
 def test_another_thread_works_as_this_one_where_it_is_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shards run in threads (training/lockstep.py), and a thread of CuPy begins with GPU 0, the null stream, the pool."""
+    """Shards run in threads (training/lockstep.py), and one of CuPy begins with GPU 0, the null stream, the pool."""
     cupy = FakeCuPy(devices=2)
     install(monkeypatch, cupy)
     engine, seen = CupyEngine(), dict[str, Any]()
