@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from minivae.kernels import backend
 from minivae.kernels.contract import Array
-from minivae.kernels.cuda import launcher
+from minivae.kernels.cuda.engine import Engine
 from minivae.shards import tree_sum
 
 from .world import World
@@ -36,13 +35,22 @@ class NcclSum:
     Raises RuntimeError on all ranks if one of them lacks NCCL, or if two of them have the same GPU.
     """
 
-    def __init__(self, world: World) -> None:
-        self._engine, self._rank, self._size = launcher.engine(), world.rank, world.size
-        _check(world.gather((platform.node(), self._engine.gpu(), self._engine.without_nccl())))
-        self._nccl = self._engine.nccl()
+    def __init__(self, world: World, engine: Engine) -> None:
+        self._engine, self._rank, self._size = engine, world.rank, world.size
+        self._nccl = self._loaded(world)
         identity = world.broadcast(self._nccl.get_unique_id() if world.rank == 0 else None)
         self._messages = self._nccl.NcclCommunicator(self._size, identity, self._rank)
         self._try()
+
+    def _loaded(self, world: World) -> Any:
+        """Return the module of NCCL, or raise RuntimeError on all ranks if one of them cannot take part."""
+        nccl, lack = None, None
+        try:
+            nccl = self._engine.nccl()
+        except RuntimeError as error:
+            lack = str(error)
+        _check(world.gather((platform.node(), self._engine.gpu(), lack)))
+        return nccl
 
     def make(self, array: Array) -> Array:
         """Return the sum of the arrays of all ranks, which have one shape and dtype."""
@@ -85,7 +93,7 @@ class NcclSum:
     def _try(self) -> None:
         """Make a sum of each kind, which connects the GPUs before a step is captured. RuntimeError if one is wrong."""
         for count in (1, SMALL):
-            sums = backend("cuda").to_host(self.make(self._engine.xp.ones(count, np.float32)))
+            sums = self._engine.xp.asnumpy(self.make(self._engine.xp.ones(count, np.float32)))
             if not (sums == self._size).all():
                 raise RuntimeError(f"NCCL carries wrong numbers between the GPUs: {self._size} ones add up to {sums}")
 
