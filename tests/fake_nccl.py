@@ -1,8 +1,8 @@
 """A fake of CuPy's module for NCCL, with the functions of that module that the project uses, for the emulated GPU.
 
 It reads and writes the emulator's memory by address, as NCCL does that of a GPU, and is recorded in a capture. What
-carries the bytes between the ranks is given: all_to_all(messages) sends messages[i] to rank i and returns what the ranks
-have sent to this one. It raises where NCCL would hang or write beyond the end: for messages that do not fit together.
+carries the bytes between the ranks is given: all_to_all(messages) sends messages[i] to rank i and returns what the
+ranks have sent to this one. It raises where NCCL would hang or write beyond the end: for messages that do not fit.
 """
 
 from __future__ import annotations
