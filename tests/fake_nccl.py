@@ -28,12 +28,11 @@ class FakeNccl:
         self._size = 0
         self.calls: list[str] = []
 
-    def get_unique_id(self) -> tuple[int, ...]:
-        return tuple(range(-64, 64))
+    def get_unique_id(self) -> bytes:
+        return bytes(range(128))
 
-    def NcclCommunicator(self, ndev: int, commId: tuple[int, ...], rank: int) -> FakeNccl:  # noqa: N802
-        assert isinstance(commId, tuple)
-        assert len(commId) == 128
+    def NcclCommunicator(self, ndev: int, commId: bytes, rank: int) -> FakeNccl:  # noqa: N802
+        assert commId == self.get_unique_id()
         self._size, self._rank = ndev, rank
         return self
 
