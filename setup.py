@@ -43,6 +43,8 @@ setup(
         # [ctk], 1.3 GB, brings headers and NVRTC, without which CuPy compiles nothing. README.md has a smaller way.
         "cuda12": ["cupy-cuda12x[ctk]>=14.2"],
         "cuda13": ["cupy-cuda13x[ctk]>=14.2"],
+        "nccl12": ["nvidia-nccl-cu12>=2.18.1,<3"],  # several ranks on GPUs; CuPy looks for these versions
+        "nccl13": ["nvidia-nccl-cu13>=2.27.7,<3"],
         "uses": USES,
         "audio": AUDIO,
         "video": VIDEO,

@@ -122,7 +122,6 @@ class FakeCuPy(SimpleNamespace):
                 memGetInfo=lambda: (self.free, total),
                 getDevice=lambda: self.current.device,
                 getDeviceCount=lambda: self.devices,
-                deviceGetPCIBusId=lambda device: f"0000:{device:02X}:00.0",
                 CUDARuntimeError=CUDARuntimeError,
             ),
         )
@@ -177,6 +176,10 @@ class Graph:
 class Device:
     def __init__(self, cupy: FakeCuPy, number: int) -> None:
         self._cupy, self._number = cupy, number
+
+    @property
+    def pci_bus_id(self) -> str:
+        return f"0000:{self._number:02X}:00.0"
 
     def use(self) -> None:
         self._cupy.current.device = self._number

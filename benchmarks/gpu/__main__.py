@@ -15,6 +15,8 @@
     steps       training steps of three models: kernel by kernel, as a graph, on the CPU; PyTorch eager and compiled
     curve       a VAE that is trained on both devices from one seed
 
+`mpiexec -n 2 python -m mpi4py -m benchmarks.gpu.ranks` is apart, for a machine with several GPUs.
+
 Results are written to benchmarks/results/gpu.json and gpu.md after each section, so that an interrupted run keeps them.
 The candidates are timed in turns: a round measures each of them once, and the tables show the median of the rounds.
 """

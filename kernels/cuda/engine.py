@@ -15,7 +15,7 @@ import numpy as np
 from ..contract import Array
 from .device import Device
 from .graph_memory import GraphMemory, exhausted
-from .installation import import_cupy
+from .installation import import_cupy, import_nccl
 from .parameters import PointerTable
 from .signature import Signature
 
@@ -67,6 +67,18 @@ class Engine(Device, Protocol):
 
     def thread_context(self) -> Callable[[], AbstractContextManager[None]]:
         """A function that makes contexts in which other threads launch and allocate as this one does now."""
+
+    def use_gpu(self, number: int) -> None:
+        """Makes one of the GPUs, counted in a circle, the current one of this thread."""
+
+    def gpu(self) -> str:
+        """A name of the current GPU that no other one of this machine has."""
+
+    def stream(self) -> int:
+        """The address of the current stream."""
+
+    def nccl(self) -> Any:
+        """CuPy's module of NCCL. Raises RuntimeError, which says what to install, if it is missing."""
 
     def synchronize(self) -> None:
         """Waits for all launches. Raises RuntimeError if one of them failed."""
@@ -150,6 +162,18 @@ class CupyEngine:
                 yield
 
         return context
+
+    def use_gpu(self, number: int) -> None:
+        self._cupy.cuda.Device(number % self._cupy.cuda.runtime.getDeviceCount()).use()
+
+    def gpu(self) -> str:
+        return str(self._cupy.cuda.Device(self.device()).pci_bus_id)
+
+    def stream(self) -> int:
+        return int(self._cupy.cuda.get_current_stream().ptr)
+
+    def nccl(self) -> Any:
+        return import_nccl()
 
     def synchronize(self) -> None:
         self._cupy.cuda.get_current_stream().synchronize()

@@ -7,10 +7,13 @@ wheels installs both.
 
 from __future__ import annotations
 
+import warnings
+from importlib import import_module
 from types import ModuleType
 
 OLDEST_CUPY = (14, 2)  # the first version that keeps compiled instances of templates on disk (cupy#10177)
 INSTALL = "pip install 'minivae[cuda13]' (CUDA 13 driver) or 'minivae[cuda12]'"
+INSTALL_NCCL = "pip install 'minivae[nccl13]' (CUDA 13 driver) or 'minivae[nccl12]'"
 
 
 def import_cupy() -> ModuleType:
@@ -36,6 +39,16 @@ def missing(cupy: ModuleType) -> str | None:
     if compiler(cupy) is None:
         return f"finds no NVRTC, the compiler of kernels: {INSTALL}"
     return None
+
+
+def import_nccl() -> ModuleType:
+    """CuPy's module for NCCL, whose library it loads. Raises RuntimeError, which says what to install."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that of CuPy says the same as the error
+        nccl = import_module("cupy.cuda.nccl")
+    if not nccl.available:
+        raise RuntimeError(f"several ranks on GPUs need NCCL, which CuPy does not find: {INSTALL_NCCL}")
+    return nccl
 
 
 def headers() -> str | None:

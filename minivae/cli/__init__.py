@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout
 
 from minivae import __version__
-from minivae.training.ranks import is_first, world
+from minivae.training.ranks import choose_gpu, is_first, world
 from minivae.training.team import alone
 from minivae.training.world import World
 
@@ -81,6 +81,7 @@ def _run(argv: Sequence[str] | None, ranks: World) -> int:
             args = _parsed(argv)  # rank 0 says what is wrong with the words of all
         if ranks.size > 1 and not args.parser.command.startswith("train "):
             raise ValueError(f"{args.parser.command!r} is the work of one process, got {ranks.size} ranks of mpiexec")
+        choose_gpu(getattr(args, "device", None))
         args.command(args)
     except EXPECTED as error:
         ranks.let_the_first_speak()

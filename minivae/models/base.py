@@ -32,6 +32,7 @@ from minivae.training.checkpoint import CheckpointFile, open_checkpoint, save_ch
 from minivae.training.loop import EVALUATION_SEED
 from minivae.training.plain import plain
 from minivae.training.progress import Progress
+from minivae.training.ranks import choose_gpu
 from minivae.training.resume import OF_FIT, TrainingFile, tuples
 from minivae.training.settings import MakeOptimizer, MakeSchedule, OnEpoch, Settings
 
@@ -200,6 +201,7 @@ class Estimator(WithModules):
         held_out = None if validation is None else self._check_validation(validation)
         if self.generator is not None and not settings.warm_start and not settings.resume:
             self._start_anew()
+        choose_gpu(device)
         self.to(device=device)
         seed = (self.generator or current_generator()).seed
         trainer = settings.trainer(self, Batches(x, settings.batch_size, seed, y), held_out)

@@ -1,4 +1,4 @@
-"""The ranks of MPI: sums by shared memory on one machine, by messages between machines.
+"""The ranks of MPI: sums by shared memory on one machine, by messages between machines, by NCCL on GPUs (nccl.py).
 
 Both sums have the same order. Each rank sums one part of the array, and gets the other parts from the others, so that
 the work is divided. On one machine the arrays lie in memory that all ranks see: nothing is sent.
@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 from mpi4py import MPI
 
-from minivae.kernels import backend_of, cpu_choice
+from minivae.kernels import cpu_choice
 from minivae.kernels.contract import Array
+from minivae.kernels.cuda import launcher
 from minivae.kernels.native.library import set_num_threads
 from minivae.shards import tree_sum
 
+from .nccl import NcclSum
 from .world import World
 
 SMALL = 2**14  # bytes; a smaller array is sent whole to all ranks, each of which makes the sum
@@ -40,6 +42,8 @@ class MpiWorld(World):
         self.comm = MPI.COMM_WORLD.Dup()
         self.rank, self.size = self.comm.rank, self.comm.size
         self.node: Any = self.comm.Split_type(MPI.COMM_TYPE_SHARED)  # the ranks of this machine
+        self.local = self.node.rank
+        self._on_gpus: NcclSum | None = None
         self._sums: dict[str, _Sum] = {}
         self._make: Any = _SharedSum if shared and self.node.size == self.size else _MessageSum
 
@@ -48,20 +52,25 @@ class MpiWorld(World):
         """The name and version of the MPI."""
         return MPI.Get_library_version().split("\n")[0].strip("\x00 ")
 
+    def connect(self, device: str) -> None:
+        if device == "cuda" and self.size > 1:
+            self._nccl_sum()
+
     def sum(self, array: Array) -> Array:
-        kernels = backend_of(array)
-        host = np.ascontiguousarray(kernels.to_host(array))
         if self.size == 1:
             return array
+        if not isinstance(array, (np.ndarray, np.generic)):
+            return self._nccl_sum().make(array)
+        host = np.ascontiguousarray(array)
         if host.nbytes <= SMALL:
             every = np.empty((self.size, *host.shape), host.dtype)
             self.comm.Allgather(host, every)
-            return kernels.asarray(tree_sum(list(every)))
+            return tree_sum(list(every))
         sums = self._sum(host.size, host.dtype)
         if not sums.holds(host):
             sums.own[: host.size] = host.reshape(-1)
         total = sums.make(host.size).reshape(host.shape)
-        return total if sums.holds(host) else kernels.asarray(total.copy())
+        return total if sums.holds(host) else total.copy()
 
     def buffer(self, count: int, like: Array) -> Array:
         if self.size == 1 or not isinstance(like, np.ndarray) or count * like.itemsize <= SMALL:
@@ -110,6 +119,11 @@ class MpiWorld(World):
 
     def gather(self, value: Any) -> list[Any]:
         return self.comm.allgather(value)
+
+    def _nccl_sum(self) -> NcclSum:
+        """Return what makes sums on GPUs; the first time all ranks ask for it together."""
+        self._on_gpus = self._on_gpus or NcclSum(self, launcher.engine())
+        return self._on_gpus
 
     def _sum(self, count: int, dtype: np.dtype[Any]) -> _Sum:
         """Return what makes sums of so many numbers; all ranks ask for the same, so all make a new one together."""

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 
+from minivae.kernels import backend
+
 from .world import World
 
 # What starters tell each process about the number of them: MPICH and Intel MPI, Open MPI; and the processes of others.
@@ -31,6 +33,16 @@ def started(environment: Mapping[str, str]) -> int | None:
 def is_first(environment: Mapping[str, str]) -> bool:
     """Return whether this is the first of the processes that were started together, as far as that is said."""
     return all(environment.get(name, "0") == "0" for name in RANKS)
+
+
+def choose_gpu(device: str | None) -> None:
+    """For the device 'cuda', make a GPU of its own the current one of each rank of this machine, in turn.
+
+    It comes before anything goes to the GPU. A process that is alone stays on the current GPU.
+    Raises RuntimeError, which says what is missing, without CuPy or a GPU, and whatever world() raises.
+    """
+    if device == "cuda" and world().size > 1:
+        backend("cuda").launcher.engine().use_gpu(world().local)
 
 
 @cache

@@ -12,9 +12,16 @@ class World:
     """A process that is alone. The ranks of mpiexec have the same methods (mpi.py).
 
     rank: the number of this process, 0 <= rank < size. launched: whether mpiexec has started it.
+    local: its number among the ranks of its machine.
     """
 
-    rank, size, launched = 0, 1, False
+    rank, size, launched, local = 0, 1, False, 0
+
+    def connect(self, device: str) -> None:
+        """Prepare sums of arrays on a device; all ranks call this before a training on it.
+
+        Raises RuntimeError on all ranks where one of them lacks NCCL for 'cuda', or shares its GPU with another one.
+        """
 
     def sum(self, array: Array) -> Array:
         """Return the sum of the arrays of all ranks, in the order of a tree (minivae/shards.py)."""

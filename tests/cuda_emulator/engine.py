@@ -143,6 +143,18 @@ class Emulator:
     def capturing(self) -> bool:
         return arrays.is_recording()
 
+    def use_gpu(self, number: int) -> None:
+        """Do nothing: there is only one device."""
+
+    def gpu(self) -> str:
+        return "emulated"
+
+    def stream(self) -> int:
+        return 0
+
+    def nccl(self) -> Any:
+        raise RuntimeError("the emulated GPU has no NCCL")
+
     def thread_context(self) -> Callable[[], AbstractContextManager[None]]:
         return arrays.thread_context()
 
