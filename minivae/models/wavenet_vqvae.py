@@ -7,7 +7,7 @@ WaveNet (wavenet.py), which is given all samples before the one that it predicts
     log p(x | z_q(x), y) = sum over t of log p(x_t | x_1, ..., x_(t-1), z_q(x), y)
 
 The pulses before tell when the next one comes. The codes need to say only what is spoken, and few of them are enough,
-one for 256 samples by default. What they leave open the decoder draws, in the voice of the label, and decode(k(x), y =
+one for 128 samples by default. What they leave open the decoder draws, in the voice of the label, and decode(k(x), y =
 other) is another voice.
 
 **Conditions** (WaveNet, section 2.5). Each layer adds to its gates a vector of the label, V y, as in wavenet.py, and
