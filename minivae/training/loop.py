@@ -143,7 +143,7 @@ class Trainer:
         """
         model, world, total_steps = self.model, self.team.world, epochs * len(self.batches)
         progress = progress if progress and world.rank == 0 else Silent()
-        world.connect(self.optimizer.params[0].device)
+        world.connect(self.optimizer.params[0].data)
         with self._session() as session:
             # On a CPU `step` is self.step, on a GPU a recording of it.
             state = StepState(model, [self.optimizer], lambda: [self._examples])

@@ -17,10 +17,10 @@ class World:
 
     rank, size, launched, local = 0, 1, False, 0
 
-    def connect(self, device: str) -> None:
-        """Prepare sums of arrays on a device; all ranks call this before a training on it.
+    def connect(self, like: Array) -> None:
+        """Prepare sums of arrays like this one; all ranks call this before a training.
 
-        Raises RuntimeError on all ranks where one of them lacks NCCL for 'cuda', or shares its GPU with another one.
+        Raises RuntimeError on all ranks where GPUs are to be used and one of them lacks NCCL or shares its GPU.
         """
 
     def sum(self, array: Array) -> Array:

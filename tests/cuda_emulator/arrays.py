@@ -34,8 +34,20 @@ import numpy as np
 from numpy import bool_, dtype, float32, float64, inf, int32, int64, uint32, uint64
 
 FUNCTIONS = (
-    *("abs", "add", "arange", "broadcast_to", "concatenate", "copyto", "cumsum", "exp", "expm1", "full", "full_like"),
-    *("isfinite", "log", "log1p", "maximum", "may_share_memory", "minimum", "ones", "ones_like", "rint", "sign"),
+    *("abs", "add", "arange", "broadcast_to", "clip", "concatenate", "copyto", "cumsum", "exp", "expm1", "full"),
+    *(
+        "full_like",
+        "isfinite",
+        "log",
+        "log1p",
+        "maximum",
+        "may_share_memory",
+        "minimum",
+        "ones",
+        "ones_like",
+        "rint",
+        "sign",
+    ),
     *("sqrt", "stack", "take_along_axis", "tanh", "where", "zeros", "zeros_like"),
     *("equal", "greater", "greater_equal", "less", "less_equal", "not_equal"),
 )
