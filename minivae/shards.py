@@ -79,7 +79,7 @@ def tree_sum(arrays: Sequence[Array], out: Array | None = None) -> Array:
     """
     half, xp = len(arrays) // 2, backend_of(arrays[0]).xp
     if half:
-        return xp.add(tree_sum(arrays[:half]), tree_sum(arrays[half:]), out=out)
+        return xp.asarray(xp.add(tree_sum(arrays[:half]), tree_sum(arrays[half:]), out=out))
     if out is None:
         return arrays[0]
     out[...] = arrays[0]

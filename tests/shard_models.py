@@ -34,7 +34,7 @@ class OwnLoss(NamedTuple):
 
 
 class Own(models.Codec):
-    """A model of one's own, with a batch normalisation and dropout that nobody has told of shards."""
+    """A model of one's own: batch normalisation, dropout, and a term that looks at the whole batch."""
 
     def __init__(self, image_shape: tuple[int, ...] = SHAPE, width: int = 4, **keywords: Any) -> None:
         self.image_shape, self.width = image_shape, width
@@ -48,7 +48,9 @@ class Own(models.Codec):
     def loss(self, x: Any) -> OwnLoss:
         x = self.tensor(x)
         made = self.layers(mv.functional.dropout(x, 0.2, self.training))
-        return OwnLoss(((made - x) ** 2).sum(axis=(1, 2, 3)).mean())
+        grey = mv.functional.batch_mean((made - x).mean(axis=(1, 2, 3)))  # of the whole batch
+        assert grey.shape == ()
+        return OwnLoss(((made - x) ** 2).sum(axis=(1, 2, 3)).mean() + grey**2)
 
 
 class Case(NamedTuple):

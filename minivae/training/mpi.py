@@ -61,15 +61,15 @@ class MpiWorld(World):
             return array
         if not isinstance(array, (np.ndarray, np.generic)):
             return self._nccl_sum().make(array)
-        host = np.ascontiguousarray(array)
+        host = np.ascontiguousarray(array)  # which makes (1,) of ()
         if host.nbytes <= SMALL:
-            every = np.empty((self.size, *host.shape), host.dtype)
+            every = np.empty((self.size, *array.shape), host.dtype)
             self.comm.Allgather(host, every)
-            return tree_sum(list(every))
+            return tree_sum([every[rank, ...] for rank in range(self.size)])
         sums = self._sum(host.size, host.dtype)
         if not sums.holds(host):
             sums.own[: host.size] = host.reshape(-1)
-        total = sums.make(host.size).reshape(host.shape)
+        total = sums.make(host.size).reshape(array.shape)
         return total if sums.holds(host) else total.copy()
 
     def buffer(self, count: int, like: Array) -> Array:
