@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout
+from io import StringIO
 
 from minivae import __version__
 from minivae.training.ranks import choose_gpu, is_first, world
@@ -77,7 +78,7 @@ def _main(argv: Sequence[str] | None, ranks: World) -> int:
 
 def _run(argv: Sequence[str] | None, ranks: World) -> int:
     try:
-        with redirect_stderr(open(os.devnull, "w")) if ranks.rank else nullcontext():
+        with redirect_stderr(StringIO()) if ranks.rank else nullcontext():
             args = _parsed(argv)  # rank 0 says what is wrong with the words of all
         if ranks.size > 1 and not args.parser.command.startswith("train "):
             raise ValueError(f"{args.parser.command!r} is the work of one process, got {ranks.size} ranks of mpiexec")

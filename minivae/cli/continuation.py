@@ -15,9 +15,8 @@ from minivae.models import VideoVQVAE
 from . import options, videos
 from .pictures import write
 from .runs import Run
-from .views.video import GIVEN, TEMPERATURE, given_frames
+from .views.video import GIVEN, VideoView, given_frames
 from .views.view import Asked
-from .views.vqvae import asked_prior
 
 
 def add_commands(commands: Any) -> None:
@@ -27,7 +26,7 @@ def add_commands(commands: Any) -> None:
     given = f"number of frames that are given (default: {GIVEN}, or one less than a clip has)"
     options.count(parser, "--given", None, given)
     options.count(parser, "--frames", None, "number of frames to draw (default: to the end of the clip)", most=10_000)
-    text = f"temperature of the prior; below 1 it draws likelier codes (default: {TEMPERATURE:g})"
+    text = f"temperature of the prior; below 1 it draws likelier codes (default: {VideoView.temperature:g})"
     parser.add_argument("--temperature", type=float, help=text)
     options.seed(parser, "seed of what is drawn")
     options.other_data(parser)
@@ -41,7 +40,7 @@ def _continue(args: argparse.Namespace) -> None:
     given = given_frames(model.frames) if args.given is None else args.given
     if given > model.frames:
         raise ValueError(f"--given must be at most the {model.frames} frames of a clip, got {given}")
-    prior, temperature, _ = asked_prior(run, Asked(temperature=args.temperature), TEMPERATURE)
+    prior, temperature, _ = VideoView().asked_prior(run, Asked(temperature=args.temperature))
     count = max(1, model.frames - given) if args.frames is None else args.frames
     data = run.data(args.data)
     x = model.check_images(data.x_test[: args.n])

@@ -12,7 +12,6 @@ from minivae.explore import Explorer, PageServer
 from . import options
 from .runs import Run
 from .views.registry import view_of
-from .views.vqvae import TEMPERATURE
 
 
 def add_commands(commands: Any) -> None:
@@ -26,8 +25,8 @@ def add_commands(commands: Any) -> None:
 
 def _explore(args: argparse.Namespace) -> None:
     run = Run.open(args.run, args.device)
-    name = str(run.folder)
-    explorer = Explorer(run.model, run.data(args.data), run.prior(), view_of(run.model).unit, name, TEMPERATURE)
+    name, view = str(run.folder), view_of(run.model)
+    explorer = Explorer(run.model, run.data(args.data), run.prior(), view.unit, name, view.temperature)
     with PageServer(explorer, args.port) as server:
         print(f"{type(run.model).__name__} in {name}: {server.url} (Ctrl-C ends it)", flush=True)
         if args.browser:

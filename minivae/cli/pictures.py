@@ -13,8 +13,10 @@ from minivae.models import VAE
 from . import gallery, options
 from .runs import Run
 from .views.registry import view_of
+from .views.video import VideoView
 from .views.view import PAIRS, Asked
-from .views.vqvae import TEMPERATURE
+from .views.vqvae import VQVAEView
+from .views.vqvae1d import VQVAE1dView
 
 
 def add_commands(commands: Any) -> None:
@@ -22,9 +24,8 @@ def add_commands(commands: Any) -> None:
     options.picture(sample, "samples.png")
     options.count(sample, "-n", gallery.SHEET, "number of images to draw", most=options.IMAGES)
     options.seed(sample, "seed of the samples")
-    temperature = (
-        f"temperature of a VQ-VAE's prior; below 1 it draws likelier codes (default: {TEMPERATURE:g}, of clips 0.85)"
-    )
+    usual = f"{VQVAEView.temperature:g}, of clips {VideoView.temperature:g}, of sounds {VQVAE1dView.temperature:g}"
+    temperature = f"temperature of a VQ-VAE's prior; below 1 it draws likelier codes (default: {usual})"
     sample.add_argument("--temperature", type=float, help=temperature)
     label = "class to draw, for a conditional VAE or prior (default: all classes in turn)"
     options.count(sample, "--label", None, label, least=0)

@@ -106,9 +106,8 @@ class Training:
                 resume=self.goes_on,
                 on_epoch=[after_epoch] if stopping is None else [stopping, after_epoch],
             )
-        if (
-            self.leads and self.goes_on
-        ):  # the training before may have been killed between its checkpoint and the other files
+        # The training before may have been killed between its checkpoint and the other files.
+        if self.leads and self.goes_on:
             model.save(self.files.model)
             self._write_metrics(model)
             self._note({})

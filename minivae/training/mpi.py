@@ -126,7 +126,10 @@ class MpiWorld(World):
         return self._on_gpus
 
     def _sum(self, count: int, dtype: np.dtype[Any]) -> _Sum:
-        """Return what makes sums of so many numbers; all ranks ask for the same, so all make a new one together."""
+        """Return what makes sums of so many numbers; all ranks ask for the same, so all make a new one together.
+
+        The memory of a smaller one before it is kept: gradients may lie in it.
+        """
         if dtype.str not in self._sums or len(self._sums[dtype.str].own) < count:
             self._sums[dtype.str] = self._make(self, count, dtype)
         return self._sums[dtype.str]

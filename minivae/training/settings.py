@@ -18,6 +18,7 @@ from .callbacks import BestCheckpoint, Callback, EarlyStopping
 from .loop import Trainer
 from .progress import Progress, progress_for
 from .resume import noted_shards
+from .team import team
 
 OnEpoch: TypeAlias = Callable[[dict[str, Any]], Any] | Callback
 MakeOptimizer: TypeAlias = Callable[..., Optimizer]
@@ -59,6 +60,11 @@ class Settings:
             self.shards = checks.integer("shards", self.shards, 1)
         elif self.resume and self.checkpoint is not None:
             self.shards = noted_shards(self.checkpoint)
+            if self.shards == 1 and (count := team().world.size) > 1:
+                raise ValueError(
+                    f"{str(self.checkpoint)!r} belongs to a training that cuts no batches, which goes on in one "
+                    f"process, got {count} ranks"
+                )
         self.reporter = _reporter(self.progress)
         called = _called_after_epochs(self.on_epoch)
         self.callbacks = [each for each in called if isinstance(each, Callback)]

@@ -108,7 +108,12 @@ class Team:
         return self.world.sum(tree_sum(arrays))
 
     def add_up(self, gradients: Sequence[dict[Leaf, Array]]) -> None:
-        """Give each leaf the sum of its gradients over all shards; gradients: those of this rank's shards, in order."""
+        """Give each leaf the sum of its gradients over all shards; gradients: those of this rank's shards, in order.
+
+        Raises RuntimeError if the loss of one of them depends on other parameters than that of another.
+        """
+        if any(of_shard.keys() != gradients[0].keys() for of_shard in gradients):
+            raise RuntimeError("the losses of all shards of a batch must depend on the same parameters")
         by_dtype: dict[str, list[Leaf]] = {}
         for leaf, gradient in gradients[0].items():
             by_dtype.setdefault(gradient.dtype.str, []).append(leaf)

@@ -8,9 +8,13 @@ from strategies import host, numbers
 
 import minivae as mv
 import minivae.functional as F
+from minivae.autograd import Function
+from minivae.ops import batch
 from minivae.shards import current_shard, tree_sum
 from minivae.training.team import Team
 from minivae.training.world import World
+
+pytestmark = pytest.mark.usefixtures("differentiated")
 
 N = 7
 OPERATIONS = {
@@ -116,3 +120,9 @@ def test_a_tree_sum_of_numbers_is_an_array_and_of_integers_exact():
     found = tree_sum([large, large, large])
     assert isinstance(found, np.ndarray)
     assert (found.shape, found.dtype, int(found)) == ((), np.int64, 3 * 2**60 + 3)
+
+
+def test_every_sum_has_been_differentiated_by_this_file(differentiated):
+    wanted = {f.__name__ for f in Function.__subclasses__() if f.__module__ == batch.__name__}
+    assert wanted
+    assert wanted <= differentiated

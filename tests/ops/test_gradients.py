@@ -4,8 +4,6 @@ The element-wise operations are in tables; the others have tests of their own, w
 kept away from kinks. The likelihoods are in test_loss_gradients.py.
 """
 
-from functools import partial
-
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -17,9 +15,7 @@ import minivae.functional as F
 from minivae import ops
 from minivae.autograd import Function
 from minivae.kernels.contract import Noise
-from minivae.ops import likelihood
-from minivae.shards import Shard, tree_sum, use_shard
-from minivae.training.lockstep import in_lockstep
+from minivae.ops import batch, likelihood
 
 pytestmark = pytest.mark.usefixtures("differentiated")
 
@@ -369,33 +365,8 @@ def test_layers_with_relu(name):
     assert mv.gradcheck(lambda *t: getattr(F, name)(*t, relu=True), [x, w, b])
 
 
-def test_sums_over_the_shards_of_a_batch():
-    """Three shards of unequal sizes, of which each sees the sum of all: the whole is a function of all examples."""
-    rng = np.random.default_rng(0)
-    parts, w = (slice(0, 1), slice(1, 3), slice(3, 6)), rng.normal(size=(3, 6))
-
-    def of_shard(x, i, add_up):
-        shard = Shard(parts[i].start, parts[i].stop - parts[i].start, 6, i == 0, add_up)
-        with use_shard(shard):
-            own = mv.Tensor(x[parts[i]], requires_grad=True)
-            every = F.batch_cat(own)  # (6,), of all shards
-            loss = (F.tanh(every) * w[i] * F.batch_mean(own * own)).sum()
-            loss.backward()
-        return float(loss), mv.Tensor(own.grad).numpy()
-
-    def whole(x):
-        functions = [partial(of_shard, x, i) for i in range(3)]
-        losses, gradients = zip(*in_lockstep(functions, tree_sum), strict=True)
-        return sum(losses), np.concatenate(gradients)
-
-    x, eps = rng.normal(size=6), 1e-6
-    steps = eps * np.eye(6)
-    expected = [(whole(x + step)[0] - whole(x - step)[0]) / (2 * eps) for step in steps]
-    np.testing.assert_allclose(whole(x)[1], expected, rtol=1e-6, atol=1e-9)
-
-
 def test_every_function_has_been_differentiated_by_this_file(differentiated):
-    """Those of ops/likelihood.py have been by test_loss_gradients.py."""
+    """Those of ops/likelihood.py have been by test_loss_gradients.py, those of ops/batch.py by test_batch.py."""
     wanted = {f.__name__ for f in Function.__subclasses__() if f.__module__.startswith(ops.__name__)}
-    losses = {f.__name__ for f in Function.__subclasses__() if f.__module__ == likelihood.__name__}
-    assert wanted - losses == differentiated - losses, "a Function without a gradient check, or none left to check"
+    others = {f.__name__ for f in Function.__subclasses__() if f.__module__ in (likelihood.__name__, batch.__name__)}
+    assert wanted - others == differentiated - others, "a Function without a gradient check, or none left to check"

@@ -70,6 +70,19 @@ def test_a_training_goes_on_with_another_number_of_ranks_bit_by_bit(tmp_path: Pa
         assert_equal(weights(tmp_path / f"m{rank}.npz"), expected)
 
 
+def test_a_training_without_shards_goes_on_in_one_process_alone(tmp_path: Path) -> None:
+    """Otherwise each rank would train by itself, and all write the same checkpoint."""
+    begin = "model.fit(x, epochs=1, batch_size=16, checkpoint='c.npz', shards=1)"
+    assert ranks.run(1, script(tmp_path, begin), cwd=tmp_path)[0] == 0
+    before = (tmp_path / "c.npz").read_bytes()
+    code, _, err = ranks.run(
+        2, script(tmp_path, "model.fit(x, epochs=2, batch_size=16, checkpoint='c.npz', resume=True)"), cwd=tmp_path
+    )
+    assert code
+    assert "goes on in one process, got 2 ranks" in err
+    assert (tmp_path / "c.npz").read_bytes() == before
+
+
 def test_rank_0_alone_writes_and_calls_functions(tmp_path: Path) -> None:
     text = """
 best = mv.training.BestCheckpoint(f"best{me}.npz")

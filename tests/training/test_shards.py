@@ -8,7 +8,7 @@ That the number of ranks changes no bit is in test_shards_under_mpi.py.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from minivae import models
 from minivae.nn.module import Buffer, Parameter
 from minivae.nn.quantizers.vector import VectorQuantizer
 from minivae.random import current_generator
+from minivae.shards import current_shard
 from minivae.training.callbacks import EarlyStopping
 from minivae.training.loop import evaluate
 from minivae.training.sharded import backward_in_shards
@@ -164,6 +165,23 @@ def test_the_cases_restart_codes(name: str) -> None:
 
     with_restarts, without = restarted(0.6), restarted(0.0)
     assert any(not np.array_equal(with_restarts[k], without[k]) for k in without if k.endswith("counts"))
+
+
+def test_a_shard_whose_loss_depends_on_other_parameters_is_refused() -> None:
+    case = CASES["Autoencoder"]
+    model = case.make()
+    first, last = model.parameters()[0], model.parameters()[-1]
+
+    class Loss(NamedTuple):
+        loss: mv.Tensor
+
+    def loss(x: np.ndarray) -> Loss:
+        used = first if current_shard().leads else last
+        return Loss((used * float(len(x))).sum())
+
+    model.loss = loss
+    with pytest.raises(RuntimeError, match="depend on the same parameters"):
+        backward_in_shards(Team(World(), 2), 4, model, case.x[:4], watched=True)
 
 
 def test_a_shard_that_draws_more_than_another_is_refused() -> None:

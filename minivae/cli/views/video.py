@@ -19,16 +19,16 @@ from ..pixels import in_unit_interval
 from ..runs import Run
 from ..text import Numbers, fixed, print_table
 from .view import PAIRS, Asked, Command
-from .vqvae import VQVAEView, asked_prior
+from .vqvae import VQVAEView
 
 GIVEN = 4  # frames that a continuation is given, if a clip has more
-# Unless another is asked for. At 0.7 one clip in ten is empty: at each position the likeliest thing is nothing.
-TEMPERATURE = 0.85
+TEMPERATURE = 0.85  # at 0.7 one clip in ten is empty: at each position the likeliest thing is nothing
 SEED = 0x71DE0  # of the continuations in the table
 
 
 class VideoView(VQVAEView):
     unit = "nats per clip"
+    temperature = TEMPERATURE
     takes = ("temperature",)
 
     def table(self, run: Run, data: Dataset, asked: Asked) -> Numbers:
@@ -51,7 +51,7 @@ class VideoView(VQVAEView):
 
     def draw_samples(self, run: Run, count: int, path: Path, asked: Asked) -> None:
         model: Any = run.model
-        prior, temperature, _ = asked_prior(run, asked, TEMPERATURE)
+        prior, temperature, _ = self.asked_prior(run, asked)
         x = model.sample(count, prior, temperature)
         title = f"clips from the prior of frames at temperature {temperature:g} and the decoder"
         videos.save_clips(path, [figures.contrast(x, x)], ["sampled"], title, video.FRAME_RATE)

@@ -58,9 +58,11 @@ class Asked:
 
 
 class View:
-    """unit: of the model's loss. takes: those attributes of Asked that the model has a use for."""
+    """unit: of the model's loss. takes: those attributes of Asked that the model has a use for. temperature: of a prior
+    of its codes, unless another is asked for."""
 
     unit = "nats per image"
+    temperature = 1.0
     takes: tuple[str, ...] = ()
 
     def table(self, run: Run, data: Dataset, asked: Asked) -> Numbers:

@@ -25,12 +25,13 @@ from .view import Asked, Command, View
 
 STAGES = 10  # images on the sheet of stages
 CLASSES = 20  # the most classes that get a column each on a sheet of samples
-TEMPERATURE = 0.7  # of the prior, unless another is asked for
+TEMPERATURE = 0.7
 # Few codes, whose prior can be learned from few images. rvq: of each stage. fsq has none: VQVAE's own default.
 CODES = {"vq": 8, "rvq": 16, "fsq": 256}
 
 
 class VQVAEView(View):
+    temperature = TEMPERATURE
     takes: tuple[str, ...] = ("temperature", "label")
 
     def table(self, run: Run, data: Dataset, asked: Asked) -> Numbers:
@@ -73,7 +74,7 @@ class VQVAEView(View):
 
     def draw_samples(self, run: Run, count: int, path: Path, asked: Asked) -> None:
         model: Any = run.model
-        prior, temperature, label = asked_prior(run, asked)
+        prior, temperature, label = self.asked_prior(run, asked)
         columns = gallery.columns_of(count)
         title, names = f"samples from the PixelCNN prior at temperature {temperature:g} and the decoder", None
         if label is not None:
@@ -90,6 +91,18 @@ class VQVAEView(View):
             for temperature in dict.fromkeys((1.0, TEMPERATURE)):
                 samples[f"samples, temperature {temperature:g}"] = of_prior(model, prior, count, temperature)
         return samples
+
+    def asked_prior(self, run: Run, asked: Asked) -> tuple[Any, float, int | None]:
+        """Return the prior of a run, temperature and label to draw with. Raise ValueError where there is no prior."""
+        prior, model = run.prior(), run.model
+        if prior is None:
+            raise ValueError(
+                f"the {type(model).__name__} in {str(run.folder)!r} has no prior to draw codes from yet; "
+                f"`minivae train prior {run.folder}` trains one"
+            )
+        if asked.label is not None and prior.classes is None and model.classes is None:
+            raise ValueError("--label is for a prior that was trained with --conditional")
+        return prior, self.temperature if asked.temperature is None else asked.temperature, asked.label
 
     def uniform_codes(self, model: Any, count: int) -> Any:
         """Draw the codes of images, each as likely as any other."""
@@ -109,20 +122,6 @@ def priors_of(part: str, prior: Any, data: Dataset, name: str = "PixelCNN") -> I
 def uniform(count: int, shape: tuple[int, ...], codes: int) -> np.ndarray:
     """Draw maps (count, *shape) of integers below `codes`."""
     return (current_generator().uniform((count, *shape), np.float64) * codes).astype(np.int64)
-
-
-def asked_prior(run: Run, asked: Asked, usual: float = TEMPERATURE) -> tuple[Any, float, int | None]:
-    """Return the prior of a run, the temperature, the usual one unless another is asked for, and the label to draw
-    with. Raise ValueError where there is none."""
-    prior, model = run.prior(), run.model
-    if prior is None:
-        raise ValueError(
-            f"the {type(model).__name__} in {str(run.folder)!r} has no prior to draw codes from yet; "
-            f"`minivae train prior {run.folder}` trains one"
-        )
-    if asked.label is not None and prior.classes is None and model.classes is None:
-        raise ValueError("--label is for a prior that was trained with --conditional")
-    return prior, usual if asked.temperature is None else asked.temperature, asked.label
 
 
 def of_prior(

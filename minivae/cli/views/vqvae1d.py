@@ -22,7 +22,7 @@ from ..parser import Parser
 from ..runs import Run
 from ..text import Numbers, fixed, print_table
 from .view import Asked, Command
-from .vqvae import VQVAEView, asked_prior, priors_of, uniform
+from .vqvae import VQVAEView, priors_of, uniform
 
 OF_LIKELIHOOD = {
     "gaussian": "of the density of samples in [-1, 1]",
@@ -34,7 +34,6 @@ OF_DECODER: dict[str, dict[str, Any]] = {
     "conv": {"codes": 256, "strides": [4, 8], "commitment": COMMITMENT, "batch_size": 16},
     "wavenet": {"codes": 64, "strides": [4, 8, 4], "commitment": 3.0, "batch_size": 4},
 }
-TEMPERATURE = 1.0  # of the prior, unless another is asked for
 COUNT = 200  # the most segments that are judged
 OTHER = "the same in the next voice"
 SEED = 0x5D  # of the samples that are judged
@@ -42,6 +41,7 @@ SEED = 0x5D  # of the samples that are judged
 
 class VQVAE1dView(VQVAEView):
     unit = "nats per segment"
+    temperature = 1.0
 
     def table(self, run: Run, data: Dataset, asked: Asked) -> Numbers:
         """Print nll, bits and use of the codes, and how near the reconstructions come beside mu-law coding."""
@@ -79,8 +79,7 @@ class VQVAE1dView(VQVAEView):
 
     def draw_samples(self, run: Run, count: int, path: Path, asked: Asked) -> None:
         model: Any = run.model
-        prior, _, label = asked_prior(run, asked)
-        temperature = TEMPERATURE if asked.temperature is None else asked.temperature
+        prior, temperature, label = self.asked_prior(run, asked)
         sounds.draw_samples(model, prior, count, path, temperature, label)
 
 
