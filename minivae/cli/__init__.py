@@ -67,6 +67,8 @@ def _main(argv: Sequence[str] | None, ranks: World) -> int:
             code = _run(argv, ranks)
         except SystemExit as end:  # of argparse
             code = int(end.code or 0)
+            if code:
+                ranks.let_the_first_speak()
         except KeyboardInterrupt as interrupt:
             code = _interrupted(str(interrupt))
         out.flush()
